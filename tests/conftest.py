@@ -1,0 +1,53 @@
+"""What every test relies on: two logical CPU devices, the real-data fixture, the slow marker."""
+
+import os
+import pathlib
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+try:
+    import tensorflow as tf
+except ImportError:  # the ground floor is tested without TensorFlow too
+    pass
+else:
+    # Two replicas on one machine. It has to happen before TensorFlow starts, hence not in a fixture.
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+    )
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-slow", action="store_true", help="run the slow tests as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects slow tests unless they were asked for, by flag or by a -m expression."""
+    if config.getoption("--run-slow") or "slow" in config.getoption("-m"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.fixture(scope="session")
+def repository() -> pathlib.Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """The folder of real data sets that $TFDEBLUR_DATA names; the test skips where there is none."""
+    path = os.environ.get("TFDEBLUR_DATA")
+    if not path:
+        pytest.skip("TFDEBLUR_DATA is not set: no real data on this machine")
+    folder = pathlib.Path(path)
+    if not folder.is_dir():
+        pytest.fail(f"TFDEBLUR_DATA={path} is not a folder")
+    return folder

@@ -1,0 +1,42 @@
+"""The weighted sum of content losses against NumPy."""
+
+import numpy as np
+import pytest
+
+from tfdeblur import objectives
+from tfdeblur.errors import ConfigError
+from tfdeblur.objectives._objective import View
+
+
+def view(blurred, sharp, restored):
+    return View(
+        blurred=blurred,
+        sharp=sharp,
+        outputs=(restored,),
+        networks={},
+        data_range=1.0,
+        gradient=lambda f, x: x,
+    )
+
+
+def test_weights_multiply_and_terms_do_not():
+    rng = np.random.default_rng(1)
+    sharp, restored = rng.uniform(size=(2, 4, 5, 6, 3)).astype("float32")
+    objective = objectives.create("content", {"losses": {"mse": 2.0, "mae": 0.25}})
+    loss = objective.loss("generator", view(sharp, sharp, restored))
+    difference = restored.astype("float64") - sharp
+    mse, mae = (difference**2).mean((1, 2, 3)), np.abs(difference).mean((1, 2, 3))
+    np.testing.assert_allclose(loss.terms["mse"], mse, rtol=1e-5)
+    np.testing.assert_allclose(loss.terms["mae"], mae, rtol=1e-5)
+    np.testing.assert_allclose(loss.per_example, 2 * mse + 0.25 * mae, rtol=1e-5)
+
+
+@pytest.mark.parametrize("losses", [{}, {"mse": 0.0}])
+def test_an_empty_sum_is_refused(losses):
+    with pytest.raises(ConfigError, match="at least one loss"):
+        objectives.create("content", {"losses": losses})
+
+
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(ConfigError, match="Did you mean 'content'"):
+        objectives.create("contents")

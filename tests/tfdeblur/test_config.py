@@ -1,0 +1,146 @@
+"""The tree of a training run: precedence, two stages of validation, recipes."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tfdeblur import cli, config
+from tfdeblur.errors import ConfigError
+
+BASE = {"workdir": "w", "model": "unet16", "objective": "content"}
+
+
+def test_defaults_recipe_file_flags():
+    recipe = config.resolve({"recipe": "unet16_cifar10", "workdir": "w"})
+    assert recipe.training.global_batch == 256
+    changed = config.resolve(
+        {"recipe": "unet16_cifar10", "workdir": "w", "training": {"global_batch": 8}},
+        {"training": {"duration": "5 steps"}},
+    )
+    assert (changed.training.global_batch, changed.training.duration) == (8, "5 steps")
+    assert changed.optimizer.learning_rate == recipe.optimizer.learning_rate
+
+
+def test_another_model_than_the_recipes_drops_its_options():
+    resolved = config.resolve(
+        {"recipe": "rednet30_cifar10", "workdir": "w", "model": {"depth": 20}}
+    )
+    assert resolved.model.options["depth"] == 20
+    resolved = config.resolve({"recipe": "rednet30_cifar10", "workdir": "w"}, {"model": "unet16"})
+    assert resolved.model.name == "unet16"
+    assert "depth" not in resolved.model.options
+
+
+def test_errors_of_both_stages_come_together():
+    with pytest.raises(ConfigError) as error:
+        config.resolve(
+            {
+                "model": {"name": "rednet30", "depht": 20, "width": -1},
+                "objective": "contnt",
+                "training": {"global_batch": 0},
+                "schedule": {"name": "step"},
+                "data": {"crop": "axb"},
+            }
+        )
+    message = str(error.value)
+    for part in (
+        "model.depht: unknown key. Did you mean 'depth'",
+        "model.width: Input should be greater than",
+        "objective.name: unknown objective 'contnt'. Did you mean 'content'",
+        "training.global_batch",
+        "needs `every`",
+        "data.crop: must look like 256 or 128x96",
+        "workdir: is needed",
+    ):
+        assert part in message
+
+
+def test_unknown_recipe_suggests_the_nearest():
+    with pytest.raises(ConfigError, match=r"unknown recipe 'unet16_cifar'. Did you mean 'unet16_c"):
+        config.resolve({"recipe": "unet16_cifar", "workdir": "w"})
+
+
+def test_unknown_content_loss_suggests_the_nearest():
+    with pytest.raises(
+        ConfigError, match=r"unknown content loss 'log_cos'. Did you mean 'log_cosh"
+    ):
+        config.resolve({**BASE, "objective": {"name": "content", "losses": {"log_cos": 1.0}}})
+
+
+def test_without_a_model_the_known_ones_are_named():
+    with pytest.raises(ConfigError, match="model: name one of: rednet30, resnet16, unet16"):
+        config.resolve({"workdir": "w", "objective": "content"})
+
+
+def test_yaml_reads_back_as_the_same_configuration():
+    first = config.resolve(
+        {
+            **BASE,
+            "data": {"crop": "128x96", "paths": ["a", "b"], "weights": [0.25, 0.75]},
+            "players": {"critic": {"optimizer": {"name": "rmsprop"}}},
+            "schedule": {"name": "cosine", "warmup": "500 steps"},
+        }
+    )
+    assert first.data.crop == (96, 128)
+    assert config.resolve(yaml.safe_load(config.to_yaml(first))) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [("3 epochs", 300), ("7 steps", 56), ("2.5 epochs", 250), (1234, 1234), ("1e6 images", 10**6)],
+)
+def test_durations(text, images):
+    resolved = config.resolve({**BASE, "training": {"duration": text}})
+    duration = resolved.training.duration
+    assert config.images_of(duration, epoch_images=100, global_batch=8) == images
+
+
+@pytest.mark.parametrize("text", ["3 epoch", "-1 steps", "", "many", True, "1 2 steps"])
+def test_durations_that_are_none(text):
+    with pytest.raises(ConfigError, match=r"training.duration: must look like"):
+        config.resolve({**BASE, "training": {"duration": text}})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256", (256, 256)), (64, (64, 64)), ("128x96", (96, 128))]
+)
+def test_sizes(text, size):
+    assert config.resolve({**BASE, "data": {"crop": text}}).data.crop == size
+
+
+def test_players_fall_back_to_the_common_settings():
+    resolved = config.resolve(
+        {**BASE, "optimizer": {"learning_rate": 0.1}, "players": {"critic": {"schedule": {}}}}
+    )
+    optimizer, schedule = resolved.player("critic")
+    assert optimizer.learning_rate == 0.1
+    assert schedule == config.ScheduleConfig()
+
+
+@pytest.mark.parametrize("name", config.list_recipes())
+def test_every_recipe_resolves_and_says_where_it_comes_from(name):
+    recipe = config.load_recipe(name)
+    resolved = config.resolve({"recipe": name, "workdir": "w"})
+    assert resolved.recipe == name
+    assert {"paper", "data", "command", "reported", "measured"} <= recipe.about.keys()
+    assert f"--recipe {name}" in recipe.about["command"]
+
+
+def test_help_is_possible_without_tensorflow_or_keras():
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras'): sys.modules[name] = None\n"
+        "from tfdeblur import train\n"
+        "train.main(['--help'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--recipe" in done.stdout
+
+
+def test_to_plain_takes_dataclasses_apart():
+    plain = cli.to_plain(config.PlayerConfig(schedule=config.ScheduleConfig()))
+    assert plain["schedule"]["name"] == "constant"
+    assert plain["optimizer"] is None

@@ -1,0 +1,356 @@
+"""Puts a training run together: the one place that knows all its parts.
+
+Packages of one floor do not import each other; what one needs of another is handed over here.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfdeblur import cli, config, files, models, objectives, runtime
+from tfdeblur.config import TrainConfig, images_of
+from tfdeblur.data.pipeline import EvaluationData, TrainingData, explain_read_error
+from tfdeblur.errors import ConfigError
+from tfdeblur.evaluation.whole_split import SplitEvaluator
+from tfdeblur.models._generator import Generator
+from tfdeblur.training.checkpoint import CheckpointStore
+from tfdeblur.training.hooks import (
+    INDEX,
+    Gallery,
+    History,
+    LogHook,
+    Progress,
+    SaveHook,
+    ValidateHook,
+    Validation,
+)
+from tfdeblur.training.initial import init_from
+from tfdeblur.training.loop import Hook, Loop
+from tfdeblur.training.state import TrainingState, network_summary
+from tfdeblur.training.step import ReplicaStep
+
+CONFIG = "config.yaml"
+
+# Pixels that are validated at once, and the side of the pictures that are kept of them.
+_VALIDATION_PIXELS = 2**20
+_PICTURE_SIDE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a finished run left behind.
+
+    Attributes:
+        workdir: Its folder.
+        images: Images seen.
+        best: Validation scores of the best weights; empty without a validation split.
+    """
+
+    workdir: str
+    images: int
+    best: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """Returns where to look next."""
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in self.best.items())
+        return (
+            f"{self.images:,} images seen. Best validation: {scores or 'none was made'}.\n"
+            f"Look at {files.join(self.workdir, INDEX)}, or at the curves with: "
+            f"tensorboard --logdir {self.workdir}"
+        )
+
+
+def train(run_config: TrainConfig) -> RunResult:
+    """Runs a training from its configuration; see `tfdeblur.train.run`."""
+    strategy = runtime.make_strategy(run_config.runtime.strategy, run_config.runtime.tpu)
+    policy = runtime.resolve_precision(run_config.runtime.precision)
+    keras.mixed_precision.set_global_policy(policy)
+    runtime.seed_everything(run_config.seed, run_config.runtime.deterministic)
+    data = open_training_data(run_config)
+    prepare_workdir(run_config)
+    run = _Run(run_config, strategy, data)
+    tqdm.write(f"{network_summary(run.state.players)}; {policy}; {runtime.device_summary()}")
+    return run.train()
+
+
+def open_training_data(run_config: TrainConfig) -> TrainingData:
+    """Opens the data sets that a configuration names.
+
+    Raises:
+        ConfigError: It names none, or the crop does not fit.
+        DataError: One is missing, damaged, or too small for the crop.
+    """
+    options = run_config.data
+    if not options.paths:
+        raise ConfigError("data.paths: name a folder made by data_prep.build with --data FOLDER.")
+    return TrainingData(
+        options.paths,
+        weights=options.weights,
+        split=options.split,
+        crop=options.crop,
+        horizontal_flips=options.horizontal_flips,
+        vertical_flips=options.vertical_flips,
+        quarter_turns=options.quarter_turns,
+        seed=run_config.seed,
+        shuffle_block=options.shuffle_block,
+        cache=options.cache,
+    )
+
+
+def prepare_workdir(run_config: TrainConfig) -> None:
+    """Makes the work directory and writes the resolved configuration into it.
+
+    Raises:
+        ConfigError: It belongs to a run with another model or objective.
+        UserError: It cannot be written.
+    """
+    files.make_dirs(run_config.workdir)
+    path = files.join(run_config.workdir, CONFIG)
+    text = config.to_yaml(run_config)
+    if files.exists(path):
+        old = cli.parse_yaml(files.read_text(path), path)
+        new = cli.parse_yaml(text, path)
+        for section in config.PLUG_INS:
+            if old.get(section) != new[section]:
+                raise ConfigError(
+                    f"{section}: {run_config.workdir} belongs to a run with {section} "
+                    f"{old.get(section)}, but now {new[section]} is asked for. Choose another "
+                    "--workdir, or the same settings to go on with that run."
+                )
+    files.write_text(path, text)
+
+
+def split_batch(
+    global_batch: int, replicas: int, largest: int | None, multiple_of: str = "devices"
+) -> tuple[int, int]:
+    """Divides a global batch over replicas and micro-batches.
+
+    Args:
+        global_batch: Images in one update.
+        replicas: Devices that share it.
+        largest: Most images that one device takes at once, or None.
+        multiple_of: What the replicas are called in messages.
+
+    Returns:
+        Images of one replica in one update, and the number of micro-batches they are cut into.
+
+    Raises:
+        ConfigError: The replicas cannot share the batch equally.
+    """
+    if global_batch % replicas:
+        near = math.ceil(global_batch / replicas) * replicas
+        raise ConfigError(
+            f"training.global_batch: {global_batch} images cannot be shared equally by {replicas} "
+            f"{multiple_of}. Use {near}, for example."
+        )
+    share = global_batch // replicas
+    micro = math.ceil(share / min(largest or share, share))
+    while share % micro:
+        micro += 1
+    return share, micro
+
+
+class _Run:
+    """A run in memory: its parts, built in the order in which they need each other."""
+
+    def __init__(
+        self, run_config: TrainConfig, strategy: tf.distribute.Strategy, data: TrainingData
+    ) -> None:
+        self.config = run_config
+        self.strategy = strategy
+        self.data = data
+        self.global_batch = run_config.training.global_batch
+        self.share, self.micro_batches = split_batch(
+            self.global_batch, strategy.num_replicas_in_sync, run_config.training.replica_batch
+        )
+        self.total_images = self.images(run_config.training.duration)
+        objective = objectives.create(run_config.objective.name, run_config.objective.options)
+        with strategy.scope():
+            generator = models.create(run_config.model.name, run_config.model.options)
+            _check_crop(data, generator)
+            self.state = TrainingState(
+                run_config,
+                generator,
+                objective,
+                total_images=self.total_images,
+                epoch_images=data.records,
+            )
+        self.store = CheckpointStore(run_config.workdir, run_config.output.keep)
+        self._start()
+        self.history = History(run_config.workdir, self.state.images_seen)
+        self.loop = Loop(
+            strategy,
+            ReplicaStep(
+                generator,
+                objective,
+                self.state,
+                global_batch=self.global_batch,
+                micro_batches=self.micro_batches,
+            ),
+            self.state,
+            global_batch=self.global_batch,
+            epoch_images=data.records,
+            steps_per_loop=run_config.runtime.steps_per_loop,
+            jit_compile=run_config.runtime.xla == "on",
+        )
+
+    def images(self, duration: str) -> int:
+        """Converts a duration to images of this run."""
+        return images_of(duration, epoch_images=self.data.records, global_batch=self.global_batch)
+
+    def _start(self) -> None:
+        """Goes on from the newest checkpoint, or takes over initial weights."""
+        folder = self.store.restore_latest(self.state)
+        if folder is not None:
+            tqdm.write(f"Going on from {folder} ({self.state.images_seen:,} images seen).")
+        elif self.config.training.init_from is not None:
+            match = init_from(self.config.training.init_from, self.state.generator)
+            self.state.restart_average()
+            tqdm.write(f"Weights from {self.config.training.init_from}: {match}.")
+
+    def train(self) -> RunResult:
+        """Trains to the end; an interrupted run saves what it has."""
+        iterator = iter(self._batches())
+        seen = self.state.images_seen
+        hooks = self._hooks()
+        with Progress(seen, self.total_images) as progress:
+            try:
+                self.loop.run(iterator, self.total_images, hooks, progress)
+            except KeyboardInterrupt:
+                folder = self.store.save(self.state, {})
+                tqdm.write(f"Interrupted; saved {folder}. The same command goes on from there.")
+                raise
+            except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+                raise explain_read_error(error, self.config.data.paths) from error
+        return RunResult(self.config.workdir, self.state.images_seen, self.store.best_metrics())
+
+    def _batches(self) -> Any:
+        """Distributes the data: each replica takes the next element of its host's stream."""
+
+        def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return self.data.dataset(
+                self.share,
+                start_image=self.state.images_seen,
+                global_batch=self.global_batch,
+                host=context.input_pipeline_id,
+                hosts=context.num_input_pipelines,
+            )
+
+        return self.strategy.distribute_datasets_from_function(of_host)
+
+    def _hooks(self) -> list[Hook]:
+        output = self.config.output
+        hooks = [
+            Hook(self.images(output.log_every), LogHook(self.history, self.state), "log"),
+        ]
+        validator = self._validator()
+        if validator is not None:
+            hooks.append(Hook(self.images(output.validate_every), validator, "validate"))
+        save = SaveHook(self.store, self.state, validator)
+        return [*hooks, Hook(self.images(output.save_every), save, "save")]
+
+    def _validator(self) -> ValidateHook | None:
+        output = self.config.output
+        path = next(
+            (
+                path
+                for path, manifest in zip(self.config.data.paths, self.data.manifests, strict=True)
+                if output.validation_split in manifest.splits
+            ),
+            None,
+        )
+        if path is None:
+            tqdm.write(
+                f"No data set has a split {output.validation_split!r}: nothing is validated, and "
+                "the newest weights are the ones to use."
+            )
+            return None
+        data = EvaluationData(path, output.validation_split, limit=output.validation_images)
+        validate = Validator(self.state.generator, data, self.strategy, output.pictures)
+        title = self.config.recipe or f"{self.config.model.name} in training"
+        gallery = Gallery(
+            self.config.workdir,
+            title,
+            [
+                ("Model", f"{self.config.model.name}"),
+                ("Objective", f"{self.config.objective.name}"),
+                ("Data", ", ".join(files.base_name(p) for p in self.config.data.paths)),
+                ("Global batch", f"{self.global_batch}"),
+            ],
+        )
+        return ValidateHook(
+            validate, self.state, self.store, self.history, gallery, output.best_metric
+        )
+
+
+class Validator:
+    """Judges the generator on the validation split and takes pictures of a few images.
+
+    Args:
+        generator: Its weights of the moment are judged.
+        data: The validation split.
+        strategy: Shares the work.
+        pictures: How many images to picture, spread over the split.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        data: EvaluationData,
+        strategy: tf.distribute.Strategy,
+        pictures: int,
+    ) -> None:
+        with strategy.scope():
+            model = generator.as_unit_model()
+        pixels = data.height * data.width
+        self._evaluator = SplitEvaluator(
+            lambda images: model(images, training=False),
+            data,
+            batch_size=max(1, min(256, _VALIDATION_PIXELS // pixels)),
+            strategy=strategy,
+        )
+        count = min(pictures, data.records)
+        self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()
+
+    def __call__(self) -> Validation:
+        """Goes over the whole split."""
+        card = self._evaluator.run()
+        triples = self._evaluator.pictures(self._indices)
+        return Validation(
+            metrics=_scores(card.rows["restored"]),
+            baseline=_scores(card.rows["blurred"]),
+            pictures={
+                "blurred": [_middle(triple.blurred) for triple in triples],
+                "restored": [_middle(_uint8(triple.restored)) for triple in triples],
+                "truth": [_middle(triple.sharp) for triple in triples],
+            },
+        )
+
+
+def _scores(row: Any) -> dict[str, float]:
+    return {name: value for name, value in dataclasses.asdict(row).items() if name != "exact"}
+
+
+def _uint8(image: np.ndarray) -> np.ndarray:
+    return np.round(image * 255.0).astype(np.uint8)
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """Cuts the middle out of a large image: pictures are kept for every validation."""
+    top = max((image.shape[0] - _PICTURE_SIDE) // 2, 0)
+    left = max((image.shape[1] - _PICTURE_SIDE) // 2, 0)
+    return image[top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE]
+
+
+def _check_crop(data: TrainingData, generator: Generator) -> None:
+    if data.height % generator.multiple or data.width % generator.multiple:
+        raise ConfigError(
+            f"data.crop: {generator.name} needs sizes that are multiples of {generator.multiple}, "
+            f"but samples are {data.width}x{data.height}. Choose a crop that is."
+        )

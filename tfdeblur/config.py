@@ -1,0 +1,394 @@
+"""The configuration of a training run: one typed, frozen tree.
+
+Precedence: defaults < recipe < ``--config`` file < command line. The tree is read in two stages:
+the core, then the options of the plug-ins it names; the errors of both are reported together.
+This module imports neither TensorFlow nor Keras, so that ``--help`` is quick.
+"""
+
+import dataclasses
+import importlib.resources
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from tfdeblur import cli
+from tfdeblur.errors import ConfigError
+from tfdeblur.registry import Registry, did_you_mean
+
+MODELS = Registry("tfdeblur.models", "model")
+OBJECTIVES = Registry("tfdeblur.objectives", "objective")
+
+# Sections of the tree whose `name` chooses a plug-in, and where to find it.
+PLUG_INS = {"model": MODELS, "objective": OBJECTIVES}
+
+_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][0-9]+)?)\s*(images|epochs|steps)?\s*$")
+_SIZE = re.compile(r"^\s*(\d+)\s*(?:[xX]\s*(\d+))?\s*$")
+
+
+# ---------------------------------------------------------------------------------- kinds of values
+
+
+def _check_duration(value: Any) -> str:
+    text = f"{value:d}" if isinstance(value, int) else str(value)
+    if isinstance(value, bool) or _DURATION.match(text) is None:
+        raise ValueError("must look like '120 epochs', '5000 steps' or '250000 images'")
+    number, unit = _split_duration(text)
+    return f"{number:g} {unit}" if number < 1e6 else f"{number:.0f} {unit}"
+
+
+def _split_duration(text: str) -> tuple[float, str]:
+    match = _DURATION.match(text)
+    if match is None:
+        raise ConfigError(f"{text!r} is not a duration such as '120 epochs'.")
+    return float(match.group(1)), match.group(2) or "images"
+
+
+def images_of(duration: str, *, epoch_images: int, global_batch: int) -> int:
+    """Converts a duration to a count of images: the clock that all recipes run by.
+
+    Args:
+        duration: ``"120 epochs"``, ``"5000 steps"`` (updates of the generator) or ``"1e6 images"``.
+        epoch_images: Images in one epoch of the training data.
+        global_batch: Images in one update, over all replicas and micro-batches.
+    """
+    number, unit = _split_duration(duration)
+    factor = {"images": 1, "epochs": epoch_images, "steps": global_batch}[unit]
+    return round(number * factor)
+
+
+def _check_size(value: Any) -> tuple[int, int]:
+    """Reads ``256`` (a square) or ``WIDTHxHEIGHT`` into (height, width)."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        height, width = int(value[0]), int(value[1])
+    else:
+        match = _SIZE.match(str(value))
+        if match is None:
+            raise ValueError("must look like 256 or 128x96 (width x height)")
+        width = int(match.group(1))
+        height = int(match.group(2) or width)
+    if height < 1 or width < 1:
+        raise ValueError("must be at least 1x1")
+    return height, width
+
+
+Duration = Annotated[str, pydantic.BeforeValidator(_check_duration)]
+Size = Annotated[tuple[int, int], pydantic.BeforeValidator(_check_size)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlugIn:
+    """A plug-in by name, with its options still as plain values."""
+
+    name: Annotated[str, Field(description="name of the plug-in")]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> "PlugIn":
+        """Splits ``{name: unet16, width: 8}`` into the name and the options."""
+        options = {key: value for key, value in section.items() if key != "name"}
+        return cls(name=str(section["name"]), options=options)
+
+    def section(self) -> dict[str, Any]:
+        """Returns the flat section again, as YAML holds it."""
+        return {"name": self.name, **cli.to_plain(self.options)}
+
+
+# ------------------------------------------------------------------------------------- the sections
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is read and how samples are made of it."""
+
+    paths: Annotated[
+        tuple[str, ...], Field(description="folders made by data_prep.build; several are mixed")
+    ] = ()
+    weights: Annotated[
+        tuple[float, ...] | None,
+        Field(description="how often each folder is drawn from; by its size where not given"),
+    ] = None
+    split: Annotated[str, Field(description="split that is trained on")] = "train"
+    crop: Annotated[
+        Size | None,
+        Field(description="random crop, 256 or WIDTHxHEIGHT; the whole tile where not given"),
+    ] = None
+    horizontal_flips: Annotated[bool, Field(description="mirror half of the pairs")] = True
+    vertical_flips: Annotated[bool, Field(description="turn half upside down")] = True
+    quarter_turns: Annotated[bool, Field(description="rotate by 0, 90, 180 or 270 degrees")] = False
+    shuffle_block: Annotated[
+        int, Field(ge=1, description="records that are permuted among each other")
+    ] = 4096
+    cache: Annotated[bool, Field(description="keep the records in memory")] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How gradients become updates."""
+
+    name: Annotated[Literal["adam", "adamw", "rmsprop"], Field(description="the update rule")] = (
+        "adam"
+    )
+    learning_rate: Annotated[float, Field(gt=0, description="peak learning rate")] = 1e-3
+    beta_1: Annotated[float, Field(ge=0, lt=1, description="Adam's first momentum")] = 0.9
+    beta_2: Annotated[float, Field(ge=0, lt=1, description="Adam's second momentum")] = 0.999
+    rho: Annotated[float, Field(ge=0, lt=1, description="RMSprop's decay")] = 0.9
+    epsilon: Annotated[float, Field(gt=0, description="added to the denominator")] = 1e-7
+    weight_decay: Annotated[float, Field(ge=0, description="decoupled weight decay (adamw)")] = 0.0
+    clip_norm: Annotated[
+        float | None, Field(gt=0, description="largest global norm of the gradient")
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How the learning rate moves with the images seen."""
+
+    name: Annotated[
+        Literal["constant", "step", "exponential", "linear", "cosine"],
+        Field(
+            description="constant; step: x factor every `every`; exponential: flat until `start`, "
+            "then x factor every `every` smoothly; linear: flat until `start`, then to `final` at "
+            "the end; cosine: to `final` at the end"
+        ),
+    ] = "constant"
+    warmup: Annotated[Duration, Field(description="linear rise from 0 at the beginning")] = (
+        "0 images"
+    )
+    start: Annotated[Duration, Field(description="when the decay begins")] = "0 images"
+    every: Annotated[
+        Duration | None, Field(description="interval of the decay (step, exponential)")
+    ] = None
+    factor: Annotated[
+        float, Field(gt=0, le=1, description="multiplies the rate at each interval")
+    ] = 0.5
+    drop: Annotated[
+        float, Field(gt=0, le=1, description="multiplies the rate once, at `start`")
+    ] = 1.0
+    final: Annotated[
+        float, Field(ge=0, description="rate at the end of training (linear, cosine)")
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name in ("step", "exponential") and self.every is None:
+            raise ValueError(f"schedule {self.name!r} needs `every`, such as '5 epochs'")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlayerConfig:
+    """Settings of one player (a network with its optimizer) where they differ."""
+
+    optimizer: OptimizerConfig | None = None
+    schedule: ScheduleConfig | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, in what batches, and from where."""
+
+    duration: Annotated[
+        Duration, Field(description="length of the run: 'N epochs', 'N steps' or 'N images'")
+    ] = "100 epochs"
+    global_batch: Annotated[
+        int, Field(ge=1, description="images in one update, over all devices")
+    ] = 32
+    replica_batch: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="largest batch that one device takes at once; gradients are accumulated "
+            "up to the global batch",
+        ),
+    ] = None
+    ema_decay: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="decay of the running average of the generator's weights"),
+    ] = None
+    init_from: Annotated[
+        str | None,
+        Field(description="run or weights file to start from; what matched is reported"),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """Devices and number formats."""
+
+    strategy: Annotated[
+        Literal["auto", "one", "mirrored", "multi_worker", "tpu"],
+        Field(description="auto: TPU if asked for, TF_CONFIG's workers, all GPUs, else one device"),
+    ] = "auto"
+    tpu: Annotated[
+        str | None, Field(description="TPU name or address; `--tpu` alone is the local one")
+    ] = None
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="auto: bfloat16 on TPUs and GPUs that have it, else float32"),
+    ] = "auto"
+    xla: Annotated[
+        Literal["auto", "on", "off"],
+        Field(description="compile the step with XLA; auto: TPU only (it always does)"),
+    ] = "auto"
+    deterministic: Annotated[
+        bool, Field(description="repeatable to the bit, at some cost in speed on GPUs")
+    ] = False
+    steps_per_loop: Annotated[
+        int, Field(ge=1, description="updates between two looks at the results")
+    ] = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """What is kept of a run."""
+
+    log_every: Annotated[Duration, Field(description="scalars")] = "200 steps"
+    validate_every: Annotated[Duration, Field(description="validation")] = "1 epochs"
+    validation_split: Annotated[str, Field(description="split that is validated on")] = "val"
+    validation_images: Annotated[
+        int | None, Field(ge=1, description="validate on the first so many images only")
+    ] = None
+    best_metric: Annotated[
+        Literal["psnr_db", "ssim", "mse", "mae", "log_cosh"],
+        Field(description="metric of the validation that names the best checkpoint"),
+    ] = "psnr_db"
+    save_every: Annotated[Duration, Field(description="checkpoints")] = "1 epochs"
+    keep: Annotated[int, Field(ge=1, description="newest checkpoints that are kept")] = 2
+    pictures: Annotated[int, Field(ge=0, description="validation images that are pictured")] = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training run."""
+
+    workdir: Annotated[str, Field(description="folder of the run; the same one resumes it")]
+    model: PlugIn
+    objective: PlugIn
+    recipe: Annotated[str | None, Field(description="published recipe to start from")] = None
+    seed: Annotated[int, Field(ge=0, description="fixes weights, order and augmentation")] = 0
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    players: Annotated[
+        Mapping[str, PlayerConfig],
+        Field(description="optimizer and schedule of single players, by name"),
+    ] = dataclasses.field(default_factory=dict)
+    training: TrainingConfig = TrainingConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    output: OutputConfig = OutputConfig()
+
+    def player(self, name: str) -> tuple[OptimizerConfig, ScheduleConfig]:
+        """Returns the optimizer and schedule of a player: its own, else the common ones."""
+        own = self.players.get(name, PlayerConfig())
+        return own.optimizer or self.optimizer, own.schedule or self.schedule
+
+
+# ----------------------------------------------------------------------------------- the two stages
+
+
+def resolve(*layers: Mapping[str, Any]) -> TrainConfig:
+    """Merges layers of plain values, later ones winning, and validates the result.
+
+    The recipe is looked up in the layers themselves, so a ``--config`` file may name it.
+
+    Raises:
+        ConfigError: Lists everything that is wrong, in the core and in the plug-ins' options.
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given = cli.merge(given, _normalized(layer))
+    name = given.get("recipe")
+    tree = cli.merge(_normalized(load_recipe(name).config) if name else {}, given)
+    problems: list[cli.Problem] = []
+    for section, registry in PLUG_INS.items():
+        tree[section], found = _resolve_plug_in(section, tree.get(section), registry)
+        problems += found
+    config, found = cli.check(TrainConfig, tree)
+    # What is wrong with a plug-in is reported once, by its own stage.
+    problems += [p for p in found if p.path.split(".")[0] not in PLUG_INS]
+    cli.raise_problems(problems)
+    if config is None:
+        raise ConfigError("The configuration could not be built.")
+    return config
+
+
+def _normalized(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes ``model: unet16`` out as ``model: {name: unet16}``, so that layers merge."""
+    return {
+        key: {"name": value} if key in PLUG_INS and isinstance(value, str) else value
+        for key, value in layer.items()
+    }
+
+
+def _resolve_plug_in(
+    section: str, value: Any, registry: Registry
+) -> tuple[dict[str, Any], list[cli.Problem]]:
+    """Validates one plug-in's name and options; returns them as `PlugIn` holds them."""
+    known = registry.names()
+    if not isinstance(value, Mapping) or "name" not in value:
+        message = f"name one of: {', '.join(known)}, or give a --recipe"
+        return {"name": ""}, [cli.Problem(section, message)]
+    plug_in = PlugIn.of(value)
+    if plug_in.name not in known:
+        hint = did_you_mean(plug_in.name, known)
+        return {"name": ""}, [
+            cli.Problem(f"{section}.name", f"unknown {registry.kind} {plug_in.name!r}.{hint}")
+        ]
+    options, problems = cli.check(registry.options(plug_in.name), plug_in.options, f"{section}.")
+    return {"name": plug_in.name, "options": cli.to_plain(options)}, problems
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """Writes a configuration so that `resolve` reads the same one back."""
+    tree = cli.to_plain(config)
+    for section in PLUG_INS:
+        tree[section] = getattr(config, section).section()
+    # Sizes are (height, width) inside and WIDTHxHEIGHT outside.
+    crop = config.data.crop
+    tree["data"]["crop"] = None if crop is None else f"{crop[1]}x{crop[0]}"
+    return str(yaml.safe_dump(tree, sort_keys=False))
+
+
+# ------------------------------------------------------------------------------------------ recipes
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A published training run as data.
+
+    Attributes:
+        name: File name without its ending.
+        about: `paper`, `section`, `data` (the build command), `reported` and `measured` figures.
+        config: The layer of configuration it stands for.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+def list_recipes() -> list[str]:
+    """Returns the names of all recipes, sorted."""
+    folder = importlib.resources.files("tfdeblur.recipes")
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name: str) -> Recipe:
+    """Reads a recipe by name.
+
+    Raises:
+        ConfigError: There is no such recipe; the nearest names are suggested.
+    """
+    known = list_recipes()
+    if name not in known:
+        raise ConfigError(f"recipe: unknown recipe {name!r}.{did_you_mean(str(name), known)}")
+    text = (importlib.resources.files("tfdeblur.recipes") / f"{name}.yaml").read_text("utf-8")
+    tree = cli.parse_yaml(text, f"recipe {name}")
+    about = tree.pop("about", {})
+    return Recipe(name=name, about=about, config=tree)

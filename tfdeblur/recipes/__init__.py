@@ -1,0 +1,1 @@
+"""Published training runs, one YAML file each: data, not code."""
