@@ -1,0 +1,234 @@
+"""What holds for every registered generator; a new file is tested by existing."""
+
+import dataclasses
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdeblur import models, runtime
+from tfdeblur.errors import ConfigError
+from tfdeblur.imaging import data_range
+
+NAMES = models.REGISTRY.names()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def generator(request):
+    keras.utils.set_random_seed(1)
+    return models.create(request.param)
+
+
+def pictures(height: int, width: int, batch: int = 1) -> np.ndarray:
+    return np.random.default_rng(height).random((batch, height, width, 3), dtype=np.float32)
+
+
+def test_the_first_models_are_registered():
+    assert {"rednet30", "resnet16", "unet16"} <= set(NAMES)
+
+
+def test_options_are_a_frozen_documented_dataclass(generator):
+    options = models.REGISTRY.options(generator.name)
+    assert dataclasses.is_dataclass(options)
+    assert options.__dataclass_params__.frozen
+    for field in dataclasses.fields(options):
+        assert any(getattr(m, "description", None) for m in field.type.__metadata__), field.name
+    assert generator.options == dataclasses.asdict(options())
+
+
+def test_module_and_build_cite_their_source(generator):
+    module = models.REGISTRY.load(generator.name)
+    assert "Reference:" in module.build.__doc__
+
+
+def test_the_network_maps_its_range_to_float32(generator):
+    size = generator.multiple * -(-16 // generator.multiple)
+    outputs = generator.network(pictures(size, 2 * size) * data_range(generator.value_range))
+    pyramid = outputs if isinstance(outputs, list) else [outputs]
+    for level, output in enumerate(pyramid):
+        assert output.shape == (1, size >> level, 2 * size >> level, 3)
+        assert output.dtype == tf.float32
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 23), (32, 32)])
+def test_any_size_in_unit_range(generator, size):
+    images = pictures(*size, batch=2)
+    restored = generator.as_unit_model()(images)
+    assert restored.shape == images.shape
+    assert restored.dtype == tf.float32
+    assert np.isfinite(restored).all()
+
+
+def test_the_unit_model_shares_the_weights(generator):
+    model = generator.as_unit_model()
+    assert model.count_params() == generator.network.count_params()
+    pairs = zip(model.variables, generator.network.variables, strict=True)
+    assert all(ours is theirs for ours, theirs in pairs)
+    assert model.input_shape == model.output_shape == (None, None, None, 3)
+
+
+def test_padding_does_not_reach_into_the_picture(generator):
+    # A picture that needs no padding gives what the network alone gives.
+    size = generator.multiple * -(-16 // generator.multiple)
+    images = pictures(size, size)
+    signed = generator.value_range == "signed"
+    outputs = generator.network(images * 2 - 1 if signed else images)
+    finest = outputs[0] if isinstance(outputs, list) else outputs
+    expected = (finest + 1) / 2 if signed else finest
+    np.testing.assert_allclose(generator.as_unit_model()(images), expected, atol=1e-6)
+
+
+def test_every_trainable_weight_gets_a_gradient(generator):
+    x = tf.constant(pictures(32, 32, batch=2))
+    with tf.GradientTape() as tape:
+        outputs = generator.network(x, training=True)
+        loss = sum(tf.reduce_mean((o - 0.3) ** 2) for o in tf.nest.flatten(outputs))
+    gradients = tape.gradient(loss, generator.network.trainable_variables)
+    assert all(g is not None and np.isfinite(g).all() for g in gradients)
+    # A bias ahead of batch norm has no effect in training, so only kernels must move.
+    for variable, gradient in zip(generator.network.trainable_variables, gradients, strict=True):
+        if variable.path.endswith("kernel"):
+            assert np.abs(gradient).max() > 0, variable.path
+
+
+def test_bfloat16_stays_close_and_returns_float32(generator):
+    with runtime.precision_scope("mixed_bfloat16"):
+        half = models.create(generator.name)
+    half.network.set_weights(generator.network.get_weights())
+    images = pictures(32, 32)
+    restored = half.as_unit_model()(images)
+    assert restored.dtype == tf.float32
+    assert all(v.dtype == "float32" for v in half.network.variables)
+    expected = generator.as_unit_model()(images)
+    error = np.abs(restored - expected)
+    assert error.mean() < 0.05 * np.abs(expected).mean()
+    assert error.max() > 0  # it did compute in another precision
+
+
+def test_weight_names_are_stable_and_unique(generator):
+    # Weights are matched by these paths when a run starts from others.
+    paths = [variable.path for variable in generator.network.variables]
+    assert len(set(paths)) == len(paths)
+    again = [variable.path for variable in models.create(generator.name).network.variables]
+    assert paths == again
+
+
+def test_the_network_survives_saving(generator, tmp_path):
+    model = generator.as_unit_model()
+    path = str(tmp_path / "model.keras")
+    model.save(path)
+    images = pictures(19, 21)
+    np.testing.assert_allclose(keras.saving.load_model(path)(images), model(images), atol=1e-6)
+
+
+def test_a_training_step_has_static_shapes_and_compiles_with_xla(generator):
+    network = models.create(generator.name).network
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            outputs = tf.nest.flatten(network(x, training=True))
+            loss = tf.add_n([tf.reduce_mean(o**2) for o in outputs])
+        for output in outputs:
+            assert output.shape.is_fully_defined()
+        return loss, tape.gradient(loss, network.trainable_variables)
+
+    x = tf.constant(pictures(16, 16, batch=2))
+    with tf.device("CPU:0"):
+        compiled = tf.function(step, jit_compile=True).get_concrete_function(x)
+    operations = compiled.graph.get_operations()
+    # The last output of this kernel is scratch space for its gradient, of no fixed shape.
+    scratch = [o.outputs[5] for o in operations if o.type == "FusedBatchNormV3"]
+    exempt = {tensor.name for tensor in scratch}
+    for consumer in (c for tensor in scratch for c in tensor.consumers()):
+        if consumer.type == "ZerosLike":
+            exempt.add(consumer.outputs[0].name)
+    for operation in operations:
+        for output in operation.outputs:
+            if output.dtype.is_floating and output.name not in exempt:
+                assert output.shape.is_fully_defined(), operation.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_xla_computes_the_same(name):
+    network = models.create(name).network
+    x = tf.constant(pictures(16, 16, batch=2))
+    with tf.device("CPU:0"):
+        compiled = tf.function(lambda x: network(x), jit_compile=True)(x)
+    for value, expected in zip(tf.nest.flatten(compiled), tf.nest.flatten(network(x)), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-4)
+
+
+FORWARD = """
+    import os, sys
+    import numpy as np
+    import keras
+    from tfdeblur import models
+
+    generator = models.create({name!r})
+    generator.network.load_weights({weights!r})
+    images = np.load({images!r})
+    restored = generator.as_unit_model()(images)
+    np.save({out!r}, keras.ops.convert_to_numpy(restored))
+    assert "tensorflow" not in sys.modules, "a model imported TensorFlow"
+    print(keras.backend.backend())
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_computes_the_same_without_tensorflow(generator, backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    weights, images, out = (str(tmp_path / n) for n in ("g.weights.h5", "in.npy", "out.npy"))
+    generator.network.save_weights(weights)
+    np.save(images, pictures(9, 17))
+    code = FORWARD.format(name=generator.name, weights=weights, images=images, out=out)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == backend
+    expected = generator.as_unit_model()(pictures(9, 17))
+    np.testing.assert_allclose(np.load(out), expected, atol=2e-5)
+
+
+# ------------------------------------------------------------------------------------- bad options
+
+
+def test_unknown_model():
+    with pytest.raises(ConfigError, match="unet16"):
+        models.create("unet61")
+
+
+def test_unknown_option_of_a_model():
+    with pytest.raises(ConfigError, match="depth"):
+        models.create("rednet30", {"dept": 10})
+
+
+def test_option_out_of_range():
+    with pytest.raises(ConfigError, match="depth"):
+        models.create("rednet30", {"depth": 12})
+    with pytest.raises(ConfigError, match="width"):
+        models.create("unet16", {"width": 0})
+
+
+def test_importing_the_package_loads_no_keras():
+    code = "import sys, tfdeblur.models as m; m.REGISTRY.names(); print('keras' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stdout.strip() == "False", result.stderr

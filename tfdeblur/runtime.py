@@ -1,0 +1,328 @@
+"""Where and how a computation runs: strategy, precision, seeds, facts about the devices.
+
+Nothing here imports TensorFlow before it is needed, so that its absence can be reported in one
+sentence instead of a traceback.
+"""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from tfdeblur.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+StrategyKind = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
+Precision = Literal["auto", "float32", "bfloat16"]
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+# The first generation of NVIDIA GPUs that computes in bfloat16 (Ampere).
+BFLOAT16_CAPABILITY = (8, 0)
+
+logger = logging.getLogger(__name__)
+
+
+# ------------------------------------------------------------------------------------ requirements
+
+
+def require_tensorflow() -> None:
+    """Checks that TensorFlow is installed and that Keras runs on it.
+
+    Raises:
+        UserError: It is not so; the message says what to install or to set.
+    """
+    for package, name in (("tensorflow", "TensorFlow"), ("keras", "Keras")):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"{name} is not installed: install one of the builds with"
+                ' pip install "tfdeblur[cpu]", "tfdeblur[gpu]" or "tfdeblur[tpu]".'
+            )
+    try:
+        import keras
+    except (ImportError, ValueError) as error:
+        # Keras imports its backend at once; which one may stand in a file of the user's, too.
+        raise UserError(
+            f"Keras cannot load its backend ({error}): set the environment variable"
+            " KERAS_BACKEND=tensorflow before Python starts."
+        ) from error
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise UserError(
+            f"Keras runs on {backend!r}, but this needs TensorFlow: set the environment variable"
+            " KERAS_BACKEND=tensorflow before Python starts."
+        )
+
+
+# -------------------------------------------------------------------------------------- strategies
+
+
+def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.distribute.Strategy":
+    """Makes the distribution strategy that a run uses for everything.
+
+    Args:
+        kind: `one` is a single device; `mirrored` is one replica on each GPU of this machine, or
+            on each logical CPU where there is no GPU; `multi_worker` is one worker of the cluster
+            that the environment variable `TF_CONFIG` describes; `tpu` is a TPU. `auto` takes
+            `tpu` where one is attached or named, `multi_worker` where `TF_CONFIG` names more than
+            one worker, `mirrored` where there are several GPUs, and `one` otherwise.
+        tpu: `local` for the TPU attached to this machine, or the name or address of another one;
+            only for `auto` and `tpu`.
+
+    Returns:
+        The strategy. For several workers and for a TPU it must be made before any other
+        TensorFlow operation of the process.
+
+    Raises:
+        UserError: TensorFlow is absent, or there is no such TPU.
+        ConfigError: `TF_CONFIG` is missing or wrong, or `kind` and `tpu` contradict each other.
+    """
+    require_tensorflow()
+    import tensorflow as tf
+
+    if tpu is not None and kind not in ("auto", "tpu"):
+        raise ConfigError(
+            f"A TPU was named ({tpu!r}), but the strategy is {kind!r}: choose 'tpu' or leave the"
+            " TPU out."
+        )
+    if kind == "auto":
+        kind = _choose_kind(tpu)
+    if kind == "one":
+        gpus = tf.config.list_logical_devices("GPU")
+        return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+    if kind == "mirrored":
+        names = [d.name for d in tf.config.list_logical_devices("GPU")]
+        names = names or [d.name for d in tf.config.list_logical_devices("CPU")]
+        return tf.distribute.MirroredStrategy(names)
+    if kind == "multi_worker":
+        if not _workers():
+            raise ConfigError(
+                "The strategy 'multi_worker' needs the environment variable TF_CONFIG, a JSON text"
+                ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
+                ' "task": {"type": "worker", "index": 0}}.'
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return _tpu_strategy(tpu or "local")
+
+
+def _choose_kind(tpu: str | None) -> StrategyKind:
+    import tensorflow as tf
+
+    if tpu is not None or tf.config.list_physical_devices("TPU"):
+        return "tpu"
+    if len(_workers()) > 1:
+        return "multi_worker"
+    return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one"
+
+
+def _workers() -> list[str]:
+    """Returns the addresses of all workers in `TF_CONFIG`, the chief among them."""
+    text = os.environ.get("TF_CONFIG", "").strip()
+    if not text:
+        return []
+    try:
+        config = json.loads(text)
+        cluster = config.get("cluster", {})
+        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        if workers and not {"type", "index"} <= set(config["task"]):
+            raise KeyError("task")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigError(
+            "The environment variable TF_CONFIG must be a JSON text with a cluster of workers and"
+            f" this worker's task; received: {text!r}."
+        ) from error
+    return workers
+
+
+def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        if tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
+        where = "This machine has no TPU" if tpu == "local" else f"There is no TPU at {tpu!r}"
+        raise UserError(
+            f"{where} that TensorFlow {tf.__version__} can use: run on a TPU machine with"
+            ' pip install "tfdeblur[tpu]", or leave the TPU out.'
+        ) from error
+
+
+# --------------------------------------------------------------------------------------- precision
+
+
+def resolve_precision(
+    requested: Precision = "auto", strategy: "tf.distribute.Strategy | None" = None
+) -> str:
+    """Decides in which precision networks compute.
+
+    Args:
+        requested: `auto` is bfloat16 on TPUs and on GPUs that have it in hardware, float32 on
+            CPUs and on older GPUs, for which a warning says so; the others are taken as given.
+        strategy: Where the networks will run; without it, a TPU that has been initialized counts.
+
+    Returns:
+        The name of a Keras precision policy, `float32` or `mixed_bfloat16` (weights, outputs and
+        losses stay float32).
+
+    Raises:
+        ConfigError: `requested` is none of the three.
+    """
+    if requested not in ("auto", *POLICIES):
+        raise ConfigError(
+            f"The precision is 'auto', 'float32' or 'bfloat16'; received: {requested!r}."
+        )
+    require_tensorflow()
+    import tensorflow as tf
+
+    if strategy is None:
+        on_tpu = bool(tf.config.list_logical_devices("TPU"))
+    else:
+        on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    if on_tpu:
+        return POLICIES["bfloat16" if requested == "auto" else requested]
+    without = _gpus_without_bfloat16()
+    if requested == "auto":
+        if without:
+            logger.warning(
+                "%s computes in float32: it has no bfloat16 units (compute capability 8.0 has).",
+                ", ".join(without),
+            )
+        gpus = tf.config.list_physical_devices("GPU")
+        return POLICIES["bfloat16" if gpus and not without else "float32"]
+    if requested == "bfloat16" and without:
+        logger.warning(
+            "%s has no bfloat16 units: bfloat16 will be slower than float32 there.",
+            ", ".join(without),
+        )
+    return POLICIES[requested]
+
+
+def _gpus_without_bfloat16() -> list[str]:
+    import tensorflow as tf
+
+    names = []
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details: dict[str, Any] = tf.config.experimental.get_device_details(gpu)
+        # A GPU that tells no capability is not one of NVIDIA's, and new enough to be supported.
+        if details.get("compute_capability", BFLOAT16_CAPABILITY) < BFLOAT16_CAPABILITY:
+            names.append(details.get("device_name", gpu.name))
+    return names
+
+
+def apply_precision(policy: str) -> None:
+    """Sets the precision policy of every layer made from now on.
+
+    Args:
+        policy: What `resolve_precision` returned.
+    """
+    import keras
+
+    keras.mixed_precision.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def precision_scope(policy: str) -> Iterator[None]:
+    """Sets the precision policy of the layers made inside a `with` block, then restores it.
+
+    Args:
+        policy: What `resolve_precision` returned.
+    """
+    import keras
+
+    before = keras.mixed_precision.dtype_policy()
+    apply_precision(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
+# ------------------------------------------------------------------------------- seeds and devices
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seeds Python, NumPy, TensorFlow and Keras.
+
+    Args:
+        seed: Not negative, below 2^32.
+        deterministic: Also makes TensorFlow choose deterministic kernels, which may be slower;
+            this lasts until the process ends.
+
+    Raises:
+        ConfigError: `seed` is out of range.
+    """
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"The seed must be from 0 to 2^32 - 1; received: {seed}.")
+    require_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def logical_cpus(count: int) -> None:
+    """Divides the CPU into `count` logical devices, to try a strategy without any other device.
+
+    Raises:
+        UserError: TensorFlow has started already with another number of devices.
+    """
+    require_tensorflow()
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+    except RuntimeError as error:
+        started = len(tf.config.list_logical_devices("CPU"))
+        if started != count:
+            raise UserError(
+                f"TensorFlow has started already with {started} logical CPU devices, not {count}:"
+                " set their number before anything else."
+            ) from error
+
+
+def device_summary(strategy: "tf.distribute.Strategy | None" = None) -> str:
+    """Returns one line about the devices and versions, for logs and reports.
+
+    Args:
+        strategy: Adds its class and number of replicas.
+
+    Example:
+        >>> device_summary()
+        '2 CPU cores; TensorFlow 2.21.0, Keras 3.15.1'
+    """
+    require_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    found: dict[str, int] = {}
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(gpu)
+        name = details.get("device_name", "GPU")
+        found[name] = found.get(name, 0) + 1
+    if tpus := tf.config.list_logical_devices("TPU"):
+        found["TPU cores"] = len(tpus)
+    parts = [f"{count} x {name}" for name, count in found.items()] or [_cpu_text()]
+    if strategy is not None:
+        replicas = strategy.num_replicas_in_sync
+        parts.append(f"{type(strategy).__name__} with {replicas} replica{'s'[: replicas != 1]}")
+    parts.append(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
+    return "; ".join(parts)
+
+
+def _cpu_text() -> str:
+    # The cores that this process may use, which in a container are fewer than the machine's.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU core{'s'[: cores != 1]}"
