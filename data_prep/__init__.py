@@ -1,0 +1,1 @@
+"""Data preparation: from raw pictures to sharded records that training reads at full speed."""

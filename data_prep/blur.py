@@ -1,0 +1,138 @@
+"""Blur for sources that have sharp pictures only; each picture draws its own."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfdeblur import kernels
+
+
+class Blur(Protocol):
+    """Something that blurs a picture, drawing what it needs from a random generator."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns its `kind` and parameters, as the manifest keeps them."""
+        ...
+
+    def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        ...
+
+
+def item_rng(seed: int, key: str) -> np.random.Generator:
+    """Returns the random generator of one picture.
+
+    It depends on the seed of the build and on what the picture is called (split and index, or
+    scene and frame), so neither other pictures nor the number of workers change the draws.
+    """
+    digest = hashlib.sha256(key.encode()).digest()
+    words = np.frombuffer(digest, np.uint32).tolist()
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Rounds an image in 0..255 to the nearest uint8 values."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def in_light(
+    image: np.ndarray, gamma: float, blur: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Blurs a uint8 image in light of the given gamma and rounds the result.
+
+    Args:
+        image: uint8 [height, width, 3].
+        gamma: 2.2 blurs in linear light, as a lens or a moving camera does; 1 blurs the pixel
+            values as they are.
+        blur: Takes and returns float32 [height, width, 3].
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    values = image.astype(np.float32)
+    if gamma == 1.0:
+        return to_uint8(blur(values))
+    light = blur((values / 255) ** np.float32(gamma))
+    return to_uint8(255 * np.clip(light, 0, 1) ** np.float32(1 / gamma))
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianBlur:
+    """Gaussian blur of a width drawn for each picture.
+
+    The kernel has ``round(6 sigma + 1) | 1`` taps, borders are reflected without repeating the
+    border pixel, and the result is rounded to uint8. A width near zero has a single tap and
+    leaves the picture as it is.
+
+    Attributes:
+        max_sigma: Widths are uniform in [0, max_sigma], in pixels.
+        gamma: Light in which the picture is blurred; see `in_light`.
+
+    Reference: Orlandi and Pinardi, on autoencoders and Wasserstein GANs for deblurring on TPUs.
+    """
+
+    max_sigma: float = 3.0
+    gamma: float = 1.0
+
+    def describe(self) -> dict[str, Any]:
+        """Returns its kind and parameters."""
+        return {
+            "kind": "gaussian",
+            "sigma": [0.0, self.max_sigma],
+            "size": "round(6 sigma + 1) | 1",
+            "border": "reflect101",
+            "gamma": self.gamma,
+        }
+
+    def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        sigma = rng.uniform(0.0, self.max_sigma)
+        size = kernels.gaussian_size(sigma)
+        if size == 1:
+            return sharp
+        kernel = kernels.gaussian_kernel1d(sigma, size)
+        return in_light(sharp, self.gamma, lambda image: kernels.convolve_separable(image, kernel))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrajectoryBlur:
+    """Motion blur along a random path of the camera, one path for each picture.
+
+    Attributes:
+        length: Length of the whole path, in pixels.
+        exposures: Shares of the path during which the shutter is open; each picture draws one.
+        gamma: Light in which the picture is blurred; see `in_light`.
+
+    Reference: Boracchi and Foi, Modeling the Performance of Image Restoration from Motion Blur,
+        2012, section III.
+    """
+
+    length: float = 60.0
+    exposures: tuple[float, ...] = kernels.EXPOSURES
+    gamma: float = 1.0
+
+    def describe(self) -> dict[str, Any]:
+        """Returns its kind and parameters."""
+        return {
+            "kind": "trajectory",
+            "length": self.length,
+            "canvas": self.canvas,
+            "exposures": list(self.exposures),
+            "border": "reflect101",
+            "gamma": self.gamma,
+        }
+
+    @property
+    def canvas(self) -> int:
+        """Side of the kernel: no path leaves it, wherever it turns."""
+        return 2 * math.ceil(self.length / 2) + 4
+
+    def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        exposure = self.exposures[rng.integers(len(self.exposures))]
+        kernel = kernels.trajectory_kernel(rng, self.canvas, self.length, exposure)
+        return in_light(sharp, self.gamma, lambda image: kernels.convolve(image, kernel))

@@ -1,0 +1,94 @@
+"""REDS: 24,000 training and 3,000 validation pairs of 1280x720, each scene 100 frames.
+
+The layout is `train_blur/SCENE/FRAME.png` with `train_sharp/SCENE/FRAME.png`, and the same with
+`val_`; `*_bicubic/X4` holds the set at a quarter of its size. The truth of the official test split
+was never published, so by custom the official validation split is the test split here, and a
+validation split is made of training scenes. Scenes are named `train/000` and `val/000`, for the
+same numbers occur in both.
+
+Reference: Nah et al., NTIRE 2019 Challenge on Video Deblurring and Super-Resolution. Use of the
+splits: Orlandi and Pinardi.
+"""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from data_prep.sources._folders import (
+    PairSource,
+    Scene,
+    SceneOptions,
+    describe_recorded,
+    list_pairs,
+    sub_folders,
+    unrecognized,
+)
+from data_prep.sources._source import Listing
+
+# The folders of each track: blurred half, sharp half.
+TRACKS = {
+    "blur": ("blur", "sharp"),
+    "blur_comp": ("blur_comp", "sharp"),
+    "blur_jpeg": ("blur_jpeg", "sharp"),
+    "blur_bicubic": ("blur_bicubic/X4", "sharp_bicubic/X4"),
+}
+SPLITS = {"train": "train", "val": "test"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(SceneOptions):
+    """Options of the REDS source."""
+
+    source: Annotated[str, Field(description="folder that holds train_blur, train_sharp and so on")]
+    track: Annotated[
+        Literal["blur", "blur_comp", "blur_jpeg", "blur_bicubic"],
+        Field(description="which blurred half: plain, compressed, or reduced to a quarter"),
+    ] = "blur"
+
+
+def build(options: Options) -> "Reds":
+    """Returns the source."""
+    return Reds(options)
+
+
+class Reds(PairSource):
+    """REDS in its native layout."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def listing(self) -> Listing:
+        """Lists all pairs; see `Source.listing`."""
+        from tfdeblur import files
+
+        root = self._options.source
+        blurred, sharp = TRACKS[self._options.track]
+        scenes = []
+        for part, split in SPLITS.items():
+            # The archives unpack to train_blur or, made for several tracks, train/train_blur.
+            for place in (root, files.join(root, part)):
+                halves = [files.join(place, f"{part}_{half}") for half in (blurred, sharp)]
+                if files.is_dir(halves[0]):
+                    present = [half for half in halves if files.is_dir(half)]
+                    names = {name for half in present for name in sub_folders(half)}
+                    scenes += [
+                        Scene(f"{part}/{name}", split, *(files.join(half, name) for half in halves))
+                        for name in sorted(names)
+                    ]
+                    break
+        if not scenes:
+            raise unrecognized(
+                root,
+                f"train_{blurred}/SCENE/FRAME.png with train_{sharp}/SCENE/FRAME.png, or the same "
+                "with val_",
+            )
+        return list_pairs(scenes, self._options)
+
+    def describe_blur(self) -> dict[str, Any]:
+        """Returns which track of REDS this is."""
+        return describe_recorded(
+            "mean of consecutive and interpolated frames in linear light, of the camera's own "
+            "response",
+            track=self._options.track,
+        )

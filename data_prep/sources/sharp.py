@@ -1,0 +1,88 @@
+"""Any folder of sharp photographs; the blur is made here, afresh for each picture.
+
+Folders inside the folder are read too. Every photograph is a scene, so its copies and its tiles
+are all in one split.
+"""
+
+import dataclasses
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from data_prep import images
+from data_prep.sources._folders import SceneOptions, assign_splits, select, unrecognized
+from data_prep.sources._source import Item, Listing, Source
+from data_prep.sources._synthetic import BlurOptions
+from tfdeblur.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(BlurOptions, SceneOptions):
+    """Options of the source of sharp photographs."""
+
+    source: Annotated[str, Field(description="folder of sharp photographs")]
+    test_share: Annotated[
+        float, Field(ge=0, lt=1, description="share of photographs kept for the test split")
+    ] = 0.125
+    copies: Annotated[
+        int, Field(ge=1, description="how often each photograph is used, blurred anew each time")
+    ] = 1
+
+
+def build(options: Options) -> "Sharp":
+    """Returns the source."""
+    return Sharp(options)
+
+
+class Sharp(Source):
+    """Sharp photographs with synthetic blur."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.blur = options.make_blur()
+
+    def listing(self) -> Listing:
+        """Lists all photographs below the folder; see `Source.listing`."""
+        from tfdeblur import files
+
+        root = self._options.source
+        paths = (
+            {name.rsplit(".", 1)[0]: files.join(root, name) for name in _photographs(root)}
+            if files.is_dir(root)
+            else {}
+        )
+        if not paths:
+            raise unrecognized(root, f"a folder of photographs ({', '.join(images.SUFFIXES)})")
+        names = select(sorted(paths), self._options)
+        splits, notes = assign_splits(dict.fromkeys(names, "train"), self._options)
+        found: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
+        for name in names:
+            width, height = images.size_of(paths[name])
+            found[splits[name]].extend(
+                Item(name, f"{copy:03d}", height, width, sharp=paths[name])
+                for copy in range(self._options.copies)
+            )
+        return Listing({s: tuple(items) for s, items in found.items() if items}, tuple(notes))
+
+    def load(self, item: Item) -> tuple[None, np.ndarray]:
+        """Returns one photograph; it has no blurred half."""
+        return None, images.load_rgb(item.sharp)
+
+
+def _photographs(root: str) -> list[str]:
+    from tfdeblur import files
+
+    names: list[str] = []
+    stems: dict[str, str] = {}
+    for name in files.walk_files(root):
+        if not images.is_picture(name):
+            continue
+        other = stems.setdefault(name.rsplit(".", 1)[0], name)
+        if other != name:
+            raise DataError(
+                f"{files.join(root, other)} and {files.join(root, name)} have the same name but "
+                "for the ending. Rename one, or remove it if they are the same photograph."
+            )
+        names.append(name)
+    return names

@@ -1,0 +1,68 @@
+"""What holds for every source: a new one is tested because it is registered."""
+
+import dataclasses
+import typing
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from data_prep import build
+from data_prep.frames import Job
+from data_prep.plan import Settings
+from data_prep.sources import REGISTRY
+from tfdeblur import cli
+
+# A source may take the seed of the build by declaring it; all else would be ambiguous.
+SHARED = {"seed"}
+EXAMPLES = {str: "x", int: 1, float: 0.5}
+
+
+@pytest.fixture(params=REGISTRY.names())
+def name(request):
+    return request.param
+
+
+def test_names_are_those_of_the_files():
+    assert {"cifar10", "gopro", "reds", "scenes", "sharp"} <= set(REGISTRY.names())
+
+
+def test_options_are_frozen_documented_and_distinct(name):
+    options = REGISTRY.options(name)
+    assert options.__dataclass_params__.frozen
+    assert all(field.kw_only for field in dataclasses.fields(options))
+    for hint in typing.get_type_hints(options, include_extras=True).values():
+        described = [x.description for x in typing.get_args(hint) if isinstance(x, FieldInfo)]
+        assert described and described[0]
+    own = {field.name for field in dataclasses.fields(options)}
+    common = {field.name for field in dataclasses.fields(build.BuildConfig)}
+    assert own & common <= SHARED
+
+
+def make_options(name):
+    options = REGISTRY.options(name)
+    needed = {
+        field.name: EXAMPLES[field.annotation] for field in cli.fields_of(options) if field.required
+    }
+    return cli.validate(options, needed)
+
+
+def test_building_a_source_reads_nothing_and_describes_its_blur(name):
+    options = make_options(name)
+    source = Job(name, options, Settings()).build_source()
+    description = source.describe_blur()
+    assert isinstance(description["kind"], str)
+    if source.blur is not None:
+        assert description == source.blur.describe()
+
+
+def test_modules_say_what_they_are(name):
+    first = REGISTRY.load(name).__doc__.splitlines()[0]
+    assert first.endswith((".", ";")) and len(first) <= 100
+
+
+def test_configuration_class_has_all_fields(name):
+    config_class = build.config_class(name)
+    names = {field.name for field in dataclasses.fields(config_class)}
+    assert {field.name for field in dataclasses.fields(REGISTRY.options(name))} <= names
+    assert {"out", "tile", "workers"} <= names
+    assert config_class.dataset == name

@@ -1,0 +1,131 @@
+"""GoPro's native layout, its two kinds of blur, and what can be wrong with it."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from data_prep.sources import gopro as module
+from tests.data_prep.conftest import make_gopro, picture, save
+from tfdeblur.errors import DataError
+
+
+def listing(root, **options):
+    return module.build(module.Options(source=str(root), **options)).listing()
+
+
+def test_native_layout(gopro):
+    splits = listing(gopro).splits
+    assert {name: len(items) for name, items in splits.items()} == {"train": 6, "val": 2, "test": 2}
+    item = splits["test"][0]
+    assert (item.scene, item.frame, item.width, item.height) == ("GOPR09", "000001", 40, 30)
+    keys = [item.key for item in splits["train"]]
+    assert keys == sorted(keys)
+    blurred, sharp = module.build(module.Options(source=str(gopro))).load(item)
+    assert blurred.shape == sharp.shape == (30, 40, 3)
+    assert (blurred != sharp).any()
+    assert item.blurred.endswith("/blur/000001.png") and item.sharp.endswith("/sharp/000001.png")
+
+
+def test_only_a_test_folder(tmp_path):
+    make_gopro(tmp_path, {"test": ["A", "B", "C"]})
+    found = listing(tmp_path)
+    assert set(found.splits) == {"test"} and "No train split" in found.notes[0]
+    found = listing(tmp_path, test_scenes=("C",), val_scenes=("B",))
+    assert [items[0].scene for items in found.splits.values()] == ["A", "B", "C"]
+
+
+def test_gamma_chooses_the_folder_and_is_described(tmp_path):
+    make_gopro(tmp_path, {"train": ["A", "B"]}, folders=("blur", "blur_gamma", "sharp"))
+    for gamma, folder in (("linear", "/blur/"), ("gamma", "/blur_gamma/")):
+        source = module.build(module.Options(source=str(tmp_path), gamma=gamma))
+        items = source.listing().splits["train"]
+        assert items and all(folder in item.blurred for item in items)
+        blur = source.describe_blur()
+        assert (blur["gamma"], blur["folder"]) == (gamma, folder.strip("/"))
+
+
+def test_scenes_without_the_chosen_blur_are_named(gopro):
+    with pytest.raises(DataError, match=r"GOPR01/blur_gamma; .*GOPR01 holds: blur, sharp"):
+        listing(gopro, gamma="gamma")
+
+
+@pytest.mark.parametrize(("gone", "half"), [("blur", "blurred"), ("sharp", "sharp")])
+def test_a_missing_half_is_named(gopro, gone, half):
+    path = gopro / "train" / "GOPR02" / gone / "000002.png"
+    path.unlink()
+    with pytest.raises(DataError, match=f"the {half} half of a pair, is missing") as caught:
+        listing(gopro)
+    assert str(path) in str(caught.value)
+
+
+def test_many_missing_halves_are_counted(gopro):
+    for path in (gopro / "test" / "GOPR09" / "sharp").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"000001\.png, .* and 1 more of this scene"):
+        listing(gopro)
+
+
+def test_sizes_that_disagree_are_named(gopro):
+    path = save(gopro / "train" / "GOPR03" / "blur" / "000001.png", picture(0, 41, 30))
+    with pytest.raises(DataError, match=r"is 41x30, but its sharp half .* is 40x30") as caught:
+        listing(gopro)
+    assert str(path) in str(caught.value)
+
+
+def test_an_unreadable_half_is_named(gopro):
+    path = gopro / "train" / "GOPR03" / "sharp" / "000002.png"
+    path.write_bytes(b"not a picture")
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        listing(gopro)
+    assert str(path) in str(caught.value)
+
+
+def test_an_empty_scene_is_named(gopro):
+    for half in ("blur", "sharp"):
+        for path in (gopro / "train" / "GOPR01" / half).iterdir():
+            path.unlink()
+    with pytest.raises(DataError, match="GOPR01/blur holds no pictures"):
+        listing(gopro)
+
+
+def test_other_layouts_are_told_what_was_expected_and_seen(tmp_path):
+    save(tmp_path / "input" / "a.png", picture(0))
+    save(tmp_path / "target" / "a.png", picture(0))
+    with pytest.raises(DataError, match=r"Expected train/SCENE/blur/.*; saw input, target"):
+        listing(tmp_path)
+    shutil.rmtree(tmp_path / "input")
+    with pytest.raises(DataError, match="nothing is not a folder"):
+        listing(tmp_path / "nothing")
+
+
+def test_the_same_scene_in_two_splits_is_refused(tmp_path):
+    make_gopro(tmp_path, {"train": ["A", "B"], "test": ["A"]})
+    with pytest.raises(DataError, match="'A' is in both train and test"):
+        listing(tmp_path)
+
+
+def test_real_pairs(real_data):
+    found = listing(
+        real_data / "gopro", test_scenes=("*0854*", "*0862*", "*0871*"), val_scenes=("*0396*",)
+    )
+    assert {name: len(items) for name, items in found.splits.items()} == {
+        "train": 3,
+        "val": 1,
+        "test": 3,
+    }
+    assert {(item.width, item.height) for item in found.splits["test"]} == {(1280, 720)}
+
+
+def test_the_two_kinds_of_real_blur_are_what_they_are_said_to_be(real_data):
+    options = module.Options(source=str(real_data / "gopro"), scenes=("*0396*",))
+    source = module.build(options)
+    (item,) = source.listing().splits["test"]
+    linear, sharp = (half / 255.0 for half in source.load(item))
+    options = module.Options(source=str(real_data / "gopro"), scenes=("*0396*",), gamma="gamma")
+    source = module.build(options)
+    gamma = source.load(source.listing().splits["test"][0])[0] / 255.0
+    # Averaging pixel values keeps their mean; averaging light keeps the mean of light.
+    assert abs(linear.mean() - sharp.mean()) < 1e-3 < abs(gamma.mean() - sharp.mean())
+    light = [np.mean(image**2.2) for image in (linear, sharp, gamma)]
+    assert abs(light[2] - light[1]) < 1e-3 < abs(light[0] - light[1])

@@ -1,0 +1,105 @@
+"""Each picture draws its own blur, and nothing but its name and the seed decides it."""
+
+import numpy as np
+import pytest
+
+from data_prep import blur
+from tests.data_prep.conftest import picture
+
+
+@pytest.fixture
+def sharp():
+    return picture(1)
+
+
+def mean_shift(a, b):
+    return abs(a.astype(float).mean() - b.astype(float).mean())
+
+
+@pytest.mark.parametrize(
+    "kind", [blur.GaussianBlur(), blur.TrajectoryBlur(20.0), blur.TrajectoryBlur(20.0, gamma=2.2)]
+)
+def test_blur_follows_from_seed_and_name(kind, sharp):
+    first = kind.apply(sharp, blur.item_rng(0, "a/1"))
+    assert first.dtype == np.uint8 and first.shape == sharp.shape
+    np.testing.assert_array_equal(first, kind.apply(sharp, blur.item_rng(0, "a/1")))
+    others = [blur.item_rng(1, "a/1"), blur.item_rng(0, "a/2"), blur.item_rng(0, "b/1")]
+    assert any((kind.apply(sharp, rng) != first).any() for rng in others)
+
+
+def test_names_and_seeds_give_different_draws():
+    keys = [(seed, name) for seed in range(3) for name in ("train/1", "train/2", "test/1")]
+    draws = {blur.item_rng(*key).uniform() for key in keys}
+    assert len(draws) == len(keys)
+
+
+def test_draws_are_the_same_on_every_machine():
+    assert blur.item_rng(0, "test/00000").uniform() == pytest.approx(0.9968129353, abs=1e-9)
+
+
+def test_gaussian_of_width_near_zero_changes_nothing(sharp):
+    result = blur.GaussianBlur(0.08).apply(sharp, blur.item_rng(0, "x"))
+    np.testing.assert_array_equal(result, sharp)
+
+
+def test_gaussian_widths_fill_their_range():
+    # A single bright point becomes the square of the kernel's middle, which tells its width.
+    point = np.zeros((33, 33, 3), np.uint8)
+    point[16, 16] = 255
+    peaks = np.array(
+        [
+            blur.GaussianBlur(3.0).apply(point, blur.item_rng(0, str(number)))[16, 16, 0]
+            for number in range(400)
+        ]
+    )
+    # 255 / (2 pi sigma^2) rounds to 4 or less from sigma 3.0, to 18 or more below sigma 1.5.
+    assert peaks.min() == 5 or peaks.min() == 4
+    assert (peaks >= 18).mean() == pytest.approx(0.5, abs=0.08)
+    assert (peaks == 255).mean() == pytest.approx(0.25 / 3, abs=0.06)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 2.2, 3.0])
+def test_gaussian_equals_opencv(sharp, sigma):
+    cv2 = pytest.importorskip("cv2")
+    size = blur.kernels.gaussian_size(sigma)
+    kernel = blur.kernels.gaussian_kernel1d(sigma, size)
+    ours = blur.in_light(sharp, 1.0, lambda x: blur.kernels.convolve_separable(x, kernel))
+    theirs = cv2.GaussianBlur(sharp, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101)
+    # OpenCV's weights for uint8 have 8 bits.
+    assert np.abs(ours.astype(int) - theirs).max() <= 2
+    assert (ours == theirs).mean() > 0.6
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.2])
+def test_flat_pictures_stay_as_they_are(gamma):
+    flat = np.full((20, 24, 3), 131, np.uint8)
+    for kind in (blur.GaussianBlur(3.0, gamma), blur.TrajectoryBlur(30.0, (1.0,), gamma)):
+        np.testing.assert_array_equal(kind.apply(flat, blur.item_rng(0, "x")), flat)
+
+
+def test_linear_light_keeps_the_mean_of_light_and_plain_blur_that_of_values(sharp):
+    plain = blur.TrajectoryBlur(12.0, (1.0,)).apply(sharp, blur.item_rng(0, "x"))
+    linear = blur.TrajectoryBlur(12.0, (1.0,), 2.2).apply(sharp, blur.item_rng(0, "x"))
+    assert linear.mean() > plain.mean() + 0.2
+    light = [((image / 255.0) ** 2.2).mean() for image in (sharp, plain, linear)]
+    assert abs(light[2] - light[0]) < abs(light[1] - light[0])
+
+
+def test_no_path_leaves_the_canvas():
+    kind = blur.TrajectoryBlur(60.0)
+    assert kind.canvas == 64
+    straight = np.linspace(0, 60, 500) + 0j
+    kernel = blur.kernels.path_kernel(straight, kind.canvas)
+    assert kernel[:, 0].sum() == 0 and kernel[:, -1].sum() == 0
+
+
+def test_descriptions_name_all_that_counts():
+    gaussian = blur.GaussianBlur(2.0).describe()
+    assert gaussian["kind"] == "gaussian" and gaussian["sigma"] == [0.0, 2.0]
+    trajectory = blur.TrajectoryBlur(30.0, (0.5,), 2.2).describe()
+    assert trajectory["kind"] == "trajectory"
+    assert (trajectory["length"], trajectory["exposures"], trajectory["gamma"]) == (
+        30.0,
+        [0.5],
+        2.2,
+    )

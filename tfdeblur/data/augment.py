@@ -1,0 +1,138 @@
+"""Paired augmentation: random crops, mirroring and quarter turns, fixed by the position.
+
+Where a sample is cut out and how it is turned is drawn for whole blocks of positions at once, as
+three small numbers for each sample: its *placement*. It is applied later, to single pairs or to
+batches, and always to both halves of a pair alike.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfdeblur.data import order
+
+Pair = dict[str, tf.Tensor]
+
+# The streams drawn from the key of one data set's augmentation.
+_ORIENTATIONS, _CROPS = 0, 1
+
+# An orientation is a sum of these, applied in this order; together they make the eight symmetries
+# of a square.
+_TRANSPOSED, _UPSIDE_DOWN, _MIRRORED = 4, 2, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What is drawn at random for each sample; every possible outcome is equally likely.
+
+    Attributes:
+        horizontal_flips: Mirror left to right, or not.
+        vertical_flips: Turn upside down, or not.
+        quarter_turns: Turn counterclockwise by 0, 90, 180 or 270 degrees; square samples only.
+    """
+
+    horizontal_flips: bool = True
+    vertical_flips: bool = True
+    quarter_turns: bool = False
+
+    @property
+    def orientations(self) -> tuple[int, ...]:
+        """The orientations that may be drawn; a power of two of them."""
+        if self.quarter_turns and (self.horizontal_flips or self.vertical_flips):
+            return tuple(range(8))
+        if self.quarter_turns:
+            half = _UPSIDE_DOWN + _MIRRORED
+            return (0, _TRANSPOSED + _UPSIDE_DOWN, half, _TRANSPOSED + _MIRRORED)
+        mirrored = (0, _MIRRORED) if self.horizontal_flips else (0,)
+        turned = tuple(m + _UPSIDE_DOWN for m in mirrored) if self.vertical_flips else ()
+        return mirrored + turned
+
+    def draw(self, key: int, positions: tf.Tensor, slack: tuple[int, int]) -> tf.Tensor:
+        """Draws the placements of samples.
+
+        Args:
+            key: Key of the draws; see `order.key_of`.
+            positions: int64 [n], non-negative: places of the samples in their sequence.
+            slack: By how many rows and columns an image is larger than its crop.
+
+        Returns:
+            int32 [n, 3]: first row and first column of the crop, and index into `orientations`.
+        """
+        lots = order.draw_tensor(order.subkey(key, _CROPS), positions)
+        # Two numbers of 31 bits out of one of 63, scaled to 0..slack.
+        top = lots // 2**32 * (slack[0] + 1) // 2**31
+        left = lots % 2**31 * (slack[1] + 1) // 2**31
+        lots = order.draw_tensor(order.subkey(key, _ORIENTATIONS), positions)
+        orientation = lots // 2**60 * len(self.orientations) // 8
+        return tf.cast(tf.stack([top, left, orientation], axis=1), tf.int32)
+
+    def place(self, pair: Pair, placement: tf.Tensor, size: tuple[int, int]) -> Pair:
+        """Cuts and turns one pair.
+
+        Args:
+            pair: uint8 [height, width, 3] each, with static shapes.
+            placement: int32 [3], one row of what `draw` returns.
+            size: Height and width of the crop.
+
+        Returns:
+            The pair as uint8 [*size, 3] each, with static shapes.
+        """
+        names, images = list(pair), list(pair.values())
+        if tuple(images[0].shape[:2]) != size:
+            begin = tf.concat([placement[:2], [0]], axis=0)
+            images = [tf.slice(image, begin, [*size, 3]) for image in images]
+        if len(self.orientations) > 1:
+            cut = images
+            branches = [
+                lambda code=code: [_oriented(image, code) for image in cut]
+                for code in self.orientations
+            ]
+            images = tf.switch_case(placement[2], branches)
+        return dict(zip(names, images, strict=True))
+
+    def place_batch(self, pair: Pair, placements: tf.Tensor) -> Pair:
+        """Turns whole batches of uncropped pairs; the result equals that of `place` for each.
+
+        Args:
+            pair: uint8 [batch, height, width, 3] each, with static shapes.
+            placements: int32 [batch, 3], as `draw` returns them.
+
+        Returns:
+            The pairs, of the same shapes.
+        """
+        codes = tf.gather(tf.constant(self.orientations), placements[:, 2])
+        return {name: self._orient_batch(images, codes) for name, images in pair.items()}
+
+    def _orient_batch(self, images: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        for bit in (_TRANSPOSED, _UPSIDE_DOWN, _MIRRORED):
+            if any(code & bit for code in self.orientations):
+                chosen = tf.not_equal(tf.bitwise.bitwise_and(codes, bit), 0)
+                # The first version's `where` picks whole images, without broadcasting the mask.
+                images = tf.compat.v1.where(chosen, _flipped_batch(images, bit), images)
+        return images
+
+
+def _oriented(image: tf.Tensor, code: int) -> tf.Tensor:
+    """Turns one image [height, width, 3] into a fixed orientation."""
+    if code & _TRANSPOSED:
+        image = tf.transpose(image, [1, 0, 2])
+    height, width, channels = image.shape
+    # Rows are moved whole, and TensorFlow reverses the middle one of three dimensions fastest.
+    if not code & (_UPSIDE_DOWN + _MIRRORED):
+        return image
+    if not code & _UPSIDE_DOWN:
+        return tf.reverse(image, [1])
+    if code & _MIRRORED:
+        turned = tf.reverse(tf.reshape(image, [1, height * width, channels]), [1])
+    else:
+        turned = tf.reverse(tf.reshape(image, [height, width * channels]), [0])
+    return tf.reshape(turned, [height, width, channels])
+
+
+def _flipped_batch(images: tf.Tensor, bit: int) -> tf.Tensor:
+    """Applies one part of an orientation to all images of [batch, height, width, 3]."""
+    if bit == _TRANSPOSED:
+        return tf.transpose(images, [0, 2, 1, 3])
+    batch, height, width, channels = images.shape
+    shape = [batch, height, width * channels] if bit == _UPSIDE_DOWN else [-1, width, channels]
+    return tf.reshape(tf.reverse(tf.reshape(images, shape), [1]), [batch, height, width, channels])

@@ -1,0 +1,137 @@
+"""Opening a data set: everything about it that can be checked before reading is checked here."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfdeblur import files
+from tfdeblur.data import schema
+from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.registry import did_you_mean
+
+# What damaged data raise while they are read. A loop catches these and asks `explain_read_error`
+# whether the data are at fault, for a wrong shape in a network raises one of them as well.
+READ_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenSplit:
+    """One split of a data set whose manifest and files agree.
+
+    Attributes:
+        directory: Folder of the data set.
+        manifest: Its manifest.
+        split: The split's part of the manifest.
+    """
+
+    directory: str
+    manifest: schema.Manifest
+    split: schema.Split
+
+    @property
+    def shards(self) -> list[schema.Shard]:
+        """The shards that hold any records, in file order."""
+        return [shard for shard in self.split.shards if shard.records]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of `shards`."""
+        return [files.join(self.directory, shard.file) for shard in self.shards]
+
+    @property
+    def record_bytes(self) -> int:
+        """Mean size of a stored record."""
+        return sum(shard.bytes for shard in self.shards) // self.split.records
+
+    @property
+    def remote(self) -> bool:
+        """Whether the files lie behind a network, where each request takes its time."""
+        scheme, separator, _ = self.directory.partition("://")
+        return bool(separator) and scheme not in ("file", "ram")
+
+    @property
+    def buffer_bytes(self) -> int | None:
+        """How much of a shard to read at once; None is TensorFlow's own choice."""
+        if self.remote:
+            return 4 << 20
+        # Large records fill a request by themselves, and a buffer would only copy them once more.
+        return 0 if self.record_bytes >= 1 << 16 else None
+
+
+def open_split(path: str, name: str) -> OpenSplit:
+    """Opens one split of the data set in a folder.
+
+    The manifest is read, and existence and size of every shard are compared with it: that finds
+    shards that are missing, cut off (at the end of a record too) or left over from another build.
+
+    Args:
+        path: Folder of the data set.
+        name: Name of the split, such as `train`.
+
+    Raises:
+        DataError: There is no such data set or split, it is empty, or its files do not agree with
+            the manifest.
+    """
+    manifest = schema.Manifest.load(path)
+    if name not in manifest.splits:
+        raise DataError(
+            f"{path} has no split {name!r}.{did_you_mean(name, manifest.splits)} "
+            f"{' '.join(manifest.notes)}".rstrip()
+        )
+    opened = OpenSplit(path, manifest, manifest.splits[name])
+    if not opened.split.records:
+        raise DataError(f"The split {name!r} of {path} holds no records.")
+    schema.check_intact(path, manifest)
+    return opened
+
+
+def check_positive(**values: int | None) -> None:
+    """Raises a ConfigError that names the first value that is given and is below 1."""
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, not {value}.")
+
+
+def explain_read_error(
+    error: tf.errors.OpError, paths: Sequence[str], split: str | None = None
+) -> DataError | None:
+    """Finds the damaged shard behind an error that was raised while data were read.
+
+    TensorFlow's errors about damaged records and pictures name no file. So all shards are looked
+    at again, sizes first, then record by record; for large data that takes as long as an epoch.
+
+    Args:
+        error: What was raised; only `READ_ERRORS` can be the fault of data.
+        paths: Folders of the data sets that were being read.
+        split: The split that was being read; all splits where not given.
+
+    Returns:
+        An error that names the shard and its first bad record, to be raised from `error`, or None
+        when the data are sound and the error must come from somewhere else.
+    """
+    if not isinstance(error, READ_ERRORS):
+        return None
+    for path in paths:
+        try:
+            manifest = schema.Manifest.load(path)
+            schema.check_intact(path, manifest)
+        except DataError as found:
+            return found
+        for name, part in manifest.splits.items():
+            if split not in (None, name):
+                continue
+            for shard in part.shards:
+                file = files.join(path, shard.file)
+                damage = schema.find_damage(file, part.height, part.width, part.encoding)
+                if damage:
+                    return DataError(
+                        f"{damage} Copy it again, or delete it and repeat the command that built "
+                        f"{path}."
+                    )
+    return None

@@ -1,0 +1,365 @@
+"""Training samples from shards: parse, modify, split, cache, augment, shuffle, batch, prefetch.
+
+| stage | what happens | where |
+| --- | --- | --- |
+| split | one split of each data set is opened and checked | `opening.open_split` |
+| cache | the stored records are kept in memory | `reading.Source.load` |
+| shuffle | records come in the computed order, from shards or memory | `order`, `reading.Source` |
+| parse | records become uint8 pairs | `schema.parse_example`, `schema.parse_batch` |
+| modify | the caller's own function changes pairs | the argument `modify` |
+| augment | crops, flips and quarter turns, fixed by the position | `augment.Augmentation` |
+| batch | pairs of fixed shape become batches of fixed shape | `TrainingData.dataset` |
+| prefetch | batches are made while the device computes | `TrainingData.dataset` |
+
+Pixels stay uint8 throughout, a quarter of float32's bytes on their way to the device.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfdeblur.data import schema
+from tfdeblur.data.augment import Augmentation, Pair
+from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.opening import (
+    READ_ERRORS,
+    OpenSplit,
+    check_positive,
+    explain_read_error,
+    open_split,
+)
+from tfdeblur.data.order import Mixture, ShardOrder, key_of
+from tfdeblur.data.reading import BOXED_BYTES, Source, mixed, unboxed
+from tfdeblur.errors import ConfigError, DataError
+
+__all__ = [
+    "READ_ERRORS",
+    "EvaluationData",
+    "TrainingData",
+    "default_shuffle_block",
+    "explain_read_error",
+]
+
+Modify = Callable[[Pair], Pair]
+
+# The streams drawn from the seed.
+_ORDER, _AUGMENTATION, _MIXTURE = 0, 1, 2
+
+# Raw pixels of a block of records by default; three blocks are in memory at a time.
+_BLOCK_BYTES = 96 << 20
+_BLOCK_RECORDS = (16, 8192)
+
+HALVES = ("blurred", "sharp")
+
+
+def default_shuffle_block(height: int, width: int) -> int:
+    """Returns how many records are permuted among each other where nothing else is asked for.
+
+    A power of two whose raw pixels fit in 96 MiB, from 16 to 8192: 8192 for 32x32 pixels, 1024 for
+    128x96 and 256 for 256x256. It does not depend on the encoding, and so neither does the order.
+    """
+    least, most = _BLOCK_RECORDS
+    fitting = _BLOCK_BYTES // (height * width * 3 * 2)
+    return min(most, max(least, 1 << max(fitting, 1).bit_length() - 1))
+
+
+class TrainingData:
+    """An endless, repeatable sequence of training pairs from one or several data sets.
+
+    The sequence is a function of the data sets, the split and the arguments marked with an
+    asterisk below. Batch size, number of threads, replicas, hosts, caching and the position at
+    which reading starts have no influence on it.
+
+    With several data sets, a draw for each position decides which one gives the sample, and each
+    keeps a count of its own, by which its epochs are reckoned.
+
+    Attributes:
+        records: Images in one epoch, over all data sets.
+        height: Rows of a sample.
+        width: Columns of a sample.
+        manifests: The manifest of each data set.
+        paths: The folder of each data set.
+        split: Name of the split.
+    """
+
+    def __init__(
+        self,
+        paths: str | Sequence[str],
+        *,
+        weights: Sequence[float] | None = None,
+        split: str = "train",
+        crop: tuple[int, int] | None = None,
+        horizontal_flips: bool = True,
+        vertical_flips: bool = True,
+        quarter_turns: bool = False,
+        seed: int = 0,
+        shuffle_block: int | None = None,
+        open_shards: int = 16,
+        cache: bool = False,
+        modify: Modify | None = None,
+        readers: int | None = None,
+        threads: int | None = None,
+        deterministic: bool = True,
+    ) -> None:
+        """Opens the data sets and checks all that can be checked before reading.
+
+        Args:
+            paths: Folders made by `data_prep.build`, one or several.
+            weights: * How often each folder is drawn from, in any unit; by the number of its
+                records where not given.
+            split: * The split to read.
+            crop: * Height and width of random crops; the whole image where not given.
+            horizontal_flips: * Mirror half of the pairs.
+            vertical_flips: * Turn half of the pairs upside down.
+            quarter_turns: * Turn by 0, 90, 180 or 270 degrees; square samples only.
+            seed: * Fixes order, mixture and augmentation.
+            shuffle_block: * Records that are permuted among each other; see
+                `default_shuffle_block` for what is taken where not given.
+            open_shards: * Shards that are read at once, so that their scenes mix.
+            cache: Keep all records in memory, in the form in which they are stored. They are
+                loaded when `dataset` is called for the first time.
+            modify: * Changes pairs right after parsing. It is called while a graph is built, with
+                uint8 [height, width, 3] for `blurred` and for `sharp`, and must give uint8 of one
+                fixed size for both. The result is not cached, so it must be repeatable.
+            readers: Shards that are read in parallel; TensorFlow's choice where not given.
+            threads: Threads for the whole pipeline; TensorFlow's shared ones where not given.
+            deterministic: Keep the sequence exactly. False lets samples overtake each other where
+                that is faster.
+
+        Raises:
+            DataError: A data set is missing, incomplete, of another version, without the split,
+                too small for the crop, or of another size than the others.
+            ConfigError: Arguments that contradict each other.
+        """
+        self.paths = (paths,) if isinstance(paths, str) else tuple(paths)
+        self.split = split
+        check_positive(shuffle_block=shuffle_block, open_shards=open_shards)
+        check_positive(readers=readers, threads=threads)
+        if not self.paths:
+            raise ConfigError("No data set to train on: name at least one folder.")
+        self._opened = [open_split(path, split) for path in self.paths]
+        self.manifests = tuple(opened.manifest for opened in self._opened)
+        self.records = sum(opened.split.records for opened in self._opened)
+        sizes = [_size_after(modify, opened) for opened in self._opened]
+        self.height, self.width = _sample_size(self.paths, sizes, crop)
+        if quarter_turns and self.height != self.width:
+            raise ConfigError(
+                f"quarter_turns needs square samples, and these are {self.width}x{self.height} "
+                "(width x height): give a square crop or leave quarter_turns out."
+            )
+        self._augmentation = Augmentation(horizontal_flips, vertical_flips, quarter_turns)
+        self._modify = modify
+        self._cache = cache
+        self._loaded: list[tf.Tensor] | None = None
+        self._mixture = _mixture(weights, self._opened, seed)
+
+        layouts = {(o.split.height, o.split.width, o.split.encoding) for o in self._opened}
+        self._one_layout = len(layouts) == 1
+        boxes = any(opened.record_bytes >= BOXED_BYTES for opened in self._opened)
+        self._in_batches = (
+            self._one_layout
+            and self._opened[0].split.encoding == "raw"
+            and modify is None
+            and sizes[0] == (self.height, self.width)
+            and not boxes
+        )
+        self._sources = []
+        for number, (opened, size) in enumerate(zip(self._opened, sizes, strict=True)):
+            stored = opened.split
+            shard_order = ShardOrder(
+                counts=tuple(shard.records for shard in opened.shards),
+                key=key_of(seed, _ORDER, number),
+                open_shards=open_shards,
+                block=shuffle_block or default_shuffle_block(stored.height, stored.width),
+            )
+            describe = functools.partial(
+                self._describe,
+                number=number,
+                key=key_of(seed, _AUGMENTATION, number),
+                slack=(size[0] - self.height, size[1] - self.width),
+            )
+            self._sources.append(Source(opened, shard_order, boxes, readers, describe))
+
+        self._options = tf.data.Options()
+        self._options.deterministic = deterministic
+        if threads is not None:
+            self._options.threading.private_threadpool_size = threads
+        # Positions decide who reads what; TensorFlow shall not divide the files once more.
+        off = tf.data.experimental.AutoShardPolicy.OFF
+        self._options.experimental_distribute.auto_shard_policy = off
+
+    def dataset(
+        self,
+        batch_size: int,
+        start_image: int = 0,
+        *,
+        global_batch: int | None = None,
+        hosts: int = 1,
+        host: int = 0,
+    ) -> tf.data.Dataset:
+        """Returns the sequence of samples as batches, from any position on.
+
+        One element is the batch of one replica, and consecutive elements are those of consecutive
+        replicas: whether 1, 2 or 8 replicas share a global batch, it holds the same samples.
+
+        With several hosts each takes a contiguous part of every global batch, so that together
+        they see what one host alone would see. Every host reads all records of the shared order
+        for that (or holds them all in memory) and drops those of the others unparsed; parsing,
+        decoding and augmenting are divided.
+
+        Args:
+            batch_size: Samples in one element.
+            start_image: Position of the first sample: images since training began, over all
+                hosts. Records before it are not parsed, and those of shards and blocks before it
+                are not read.
+            global_batch: Samples that all hosts together take at a time; needed with several
+                hosts, and a multiple of `hosts * batch_size` then.
+            hosts: Number of hosts, each with a dataset of its own.
+            host: Number of this host, from 0.
+
+        Returns:
+            Endless `{"blurred", "sharp"}`, uint8 [batch_size, height, width, 3] each. Damaged data
+            raise one of `opening.READ_ERRORS`, for `opening.explain_read_error` to explain.
+
+        Raises:
+            ConfigError: The numbers do not fit together.
+            DataError: The records were to be kept in memory and are damaged.
+        """
+        check_positive(batch_size=batch_size, hosts=hosts)
+        if start_image < 0:
+            raise ConfigError(f"start_image must not be negative, and is {start_image}.")
+        records = self._records(start_image)
+        if hosts > 1:
+            begin, end = _share(batch_size, global_batch, hosts, host)
+            records = records.batch(global_batch, drop_remainder=True)
+            records = records.map(lambda *batch: tuple(part[begin:end] for part in batch)).unbatch()
+        if self._in_batches:
+            batches = records.batch(batch_size, drop_remainder=True)
+            batches = batches.map(self._sample_batch, tf.data.AUTOTUNE)
+        else:
+            samples = records.map(self._sample, tf.data.AUTOTUNE)
+            batches = samples.batch(batch_size, drop_remainder=True)
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(self._options)
+
+    def _records(self, start: int) -> tf.data.Dataset:
+        """Returns the stream of stored records, each with its description."""
+        loaded = self._load() if self._cache else [None] * len(self._sources)
+        starts = self._mixture.counts_before(start) if len(self._sources) > 1 else [start]
+        streams = [
+            source.stream(begin, records)
+            for source, begin, records in zip(self._sources, starts, loaded, strict=True)
+        ]
+        return mixed(streams, self._mixture, start) if len(streams) > 1 else streams[0]
+
+    def _load(self) -> list[tf.Tensor]:
+        if self._loaded is None:
+            try:
+                with tf.init_scope():
+                    self._loaded = [source.load() for source in self._sources]
+            except READ_ERRORS as error:
+                raise explain_read_error(error, self.paths, self.split) or error from error
+        return self._loaded
+
+    def _describe(
+        self, positions: tf.Tensor, *, number: int, key: int, slack: tuple[int, int]
+    ) -> tf.Tensor:
+        """Returns what goes with a record: the number of its data set, and its placement."""
+        placements = self._augmentation.draw(key, positions, slack)
+        return tf.pad(placements, [[0, 0], [1, 0]], constant_values=number)
+
+    def _sample(self, record: tf.Tensor, description: tf.Tensor) -> Pair:
+        """Parses, modifies and augments one record."""
+        if self._one_layout:
+            return self._sample_from(self._opened[0].split, record, description)
+        branches = [
+            functools.partial(self._sample_from, opened.split, record, description)
+            for opened in self._opened
+        ]
+        sample: Pair = tf.switch_case(description[0], branches)
+        return sample
+
+    def _sample_from(self, stored: schema.Split, record: tf.Tensor, description: tf.Tensor) -> Pair:
+        parsed = schema.parse_example(unboxed(record), stored.height, stored.width, stored.encoding)
+        pair = {half: parsed[half] for half in HALVES}
+        if self._modify is not None:
+            pair = self._modify(pair)
+        return self._augmentation.place(pair, description[1:], (self.height, self.width))
+
+    def _sample_batch(self, records: tf.Tensor, descriptions: tf.Tensor) -> Pair:
+        """Does what `_sample` does for a batch of small raw records, at far less cost for each."""
+        parsed = schema.parse_batch(records, self.height, self.width, "raw")
+        pair = {half: parsed[half] for half in HALVES}
+        return self._augmentation.place_batch(pair, descriptions[:, 1:])
+
+
+def _size_after(modify: Modify | None, opened: OpenSplit) -> tuple[int, int]:
+    """Returns height and width of the pairs that come out of the stage `modify`."""
+    shape = [opened.split.height, opened.split.width, 3]
+    if modify is None:
+        return shape[0], shape[1]
+    given = {half: tf.TensorSpec(shape, tf.uint8) for half in HALVES}
+    made = tf.function(modify).get_concrete_function(given).structured_outputs
+    sizes = set()
+    for half in HALVES:
+        spec = made.get(half) if isinstance(made, dict) else None
+        if spec is not None and spec.dtype == tf.uint8 and spec.shape.is_fully_defined():
+            sizes.add(tuple(spec.shape))
+        else:
+            sizes.add(())
+    size = sizes.pop()
+    if sizes or len(size) != 3 or size[2] != 3:
+        raise ConfigError(
+            "modify must return 'blurred' and 'sharp' as uint8 images of one fixed size "
+            f"[height, width, 3]; it returned {made}."
+        )
+    return size[0], size[1]
+
+
+def _sample_size(
+    paths: Sequence[str], sizes: Sequence[tuple[int, int]], crop: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Returns height and width of a sample."""
+    if crop is not None:
+        check_positive(crop_height=crop[0], crop_width=crop[1])
+        for path, (height, width) in zip(paths, sizes, strict=True):
+            if height < crop[0] or width < crop[1]:
+                raise DataError(
+                    f"The images of {path} are {width}x{height} (width x height), smaller than "
+                    f"the crop of {crop[1]}x{crop[0]}: ask for a smaller crop or build larger "
+                    "tiles."
+                )
+        return crop
+    if len(set(sizes)) > 1:
+        listed = ", ".join(
+            f"{path} {width}x{height}" for path, (height, width) in zip(paths, sizes, strict=True)
+        )
+        raise DataError(
+            f"The images of the data sets differ in size ({listed}): give a crop that fits all."
+        )
+    return sizes[0]
+
+
+def _mixture(weights: Sequence[float] | None, opened: Sequence[OpenSplit], seed: int) -> Mixture:
+    if weights is None:
+        weights = [data.split.records for data in opened]
+    if len(weights) != len(opened) or not all(0 < weight < math.inf for weight in weights):
+        raise ConfigError(
+            f"weights must be one positive number for each of {len(opened)} data sets, and are "
+            f"{tuple(weights)}."
+        )
+    return Mixture(tuple(float(weight) for weight in weights), key_of(seed, _MIXTURE))
+
+
+def _share(batch_size: int, global_batch: int | None, hosts: int, host: int) -> tuple[int, int]:
+    """Returns begin and end of a host's part of each global batch."""
+    if not 0 <= host < hosts:
+        raise ConfigError(f"host must be from 0 to {hosts - 1}, and is {host}.")
+    if not global_batch or global_batch % (hosts * batch_size):
+        raise ConfigError(
+            f"global_batch must be a multiple of {hosts} hosts x {batch_size} samples, and is "
+            f"{global_batch}."
+        )
+    part = global_batch // hosts
+    return host * part, (host + 1) * part

@@ -1,0 +1,392 @@
+"""The record and the manifest: all that data preparation and training agree on.
+
+A data set is a folder with one `manifest.json` and, for each split, shards named
+`train-00003-of-00016.tfrecord`. A record is a `tf.train.Example` with these features:
+
+| feature | type | meaning |
+| --- | --- | --- |
+| `blurred`, `sharp` | bytes | uint8 RGB pixels, `raw` (C order, height x width x 3) or `png` |
+| `scene`, `frame` | bytes | UTF-8 names: where the picture comes from |
+| `top`, `left` | int64 | place of this tile in its frame, in pixels |
+| `source_height`, `source_width` | int64 | size of that frame, after any resizing |
+
+All images of a split have the same size. The manifest is written last, so a folder without one is
+a build that has not finished.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdeblur import files
+from tfdeblur.data.pixels import Encoding, decode_image, encode_image
+from tfdeblur.errors import DataError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+SHARD_SUFFIX = ".tfrecord"
+
+_IMAGES = ("blurred", "sharp")
+_NAMES = ("scene", "frame")
+_NUMBERS = ("top", "left", "source_height", "source_width")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    """One training pair.
+
+    Attributes:
+        blurred: uint8 [height, width, 3], RGB.
+        sharp: uint8 [height, width, 3], RGB, of the same size.
+        scene: Name of the scene; no scene is in two splits.
+        frame: Name of the frame within its scene.
+        top: First row of this tile in its frame.
+        left: First column of this tile in its frame.
+        source_height: Rows of that frame.
+        source_width: Columns of that frame.
+    """
+
+    blurred: np.ndarray
+    sharp: np.ndarray
+    scene: str
+    frame: str
+    top: int
+    left: int
+    source_height: int
+    source_width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file of records: its name inside the folder, its counts and its checksum."""
+
+    file: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One part of a data set, such as `train`: records that all have the same size."""
+
+    height: int
+    width: int
+    encoding: Encoding
+    records: int
+    scenes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a folder of shards holds and how it was made.
+
+    Attributes:
+        source: Name of the source it was built from, such as `gopro`.
+        blur: Description of the blur: `kind` and its parameters.
+        options: The options of the build, as given.
+        splits: The splits by name: `train`, `val`, `test`.
+        notes: Sentences that a reader of the data should know, such as a missing split.
+        fingerprint: Digest of everything that determines the shards; equal builds have equal ones.
+        schema_version: Version of this layout.
+    """
+
+    source: str
+    blur: dict[str, Any]
+    options: dict[str, Any]
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def save(self, directory: str) -> None:
+        """Writes `manifest.json` into `directory`, whole or not at all."""
+        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        files.write_text(files.join(directory, MANIFEST_NAME), text)
+
+    @staticmethod
+    def load(directory: str) -> "Manifest":
+        """Reads the manifest of the data set in `directory`.
+
+        Raises:
+            DataError: There is none, it cannot be read, or another version wrote it.
+        """
+        path = files.join(directory, MANIFEST_NAME)
+        if not files.exists(path):
+            state = "holds no" if files.is_dir(directory) else "does not exist, so it has no"
+            raise DataError(
+                f"{directory} {state} {MANIFEST_NAME}: it is not a data set, or its build has not "
+                "finished. Make it with `python -m data_prep.build`; the same command resumes."
+            )
+        try:
+            content = json.loads(files.read_text(path))
+            version = content["schema_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is not a readable manifest ({error!r}).") from error
+        if version != SCHEMA_VERSION:
+            cure = (
+                "Update tfdeblur to read it."
+                if isinstance(version, int) and version > SCHEMA_VERSION
+                else "Build the data set again."
+            )
+            raise DataError(
+                f"{path} has schema version {version!r}; this tfdeblur reads {SCHEMA_VERSION}. "
+                + cure
+            )
+        try:
+            return _manifest_from(content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error!r}. Build the data set again.") from error
+
+    def split(self, name: str, directory: str = "this data set") -> Split:
+        """Returns the split called `name`.
+
+        Raises:
+            DataError: There is no such split; the message lists those that exist.
+        """
+        if name not in self.splits:
+            known = ", ".join(self.splits) or "none"
+            notes = " ".join(("", *self.notes))
+            raise DataError(f"{directory} has no split {name!r} (it has: {known}).{notes}")
+        return self.splits[name]
+
+
+def _manifest_from(content: Mapping[str, Any]) -> Manifest:
+    splits = {}
+    for name, split in content["splits"].items():
+        shards = tuple(Shard(**shard) for shard in split["shards"])
+        splits[name] = Split(**{**split, "shards": shards, "scenes": tuple(split["scenes"])})
+        counted = sum(shard.records for shard in shards)
+        if counted != splits[name].records:
+            raise ValueError(
+                f"split {name!r} claims {splits[name].records} records, its shards hold {counted}"
+            )
+    return Manifest(**{**content, "splits": splits, "notes": tuple(content.get("notes", ()))})
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """Returns the name of shard `index` of `count`, such as `train-00003-of-00016.tfrecord`."""
+    return f"{split}-{index:05d}-of-{count:05d}{SHARD_SUFFIX}"
+
+
+def encode_record(record: Record, encoding: Encoding) -> bytes:
+    """Returns the serialized `tf.train.Example` of a record.
+
+    Raises:
+        ValueError: The two images are not uint8 RGB of one size (a fault of the caller).
+    """
+    if record.blurred.shape != record.sharp.shape:
+        raise ValueError(
+            f"Both halves of a record have one size; got {record.blurred.shape} and "
+            f"{record.sharp.shape}."
+        )
+    return serialize(
+        blurred=encode_image(record.blurred, encoding),
+        sharp=encode_image(record.sharp, encoding),
+        scene=record.scene,
+        frame=record.frame,
+        top=record.top,
+        left=record.left,
+        source_height=record.source_height,
+        source_width=record.source_width,
+    )
+
+
+def serialize(
+    blurred: bytes,
+    sharp: bytes,
+    scene: str,
+    frame: str,
+    top: int,
+    left: int,
+    source_height: int,
+    source_width: int,
+) -> bytes:
+    """Returns the serialized `tf.train.Example` of a record whose images are encoded already."""
+    example = tf.train.Example()
+    feature = example.features.feature
+    for name, data in zip(_IMAGES, (blurred, sharp), strict=True):
+        feature[name].bytes_list.value.append(data)
+    for name, text in zip(_NAMES, (scene, frame), strict=True):
+        feature[name].bytes_list.value.append(text.encode())
+    for name, number in zip(_NUMBERS, (top, left, source_height, source_width), strict=True):
+        feature[name].int64_list.value.append(number)
+    # Maps have no order of their own: without this, equal records might differ in their bytes.
+    serialized: bytes = example.SerializeToString(deterministic=True)
+    return serialized
+
+
+def decode_record(data: bytes, height: int, width: int, encoding: Encoding) -> Record:
+    """Returns the record in a serialized `tf.train.Example`, as NumPy arrays.
+
+    Raises:
+        DataError: The bytes are no such record.
+    """
+    try:
+        parsed = tf.io.parse_single_example(data, _features())
+    except tf.errors.InvalidArgumentError as error:
+        raise DataError(f"not a record of this schema ({error.message}).") from error
+    value = {name: tensor.numpy() for name, tensor in parsed.items()}
+    return Record(
+        blurred=decode_image(value["blurred"], height, width, encoding),
+        sharp=decode_image(value["sharp"], height, width, encoding),
+        scene=value["scene"].decode(),
+        frame=value["frame"].decode(),
+        **{name: int(value[name]) for name in _NUMBERS},
+    )
+
+
+def _features() -> dict[str, Any]:
+    return {
+        **{name: tf.io.FixedLenFeature([], tf.string) for name in (*_IMAGES, *_NAMES)},
+        **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
+    }
+
+
+def parse_example(
+    serialized: tf.Tensor, height: int, width: int, encoding: Encoding
+) -> dict[str, tf.Tensor]:
+    """Parses one serialized record inside a TensorFlow graph.
+
+    Args:
+        serialized: string [].
+        height: Rows of the split's images.
+        width: Columns of the split's images.
+        encoding: The split's encoding.
+
+    Returns:
+        All features by name: `blurred` and `sharp` as uint8 [height, width, 3] with static
+        shapes, `scene` and `frame` as string [], the others as int64 [].
+    """
+    parsed = dict(tf.io.parse_single_example(serialized, _features()))
+    for name in _IMAGES:
+        if encoding == "raw":
+            image = tf.reshape(tf.io.decode_raw(parsed[name], tf.uint8), [height, width, 3])
+        else:
+            image = tf.ensure_shape(tf.io.decode_png(parsed[name], 3), [height, width, 3])
+        parsed[name] = image
+    return parsed
+
+
+def parse_batch(
+    serialized: tf.Tensor, height: int, width: int, encoding: Encoding
+) -> dict[str, tf.Tensor]:
+    """Parses a batch of serialized records: like `parse_example`, with a leading dimension.
+
+    One call for many small raw records costs far less than one call for each of them.
+
+    Args:
+        serialized: string [batch].
+        height: Rows of the split's images.
+        width: Columns of the split's images.
+        encoding: The split's encoding.
+
+    Returns:
+        All features by name: images as uint8 [batch, height, width, 3], the others as [batch].
+    """
+    parsed = dict(tf.io.parse_example(serialized, _features()))
+    shape = [serialized.shape[0], height, width, 3]
+    for name in _IMAGES:
+        if encoding == "raw":
+            pixels = tf.io.decode_raw(parsed[name], tf.uint8)
+            image = tf.reshape(pixels, [-1, height, width, 3])
+        else:
+            image = tf.map_fn(
+                lambda data: tf.ensure_shape(tf.io.decode_png(data, 3), shape[1:]),
+                parsed[name],
+                fn_output_signature=tf.TensorSpec(shape[1:], tf.uint8),
+            )
+        parsed[name] = tf.ensure_shape(image, shape)
+    return parsed
+
+
+def sha256_of(path: str) -> str:
+    """Returns the SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def verify(directory: str, manifest: Manifest, deep: bool = False) -> list[str]:
+    """Compares the shards of a data set with its manifest.
+
+    A shard that was cut off at the end of a record raises nothing when it is read, so the sizes
+    are compared; that costs one look at each file.
+
+    Args:
+        directory: Folder of the data set.
+        manifest: Its manifest.
+        deep: Also read every shard and compare its SHA-256.
+
+    Returns:
+        One sentence for each problem, naming the shard; empty where all is well.
+    """
+    problems = []
+    present = {name for name in files.list_dir(directory) if name.endswith(SHARD_SUFFIX)}
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            path = files.join(directory, shard.file)
+            if shard.file not in present:
+                problems.append(f"{path} is missing.")
+                continue
+            present.discard(shard.file)
+            size = files.size(path)
+            if size != shard.bytes:
+                cut = "truncated: " if size < shard.bytes else ""
+                problems.append(f"{path} is {cut}{size} bytes, and should be {shard.bytes}.")
+            elif deep and sha256_of(path) != shard.sha256:
+                problems.append(f"{path} was altered: its SHA-256 is not that of the manifest.")
+    problems.extend(
+        f"{files.join(directory, name)} is a shard that the manifest does not know."
+        for name in sorted(present)
+    )
+    return problems
+
+
+def check_intact(directory: str, manifest: Manifest) -> None:
+    """Raises a DataError that lists all that `verify` finds, or returns."""
+    problems = verify(directory, manifest)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems[:10])
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise DataError(
+            f"{directory} does not hold what its manifest says:\n{listed}{more}\n"
+            "The command that built it makes missing and damaged shards again."
+        )
+
+
+def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str | None:
+    """Reads a shard record by record and says where it is damaged.
+
+    TensorFlow's own errors about damaged records and pictures do not name the file; this one is
+    for the moment after such an error.
+
+    Args:
+        path: The shard.
+        height: Rows of the split's images.
+        width: Columns of the split's images.
+        encoding: The split's encoding.
+
+    Returns:
+        A sentence with the shard and the index of its first bad record, or None if all are good.
+    """
+    index = 0
+    try:
+        for data in tf.data.TFRecordDataset([path]):
+            decode_record(data.numpy(), height, width, encoding)
+            index += 1
+    except tf.errors.NotFoundError:
+        return f"{path} is missing."
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        return f"{path} is damaged at record {index}: {error.message}"
+    except DataError as error:
+        return f"{path} is damaged at record {index}: {error}"
+    return None
