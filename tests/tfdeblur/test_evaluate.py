@@ -1,0 +1,128 @@
+"""The evaluate command: what it prints, what it writes, and what it refuses."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from tests.tfdeblur.tiny_data import write_data_set
+from tfdeblur import cli, evaluate, files, saving
+from tfdeblur.errors import DataError, UserError
+from tfdeblur.evaluate import EvaluateConfig
+
+
+def config(**values):
+    return cli.validate(EvaluateConfig, values)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data_set(f"{tmp_path}/pairs")
+
+
+def test_the_command_prints_a_table_and_writes_everything(write_run, data, tmp_path, capsys):
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    assert evaluate.main(["--workdir", workdir, "--data", data]) == 0
+    printed = capsys.readouterr().out
+    assert "blurred" in printed and "restored" in printed and "PSNR dB" in printed
+    folder = f"{workdir}/evaluation/pairs-test"
+    assert set(files.list_dir(folder)) == {
+        "images.csv",
+        "index.html",
+        "pictures",
+        "scores.csv",
+        "scores.json",
+    }
+    scores = files.read_json(f"{folder}/scores.json")
+    assert (scores["images"], scores["differing"]) == (6, 6)
+    assert scores["images_seen"] == 4096
+    assert scores["blur"] == {"kind": "contrast"}
+    frames = csv.DictReader(io.StringIO(files.read_text(f"{folder}/images.csv")))
+    assert len({line["frame"] for line in frames}) == 6
+    assert len(files.list_dir(f"{folder}/pictures")) == 3 * 6
+
+
+def test_the_baseline_is_the_blurred_input_itself(write_run, data, tmp_path):
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    rows = evaluate.run(config(workdir=workdir, data=data)).card.rows
+    stored = np.load(io.BytesIO(_pairs(data)))
+    error = np.mean((stored[0] / 255.0 - stored[1] / 255.0) ** 2)
+    assert rows["blurred"].mse == pytest.approx(error, rel=1e-5)
+
+
+def _pairs(data):
+    from tfdeblur.data.evaluation import EvaluationData
+
+    batch = next(iter(EvaluationData(data, "test").dataset(6)))
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack([batch["blurred"].numpy(), batch["sharp"].numpy()]))
+    return buffer.getvalue()
+
+
+def test_a_saved_model_scores_what_its_run_scores(write_run, data, tmp_path):
+    workdir, exported = str(tmp_path / "run"), str(tmp_path / "exported")
+    saving.export_saved_model(write_run(workdir), exported)
+    from_run = evaluate.run(config(workdir=workdir, data=data, batch_size=4))
+    from_export = evaluate.run(config(model=exported, data=data, batch_size=1))
+    assert from_export.folder == f"{exported}-evaluation/pairs-test"
+    for metric, values in from_run.card.per_image["restored"].items():
+        found = from_export.card.per_image["restored"][metric]
+        np.testing.assert_allclose(found, values, rtol=1e-4, err_msg=metric)
+
+
+def test_settings_that_change_the_numbers_have_folders_of_their_own():
+    def folder(**values):
+        return evaluate.default_folder(config(workdir="w", data="d/pairs/", **values))
+
+    assert folder() == "w/evaluation/pairs-test"
+    assert folder(split="val", checkpoint="last", limit=9) == "w/evaluation/pairs-val-last-first-9"
+
+
+def test_limit_pictures_and_out(write_run, data, tmp_path):
+    workdir, out = str(tmp_path / "run"), str(tmp_path / "elsewhere")
+    write_run(workdir)
+    result = evaluate.run(
+        config(workdir=workdir, data=data, split="val", limit=3, pictures=0, out=out)
+    )
+    assert result.card.images == 3
+    assert result.folder == out and result.report == f"{out}/index.html"
+    assert files.list_dir(f"{out}/pictures") == []
+
+
+def test_a_whole_evaluation_lives_in_memory(write_run):
+    write_run("ram://evaluate/run")
+    write_data_set("ram://evaluate/pairs")
+    result = evaluate.run(config(workdir="ram://evaluate/run", data="ram://evaluate/pairs"))
+    assert files.exists("ram://evaluate/run/evaluation/pairs-test/index.html")
+    assert result.card.images == 6
+
+
+def test_bad_input_is_one_clear_error(write_run, data, tmp_path, capsys):
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    assert evaluate.main(["--workdir", workdir]) == 2
+    assert "data" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"--workdir .* --model"):
+        evaluate.run(config(data=data))
+    with pytest.raises(UserError, match=r"--workdir .* --model"):
+        evaluate.run(config(data=data, workdir=workdir, model=workdir))
+    with pytest.raises(DataError, match="tets"):
+        evaluate.run(config(data=data, workdir=workdir, split="tets"))
+    with pytest.raises(UserError, match="nowhere"):
+        evaluate.run(config(data=data, workdir=str(tmp_path / "nowhere")))
+    with pytest.raises(DataError, match="no manifest"):
+        evaluate.run(config(data=workdir, workdir=workdir))
+
+
+def test_a_damaged_shard_is_named(write_run, data, tmp_path):
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    shard = f"{data}/test-00001-of-00002.tfrecord"
+    content = bytearray(files.read_bytes(shard))
+    content[len(content) // 2] ^= 0xFF
+    files.write_bytes(shard, bytes(content))
+    with pytest.raises(DataError, match="test-00001-of-00002"):
+        evaluate.run(config(data=data, workdir=workdir))

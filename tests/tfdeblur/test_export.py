@@ -1,0 +1,54 @@
+"""The export command."""
+
+import numpy as np
+import pytest
+
+from tfdeblur import cli, export, files, restoration
+from tfdeblur.errors import UserError
+from tfdeblur.export import ExportConfig
+
+
+def config(**values):
+    return cli.validate(ExportConfig, values)
+
+
+def test_the_command_writes_a_model_that_restores_like_the_run(write_run, tmp_path, capsys):
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    assert export.main(["--workdir", workdir]) == 0
+    printed = capsys.readouterr().out
+    assert f"{workdir}/saved_model" in printed
+    assert "uint8" in printed and "bytes" in printed
+    image = np.random.default_rng(0).integers(0, 256, (9, 20, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        restoration.load(f"{workdir}/saved_model").deblur(image),
+        restoration.load(workdir).deblur(image),
+    )
+
+
+def test_what_is_known_of_the_checkpoint_travels_along(write_run, tmp_path):
+    workdir, out = str(tmp_path / "run"), str(tmp_path / "out")
+    write_run(workdir)
+    result = export.run(config(workdir=workdir, out=out))
+    assert result.path == out
+    description = files.read_json(f"{out}/tfdeblur.json")
+    assert description == result.description
+    assert description["images"] == 4096
+    assert description["metrics"] == {"psnr_db": 12.5}
+
+
+def test_export_goes_to_any_file_system(write_run):
+    write_run("ram://export/run")
+    result = export.run(config(workdir="ram://export/run"))
+    assert restoration.load(result.path).name == "unet16"
+
+
+def test_bad_input_is_one_clear_error(write_run, tmp_path, capsys):
+    with pytest.raises(UserError, match="no checkpoint"):
+        export.run(config(workdir=str(tmp_path)))
+    assert export.main(["--workdir", str(tmp_path), "--checkpoint", "worst"]) == 2
+    assert "checkpoint" in capsys.readouterr().err
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    with pytest.raises(UserError, match="--overwrite"):
+        export.run(config(workdir=workdir, out=workdir))

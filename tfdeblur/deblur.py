@@ -1,0 +1,228 @@
+"""Command: restores photographs, one by one or by the folder.
+
+::
+
+    python -m tfdeblur.deblur PHOTO_OR_FOLDER... -o OUT --model RUN_OR_SAVEDMODEL
+
+`run` does the same for a notebook.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from tfdeblur import cli
+from tfdeblur.errors import UserError
+
+if TYPE_CHECKING:
+    from tfdeblur.photos import Photo
+    from tfdeblur.restoration import Restorer
+
+EXIT_SOME_FAILED = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeblurConfig:
+    """What is restored, with what, and where to."""
+
+    photos: Annotated[
+        tuple[str, ...], Field(description="photos, or folders of them", min_length=1)
+    ]
+    out: Annotated[
+        str,
+        Field(description="folder to write to; for a single photo also a file", min_length=1),
+    ]
+    model: Annotated[
+        str, Field(description="work directory, checkpoint or SavedModel", min_length=1)
+    ]
+    tile: Annotated[
+        int | None,
+        Field(description="side of a tile in pixels; up to 512 where not given", ge=16),
+    ] = None
+    overlap: Annotated[
+        int | None,
+        Field(description="pixels that neighboring tiles share; up to 64 where not given", ge=0),
+    ] = None
+    max_pixels: Annotated[
+        int, Field(description="larger photos go through as tiles; lower it to save memory", ge=1)
+    ] = 2**20
+    overwrite: Annotated[
+        bool, Field(description="restore again what lies in the output folder already")
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DeblurResult:
+    """What became of the photos.
+
+    Attributes:
+        written: Paths of the restored photos.
+        skipped: Outputs that were there already.
+        failed: Input and reason of those that could not be restored.
+    """
+
+    written: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+def run(config: DeblurConfig) -> DeblurResult:
+    """Restores photographs; one that fails does not stop the others.
+
+    Args:
+        config: What is restored.
+
+    Returns:
+        What was written, skipped and failed.
+
+    Raises:
+        UserError: There is nothing to restore, an output would overwrite an input or another
+            output, or the model cannot be loaded. Nothing is written then.
+    """
+    import tqdm
+
+    from tfdeblur import files, restoration
+
+    tiles = restoration.Tiles.within(config.max_pixels, config.tile, config.overlap)
+    plan = plan_outputs(config.photos, config.out)
+    skipped = [] if config.overwrite else [out for out in plan.values() if files.exists(out)]
+    there = set(skipped)
+    todo = {photo: out for photo, out in plan.items() if out not in there}
+    written, failed = [], []
+    if todo:
+        restorer = restoration.load(config.model, max_pixels=config.max_pixels, tiles=tiles)
+        for photo, out in tqdm.tqdm(todo.items(), desc="photos", unit="photo", disable=None):
+            try:
+                _restore_one(restorer, photo, out)
+            except UserError as error:
+                failed.append((photo, str(error)))
+            else:
+                written.append(out)
+    return DeblurResult(tuple(written), tuple(skipped), tuple(failed))
+
+
+def plan_outputs(inputs: Sequence[str], out: str) -> dict[str, str]:
+    """Decides where each photo goes, before anything is touched.
+
+    The content of a single folder goes to `out` with its structure; of several inputs, each
+    folder goes to a folder of its own name. What lies in `out` already is no input.
+
+    Args:
+        inputs: Photos and folders.
+        out: The output folder, or a file name where there is one photo.
+
+    Returns:
+        The output of each photo.
+
+    Raises:
+        UserError: Nothing to restore, or an output would overwrite an input or another output.
+    """
+    from tfdeblur import files, photos
+
+    if not files.is_dir(out) and photos.suffix(out) in photos.SUFFIXES:
+        if len(inputs) > 1 or files.is_dir(inputs[0]):
+            raise UserError(f"--out {out} names one photo, but more are given; name a folder.")
+        if photos.written_name(out) != out:
+            raise UserError(f"--out {out}: {photos.suffix(out)} is not written; try .png.")
+        plan = {inputs[0]: out}
+    else:
+        plan = {}
+        for given in inputs:
+            inside = out if len(inputs) == 1 else files.join(out, _folder_name(given))
+            if files.is_dir(given):
+                for name in files.walk_files(given):
+                    path = files.join(given, name)
+                    if photos.suffix(name) in photos.SUFFIXES and not _is_within(path, out, given):
+                        plan[path] = files.join(inside, photos.written_name(name))
+            else:
+                name = photos.written_name(files.base_name(given))
+                plan[given] = files.join(out, name)
+    if not plan:
+        raise UserError(
+            f"No photos in {', '.join(inputs)}: looked for {' '.join(photos.SUFFIXES)}."
+        )
+    _refuse_collisions(plan)
+    return plan
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 1 where a photo failed."""
+    words = sys.argv[1:] if argv is None else argv
+    return cli.run_command(
+        DeblurConfig,
+        _run_and_report,
+        ["--out" if word == "-o" else word for word in words],
+        prog="python -m tfdeblur.deblur",
+        description=(
+            "Restores photographs of any size. Folders are searched to their ends and keep their "
+            "structure; finished photos are not restored again."
+        ),
+        positional="photos",
+    )
+
+
+def _run_and_report(config: DeblurConfig) -> int:
+    result = run(config)
+    print(f"{len(result.written)} restored into {config.out}")
+    if result.skipped:
+        print(f"{len(result.skipped)} were there already (--overwrite restores them again)")
+    if result.failed:
+        print(f"{len(result.failed)} failed:", file=sys.stderr)
+        for photo, reason in result.failed:
+            # The reason names the photo by itself where the file was at fault.
+            print(f"  {reason if photo in reason else f'{photo}: {reason}'}", file=sys.stderr)
+        return EXIT_SOME_FAILED
+    return 0
+
+
+def _restore_one(restorer: "Restorer", path: str, out: str) -> None:
+    from tfdeblur import files, photos
+
+    photo: Photo = photos.read_photo(path)
+    restored = dataclasses.replace(photo, pixels=restorer.deblur(photo.pixels, progress=True))
+    if files.parent(out):
+        files.make_dirs(files.parent(out))
+    photos.write_photo(out, restored)
+
+
+def _refuse_collisions(plan: dict[str, str]) -> None:
+    originals = {_identity(photo): photo for photo in plan}
+    claimed: dict[str, str] = {}
+    for photo, out in plan.items():
+        place = _identity(out)
+        if place in originals:
+            raise UserError(
+                f"{originals[place]} would be overwritten by a restored photo. Give another --out."
+            )
+        if place in claimed:
+            raise UserError(
+                f"{claimed[place]} and {photo} would both be written to {out}. Restore them into "
+                "different folders."
+            )
+        claimed[place] = photo
+
+
+def _folder_name(path: str) -> str:
+    from tfdeblur import files
+
+    return files.base_name(path if "://" in path else os.path.abspath(path))
+
+
+def _identity(path: str) -> str:
+    """The same for two spellings of one local path, links resolved."""
+    return path if "://" in path else os.path.realpath(path)
+
+
+def _is_within(path: str, out: str, given: str) -> bool:
+    """Tells whether a file found in a folder is an earlier output that lies inside that folder."""
+    folder, top = _identity(out).rstrip("/") + "/", _identity(given).rstrip("/") + "/"
+    inside = folder != top and folder.startswith(top)
+    return inside and _identity(path).startswith(folder)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+"""Pages to look at: a summary, curves and pictures in one HTML file that needs no script.
+
+The same page serves a run in progress (`WORKDIR/index.html`) and the report of an evaluation. It
+links to its pictures by relative path, so a folder can be moved or zipped as it is.
+"""
+
+import dataclasses
+import functools
+import urllib.parse
+from collections.abc import Mapping, Sequence
+
+import jinja2
+
+from tfdeblur import charts
+from tfdeblur.charts import Chart
+
+__all__ = ["Chart", "PictureRow", "Table", "render_gallery"]
+
+PictureRow = tuple[str, Mapping[str, str]]
+"""A caption, and the relative path of a picture for each label, such as ``blurred``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A small table; the first column names its rows.
+
+    Attributes:
+        header: Names of the columns.
+        rows: Texts, as many in each row as the header has.
+        caption: One line above the table.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+def render_gallery(
+    title: str,
+    summary: Sequence[tuple[str, str]] = (),
+    pictures: Sequence[PictureRow] = (),
+    curves: Sequence[Chart] = (),
+    *,
+    subtitle: str = "",
+    tables: Sequence[Table] = (),
+    notes: Sequence[str] = (),
+    pixelated: bool = False,
+    refresh_seconds: int | None = None,
+) -> str:
+    """Returns a page of results as HTML.
+
+    Args:
+        title: Heading of the page.
+        summary: Names and values, shown as a compact list.
+        pictures: Rows of pictures, in the order in which they shall appear. A picture opens in
+            full size when it is clicked.
+        curves: Line charts.
+        subtitle: One line under the title.
+        tables: Tables, such as a score card.
+        notes: Sentences under the tables, such as how a number was measured.
+        pixelated: Whether pictures are enlarged with sharp pixel edges: right for pictures of a
+            few dozen pixels, wrong for photos.
+        refresh_seconds: Let the browser load the page again after so long; for a run in progress.
+
+    Returns:
+        The page. All texts are escaped; paths are quoted.
+    """
+    template = _environment().get_template("gallery.html.j2")
+    return template.render(
+        title=title,
+        subtitle=subtitle,
+        summary=summary,
+        tables=tables,
+        notes=notes,
+        charts=[charts.lay_out(curve) for curve in curves],
+        rows=pictures,
+        pixelated=pixelated,
+        refresh_seconds=refresh_seconds,
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tfdeblur"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["link"] = urllib.parse.quote
+    return environment

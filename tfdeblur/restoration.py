@@ -1,0 +1,340 @@
+"""Restoring photographs of any size with a trained generator.
+
+An image up to a pixel limit goes through the network whole; a larger one as batches of equal
+tiles that overlap and are blended. What is compiled serves every later image.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from tfdeblur import files, saving, tiling
+from tfdeblur.errors import UserError
+from tfdeblur.training import checkpoint
+
+DEFAULT_MAX_PIXELS = 2**20
+"""A 1280x720 frame still goes whole; REDNet30 then needs about 3 GB for its activations."""
+
+DEFAULT_TILE = 512
+DEFAULT_OVERLAP = 64
+_SMALLEST_TILE = 128
+
+Restore = Callable[[tf.Tensor], tf.Tensor]
+
+
+class _UnitGenerator(Protocol):
+    def as_unit_model(self) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """How a large image is cut.
+
+    Attributes:
+        side: Height and width of a tile in pixels.
+        overlap: Pixels that a tile shares with the next. Its outer quarters are thrown away,
+            because there a network misses what lies beyond the tile; the rest is the seam, over
+            which one tile fades into the other.
+    """
+
+    side: int = DEFAULT_TILE
+    overlap: int = DEFAULT_OVERLAP
+
+    def __post_init__(self) -> None:
+        if self.side < 1 or not 0 <= self.overlap < self.side:
+            raise UserError(
+                f"Tiles of {self.side} pixels cannot overlap by {self.overlap}: the overlap is at "
+                "least 0 and less than the tile."
+            )
+
+    @classmethod
+    def within(
+        cls, max_pixels: int, side: int | None = None, overlap: int | None = None
+    ) -> "Tiles":
+        """Chooses what is not given: a tile within `max_pixels`, an overlap that suits it."""
+        chosen = side or max(1, min(DEFAULT_TILE, math.isqrt(max_pixels)))
+        return cls(chosen, min(DEFAULT_OVERLAP, chosen // 4) if overlap is None else overlap)
+
+
+class Restorer:
+    """Restores images with one network.
+
+    Args:
+        source: A generator (`tfdeblur.models.create`), a loaded SavedModel, or any function or
+            Keras model from float32 [B, H, W, 3] in [0, 1] to restored images of that shape.
+        name: What the network is called.
+        about: What is known of it, such as a checkpoint's metrics.
+        max_pixels: Height times width up to which an image goes through whole, and pixels in one
+            batch. Memory grows with it. Where it turns out too much for a device that says so
+            (a GPU), smaller tiles are tried.
+        tiles: How larger images are cut; suited to `max_pixels` where not given.
+
+    Example:
+        >>> restorer = load("runs/unet16")
+        >>> sharp = restorer.deblur(photo)  # uint8 [H, W, 3], like the photo
+    """
+
+    def __init__(
+        self,
+        source: "_UnitGenerator | saving.LoadedModel | Restore",
+        *,
+        name: str = "",
+        about: Mapping[str, Any] | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        tiles: Tiles | None = None,
+    ) -> None:
+        # Kept, because a SavedModel's variables live only as long as what was loaded.
+        self._source = source
+        self.name = name
+        self.about = dict(about or {})
+        self.max_pixels = max_pixels
+        self.tiles = tiles or Tiles.within(max_pixels)
+        self._network = _function(source)
+        # Whole images come in every size: one graph of dynamic shape serves them all, where a
+        # graph a size would be traced for each. Tiles have one size each, and a graph for it.
+        self._whole = tf.function(
+            self.restore, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
+        )
+        self._tiled: dict[tuple[int, int], Any] = {}
+
+    def restore(self, images: tf.Tensor) -> tf.Tensor:
+        """Runs the network inside TensorFlow, such as for an evaluation.
+
+        Args:
+            images: float32 [B, H, W, 3] in [0, 1].
+
+        Returns:
+            float32 of the same shape, clipped to [0, 1].
+        """
+        return tf.clip_by_value(tf.cast(self._network(images), tf.float32), 0.0, 1.0)
+
+    def deblur(
+        self,
+        images: Any,
+        *,
+        max_pixels: int | None = None,
+        tiles: Tiles | None = None,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Restores an image or a batch of images.
+
+        Args:
+            images: [H, W, 3], [B, H, W, 3], or gray as [H, W] or with one channel. Integers
+                (uint8, uint16) use their full range; floating-point values are in [0, 1].
+            max_pixels: Overrides the restorer's own, and its tiles with it.
+            tiles: Overrides the restorer's own.
+            progress: Whether to show a bar over the tiles of a large image.
+
+        Returns:
+            The restored images, of the shape and dtype given. Gray images come back gray.
+
+        Raises:
+            UserError: Another shape or dtype, values outside [0, 1] or not finite, or too little
+                memory even for small tiles.
+        """
+        array = np.asarray(images)
+        unit, white = _to_unit(array)
+        batch, gray = _to_batch(unit)
+        restored = np.empty_like(batch)
+        limit = self.max_pixels if max_pixels is None else max_pixels
+        if limit < 1:
+            raise UserError(f"max_pixels is at least 1; got {limit}.")
+        if tiles is None:
+            tiles = self.tiles if max_pixels is None else Tiles.within(limit)
+        height, width = batch.shape[1:3]
+        if height * width <= limit:
+            self._run_whole(batch, restored, limit // (height * width), tiles)
+        else:
+            for image, out in zip(batch, restored, strict=True):
+                self._run_tiles(image, out, limit, tiles, progress)
+        if gray:
+            restored = restored.mean(axis=-1, keepdims=True)
+        return _from_unit(restored.reshape(array.shape), array.dtype, white)
+
+    def _run_whole(self, batch: np.ndarray, out: np.ndarray, at_once: int, tiles: Tiles) -> None:
+        for first in range(0, len(batch), at_once):
+            part = slice(first, first + at_once)
+            try:
+                out[part] = self._whole(tf.constant(batch[part])).numpy()
+            except tf.errors.ResourceExhaustedError:
+                for image, restored in zip(batch[part], out[part], strict=True):
+                    self._run_tiles(image, restored, tiles.side**2, tiles, progress=False)
+
+    def _run_tiles(
+        self, image: np.ndarray, out: np.ndarray, limit: int, tiles: Tiles, progress: bool
+    ) -> None:
+        try:
+            self._blend(image, out, limit, tiles, progress)
+        except tf.errors.ResourceExhaustedError as error:
+            smaller = Tiles(tiles.side // 2, min(tiles.overlap, tiles.side // 4))
+            if smaller.side < _SMALLEST_TILE:
+                raise UserError(
+                    f"The device's memory does not hold tiles of {tiles.side} pixels. Free some "
+                    "memory, or restore on the CPU (CUDA_VISIBLE_DEVICES=)."
+                ) from error
+            self._run_tiles(image, out, smaller.side**2, smaller, progress)
+
+    def _blend(
+        self, image: np.ndarray, out: np.ndarray, limit: int, tiles: Tiles, progress: bool
+    ) -> None:
+        """Runs overlapping tiles of one [H, W, 3] image and blends them into `out`."""
+        height, width = image.shape[:2]
+        side, stride = tiles.side, tiles.side - tiles.overlap
+        padded = _mirror_up_to(image, side)
+        rows, columns = padded.shape[:2]
+        boxes = tiling.grid(rows, columns, side, side, stride, stride, cover=True)
+        total = np.zeros_like(padded)
+        weights = np.zeros((*padded.shape[:2], 1), np.float32)
+        at_once = max(1, min(limit // side**2, len(boxes)))
+        run = self._for_tiles(at_once, side)
+        bar = tqdm.tqdm(
+            total=len(boxes), desc="tiles", leave=False, disable=None if progress else True
+        )
+        with bar:
+            for first in range(0, len(boxes), at_once):
+                part = boxes[first : first + at_once]
+                batch = np.zeros((at_once, side, side, 3), np.float32)
+                for place, box in enumerate(part):
+                    batch[place] = padded[box.slices]
+                for box, tile in zip(part, run(tf.constant(batch)).numpy(), strict=False):
+                    weight = _weights(box, rows, columns, tiles)
+                    total[box.slices] += tile * weight
+                    weights[box.slices] += weight
+                bar.update(len(part))
+        np.divide(total[:height, :width], weights[:height, :width], out=out)
+
+    def _for_tiles(self, at_once: int, side: int) -> Any:
+        if (at_once, side) not in self._tiled:
+            spec = tf.TensorSpec([at_once, side, side, 3], tf.float32)
+            self._tiled[at_once, side] = tf.function(self.restore, input_signature=[spec])
+        return self._tiled[at_once, side]
+
+
+def load(
+    path: str,
+    which: Literal["best", "last"] = "best",
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tiles: Tiles | None = None,
+) -> Restorer:
+    """Loads a trained network for restoring images.
+
+    Args:
+        path: A work directory of `tfdeblur.train`, one of its checkpoints, or a SavedModel.
+        which: Which checkpoint of a work directory: the best by its metric, or the last.
+        max_pixels: See `Restorer`.
+        tiles: See `Restorer`.
+
+    Raises:
+        UserError: There is no such thing at `path`, or it is damaged.
+    """
+    if not files.is_dir(path):
+        state = "is a file" if files.exists(path) else "does not exist"
+        raise UserError(
+            f"{path} {state}. Needed is the folder of a trained network: a work directory of "
+            "tfdeblur.train, one of its checkpoints, or a SavedModel."
+        )
+    if saving.is_saved_model(path):
+        loaded = saving.load_saved_model(path)
+        name = dict(loaded.description.get("model", {})).get("name", files.base_name(path))
+        return Restorer(
+            loaded, name=name, about=loaded.description, max_pixels=max_pixels, tiles=tiles
+        )
+    try:
+        folder = checkpoint.checkpoint_folder(path, which)
+    except UserError as error:
+        raise UserError(
+            f"{path} holds no trained network: no {saving.GRAPH} (a SavedModel), no "
+            f"{checkpoint.META} (a checkpoint), and no checkpoint in {checkpoint.BEST}/ or "
+            f"{checkpoint.CHECKPOINTS}/ (a work directory of tfdeblur.train)."
+        ) from error
+    generator, meta = checkpoint.load_generator(folder)
+    return Restorer(generator, name=generator.name, about=meta, max_pixels=max_pixels, tiles=tiles)
+
+
+def _function(source: Any) -> Restore:
+    if isinstance(source, saving.LoadedModel):
+        return source.restore
+    model = source.as_unit_model() if hasattr(source, "as_unit_model") else source
+    if hasattr(model, "trainable_variables"):
+        return lambda images: model(images, training=False)
+    function: Restore = model
+    return function
+
+
+def _to_unit(array: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns float32 in [0, 1] and the value of white."""
+    if array.dtype in (np.uint8, np.uint16):
+        white = float(np.iinfo(array.dtype).max)
+        return array.astype(np.float32) / np.float32(white), white
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UserError(
+            f"Images are uint8 or uint16, or floating-point in [0, 1]; got {array.dtype}."
+        )
+    unit = array.astype(np.float32)
+    low, high = (float(unit.min()), float(unit.max())) if unit.size else (0.0, 0.0)
+    # A hair outside is what resizing and color conversion leave; 255 is a forgotten division.
+    if not (low >= -0.01 and high <= 1.01):
+        raise UserError(
+            f"Floating-point images are in [0, 1]; these go from {low:g} to {high:g}. Divide "
+            "values of 0..255 by 255, or hand over uint8."
+        )
+    return np.clip(unit, 0.0, 1.0), 1.0
+
+
+def _from_unit(unit: np.ndarray, dtype: np.dtype[Any], white: float) -> np.ndarray:
+    if np.issubdtype(dtype, np.floating):
+        return unit.astype(dtype)
+    return np.rint(unit * np.float32(white)).astype(dtype)
+
+
+def _to_batch(unit: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Returns [B, H, W, 3] and whether the images were gray."""
+    shape = unit.shape
+    gray = len(shape) == 2 or (len(shape) in (3, 4) and shape[-1] == 1)
+    if not gray and not (len(shape) in (3, 4) and shape[-1] == 3):
+        raise UserError(
+            f"Images are [H, W, 3], [B, H, W, 3], or gray as [H, W] or with one channel; got "
+            f"{list(shape)}."
+            + (" Restore the colors and keep the alpha channel apart." * (shape[-1:] == (4,)))
+        )
+    if 0 in (shape[:2] if len(shape) < 4 else shape[1:3]):
+        raise UserError(f"An image needs at least one pixel; got the shape {list(shape)}.")
+    unit = unit[..., np.newaxis] if len(shape) == 2 else unit
+    batch = unit if len(unit.shape) == 4 else unit[np.newaxis]
+    return (np.repeat(batch, 3, axis=-1) if gray else batch), gray
+
+
+def _mirror_up_to(image: np.ndarray, side: int) -> np.ndarray:
+    """Mirrors the bottom and right border until the image holds one tile."""
+    missing = [(0, max(side - size, 0)) for size in image.shape[:2]]
+    return np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
+
+
+def _weights(box: tiling.Box, height: int, width: int, tiles: Tiles) -> np.ndarray:
+    """Returns how much each pixel of a tile counts, [side, side, 1].
+
+    Nothing in the margin, where the network missed the surroundings, unless the image ends
+    there; then a ramp over the seam; then all.
+    """
+    margin = tiles.overlap // 4
+    inner = tiles.side - 2 * margin
+    seam = max(tiles.overlap - 2 * margin, 0)
+    core = tiling.feather(inner, inner, seam, seam)
+    at_edge = ((box.top == 0, box.bottom == height), (box.left == 0, box.right == width))
+    rows, columns = (
+        _extended(line, margin, *edges)
+        for line, edges in zip((core[:, inner // 2], core[inner // 2]), at_edge, strict=True)
+    )
+    return np.outer(rows, columns)[..., np.newaxis]
+
+
+def _extended(ramp: np.ndarray, margin: int, at_start: bool, at_end: bool) -> np.ndarray:
+    before = np.full(margin, ramp[0] if at_start else 0, np.float32)
+    after = np.full(margin, ramp[-1] if at_end else 0, np.float32)
+    return np.concatenate([before, ramp, after])
