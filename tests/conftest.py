@@ -13,7 +13,7 @@ try:
 except ImportError:  # the ground floor is tested without TensorFlow too
     pass
 else:
-    # Two replicas on one machine. It has to happen before TensorFlow starts, hence not in a fixture.
+    # Two replicas on one machine. TensorFlow must not have started yet, hence not in a fixture.
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
@@ -43,7 +43,7 @@ def repository() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
-    """The folder of real data sets that $TFDEBLUR_DATA names; the test skips where there is none."""
+    """The folder of real data sets, $TFDEBLUR_DATA; the test skips where there is none."""
     path = os.environ.get("TFDEBLUR_DATA")
     if not path:
         pytest.skip("TFDEBLUR_DATA is not set: no real data on this machine")

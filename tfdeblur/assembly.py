@@ -8,14 +8,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from tfdeblur import cli, config, files, models, objectives, runtime
 from tfdeblur.config import TrainConfig, images_of
-from tfdeblur.data.pipeline import EvaluationData, TrainingData, explain_read_error
+from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.opening import READ_ERRORS, explain_read_error
+from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
 from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.models._generator import Generator
@@ -69,14 +70,16 @@ class RunResult:
 def train(run_config: TrainConfig) -> RunResult:
     """Runs a training from its configuration; see `tfdeblur.train.run`."""
     strategy = runtime.make_strategy(run_config.runtime.strategy, run_config.runtime.tpu)
-    policy = runtime.resolve_precision(run_config.runtime.precision)
-    keras.mixed_precision.set_global_policy(policy)
+    policy = runtime.resolve_precision(run_config.runtime.precision, strategy)
     runtime.seed_everything(run_config.seed, run_config.runtime.deterministic)
     data = open_training_data(run_config)
     prepare_workdir(run_config)
-    run = _Run(run_config, strategy, data)
-    tqdm.write(f"{network_summary(run.state.players)}; {policy}; {runtime.device_summary()}")
-    return run.train()
+    # A notebook goes on in the precision that it had.
+    with runtime.precision_scope(policy):
+        run = _Run(run_config, strategy, data)
+        devices = runtime.device_summary(strategy)
+        tqdm.write(f"{network_summary(run.state.players)}; {policy}; {devices}")
+        return run.train()
 
 
 def open_training_data(run_config: TrainConfig) -> TrainingData:
@@ -226,8 +229,10 @@ class _Run:
                 folder = self.store.save(self.state, {})
                 tqdm.write(f"Interrupted; saved {folder}. The same command goes on from there.")
                 raise
-            except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-                raise explain_read_error(error, self.config.data.paths) from error
+            except READ_ERRORS as error:
+                # A wrong shape inside a network raises one of them as well: then it is no news.
+                data = self.config.data
+                raise explain_read_error(error, data.paths, data.split) or error from error
         return RunResult(self.config.workdir, self.state.images_seen, self.store.best_metrics())
 
     def _batches(self) -> Any:

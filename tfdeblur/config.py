@@ -120,8 +120,12 @@ class DataConfig:
     vertical_flips: Annotated[bool, Field(description="turn half upside down")] = True
     quarter_turns: Annotated[bool, Field(description="rotate by 0, 90, 180 or 270 degrees")] = False
     shuffle_block: Annotated[
-        int, Field(ge=1, description="records that are permuted among each other")
-    ] = 4096
+        int | None,
+        Field(
+            ge=1,
+            description="records that are permuted among each other; by their size where not given",
+        ),
+    ] = None
     cache: Annotated[bool, Field(description="keep the records in memory")] = False
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfdeblur import cli, config
 from tfdeblur.config import TrainConfig
 from tfdeblur.errors import ConfigError
+from tfdeblur.runtime import require_tensorflow
 
 if TYPE_CHECKING:
     from tfdeblur.assembly import RunResult
@@ -60,8 +61,6 @@ def run(run_config: TrainConfig) -> "RunResult":
         >>> train.run(config.resolve({"recipe": "unet16_cifar10", "workdir": "runs/unet16",
         ...                           "data": {"paths": ["data/cifar10"]}}))
     """
-    from tfdeblur.runtime import require_tensorflow
-
     require_tensorflow()
     from tfdeblur import assembly
 
@@ -82,6 +81,8 @@ def _main(argv: Sequence[str] | None) -> int:
         if name:
             print(options_help(section, registry.options(name), name))
             return 0
+    # Plug-ins import Keras, which says less clearly what it misses.
+    require_tensorflow()
     flags, unknown = _open_flags(rest)
     flags = cli.merge(cli.given(namespace), flags)
     problems = cli.reject_unknown_flags(unknown, parser)
@@ -117,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{names}; its options are --{section}.OPTION",
         )
         parser.add_argument(
-            f"--help-{section}", metavar="NAME", help=f"show the options of a {section} and leave"
+            f"--help-{section}", metavar="NAME", help=f"show the options of one {section} and leave"
         )
     _add_aliases(parser)
     cli.add_flags(parser, TrainConfig, skip=_OPEN_SECTIONS)

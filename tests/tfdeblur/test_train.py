@@ -1,0 +1,272 @@
+"""Whole runs of the training command: files, resume, strategies, and mistakes."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from tests.tfdeblur.tiny_data import write_data_set
+from tfdeblur import assembly, config, files, train
+from tfdeblur.data import schema
+from tfdeblur.errors import ConfigError, DataError, UserError
+from tfdeblur.training.checkpoint import load_generator
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return f"ram://train-{tmp_path.name}"
+
+
+def settings(folder, workdir="run", **sections):
+    tree = {
+        "workdir": files.join(folder, workdir),
+        "model": {"name": "unet16", "width": 4},
+        "objective": {"name": "content", "losses": {"mae": 1.0}},
+        "data": {"paths": [files.join(folder, "data")]},
+        "optimizer": {"learning_rate": 0.01},
+        "training": {"duration": "4 epochs", "global_batch": 8},
+        "output": {"validate_every": "2 epochs", "save_every": "1 epochs", "log_every": "1 steps"},
+    }
+    for name, section in sections.items():
+        tree[name] = {**tree.get(name, {}), **section} if isinstance(section, dict) else section
+    return config.resolve(tree)
+
+
+def weights(workdir, which="last"):
+    generator, _ = load_generator(workdir, which)
+    return generator.network.get_weights()
+
+
+def history(workdir):
+    return list(csv.DictReader(io.StringIO(files.read_text(files.join(workdir, "history.csv")))))
+
+
+def test_a_whole_run_in_memory_leaves_everything_behind(folder):
+    write_data_set(files.join(folder, "data"))
+    result = train.run(settings(folder, training={"duration": "20 epochs", "global_batch": 8}))
+    workdir = files.join(folder, "run")
+    assert result.images == 480
+    assert result.workdir == workdir
+
+    rows = history(workdir)
+    losses = [float(row["generator/loss"]) for row in rows]
+    assert np.mean(losses[-5:]) < 0.6 * losses[0]
+    scores = [float(row["val/psnr_db"]) for row in rows if row["val/psnr_db"]]
+    assert len(scores) == 10
+    assert result.best["psnr_db"] == pytest.approx(max(scores))
+    assert float(rows[0]["generator/learning_rate"]) == pytest.approx(0.01)
+
+    resolved = yaml.safe_load(files.read_text(files.join(workdir, "config.yaml")))
+    assert resolved["model"] == {"name": "unet16", "width": 4}
+    assert config.resolve(resolved).training.global_batch == 8
+
+    page = files.read_text(files.join(workdir, "index.html"))
+    pictures = files.list_dir(files.join(workdir, "pictures"))
+    assert "0-blurred.png" in pictures and "0-restored-000000000480.png" in pictures
+    assert all(f"pictures/{name}" in page for name in ("0-truth.png", "5-blurred.png"))
+    image = tf.io.decode_png(files.read_bytes(files.join(workdir, "pictures/0-truth.png")))
+    assert image.shape == (16, 16, 3)
+    assert files.list_dir(files.join(workdir, "tensorboard"))
+    assert len(files.list_dir(files.join(workdir, "checkpoints"))) == 2
+
+
+def test_stopping_and_going_on_equals_not_having_stopped(folder):
+    write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
+    # 20 is no multiple of the batch: epochs end inside batches.
+    options = {
+        "training": {"global_batch": 8, "ema_decay": 0.9},
+        "runtime": {"deterministic": True},
+        "data": {"paths": [files.join(folder, "data")], "quarter_turns": True},
+    }
+    whole = {**options, "training": {**options["training"], "duration": "9 steps"}}
+    part = {**options, "training": {**options["training"], "duration": "4 steps"}}
+    train.run(settings(folder, "whole", **whole))
+    train.run(settings(folder, "parts", **part))
+    train.run(settings(folder, "parts", **whole))
+    for a, b in zip(
+        weights(files.join(folder, "whole")), weights(files.join(folder, "parts")), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    seen = [row["images"] for row in history(files.join(folder, "parts"))]
+    assert seen == [row["images"] for row in history(files.join(folder, "whole"))]
+
+
+def test_a_finished_run_is_left_alone(folder):
+    write_data_set(files.join(folder, "data"))
+    first = train.run(settings(folder))
+    before = weights(first.workdir)
+    second = train.run(settings(folder))
+    assert second == first
+    for a, b in zip(before, weights(first.workdir), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_devices_train_as_one(folder):
+    write_data_set(files.join(folder, "data"))
+    train.run(settings(folder, "one"))
+    train.run(settings(folder, "two", runtime={"strategy": "mirrored"}))
+    for a, b in zip(
+        weights(files.join(folder, "one")), weights(files.join(folder, "two")), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=5e-4)
+
+
+def test_accumulation_trains_as_the_whole_batch(folder):
+    write_data_set(files.join(folder, "data"))
+    train.run(settings(folder, "whole"))
+    train.run(settings(folder, "parts", training={"replica_batch": 3}))
+    for a, b in zip(
+        weights(files.join(folder, "whole")), weights(files.join(folder, "parts")), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=5e-4)
+
+
+def test_bfloat16_computes_in_it_and_keeps_float32_weights(folder):
+    write_data_set(files.join(folder, "data"))
+    result = train.run(settings(folder, runtime={"precision": "bfloat16"}))
+    generator, _ = load_generator(result.workdir)
+    assert all(value.dtype == np.float32 for value in generator.network.get_weights())
+    assert np.isfinite(result.best["psnr_db"])
+
+
+def test_starting_from_the_weights_of_another_run(folder, capsys):
+    write_data_set(files.join(folder, "data"))
+    train.run(settings(folder, "first"))
+    first = files.join(folder, "first")
+    result = train.run(
+        settings(folder, "second", training={"init_from": first, "duration": "1 steps"})
+    )
+    said = "36 arrays taken over, 0 of another shape, 0 not in the file, 0 of the file unused"
+    assert said in capsys.readouterr().out
+    best = load_generator(first)[1]["metrics"]["psnr_db"]
+    assert result.best["psnr_db"] == pytest.approx(best, abs=1.5)
+
+
+def test_two_data_sets_are_mixed(folder):
+    write_data_set(files.join(folder, "data"))
+    write_data_set(files.join(folder, "more"), {"train": 10}, seed=1)
+    both = [files.join(folder, "more"), files.join(folder, "data")]
+    result = train.run(settings(folder, data={"paths": both, "weights": [0.5, 0.5]}))
+    # 34 images an epoch, and validation where there is a split for it.
+    assert result.images == 136
+    assert np.isfinite(result.best["psnr_db"])
+
+
+def test_without_a_validation_split_the_newest_weights_are_kept(folder, capsys):
+    write_data_set(files.join(folder, "data"), {"train": 16})
+    result = train.run(settings(folder))
+    assert result.best == {}
+    assert "No data set has a split 'val'" in capsys.readouterr().out
+    assert load_generator(result.workdir)[1]["images"] == 64
+
+
+class TestMistakes:
+    @pytest.fixture(autouse=True)
+    def data(self, folder):
+        return write_data_set(files.join(folder, "data"))
+
+    def test_no_data(self, folder):
+        with pytest.raises(ConfigError, match=r"data\.paths: name a folder"):
+            train.run(settings(folder, data={"paths": []}))
+
+    def test_a_folder_that_is_no_data_set(self, folder):
+        with pytest.raises(DataError, match=r"nowhere does not exist"):
+            train.run(settings(folder, data={"paths": [files.join(folder, "nowhere")]}))
+
+    def test_a_tile_smaller_than_the_crop(self, folder):
+        with pytest.raises(DataError, match="smaller than the crop of 32x32"):
+            train.run(settings(folder, data={"crop": "32"}))
+
+    def test_a_crop_that_the_network_cannot_take(self, folder):
+        with pytest.raises(ConfigError, match=r"data\.crop: unet16 needs .* multiples of 8"):
+            train.run(settings(folder, data={"crop": "12"}))
+
+    def test_another_model_in_the_same_folder(self, folder):
+        train.run(settings(folder))
+        before = files.read_text(files.join(folder, "run/config.yaml"))
+        with pytest.raises(ConfigError, match=r"model: .*/run belongs to a run with model"):
+            train.run(settings(folder, model={"name": "unet16", "width": 8}))
+        with pytest.raises(ConfigError, match=r"objective: .*belongs to a run with objective"):
+            train.run(settings(folder, objective={"name": "content", "losses": {"mse": 1}}))
+        assert files.read_text(files.join(folder, "run/config.yaml")) == before
+
+    def test_a_work_directory_that_cannot_be_made(self, folder, tmp_path):
+        (tmp_path / "file").write_text("")
+        changed = settings(folder)
+        with pytest.raises(UserError, match="file/run"):
+            train.run(
+                config.resolve(
+                    {
+                        **yaml.safe_load(config.to_yaml(changed)),
+                        "workdir": str(tmp_path / "file" / "run"),
+                    }
+                )
+            )
+
+    def test_a_batch_that_two_devices_cannot_share(self, folder):
+        with pytest.raises(ConfigError, match="7 images cannot be shared equally by 2"):
+            train.run(
+                settings(folder, training={"global_batch": 7}, runtime={"strategy": "mirrored"})
+            )
+
+    def test_a_record_damaged_in_the_middle_is_named(self, folder, data):
+        path = files.join(data, schema.shard_name("train", 1, 2))
+        content = bytearray(files.read_bytes(path))
+        content[len(content) // 2] ^= 255
+        files.write_bytes(path, bytes(content))
+        with pytest.raises(DataError, match=r"train-00001-of-00002\.tfrecord"):
+            train.run(settings(folder))
+
+    def test_a_shard_that_was_cut_off_is_named_before_training(self, folder, data):
+        path = files.join(data, schema.shard_name("train", 0, 2))
+        files.write_bytes(path, files.read_bytes(path)[:-100])
+        with pytest.raises(DataError, match=r"train-00000-of-00002\.tfrecord"):
+            train.run(settings(folder))
+
+    def test_a_loss_that_is_no_number(self, folder):
+        with pytest.raises(UserError, match="Training diverged"):
+            train.run(settings(folder, optimizer={"learning_rate": 1e30}))
+
+    def test_the_command_prints_one_line_and_leaves_with_two(self, folder, capsys):
+        code = train.main(["--recipe", "unet16_cifar1", "--workdir", "w"])
+        assert code == 2
+        message = capsys.readouterr().err
+        assert message.startswith("error: recipe: unknown recipe")
+        assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("batch", "replicas", "largest", "expected"),
+    [(256, 8, None, (32, 1)), (256, 1, 64, (256, 4)), (8, 1, 3, (8, 4)), (6, 2, 100, (3, 1))],
+)
+def test_split_batch(batch, replicas, largest, expected):
+    assert assembly.split_batch(batch, replicas, largest) == expected
+
+
+def test_the_command_line_reaches_the_run(folder, capsys):
+    write_data_set(files.join(folder, "data"))
+    code = train.main(
+        [
+            *("--model", "unet16", "--model.width", "4", "--objective=content"),
+            *("--objective.losses.charbonnier", "1.0", "--data", files.join(folder, "data")),
+            *("--workdir", files.join(folder, "cli"), "--steps", "2", "--global-batch", "4"),
+        ]
+    )
+    assert code == 0
+    assert "8 images seen" in capsys.readouterr().out
+    resolved = yaml.safe_load(files.read_text(files.join(folder, "cli/config.yaml")))
+    assert resolved["objective"]["losses"] == {"charbonnier": 1.0}
+    assert resolved["training"]["duration"] == "2 steps"
+
+
+def test_print_config_and_help_of_plug_ins(capsys):
+    assert train.main(["--recipe", "unet16_cifar10", "--workdir", "w", "--print-config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert config.resolve(printed).recipe == "unet16_cifar10"
+    assert train.main(["--help-model", "rednet30"]) == 0
+    assert "--model.depth" in capsys.readouterr().out
+    assert train.main(["--help-objective", "content"]) == 0
+    assert "--objective.losses" in capsys.readouterr().out

@@ -1,0 +1,115 @@
+"""The loop: steps are counted, hooks come on time, a NaN stops the run."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfdeblur.training.toys import Content, toy_batch, toy_config, toy_generator, toy_state
+from tfdeblur.errors import ConfigError
+from tfdeblur.training.loop import Diverged, Hook, Loop
+from tfdeblur.training.step import ReplicaStep
+
+
+def build(steps_per_loop=3, strategy=None, **options):
+    objective, generator = Content(), toy_generator()
+    state = toy_state(toy_config(), generator, objective)
+    step = ReplicaStep(generator, objective, state, global_batch=8)
+    loop = Loop(
+        strategy or tf.distribute.get_strategy(),
+        step,
+        state,
+        global_batch=8,
+        epoch_images=64,
+        steps_per_loop=steps_per_loop,
+        **options,
+    )
+    return loop, state
+
+
+def batches():
+    data = tf.data.Dataset.range(1000).map(
+        lambda _: {k: tf.constant(v) for k, v in toy_batch().items()}
+    )
+    return iter(data)
+
+
+def test_hooks_come_when_their_images_are_over_and_at_the_end():
+    loop, state = build()
+    calls = {"often": [], "seldom": [], "end": []}
+    hooks = [
+        Hook(16, lambda report: calls["often"].append(report.images)),
+        Hook(100, lambda report: calls["seldom"].append(report.images)),
+        Hook(10**9, lambda report: calls["end"].append((report.images, report.last))),
+    ]
+    done = []
+    loop.run(batches(), 120, hooks, lambda images, metrics: done.append(images))
+    assert calls["often"] == [16, 32, 48, 64, 80, 96, 112, 120]
+    assert calls["seldom"] == [104, 120]
+    assert calls["end"] == [(120, True)]
+    assert sum(done) == state.images_seen == 120
+
+
+def test_reports_hold_means_since_the_hook_was_last_called():
+    loop, _ = build(steps_per_loop=1)
+    losses, reports = [], []
+    loop.run(
+        batches(),
+        64,
+        [Hook(32, reports.append)],
+        lambda images, metrics: losses.append(metrics["generator/loss"]),
+    )
+    assert len(losses) == 8
+    assert losses[-1] < losses[0]
+    for report, part in zip(reports, (losses[:4], losses[4:]), strict=True):
+        assert report.metrics["generator/loss"] == pytest.approx(np.mean(part), rel=1e-5)
+        assert report.images_per_second > 0
+    assert [report.epoch for report in reports] == [0.5, 1.0]
+
+
+def test_a_run_that_is_over_does_nothing():
+    loop, state = build()
+    state.images.assign(120)
+    called = []
+    loop.run(batches(), 120, [Hook(8, called.append)])
+    assert called == []
+
+
+def test_steps_per_loop_changes_nothing_but_the_speed():
+    results = []
+    for steps_per_loop in (1, 5):
+        loop, state = build(steps_per_loop)
+        loop.run(batches(), 80, [])
+        results.append(state.players["generator"].network.get_weights())
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_any_hook():
+    loop, state = build()
+    called = []
+    loop.run(batches(), 24, [])
+    weights = state.players["generator"].network.get_weights()
+    state.players["generator"].network.set_weights([value * np.nan for value in weights])
+    with pytest.raises(Diverged, match=r"between image 24 and 48: .*generator/loss is not finite"):
+        loop.run(batches(), 48, [Hook(8 * 3, called.append)])
+    assert called == []
+
+
+def test_xla_on_several_devices_is_refused():
+    from tests.tfdeblur.training.toys import two_replicas
+
+    with pytest.raises(ConfigError, match="one device only"):
+        build(strategy=two_replicas(), jit_compile=True)
+
+
+def test_the_whole_step_compiled_by_xla_trains_alike():
+    plain, plain_state = build()
+    compiled, compiled_state = build(jit_compile=True)
+    for loop in (plain, compiled):
+        loop.run(batches(), 40, [])
+    for a, b in zip(
+        plain_state.players["generator"].network.get_weights(),
+        compiled_state.players["generator"].network.get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-5)
