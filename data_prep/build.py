@@ -22,6 +22,7 @@ from pydantic import AfterValidator, Field
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.errors import ConfigError
+from tfdeblur.settings import to_plain
 
 if TYPE_CHECKING:
     from tfdeblur.data.schema import Manifest
@@ -146,7 +147,7 @@ def run(config: BuildConfig) -> "Manifest":
         print(note)
     plans = plan.make_plan(listing, settings)
     recorded: dict[str, Any] = {
-        name: value for name, value in cli.to_plain(config).items() if name not in _NOT_RECORDED
+        name: value for name, value in to_plain(config).items() if name not in _NOT_RECORDED
     }
     manifest = schema.Manifest(
         source=config.dataset,

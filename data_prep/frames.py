@@ -147,6 +147,7 @@ def make_tiles(
         for plan in plans:
             yield plan, shard_tiles(source, plan, job.settings)
         return
+    others = set(multiprocessing.active_children())
     # A forked process would inherit TensorFlow's locks and may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (job,))
@@ -168,6 +169,11 @@ def make_tiles(
                     yield plan, future.result()
                 else:
                     failure = failure or error
+    except BaseException:
+        # Ctrl-C, or whoever takes the shards gave up: do not wait for what nobody will take.
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     if isinstance(failure, BrokenProcessPool):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfdeblur import cli, config, files, models, objectives, runtime
+from tfdeblur import config, files, models, objectives, runtime, settings
 from tfdeblur.config import TrainConfig, images_of
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.opening import READ_ERRORS, explain_read_error
@@ -117,8 +117,8 @@ def prepare_workdir(run_config: TrainConfig) -> None:
     path = files.join(run_config.workdir, CONFIG)
     text = config.to_yaml(run_config)
     if files.exists(path):
-        old = cli.parse_yaml(files.read_text(path), path)
-        new = cli.parse_yaml(text, path)
+        old = settings.parse_yaml(files.read_text(path), path)
+        new = settings.parse_yaml(text, path)
         for section in config.PLUG_INS:
             if old.get(section) != new[section]:
                 raise ConfigError(

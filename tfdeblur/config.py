@@ -15,7 +15,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from tfdeblur import cli
+from tfdeblur import settings
 from tfdeblur.errors import ConfigError
 from tfdeblur.registry import Registry, did_you_mean
 
@@ -94,7 +94,7 @@ class PlugIn:
 
     def section(self) -> dict[str, Any]:
         """Returns the flat section again, as YAML holds it."""
-        return {"name": self.name, **cli.to_plain(self.options)}
+        return {"name": self.name, **settings.to_plain(self.options)}
 
 
 # ------------------------------------------------------------------------------------- the sections
@@ -302,17 +302,17 @@ def resolve(*layers: Mapping[str, Any]) -> TrainConfig:
     """
     given: dict[str, Any] = {}
     for layer in layers:
-        given = cli.merge(given, _normalized(layer))
+        given = settings.merge(given, _normalized(layer))
     name = given.get("recipe")
-    tree = cli.merge(_normalized(load_recipe(name).config) if name else {}, given)
-    problems: list[cli.Problem] = []
+    tree = settings.merge(_normalized(load_recipe(name).config) if name else {}, given)
+    problems: list[settings.Problem] = []
     for section, registry in PLUG_INS.items():
         tree[section], found = _resolve_plug_in(section, tree.get(section), registry)
         problems += found
-    config, found = cli.check(TrainConfig, tree)
+    config, found = settings.check(TrainConfig, tree)
     # What is wrong with a plug-in is reported once, by its own stage.
     problems += [p for p in found if p.path.split(".")[0] not in PLUG_INS]
-    cli.raise_problems(problems)
+    settings.raise_problems(problems)
     if config is None:
         raise ConfigError("The configuration could not be built.")
     return config
@@ -328,25 +328,27 @@ def _normalized(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _resolve_plug_in(
     section: str, value: Any, registry: Registry
-) -> tuple[dict[str, Any], list[cli.Problem]]:
+) -> tuple[dict[str, Any], list[settings.Problem]]:
     """Validates one plug-in's name and options; returns them as `PlugIn` holds them."""
     known = registry.names()
     if not isinstance(value, Mapping) or "name" not in value:
         message = f"name one of: {', '.join(known)}, or give a --recipe"
-        return {"name": ""}, [cli.Problem(section, message)]
+        return {"name": ""}, [settings.Problem(section, message)]
     plug_in = PlugIn.of(value)
     if plug_in.name not in known:
         hint = did_you_mean(plug_in.name, known)
         return {"name": ""}, [
-            cli.Problem(f"{section}.name", f"unknown {registry.kind} {plug_in.name!r}.{hint}")
+            settings.Problem(f"{section}.name", f"unknown {registry.kind} {plug_in.name!r}.{hint}")
         ]
-    options, problems = cli.check(registry.options(plug_in.name), plug_in.options, f"{section}.")
-    return {"name": plug_in.name, "options": cli.to_plain(options)}, problems
+    options, problems = settings.check(
+        registry.options(plug_in.name), plug_in.options, f"{section}."
+    )
+    return {"name": plug_in.name, "options": settings.to_plain(options)}, problems
 
 
 def to_yaml(config: TrainConfig) -> str:
     """Writes a configuration so that `resolve` reads the same one back."""
-    tree = cli.to_plain(config)
+    tree = settings.to_plain(config)
     for section in PLUG_INS:
         tree[section] = getattr(config, section).section()
     # Sizes are (height, width) inside and WIDTHxHEIGHT outside.
@@ -393,6 +395,6 @@ def load_recipe(name: str) -> Recipe:
     if name not in known:
         raise ConfigError(f"recipe: unknown recipe {name!r}.{did_you_mean(str(name), known)}")
     text = (importlib.resources.files("tfdeblur.recipes") / f"{name}.yaml").read_text("utf-8")
-    tree = cli.parse_yaml(text, f"recipe {name}")
+    tree = settings.parse_yaml(text, f"recipe {name}")
     about = tree.pop("about", {})
     return Recipe(name=name, about=about, config=tree)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import cli, config
+from tfdeblur import cli, config, settings
 from tfdeblur.config import TrainConfig
 from tfdeblur.errors import ConfigError
 from tfdeblur.runtime import require_tensorflow
@@ -84,16 +84,16 @@ def _main(argv: Sequence[str] | None) -> int:
     # Plug-ins import Keras, which says less clearly what it misses.
     require_tensorflow()
     flags, unknown = _open_flags(rest)
-    flags = cli.merge(cli.given(namespace), flags)
+    flags = settings.merge(cli.given(namespace), flags)
     problems = cli.reject_unknown_flags(unknown, parser)
-    layer = cli.read_config_file(namespace.config) if namespace.config else {}
+    layer = settings.read_config_file(namespace.config) if namespace.config else {}
     try:
         resolved = config.resolve(layer, flags)
     except ConfigError as error:
         if problems:
             raise ConfigError("\n".join([*map(str, problems), str(error)])) from error
         raise
-    cli.raise_problems(problems)
+    settings.raise_problems(problems)
     if namespace.print_config:
         print(config.to_yaml(resolved), end="")
         return 0
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_aliases(parser: argparse.ArgumentParser) -> None:
     for flag, alias in _ALIASES.items():
         section, name = alias.path.split(".")
-        section_class = cli.section_class(_field(TrainConfig, section).annotation)
+        section_class = settings.section_class(_field(TrainConfig, section).annotation)
         if section_class is None:
             raise TypeError(f"{section} is not a section of the configuration")
         field = dataclasses.replace(_field(section_class, name), default=None, required=False)
@@ -144,8 +144,8 @@ def _add_aliases(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _field(config_class: type[Any], name: str) -> cli.Field:
-    return next(field for field in cli.fields_of(config_class) if field.name == name)
+def _field(config_class: type[Any], name: str) -> settings.Field:
+    return next(field for field in settings.fields_of(config_class) if field.name == name)
 
 
 def _open_flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -164,7 +164,7 @@ def _open_flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             if not rest:
                 raise ConfigError(f"{flag}: a value is needed.")
             value = rest.pop(0)
-        cli.put(tree, path, cli.plain_value(value))
+        settings.put(tree, path, cli.plain_value(value))
     return tree, unknown
 
 

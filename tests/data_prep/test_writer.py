@@ -2,6 +2,7 @@
 
 import collections
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep import build, frames, images, plan
+from data_prep.sources import sharp
 from tests.data_prep.conftest import DyingJob, picture, save
 from tfdeblur import files
 from tfdeblur.data import schema
@@ -201,6 +203,25 @@ def test_a_worker_that_dies_is_explained():
     shards = [plan.ShardPlan(f"{number}", (), 0, size, size, True) for number in (1, 2)]
     with pytest.raises(UserError, match=r"worker process was killed.*fewer --workers"):
         list(frames.make_tiles(DyingJob("sharp", None, plan.Settings()), shards, 2))
+
+
+def test_whoever_stops_taking_shards_does_not_wait_for_the_workers(photos):
+    source = sharp.Options(source=str(photos), length=8.0)
+    job = frames.Job("sharp", source, plan.Settings())
+    listing = job.build_source().listing()
+    # The second and third shards hold each photograph very often: minutes of work.
+    size, items = plan.Size(40, 30), listing.splits["train"]
+    shards = [
+        plan.ShardPlan(f"{n}", items * times, 4 * times, size, size, False)
+        for n, times in enumerate((1, 3000, 3000))
+    ]
+    made = frames.make_tiles(job, shards, 2)
+    first, tiles = next(made)
+    assert first.file == "0" and len(tiles) == len(items)
+    before = time.monotonic()
+    made.close()
+    assert time.monotonic() - before < 60
+    assert not multiprocessing.active_children()
 
 
 def test_a_finished_build_is_recognized(photos, tmp_path, counted, capsys):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from tfdeblur import cli
+from tfdeblur import cli, settings
 from tfdeblur.errors import ConfigError, UserError
 
 
@@ -126,20 +126,20 @@ def test_exit_codes(capsys):
 
 def test_merge_starts_afresh_where_another_plug_in_is_named():
     base = {"model": {"name": "a", "width": 3}, "data": {"crop": 1, "flip": True}}
-    assert cli.merge(base, {"model": {"name": "b"}})["model"] == {"name": "b"}
-    assert cli.merge(base, {"model": {"name": "a", "depth": 2}})["model"] == {
+    assert settings.merge(base, {"model": {"name": "b"}})["model"] == {"name": "b"}
+    assert settings.merge(base, {"model": {"name": "a", "depth": 2}})["model"] == {
         "name": "a",
         "width": 3,
         "depth": 2,
     }
-    assert cli.merge(base, {"data": {"crop": 2}})["data"] == {"crop": 2, "flip": True}
+    assert settings.merge(base, {"data": {"crop": 2}})["data"] == {"crop": 2, "flip": True}
     assert base["data"]["crop"] == 1
 
 
 def test_validate_for_notebooks():
-    assert cli.validate(Outer, {"out": "x"}).out == "x"
+    assert settings.validate(Outer, {"out": "x"}).out == "x"
     with pytest.raises(ConfigError, match="out: is needed"):
-        cli.validate(Outer, {})
+        settings.validate(Outer, {})
 
 
 def test_help_shows_choices_and_defaults(capsys):

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from tfdeblur import cli, config
+from tfdeblur import config, settings
 from tfdeblur.errors import ConfigError
 
 BASE = {"workdir": "w", "model": "unet16", "objective": "content"}
@@ -141,6 +141,6 @@ def test_help_is_possible_without_tensorflow_or_keras():
 
 
 def test_to_plain_takes_dataclasses_apart():
-    plain = cli.to_plain(config.PlayerConfig(schedule=config.ScheduleConfig()))
+    plain = settings.to_plain(config.PlayerConfig(schedule=config.ScheduleConfig()))
     assert plain["schedule"]["name"] == "constant"
     assert plain["optimizer"] is None

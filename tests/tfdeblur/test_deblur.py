@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfdeblur import cli, deblur, files, photos, restoration
+from tfdeblur import deblur, files, photos, restoration, settings
 from tfdeblur.deblur import DeblurConfig, plan_outputs
 from tfdeblur.errors import UserError
 
@@ -31,7 +31,7 @@ def run_folder(write_run, tmp_path):
 
 
 def config(**values):
-    return cli.validate(DeblurConfig, values)
+    return settings.validate(DeblurConfig, values)
 
 
 def test_one_photo_is_restored_into_a_folder_or_a_file(run_folder, tmp_path, capsys):

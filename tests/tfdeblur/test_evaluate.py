@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import cli, evaluate, files, saving
+from tfdeblur import evaluate, files, saving, settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
 
 
 def config(**values):
-    return cli.validate(EvaluateConfig, values)
+    return settings.validate(EvaluateConfig, values)
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tfdeblur import cli, export, files, restoration
+from tfdeblur import export, files, restoration, settings
 from tfdeblur.errors import UserError
 from tfdeblur.export import ExportConfig
 
 
 def config(**values):
-    return cli.validate(ExportConfig, values)
+    return settings.validate(ExportConfig, values)
 
 
 def test_the_command_writes_a_model_that_restores_like_the_run(write_run, tmp_path, capsys):

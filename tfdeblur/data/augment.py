@@ -117,7 +117,7 @@ def _oriented(image: tf.Tensor, code: int) -> tf.Tensor:
     if code & _TRANSPOSED:
         image = tf.transpose(image, [1, 0, 2])
     height, width, channels = image.shape
-    # Rows are moved whole, and TensorFlow reverses the middle one of three dimensions fastest.
+    # TensorFlow reverses the middle one of three dimensions fastest, and gathers rows faster still.
     if not code & (_UPSIDE_DOWN + _MIRRORED):
         return image
     if not code & _UPSIDE_DOWN:
@@ -125,7 +125,8 @@ def _oriented(image: tf.Tensor, code: int) -> tf.Tensor:
     if code & _MIRRORED:
         turned = tf.reverse(tf.reshape(image, [1, height * width, channels]), [1])
     else:
-        turned = tf.reverse(tf.reshape(image, [height, width * channels]), [0])
+        rows = tf.reshape(image, [height, width * channels])
+        turned = tf.gather(rows, tf.range(height - 1, -1, -1))
     return tf.reshape(turned, [height, width, channels])
 
 

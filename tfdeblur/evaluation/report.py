@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfdeblur import files, pages
 from tfdeblur.evaluation.score_card import CEILING_DB, ScoreCard
 from tfdeblur.evaluation.whole_split import Triple
+from tfdeblur.metrics import PROTOCOLS
 
 PAGE = "index.html"
 PICTURES = "pictures"
@@ -84,7 +85,7 @@ def write_report(
         pictures=rows,
         subtitle=subtitle,
         tables=[pages.Table(header, body)],
-        notes=card.notes(),
+        notes=[*card.notes(), *PROTOCOLS.values()],
         pixelated=any(triple.blurred.shape[1] < _SMALL for triple in triples),
     )
     path = files.join(directory, PAGE)

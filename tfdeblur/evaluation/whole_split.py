@@ -25,7 +25,7 @@ _MEASURES: dict[str, Callable[[Any, Any], tf.Tensor]] = {
 
 
 class PairSource(Protocol):
-    """What is needed of a split; `tfdeblur.data.pipeline.EvaluationData` is one."""
+    """What is needed of a split; `tfdeblur.data.evaluation.EvaluationData` is one."""
 
     def dataset(self, batch_size: int) -> tf.data.Dataset:
         """Returns the split once, in its order, in batches of static shape.

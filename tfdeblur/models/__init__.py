@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import cli
+from tfdeblur import settings
 from tfdeblur.registry import Registry
 
 if TYPE_CHECKING:
@@ -32,6 +32,6 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> "Generator":
             suggested.
     """
     module = REGISTRY.load(name)
-    chosen = cli.validate(module.Options, dict(options or {}))
+    chosen = settings.validate(module.Options, dict(options or {}))
     generator: Generator = module.build(chosen)
     return dataclasses.replace(generator, name=name, options=dataclasses.asdict(chosen))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import cli
+from tfdeblur import settings
 from tfdeblur.config import OBJECTIVES as REGISTRY
 
 if TYPE_CHECKING:
@@ -23,5 +23,5 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> "Objective":
         ConfigError: The name or an option is unknown, or a value is out of range.
     """
     module = REGISTRY.load(name)
-    objective: Objective = module.build(cli.validate(module.Options, options or {}))
+    objective: Objective = module.build(settings.validate(module.Options, options or {}))
     return objective

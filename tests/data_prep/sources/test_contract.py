@@ -10,7 +10,7 @@ from data_prep import build
 from data_prep.frames import Job
 from data_prep.plan import Settings
 from data_prep.sources import REGISTRY
-from tfdeblur import cli
+from tfdeblur import settings
 
 # A source may take the seed of the build by declaring it; all else would be ambiguous.
 SHARED = {"seed"}
@@ -41,9 +41,11 @@ def test_options_are_frozen_documented_and_distinct(name):
 def make_options(name):
     options = REGISTRY.options(name)
     needed = {
-        field.name: EXAMPLES[field.annotation] for field in cli.fields_of(options) if field.required
+        field.name: EXAMPLES[field.annotation]
+        for field in settings.fields_of(options)
+        if field.required
     }
-    return cli.validate(options, needed)
+    return settings.validate(options, needed)
 
 
 def test_building_a_source_reads_nothing_and_describes_its_blur(name):

@@ -135,7 +135,7 @@ def test_equal_records_have_equal_bytes():
     ],
 )
 def test_images_that_are_no_pair_are_refused(fields):
-    with pytest.raises(ValueError, match="(?i)record"):
+    with pytest.raises(ValueError, match=r"(?i)record"):
         schema.encode_record(make_record(**fields), "raw")
 
 

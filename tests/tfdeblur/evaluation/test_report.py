@@ -10,6 +10,7 @@ from PIL import Image
 from tfdeblur import files
 from tfdeblur.evaluation import ScoreCard, SplitEvaluator
 from tfdeblur.evaluation.report import choose, write_report
+from tfdeblur.metrics import PROTOCOLS
 
 
 def card_of_gains(gains):
@@ -53,6 +54,7 @@ def test_the_page_shows_pictures_that_exist(pairs, tmp_path):
     assert "A &amp; B" in html
     assert "kind gaussian, sigma 0 to 3" in html
     assert f"{card.restored.psnr_db:.2f}" in html
+    assert PROTOCOLS["ssim"] in html
     links = {urllib.parse.unquote(link) for link in re.findall(r'src="([^"]+)"', html)}
     assert links == {f"pictures/{name}" for name in files.list_dir(f"{folder}/pictures")}
     assert len(links) == 9

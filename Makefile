@@ -1,0 +1,80 @@
+# Needs only python3 (3.11 or newer), make and a package index. Everything lands in .venv.
+#   make PYTHON=python3.12 test     uses another interpreter
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Another interpreter means another environment, so its version is part of the stamp's name.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+REQUIREMENTS_STAMP := $(VENV)/.requirements-$(PYTHON_VERSION)
+ENV_STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
+SOURCES := tfdeblur data_prep examples benchmarks tests
+# Where `make quickstart` puts its data, its run and its report.
+QUICKSTART_DIR ?= quickstart
+# PYTHON:TENSORFLOW pairs of `make test-matrix`; 2.19.1 is what TPUs run and has no Python 3.13 build.
+MATRIX ?= 3.11-2.19.1 3.11-2.21.0 3.12-2.19.1 3.12-2.21.0 3.13-2.21.0
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help env quickstart test test-slow test-all test-matrix lint types contracts format check \
+	bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: $(ENV_STAMP) ## the virtual environment, rebuilt when requirements.txt changes
+
+$(REQUIREMENTS_STAMP): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $(PYTHON) is not Python 3.11 or newer; try make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(ENV_STAMP): $(REQUIREMENTS_STAMP) setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: env ## data, a few minutes of training, a report, a SavedModel, a restored photo
+	$(BIN)/python examples/quickstart.py --out $(QUICKSTART_DIR)
+
+test: env ## the quick tests
+	$(BIN)/python -m pytest
+
+test-slow: env ## the slow tests: real data, whole runs, several processes
+	$(BIN)/python -m pytest -m slow
+
+test-all: env ## every test
+	$(BIN)/python -m pytest --run-slow
+
+test-matrix: $(addprefix matrix-,$(MATRIX)) ## the quick tests on each Python and TensorFlow
+
+matrix-%:
+	python$(firstword $(subst -, ,$*)) -m venv --clear $(VENV)-matrix/$*
+	$(VENV)-matrix/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e '.[dev,quickstart]' tensorflow-cpu==$(lastword $(subst -, ,$*))
+	$(VENV)-matrix/$*/bin/python -m pytest
+
+lint: env ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env ## mypy
+	$(BIN)/mypy
+
+contracts: env ## import-linter: the floors
+	$(BIN)/lint-imports
+
+check: lint types contracts test ## what a commit should pass
+
+format: env ## rewrites the sources in the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env ## the benchmarks, each a ratio of two things run side by side
+	$(BIN)/python -m benchmarks
+
+clean: ## environments, caches and what the quickstart made
+	rm -rf $(VENV) $(VENV)-matrix $(QUICKSTART_DIR) build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

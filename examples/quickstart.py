@@ -1,0 +1,288 @@
+"""The whole path in one program: data, training, judging, shipping, on a machine with a CPU.
+
+    python examples/quickstart.py --out quickstart
+
+Each step calls the function behind a command, so a notebook can take the same steps. Running it
+again goes on where it stopped; what is finished is not done again.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+import tfdeblur
+from data_prep import build
+from tfdeblur import cli, config, deblur, evaluate, export, train
+from tfdeblur.errors import UserError
+from tfdeblur.settings import validate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfdeblur.evaluation import ScoreCard
+
+# Photographs inside scikit-image's wheel; the others there need a download.
+TRAINING_PHOTOS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "page.png",
+    "rocket.jpg",
+    "text.png",
+)
+HELD_PHOTOS = ("chelsea.png", "coffee.png")
+VALIDATION_PHOTO = "rocket"
+
+BLUR: dict[str, Any] = {"blur": "gaussian", "min_sigma": 1.0, "max_sigma": 2.5}
+
+# The strip of pictures: how many scenes, the side of a picture in pixels, and where the squares
+# are cut out of the held photographs (top, left).
+SCENE_ROWS = 2
+SIDE = 128
+CORNERS = {"chelsea.png": (86, 152), "coffee.png": (36, 330)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Row:
+    """One line of the strip; each picture is uint8 [SIDE, SIDE, 3]."""
+
+    blurred: "np.ndarray"
+    restored: "np.ndarray"
+    sharp: "np.ndarray"
+
+    def psnr_db(self, picture: "np.ndarray") -> float:
+        """Returns the PSNR of one of the two against the truth, on this square alone."""
+        import numpy as np
+
+        error = np.mean(np.square(picture.astype(np.float64) - self.sharp))
+        return float(10 * np.log10(255.0**2 / error))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """How much is made and where it goes."""
+
+    out: Annotated[str, Field(description="folder for everything", min_length=1)] = "quickstart"
+    scenes: Annotated[int, Field(ge=8, description="generated scenes, all splits together")] = 96
+    images: Annotated[
+        int | None, Field(ge=1, description="train on so many images; the recipe's where not given")
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class QuickstartResult:
+    """Where things lie, and whether the network helps.
+
+    Attributes:
+        places: Path of each thing by what it is.
+        cards: Score card of each test set.
+    """
+
+    places: dict[str, str]
+    cards: "dict[str, ScoreCard]"
+
+    @property
+    def better(self) -> bool:
+        """Whether restored pictures beat blurred ones on every test set, in every metric."""
+        return not any(card.losses() for card in self.cards.values())
+
+
+def run(settings: QuickstartConfig) -> QuickstartResult:
+    """Goes the whole path."""
+    out = pathlib.Path(settings.out)
+    photos = collect_photos(out / "photos")
+
+    say("Data: photographs and generated scenes, blurred and cut into tiles")
+    data = build_data(out, photos, settings.scenes)
+
+    say("Training")
+    workdir = str(out / "run")
+    layer: dict[str, Any] = {
+        "recipe": "quickstart",
+        "workdir": workdir,
+        "data": {"paths": list(data.values())},
+    }
+    if settings.images is not None:
+        layer["training"] = {"duration": settings.images}
+    print(train.run(config.resolve(layer)))
+
+    cards, places = {}, {"pictures as training ran": str(out / "run" / "index.html")}
+    for name, folder in data.items():
+        say(f"Judging on {name} kept apart")
+        judged = evaluate.run(evaluate.EvaluateConfig(workdir=workdir, data=folder))
+        print(judged.card.table())
+        cards[name], places[f"report on {name}"] = judged.card, judged.report
+
+    say("Shipping: a SavedModel, and photographs restored with it")
+    model = export.run(export.ExportConfig(workdir=workdir, out=str(out / "saved_model"))).path
+    blurred, restored, strip = out / "blurred", out / "restored", out / "before_and_after.png"
+    blur_photos(photos, blurred)
+    deblur.run(
+        deblur.DeblurConfig(photos=(str(blurred),), out=str(restored), model=model, overwrite=True)
+    )
+    rows = scene_rows(workdir, data["scenes"], SCENE_ROWS)
+    draw_strip([*rows, *photo_rows(photos, blurred, restored)], strip)
+    places |= {
+        "SavedModel": model,
+        "photographs, blurred": str(blurred),
+        "photographs, restored": str(restored),
+        "before and after": str(strip),
+    }
+    return QuickstartResult(places, cards)
+
+
+def say(heading: str) -> None:
+    """Prints a heading."""
+    print(f"\n== {heading}", flush=True)
+
+
+def collect_photos(folder: pathlib.Path) -> pathlib.Path:
+    """Copies the photographs out of scikit-image's wheel; returns their folder."""
+    try:
+        import skimage
+    except ImportError as error:
+        raise UserError(
+            "The quickstart trains on photographs that ship with scikit-image: "
+            "pip install -e '.[cpu,quickstart]'."
+        ) from error
+    source = pathlib.Path(skimage.__file__).parent / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*TRAINING_PHOTOS, *HELD_PHOTOS):
+        if not (folder / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    return folder
+
+
+def build_data(out: pathlib.Path, photos: pathlib.Path, scenes: int) -> dict[str, str]:
+    """Builds both data sets, or finds them built; returns their folders by name."""
+    built = {"photos": str(out / "data" / "photos"), "scenes": str(out / "data" / "scenes")}
+    build_one(
+        "sharp",
+        out=built["photos"],
+        source=str(photos),
+        # Overlapping tiles, and each photograph with several blurs.
+        copies=4,
+        stride="48x48",
+        test_tile="96x96",
+        val_scenes=(VALIDATION_PHOTO,),
+        test_scenes=tuple(pathlib.Path(name).stem for name in HELD_PHOTOS),
+    )
+    build_one("scenes", out=built["scenes"], count=scenes, width=192, height=192)
+    return built
+
+
+def build_one(dataset: str, **options: Any) -> None:
+    """Runs one build; mistakes in the options are reported as the command reports them."""
+    tree = {**options, **BLUR, "tile": "64x64", "encoding": "raw"}
+    build.run(validate(build.config_class(dataset), tree))
+
+
+def blur_photos(photos: pathlib.Path, blurred: pathlib.Path) -> None:
+    """Writes the held photographs blurred as the test data are, whole and with fresh draws."""
+    from data_prep.blur import item_rng
+    from data_prep.images import load_rgb
+    from data_prep.sources import sharp
+
+    blur = sharp.Options(source=str(photos), **BLUR).make_blur()
+    blurred.mkdir(exist_ok=True)
+    for name in HELD_PHOTOS:
+        picture = blur.apply(load_rgb(str(photos / name)), item_rng(1, name))
+        write_png(blurred / name, picture)
+
+
+def photo_rows(photos: pathlib.Path, blurred: pathlib.Path, restored: pathlib.Path) -> list[Row]:
+    """Cuts one square out of each held photograph, before, after and true."""
+    from data_prep.images import load_rgb
+
+    rows = []
+    for name in HELD_PHOTOS:
+        top, left = CORNERS[name]
+        square = (slice(top, top + SIDE), slice(left, left + SIDE))
+        whole = (load_rgb(str(folder / name)) for folder in (blurred, restored, photos))
+        rows.append(Row(*(picture[square] for picture in whole)))
+    return rows
+
+
+def scene_rows(workdir: str, data: str, count: int) -> list[Row]:
+    """Restores the first scenes of the test split, as a notebook would."""
+    from tfdeblur.data.pipeline import EvaluationData
+
+    batch = next(iter(EvaluationData(data, "test", limit=count).dataset(count)))
+    blurred, sharp = batch["blurred"].numpy(), batch["sharp"].numpy()
+    restored = tfdeblur.load(workdir).deblur(blurred)
+    return [
+        Row(*(pictures[index][:SIDE, :SIDE] for pictures in (blurred, restored, sharp)))
+        for index in range(count)
+    ]
+
+
+def draw_strip(rows: Sequence[Row], path: pathlib.Path) -> None:
+    """Draws one line of pictures for each row, with its PSNR before and after."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(6.0, 2.1 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 3, squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        titles = (
+            f"blurred, {row.psnr_db(row.blurred):.1f} dB",
+            f"restored, {row.psnr_db(row.restored):.1f} dB",
+            "truth",
+        )
+        for cell, title, picture in zip(line, titles, dataclasses.astuple(row), strict=True):
+            cell.imshow(picture, interpolation="nearest")
+            cell.set_title(title, fontsize=9)
+            cell.set_axis_off()
+    figure.savefig(path, dpi=128)
+
+
+def write_png(path: pathlib.Path, picture: "np.ndarray") -> None:
+    """Writes a uint8 picture."""
+    from PIL import Image
+
+    Image.fromarray(picture).save(path)
+
+
+def report(settings: QuickstartConfig) -> int:
+    """Runs, tells where everything lies, and fails where the network does not help."""
+    result = run(settings)
+    say("Where everything lies")
+    width = max(map(len, result.places))
+    for name, place in result.places.items():
+        print(f"{name:<{width}}  {place}")
+    print()
+    for name, card in result.cards.items():
+        before, after = card.rows["blurred"], card.rows["restored"]
+        print(
+            f"{name} kept apart: {before.psnr_db:.2f} dB blurred, {after.psnr_db:.2f} dB restored "
+            f"(SSIM {before.ssim:.3f}, {after.ssim:.3f})"
+        )
+    if not result.better:
+        print("error: the restored pictures are not better than the blurred ones.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code."""
+    return cli.run_command(
+        QuickstartConfig,
+        report,
+        argv,
+        prog="python examples/quickstart.py",
+        description="Builds data, trains for a few minutes, judges, exports and restores.",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
