@@ -75,7 +75,7 @@ def disc(radius: float) -> np.ndarray:
     if radius < 0:
         raise ValueError(f"A radius is at least 0; got {radius}.")
     half = max(0, int(np.ceil(radius - 0.5)))
-    fine = 8
+    fine = 16
     # Pixels are cut into fine x fine points, and each counts the points inside the disc.
     points = (np.arange((2 * half + 1) * fine) + 0.5) / fine - (half + 0.5)
     inside = points[:, None] ** 2 + points[None, :] ** 2 <= max(radius, 0.5) ** 2

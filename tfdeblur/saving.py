@@ -90,6 +90,7 @@ def export_saved_model(
     }
     partial = _beside(out_dir, "partial")
     files.remove_tree(partial)
+    files.make_dirs(partial)  # what cannot be written should be known before the work
     try:
         _archive(generator.as_unit_model()).write_out(partial, verbose=False)
     except (tf.errors.OpError, OSError) as error:
