@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tfdeblur.errors import ConfigError, UserError
@@ -64,8 +64,11 @@ def add_flags(
     config_class: type[Any],
     prefix: str = "",
     skip: Sequence[str] = (),
+    short: Mapping[str, str] | None = None,
 ) -> None:
     """Adds a flag for each field: ``--section.field``; underscores become hyphens.
+
+    `short` gives single letters by the name of their field.
 
     Every flag's destination is ``set:`` and the path of its key, and it is absent from the
     namespace unless it was given, so that defaults stay in one place, the dataclass.
@@ -79,13 +82,15 @@ def add_flags(
             group = parser.add_argument_group(path, field.description or None)
             add_flags(group, nested, f"{path}.", skip)
             continue
-        add_flag(parser, path, field)
+        long = f"--{path.replace('_', '-')}"
+        letter = (short or {}).get(path)
+        add_flag(parser, path, field, *([f"-{letter}"] if letter else []), long)
 
 
 def add_flag(
     parser: argparse._ActionsContainer, path: str, field: Field, *flags: str, const: Any = None
 ) -> None:
-    """Adds one flag for one field; `flags` replaces its usual spelling."""
+    """Adds one flag, in all its spellings, for one field."""
     help_text = " ".join(
         part
         for part in (
@@ -95,20 +100,19 @@ def add_flag(
         )
         if part
     ).replace("%", "%%")
-    names = flags or (f"--{path.replace('_', '-')}",)
     arguments: dict[str, Any] = {
         "dest": f"set:{path}",
         "default": argparse.SUPPRESS,
         "help": help_text,
     }
     if is_bool(field.annotation):
-        parser.add_argument(*names, action=argparse.BooleanOptionalAction, **arguments)
+        parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **arguments)
     elif is_sequence(field.annotation):
-        parser.add_argument(*names, nargs="+", metavar=field.name.upper(), **arguments)
+        parser.add_argument(*flags, nargs="+", metavar=field.name.upper(), **arguments)
     elif const is not None:
-        parser.add_argument(*names, nargs="?", const=const, metavar=field.name.upper(), **arguments)
+        parser.add_argument(*flags, nargs="?", const=const, metavar=field.name.upper(), **arguments)
     else:
-        parser.add_argument(*names, metavar=field.name.upper(), **arguments)
+        parser.add_argument(*flags, metavar=field.name.upper(), **arguments)
 
 
 def plain_value(value: Any) -> Any:
@@ -178,6 +182,7 @@ def run_command(
     prog: str,
     description: str,
     positional: str | None = None,
+    short: Mapping[str, str] | None = None,
 ) -> int:
     """Runs a command: reads its flags, validates them, calls `run`, and returns the exit code.
 
@@ -188,6 +193,7 @@ def run_command(
         prog: How the command is called, for the help text.
         description: One paragraph for the help text.
         positional: Name of the sequence field that takes the words without a flag, if any.
+        short: Single letters by the name of their field, such as ``{"out": "o"}``.
     """
 
     def body() -> int:
@@ -195,7 +201,7 @@ def run_command(
         parser.add_argument(
             "--config", metavar="FILE", help="YAML file with the same keys as the flags"
         )
-        add_flags(parser, config_class, skip=(positional,) if positional else ())
+        add_flags(parser, config_class, skip=(positional,) if positional else (), short=short)
         if positional:
             parser.add_argument(f"set:{positional}", metavar=positional.upper(), nargs="*")
         namespace, unknown = parser.parse_known_args(argv)

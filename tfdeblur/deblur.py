@@ -151,17 +151,17 @@ def plan_outputs(inputs: Sequence[str], out: str) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 1 where a photo failed."""
-    words = sys.argv[1:] if argv is None else argv
     return cli.run_command(
         DeblurConfig,
         _run_and_report,
-        ["--out" if word == "-o" else word for word in words],
+        argv,
         prog="python -m tfdeblur.deblur",
         description=(
             "Restores photographs of any size. Folders are searched to their ends and keep their "
             "structure; finished photos are not restored again."
         ),
         positional="photos",
+        short={"out": "o"},
     )
 
 

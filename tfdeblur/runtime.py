@@ -5,6 +5,7 @@ sentence instead of a traceback.
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 import logging
@@ -97,7 +98,7 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
     if kind == "mirrored":
         names = [d.name for d in tf.config.list_logical_devices("GPU")]
         names = names or [d.name for d in tf.config.list_logical_devices("CPU")]
-        return tf.distribute.MirroredStrategy(names)
+        return _mirrored(tuple(names))
     if kind == "multi_worker":
         if not _workers():
             raise ConfigError(
@@ -107,6 +108,18 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _tpu_strategy(tpu or "local")
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> "tf.distribute.MirroredStrategy":
+    """Makes one strategy a process for the same devices.
+
+    TensorFlow numbers its collectives anew for each strategy and remembers the shapes of the old
+    ones, so a second strategy of a notebook would fail where its gradients have other shapes.
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def _choose_kind(tpu: str | None) -> StrategyKind:

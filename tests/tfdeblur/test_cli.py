@@ -148,3 +148,11 @@ def test_help_shows_choices_and_defaults(capsys):
     text = capsys.readouterr().out
     assert "how fast (default 0.5)" in text
     assert "{plain,fancy}" in text
+
+
+def test_short_flags(capsys):
+    _, config = run_and_catch(["-o", "x"], short={"out": "o"})
+    assert config.out == "x"
+    with pytest.raises(SystemExit):
+        run_and_catch(["--help"], short={"out": "o"})
+    assert "-o OUT, --out OUT" in capsys.readouterr().out

@@ -1,12 +1,10 @@
 """Small networks, an objective with two players, and batches for the tests of training."""
 
-import functools
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import config
+from tfdeblur import config, runtime
 from tfdeblur.models._generator import Generator
 from tfdeblur.objectives._objective import GENERATOR, Loss, Objective
 from tfdeblur.training.state import TrainingState
@@ -25,14 +23,9 @@ def toy_generator(seed=0, batch_norm=False, dropout=0.0, value_range="unit"):
     return Generator(network, value_range=value_range, multiple=1, name="toy")
 
 
-@functools.cache
 def two_replicas():
-    """One strategy for the whole process.
-
-    TensorFlow remembers collectives by numbers that start anew with each strategy, so a second one
-    over the same devices is told that its gradients have the shapes of the first one's.
-    """
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    """The two logical CPU devices of the tests as one strategy."""
+    return runtime.make_strategy("mirrored")
 
 
 def toy_critic():
