@@ -71,8 +71,12 @@ format: env ## rewrites the sources in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# TFDEBLUR_DATA names a folder with gopro/ in it, TORCH_PYTHON an interpreter that has PyTorch.
 bench: env ## the benchmarks, each a ratio of two things run side by side
-	$(BIN)/python -m benchmarks
+	@test -d "$(TFDEBLUR_DATA)/gopro" || { \
+		echo "error: set TFDEBLUR_DATA to a folder with gopro/ in it" >&2; exit 1; }
+	$(BIN)/python -m benchmarks.input_pipeline --data $(TFDEBLUR_DATA)/gopro
+	$(BIN)/python -m benchmarks.train_step $(if $(TORCH_PYTHON),--torch-python $(TORCH_PYTHON))
 
 clean: ## environments, caches and what the quickstart made
 	rm -rf $(VENV) $(VENV)-matrix $(QUICKSTART_DIR) build *.egg-info

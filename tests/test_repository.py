@@ -8,11 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
 import tfdeblur
+from tfdeblur import config
 
 LONGEST_FILE = 420
 SKIPPED_FOLDERS = {
@@ -91,9 +94,9 @@ def test_tested_set_satisfies_the_floors(repository: pathlib.Path) -> None:
             (repository / "requirements.txt").read_text(encoding="utf-8")
         )
     }
-    config = setup_cfg(repository)
-    extras = config["options.extras_require"]
-    wanted = requirement_lines(config["options"]["install_requires"])
+    setup = setup_cfg(repository)
+    extras = setup["options.extras_require"]
+    wanted = requirement_lines(setup["options"]["install_requires"])
     for extra in ("cpu", "quickstart", "dev"):
         wanted += requirement_lines(extras[extra])
     for requirement in wanted:
@@ -108,10 +111,34 @@ def test_tensorflow_stands_in_extras_only(repository: pathlib.Path) -> None:
     assert not [r for r in wanted if r.name.startswith("tensorflow")]
 
 
-def test_readme_lists_every_recipe(repository: pathlib.Path) -> None:
+def figures(values: Mapping[str, Any] | None, absent: str) -> str:
+    """The cell of a recipe's reported or measured figures, in the units papers use."""
+    if not values:
+        return absent
+    cell = (
+        f"{values['psnr_db']:.2f} / {values['ssim']:.4f} / {1e3 * values['mse']:.3f} / "
+        f"{1e2 * values['mae']:.3f} / {1e4 * values['log_cosh']:.2f}"
+    )
+    return f"{cell}, {values['images']:,} images" if "images" in values else cell
+
+
+def recipe_row(name: str) -> str:
+    """The row of README's table that a recipe's file asks for."""
+    about = config.load_recipe(name).about
+    built = re.search(r"data_prep\.build (\w+)", about["data"])
+    known = {"cifar10": "CIFAR-10", "gopro": "GoPro", "reds": "REDS"}
+    data = known[built[1]] if built else "photographs and scenes"
+    reported = figures(about["reported"], "none")
+    measured = figures(about["measured"], "not measured")
+    return f"| `{name}` | {data} | {reported} | {measured} | {about['batch_norm']} |"
+
+
+@pytest.mark.parametrize("name", tfdeblur.list_recipes())
+def test_readme_lists_the_recipe_with_the_figures_of_its_file(
+    repository: pathlib.Path, name: str
+) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    missing = [name for name in tfdeblur.list_recipes() if f"`{name}`" not in readme]
-    assert not missing
+    assert recipe_row(name) in readme.splitlines()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -152,7 +179,7 @@ def test_links_in_documents_lead_somewhere(repository: pathlib.Path, name: str) 
             assert (repository / target).exists(), target
 
 
-def test_no_source_file_grows_past_a_screenful_of_screens(repository: pathlib.Path) -> None:
+def test_no_source_file_grows_too_long(repository: pathlib.Path) -> None:
     long = {
         str(path.relative_to(repository)): count
         for path in sources(repository, ".py")

@@ -48,8 +48,8 @@ Modify = Callable[[Pair], Pair]
 _ORDER, _AUGMENTATION, _MIXTURE = 0, 1, 2
 
 # Raw pixels of a block of records by default; three blocks are in memory at a time.
-_BLOCK_BYTES = 96 << 20
-_BLOCK_RECORDS = (16, 8192)
+_BLOCK_BYTES = 24 << 20
+_BLOCK_RECORDS = (16, 4096)
 
 HALVES = ("blurred", "sharp")
 

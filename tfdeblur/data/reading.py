@@ -131,8 +131,8 @@ class Source:
             left = ends[-1] - progress[number]
             return records.apply(tf.data.experimental.assert_cardinality(left))
 
-        parallel = self.readers
-        if parallel is None and opened.remote:
+        parallel = min(self.readers or 1, order.lanes)
+        if self.readers is None and opened.remote:
             parallel = tf.data.AUTOTUNE
         lanes = tf.data.Dataset.range(turn, turn + order.lanes).map(lambda n: n % order.lanes)
         records = lanes.interleave(
@@ -140,7 +140,7 @@ class Source:
             cycle_length=order.lanes,
             block_length=1,
             num_parallel_calls=None if parallel == 1 else parallel,
-            deterministic=None if parallel in (None, 1) else True,
+            deterministic=None if parallel == 1 else True,
         )
         return records.map(boxed) if self.boxes else records
 
