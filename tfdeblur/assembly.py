@@ -5,6 +5,7 @@ Packages of one floor do not import each other; what one needs of another is han
 
 import dataclasses
 import math
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,10 +74,14 @@ def train(run_config: TrainConfig) -> RunResult:
     policy = runtime.resolve_precision(run_config.runtime.precision, strategy)
     runtime.seed_everything(run_config.seed, run_config.runtime.deterministic)
     data = open_training_data(run_config)
-    prepare_workdir(run_config)
+    # Every worker of a cluster takes part in whatever a run does, but only the chief's files are
+    # kept: what the others write goes where nobody looks.
+    chief = runtime.is_chief(strategy)
+    if chief:
+        prepare_workdir(run_config)
     # A notebook goes on in the precision that it had.
-    with runtime.precision_scope(policy):
-        run = _Run(run_config, strategy, data)
+    with runtime.precision_scope(policy), tempfile.TemporaryDirectory() as aside:
+        run = _Run(run_config, strategy, data, run_config.workdir if chief else aside)
         devices = runtime.device_summary(strategy)
         tqdm.write(f"{network_summary(run.state.players)}; {policy}; {devices}")
         return run.train()
@@ -163,10 +168,15 @@ class _Run:
     """A run in memory: its parts, built in the order in which they need each other."""
 
     def __init__(
-        self, run_config: TrainConfig, strategy: tf.distribute.Strategy, data: TrainingData
+        self,
+        run_config: TrainConfig,
+        strategy: tf.distribute.Strategy,
+        data: TrainingData,
+        output: str,
     ) -> None:
         self.config = run_config
         self.strategy = strategy
+        self.output = output
         self.data = data
         self.global_batch = run_config.training.global_batch
         self.share, self.micro_batches = split_batch(
@@ -184,9 +194,9 @@ class _Run:
                 total_images=self.total_images,
                 epoch_images=data.records,
             )
-        self.store = CheckpointStore(run_config.workdir, run_config.output.keep)
+        self.store = CheckpointStore(output, run_config.output.keep)
         self._start()
-        self.history = History(run_config.workdir, self.state.images_seen)
+        self.history = History(output, self.state.images_seen)
         self.loop = Loop(
             strategy,
             ReplicaStep(
@@ -209,7 +219,8 @@ class _Run:
 
     def _start(self) -> None:
         """Goes on from the newest checkpoint, or takes over initial weights."""
-        folder = self.store.restore_latest(self.state)
+        store = CheckpointStore(self.config.workdir, self.config.output.keep)
+        folder = store.restore_latest(self.state)
         if folder is not None:
             tqdm.write(f"Going on from {folder} ({self.state.images_seen:,} images seen).")
         elif self.config.training.init_from is not None:
@@ -280,7 +291,7 @@ class _Run:
         validate = Validator(self.state.generator, data, self.strategy, output.pictures)
         title = self.config.recipe or f"{self.config.model.name} in training"
         gallery = Gallery(
-            self.config.workdir,
+            self.output,
             title,
             [
                 ("Model", f"{self.config.model.name}"),
@@ -318,7 +329,9 @@ class Validator:
             lambda images: model(images, training=False),
             data,
             batch_size=max(1, min(256, _VALIDATION_PIXELS // pixels)),
-            strategy=strategy,
+            # The workers of a cluster each judge the whole split: they must not wait for each
+            # other where one has more batches than another.
+            strategy=None if runtime.spans_workers(strategy) else strategy,
         )
         count = min(pictures, data.records)
         self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()

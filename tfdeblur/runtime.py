@@ -168,6 +168,23 @@ def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
         ) from error
 
 
+def spans_workers(strategy: "tf.distribute.Strategy") -> bool:
+    """Tells whether other processes take part in the strategy."""
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief(strategy: "tf.distribute.Strategy") -> bool:
+    """Tells whether this process is the one of its cluster that writes what a run leaves behind."""
+    if not spans_workers(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    if "chief" in resolver.cluster_spec().jobs:
+        return bool(resolver.task_type == "chief")
+    return bool(resolver.task_id == 0)
+
+
 # --------------------------------------------------------------------------------------- precision
 
 

@@ -20,7 +20,9 @@ def symmetries(image: np.ndarray) -> dict[bytes, tuple[bool, int]]:
     return found
 
 
-def placed(augmentation: Augmentation, image: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
+def placed(
+    augmentation: Augmentation, image: np.ndarray, size: tuple[int, int]
+) -> list[np.ndarray]:
     slack = (image.shape[0] - size[0], image.shape[1] - size[1])
     placements = augmentation.draw(key_of(0), POSITIONS, slack)
     pair = {"blurred": tf.constant(image), "sharp": tf.constant(255 - image)}

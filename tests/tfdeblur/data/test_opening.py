@@ -38,9 +38,7 @@ class TestOpenSplit:
         ("directory", "remote"),
         [("/data/x", False), ("ram://x", False), ("file:///x", False), ("gs://bucket/x", True)],
     )
-    def test_knows_whether_it_is_remote(
-        self, dataset: Write, directory: str, remote: bool
-    ) -> None:
+    def test_knows_whether_it_is_remote(self, dataset: Write, directory: str, remote: bool) -> None:
         manifest = schema.Manifest.load(dataset([2]))
         opened = opening.OpenSplit(directory, manifest, manifest.splits["train"])
         assert opened.remote == remote

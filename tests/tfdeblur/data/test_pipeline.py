@@ -76,7 +76,9 @@ class TestOrder:
                 np.testing.assert_array_equal(part[half], whole[half][start : start + 10])
 
     @pytest.mark.parametrize(
-        "how", [{"readers": 4}, {"threads": 1}, {"cache": True}, {"readers": 2, "threads": 3}], ids=str
+        "how",
+        [{"readers": 4}, {"threads": 1}, {"cache": True}, {"readers": 2, "threads": 3}],
+        ids=str,
     )
     def test_nothing_else_changes_it(self, dataset: Write, how: dict[str, Any]) -> None:
         path = dataset(SHARDS, size=(8, 8))
