@@ -58,7 +58,7 @@ def commands(document: str) -> list[list[str]]:
     found = []
     for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", document, flags=re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            line = line.split(" #")[0].strip().removeprefix("$ ")
+            line = line.split(" #")[0].strip().removeprefix("$ ").removeprefix(".venv/bin/")
             if line.startswith(("python -m ", "make ")):
                 found.append(shlex.split(line))
     return found

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import layers
+from tfdeblur import layers, runtime
 
 SHAPE = (4, 6, 5, 8)
 
@@ -125,7 +125,7 @@ def test_options_of_batch_norm(options):
 
 def test_synchronized_batch_norm_sees_all_replicas():
     x = features().numpy()
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = runtime.make_strategy("mirrored")
 
     def output(synchronized):
         with strategy.scope():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfdeblur import runtime
 from tfdeblur.data import opening, pipeline, reading
 from tfdeblur.data.order import Mixture, ShardOrder, key_of
 from tfdeblur.data.pipeline import TrainingData, default_shuffle_block
@@ -264,7 +265,7 @@ class TestHosts:
     def test_replicas_take_consecutive_batches(self, dataset: Write) -> None:
         data = TrainingData(dataset(SHARDS, size=(6, 6)), quarter_turns=True)
         whole = take(data.dataset(8), 32)["sharp"]
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        strategy = runtime.make_strategy("mirrored")
         batches = iter(
             strategy.distribute_datasets_from_function(
                 lambda context: data.dataset(

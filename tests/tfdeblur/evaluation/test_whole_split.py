@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from skimage import metrics as reference
 
+from tfdeblur import runtime
 from tfdeblur.errors import DataError
 from tfdeblur.evaluation import METRICS, SplitEvaluator, evaluate_split
 
@@ -119,7 +120,7 @@ def test_the_batch_size_changes_nothing(pairs, batch_size):
 
 def test_two_replicas_give_the_numbers_of_one(pairs):
     data = pairs()
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = runtime.make_strategy("mirrored")
     evaluator = SplitEvaluator(halfway, data, batch_size=3, strategy=strategy)
     spread, alone = evaluator.run(progress=False), quiet(halfway, data)
     for row in ("blurred", "restored"):

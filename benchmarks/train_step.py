@@ -1,0 +1,261 @@
+"""How fast REDNet30 trains on a CPU, beside the same network in PyTorch.
+
+    python -m benchmarks.train_step --torch-python /path/to/an/environment/bin/python
+
+The step is the whole of a training run's: `tfdeblur.training.Loop` with uint8 pairs from a tf.data
+iterator, range conversion, log-cosh loss, Adam, the reported scalars. PyTorch makes the same step
+eagerly, with channels-last memory and the fused Adam; see `benchmarks.rednet30_torch`. The two
+libraries sit in processes of their own, with the same number of threads, and take turns of a few
+steps, so that a busy machine slows all of them alike; whoever waits, waits idle. The first step of
+a turn is not counted. A round gives one ratio, and the median over rounds is reported. CPU time
+stands beside the clock: where other programs run, it is the steadier of the two, although threads
+that wait for each other by spinning pay for it there.
+
+Targets on two cores with AVX-512 and AMX: float32 at least 0.95 of PyTorch's float32 speed, and
+bfloat16 at least 1.3 of it.
+
+What was found on the way (TensorFlow 2.21, batch 32 of 32x32):
+
+* Keras's `BatchNormalization` does not use TensorFlow's fused kernel. It became some twenty
+  operations, in float32 even in a bfloat16 network: a third of the float32 step's work and, with
+  the casts, more than half of the bfloat16 step's. `tfdeblur.layers.BatchNormalization` calls the
+  fused kernel in training; the bfloat16 step then took less than half the time.
+* `Conv2DTranspose` of stride 1 computes what `Conv2D` does with mirrored weights; the plain one has
+  fused forms (bias and ELU inside the convolution) that the transposed one lacks.
+* XLA on the CPU (`runtime.xla: on`) does not use oneDNN's convolutions here and was 1.5 times
+  slower.
+* The allocator was not in the way: with memory kept between steps (`MALLOC_TRIM_THRESHOLD_`,
+  huge pages) the step took as long.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+PRECISIONS = ("float32", "bfloat16")
+LEAST = {"float32": 0.95, "bfloat16": 1.3}
+
+
+def main() -> int:
+    """Runs the benchmark; the exit code tells whether the ratios were reached."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--torch-python", help="Python that has PyTorch; without it, ours alone")
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each contestant")
+    parser.add_argument("--steps", type=int, default=3, help="counted steps in one turn")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each")
+    parser.add_argument("--batch", type=int, default=32, help="images in a batch")
+    parser.add_argument("--size", type=int, default=32, help="side of the images in pixels")
+    parser.add_argument("--out", help="file for all figures, as JSON")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        serve()
+        return 0
+    figures = race(arguments)
+    print(table(figures))
+    if arguments.out:
+        with open(arguments.out, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=1)
+    reached = figures["speed_against_torch_float32"]
+    return 0 if all(reached[f"tfdeblur {p}"] >= LEAST[p] for p in PRECISIONS if reached) else 1
+
+
+# ------------------------------------------------------------------------------------ the referee
+
+
+class Worker:
+    """A process that trains on request and waits in between."""
+
+    def __init__(self, command: list[str], settings: dict[str, Any]) -> None:
+        self._name = " ".join(command)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self.about: dict[str, Any] = self._ask(settings)
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit(f"{self._name} ended early.")
+        return json.loads(answer)
+
+    def milliseconds(self, precision: str, steps: int) -> dict[str, float]:
+        """Returns the time of a step by the clock and on CPUs, after one that does not count."""
+        self._ask({"precision": precision, "steps": 1})
+        answer: dict[str, float] = self._ask({"precision": precision, "steps": steps})
+        return answer
+
+    def close(self) -> None:
+        """Ends the process, which has nothing to save; TensorFlow's own end takes seconds."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def workers(arguments: argparse.Namespace) -> Iterator[dict[str, Worker]]:
+    """Starts one process for each library."""
+    settings = {
+        "precisions": PRECISIONS,
+        "threads": arguments.threads,
+        "batch": arguments.batch,
+        "size": arguments.size,
+    }
+    commands = {"tfdeblur": [sys.executable, "-m", "benchmarks.train_step", "--worker"]}
+    if arguments.torch_python:
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rednet30_torch.py")
+        commands["torch"] = [arguments.torch_python, script]
+    started: dict[str, Worker] = {}
+    try:
+        for name, command in commands.items():
+            started[name] = Worker(command, settings)
+        yield started
+    finally:
+        for worker in started.values():
+            worker.close()
+
+
+def race(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Lets the contestants take turns; returns all times and the ratios of their speeds."""
+    times: dict[str, dict[str, list[float]]] = {"clock": {}, "cpu": {}}
+    with workers(arguments) as started:
+        about = {name: worker.about for name, worker in started.items()}
+        counts = {a["trainable"] for a in about.values()}
+        if len(counts) > 1:
+            sys.exit(f"The networks are not the same: {about}.")
+        turns = [(name, precision) for precision in PRECISIONS for name in started]
+        for name, precision in turns:
+            started[name].milliseconds(precision, 1)
+        for number in range(arguments.rounds):
+            # Every other round runs backwards, so that nobody always follows the same one.
+            for name, precision in turns if number % 2 == 0 else turns[::-1]:
+                worker = started[name]
+                milliseconds = worker.milliseconds(precision, arguments.steps)
+                for kind, by_name in times.items():
+                    by_name.setdefault(f"{name} {precision}", []).append(milliseconds[kind])
+    return {
+        "about": about,
+        "threads": arguments.threads,
+        "batch": arguments.batch,
+        "size": arguments.size,
+        "milliseconds": times["clock"],
+        "cpu_milliseconds": times["cpu"],
+        "speed_against_torch_float32": ratios(times["clock"]),
+        "cpu_speed_against_torch_float32": ratios(times["cpu"]),
+    }
+
+
+def ratios(times: dict[str, list[float]]) -> dict[str, float]:
+    """Returns the median over rounds of each contestant's speed relative to PyTorch's float32."""
+    reference = times.get("torch float32", [])
+    return {
+        name: statistics.median(r / v for r, v in zip(reference, values, strict=True))
+        for name, values in times.items()
+        if reference
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Returns the figures for people."""
+    versions = ", ".join(about["version"] for about in figures["about"].values())
+    lines = [
+        f"REDNet30, batch {figures['batch']} of {figures['size']}x{figures['size']}, "
+        f"{figures['threads']} threads; {versions}",
+        f"{'':20s}{'ms/step':>9s}{'least':>9s}{'most':>9s}{'speed':>7s}"
+        f"{'CPU ms':>10s}{'by CPU':>8s}",
+    ]
+    for name, values in figures["milliseconds"].items():
+        cpu = statistics.median(figures["cpu_milliseconds"][name])
+        by_clock, by_cpu = (
+            figures[f"{kind}speed_against_torch_float32"].get(name, math.nan)
+            for kind in ("", "cpu_")
+        )
+        lines.append(
+            f"{name:20s}{statistics.median(values):9.0f}{min(values):9.0f}{max(values):9.0f}"
+            f"{by_clock:7.2f}{cpu:10.0f}{by_cpu:8.2f}"
+        )
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------ ours, in a process
+
+
+def serve() -> None:
+    """Reads the settings and then requests from standard input, and answers with JSON lines."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    settings = json.loads(sys.stdin.readline())
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])
+    trainers = {p: Trainer(p, settings["batch"], settings["size"]) for p in settings["precisions"]}
+    version = f"TensorFlow {tf.__version__} with Keras {keras.__version__}"
+    trainable = trainers[settings["precisions"][0]].trainable
+    print(json.dumps({"version": version, "trainable": trainable}), flush=True)
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        print(json.dumps(trainers[request["precision"]].run(request["steps"])), flush=True)
+
+
+class Trainer:
+    """A training loop of the library on the same batch of noise, again and again."""
+
+    def __init__(self, precision: str, batch: int, size: int) -> None:
+        import numpy as np
+        import tensorflow as tf
+
+        from tfdeblur import config, models, objectives, runtime
+        from tfdeblur.training.loop import Loop
+        from tfdeblur.training.state import TrainingState
+        from tfdeblur.training.step import ReplicaStep
+
+        run_config = config.resolve(
+            {"workdir": "unused", "recipe": "rednet30_cifar10", "training": {"global_batch": batch}}
+        )
+        strategy = runtime.make_strategy("one")
+        runtime.seed_everything(0)
+        objective = objectives.create(run_config.objective.name, run_config.objective.options)
+        policy = runtime.resolve_precision("bfloat16" if precision == "bfloat16" else "float32")
+        with runtime.precision_scope(policy), strategy.scope():
+            generator = models.create(run_config.model.name, run_config.model.options)
+            self._state = TrainingState(
+                run_config, generator, objective, total_images=10**9, epoch_images=10**6
+            )
+        step = ReplicaStep(generator, objective, self._state, global_batch=batch)
+        self._batch = batch
+        self._loop = Loop(
+            strategy,
+            step,
+            self._state,
+            global_batch=batch,
+            epoch_images=10**6,
+            steps_per_loop=10**6,
+        )
+        shape = (batch, size, size, 3)
+        rng = np.random.default_rng(0)
+        pair = {k: rng.integers(0, 256, shape, dtype=np.uint8) for k in ("blurred", "sharp")}
+        data = tf.data.Dataset.from_tensors(pair).cache().repeat().prefetch(2)
+        self._iterator = iter(strategy.experimental_distribute_dataset(data))
+        self.trainable = sum(int(np.prod(v.shape)) for v in generator.network.trainable_variables)
+
+    def run(self, steps: int) -> dict[str, float]:
+        """Returns the milliseconds of a step by the clock and of CPU time, averaged over some."""
+        goal = self._state.images_seen + steps * self._batch
+        start, start_cpu = time.perf_counter(), time.process_time()
+        self._loop.run(self._iterator, goal, hooks=[])
+        clock, cpu = time.perf_counter() - start, time.process_time() - start_cpu
+        return {"clock": clock / steps * 1e3, "cpu": cpu / steps * 1e3}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
