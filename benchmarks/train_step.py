@@ -8,8 +8,9 @@ eagerly, with channels-last memory and the fused Adam; see `benchmarks.rednet30_
 libraries sit in processes of their own, with the same number of threads, and take turns of a few
 steps, so that a busy machine slows all of them alike; whoever waits, waits idle. The first step of
 a turn is not counted. A round gives one ratio, and the median over rounds is reported. CPU time
-stands beside the clock: where other programs run, it is the steadier of the two, although threads
-that wait for each other by spinning pay for it there.
+stands beside the clock: where other programs run, it is the steadier of the two. PyTorch's threads
+spin while they wait for each other, which costs several times the step on a busy machine;
+`GOMP_SPINCOUNT=0` in the environment prevents that, but only an idle machine gives ratios to quote.
 
 Targets on two cores with AVX-512 and AMX: float32 at least 0.95 of PyTorch's float32 speed, and
 bfloat16 at least 1.3 of it.

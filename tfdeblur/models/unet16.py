@@ -17,6 +17,13 @@ class Options:
     width: Annotated[
         int, Field(gt=0, description="Channels at full size; each level below doubles them.")
     ] = 16
+    residual: Annotated[
+        bool,
+        Field(
+            description="Adds the input at the end, which the paper does not: the network starts "
+            "near its input and a short training goes further."
+        ),
+    ] = False
 
 
 def _two_convolutions(x: Any, channels: int, name: str) -> Any:
@@ -57,5 +64,9 @@ def build(options: Options) -> Generator:
         x = layers.Conv2DTranspose(channels, 2, strides=2, name=f"up{level}_transposed")(x)
         x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x])
         x = _two_convolutions(x, channels, f"up{level}")
-    restored = layers.Conv2D(3, 1, dtype="float32", name="restored")(x)
+    if options.residual:
+        correction = layers.Conv2D(3, 1, dtype="float32", name="correction")(x)
+        restored = layers.Add(dtype="float32", name="restored")([images, correction])
+    else:
+        restored = layers.Conv2D(3, 1, dtype="float32", name="restored")(x)
     return Generator(keras.Model(images, restored, name="unet16"), "unit", multiple=8)

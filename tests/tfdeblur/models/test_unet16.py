@@ -37,3 +37,15 @@ def test_the_output_is_linear():
     np.testing.assert_allclose(
         network(images) - before, np.full_like(before, [-5, 0, 5]), atol=1e-5
     )
+
+
+def test_residual_adds_the_input_exactly():
+    generator = models.create("unet16", {"width": 2, "residual": True})
+    correction = generator.network.get_layer("correction")
+    correction.kernel.assign(np.zeros(correction.kernel.shape, "float32"))
+    correction.bias.assign([0.5, 0.0, -0.5])
+    images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+    expected = images + np.float32([0.5, 0, -0.5])
+    np.testing.assert_allclose(generator.network(images), expected, atol=1e-7)
+    plain = models.create("unet16", {"width": 2}).network
+    assert generator.network.count_params() == plain.count_params()
