@@ -103,7 +103,7 @@ def test_the_range_inside_is_hidden(tmp_path):
 
 def test_the_folder_says_what_it_is(exported, generator):
     description = files.read_json(f"{exported}/tfdeblur.json")
-    assert description["model"] == {"name": "unet16", "width": 4}
+    assert description["model"] == {"name": "unet16", "width": 4, "residual": False}
     assert description["parameters"] == generator.network.count_params()
     assert description["metrics"] == {"psnr_db": 30.5}
     assert description["versions"]["tensorflow"] == tf.__version__

@@ -60,7 +60,7 @@ def test_a_whole_run_in_memory_leaves_everything_behind(folder):
     assert float(rows[0]["generator/learning_rate"]) == pytest.approx(0.01)
 
     resolved = yaml.safe_load(files.read_text(files.join(workdir, "config.yaml")))
-    assert resolved["model"] == {"name": "unet16", "width": 4}
+    assert resolved["model"] == {"name": "unet16", "width": 4, "residual": False}
     assert config.resolve(resolved).training.global_batch == 8
 
     page = files.read_text(files.join(workdir, "index.html"))

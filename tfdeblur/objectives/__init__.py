@@ -1,4 +1,4 @@
-"""Objectives: what each player minimises. One file is one objective; its file name is its key."""
+"""Objectives: what each player minimizes. One file is one objective; its file name is its key."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -49,7 +49,7 @@ class Loss:
     """One player's loss.
 
     Attributes:
-        per_example: float32 [B], what the player minimises.
+        per_example: float32 [B], what the player minimizes.
         terms: Parts of it worth a curve of their own, each float32 [B], unweighted.
     """
 
