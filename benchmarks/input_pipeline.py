@@ -44,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="GoPro folder: train or test with SCENE/...")
     parser.add_argument("--crop", type=int, default=224, help="side of the random crops")
-    parser.add_argument("--stride", type=int, default=64, help="pixels between two tiles")
+    parser.add_argument("--stride", type=int, default=32, help="pixels between two tiles")
     parser.add_argument("--batch", type=int, default=16, help="pairs in one batch")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one turn")

@@ -57,8 +57,8 @@ HALVES = ("blurred", "sharp")
 def default_shuffle_block(height: int, width: int) -> int:
     """Returns how many records are permuted among each other where nothing else is asked for.
 
-    A power of two whose raw pixels fit in 96 MiB, from 16 to 8192: 8192 for 32x32 pixels, 1024 for
-    128x96 and 256 for 256x256. It does not depend on the encoding, and so neither does the order.
+    A power of two whose raw pixels fit in 24 MiB, from 16 to 4096: 4096 for 32x32 pixels, 256 for
+    128x96 and 64 for 256x256. It does not depend on the encoding, and so neither does the order.
     """
     least, most = _BLOCK_RECORDS
     fitting = _BLOCK_BYTES // (height * width * 3 * 2)

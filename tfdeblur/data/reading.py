@@ -60,7 +60,7 @@ class Source:
         order: The order of its records.
         boxes: Give boxes instead of strings.
         readers: Shards that are read in parallel; None leaves the number to TensorFlow where
-            files are remote, and reads local ones in turn, which takes the least work.
+            files are remote or records are large, and else takes one, which costs least.
         describe: Draws whatever else an element shall carry: positions int64 [n] -> tensor [n, ..].
     """
 
@@ -145,7 +145,7 @@ class Source:
             return records.map(boxed) if self.boxes else records
 
         parallel = min(self.readers or 1, order.lanes)
-        if self.readers is None and opened.remote:
+        if self.readers is None and (opened.remote or self.boxes):
             parallel = tf.data.AUTOTUNE
         lanes = tf.data.Dataset.range(turn, turn + order.lanes).map(lambda n: n % order.lanes)
         return lanes.interleave(

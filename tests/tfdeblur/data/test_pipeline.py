@@ -223,12 +223,16 @@ class TestMixing:
 
 
 class TestHosts:
-    @pytest.mark.parametrize(("hosts", "batch_size"), [(2, 4), (2, 2), (4, 1)])
-    def test_together_see_what_one_sees(
-        self, dataset: Write, variant: dict[str, Any], hosts: int, batch_size: int
-    ) -> None:
+    def test_together_see_what_one_sees(self, dataset: Write, variant: dict[str, Any]) -> None:
         path = dataset(SHARDS, size=(6, 6), **variant["write"])
-        data = TrainingData(path, crop=(4, 4), **SMALL, **variant["read"])
+        self.check(TrainingData(path, crop=(4, 4), **SMALL, **variant["read"]), 2, 2)
+
+    @pytest.mark.parametrize(("hosts", "batch_size"), [(2, 4), (4, 1)])
+    def test_however_many_they_are(self, dataset: Write, hosts: int, batch_size: int) -> None:
+        self.check(TrainingData(dataset(SHARDS, size=(4, 4)), **SMALL), hosts, batch_size)
+
+    @staticmethod
+    def check(data: TrainingData, hosts: int, batch_size: int) -> None:
         whole = take(data.dataset(8, 5), 40)["sharp"].reshape(5, hosts, -1, 4, 4, 3)
         for host in range(hosts):
             share = data.dataset(batch_size, 5, global_batch=8, hosts=hosts, host=host)
