@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfdeblur import kernels
+from tfdeblur.errors import ConfigError
 
 
 class Blur(Protocol):
@@ -69,20 +70,28 @@ class GaussianBlur:
     leaves the picture as it is.
 
     Attributes:
-        max_sigma: Widths are uniform in [0, max_sigma], in pixels.
+        max_sigma: Widths are uniform in [min_sigma, max_sigma], in pixels.
         gamma: Light in which the picture is blurred; see `in_light`.
+        min_sigma: The narrowest width.
 
     Reference: Orlandi and Pinardi, on autoencoders and Wasserstein GANs for deblurring on TPUs.
     """
 
     max_sigma: float = 3.0
     gamma: float = 1.0
+    min_sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.min_sigma > self.max_sigma:
+            raise ConfigError(
+                f"min_sigma: {self.min_sigma:g} is more than max_sigma, {self.max_sigma:g}."
+            )
 
     def describe(self) -> dict[str, Any]:
         """Returns its kind and parameters."""
         return {
             "kind": "gaussian",
-            "sigma": [0.0, self.max_sigma],
+            "sigma": [self.min_sigma, self.max_sigma],
             "size": "round(6 sigma + 1) | 1",
             "border": "reflect101",
             "gamma": self.gamma,
@@ -90,7 +99,7 @@ class GaussianBlur:
 
     def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Returns the blurred picture: uint8 [height, width, 3] in and out."""
-        sigma = rng.uniform(0.0, self.max_sigma)
+        sigma = rng.uniform(self.min_sigma, self.max_sigma)
         size = kernels.gaussian_size(sigma)
         if size == 1:
             return sharp

@@ -16,9 +16,11 @@ class BlurOptions:
         Literal["trajectory", "gaussian"],
         Field(description="trajectory: camera shake along a random path; gaussian: soft focus"),
     ] = "trajectory"
+    min_sigma: Annotated[
+        float, Field(ge=0, le=16, description="gaussian: narrowest width, in pixels")
+    ] = 0.0
     max_sigma: Annotated[
-        float,
-        Field(ge=0, le=16, description="gaussian: widths are drawn from 0 to this, in pixels"),
+        float, Field(ge=0, le=16, description="gaussian: widest width, in pixels")
     ] = 3.0
     length: Annotated[
         float, Field(gt=0, le=256, description="trajectory: length of the whole path in pixels")
@@ -36,5 +38,5 @@ class BlurOptions:
         """Returns the blur that these options describe."""
         gamma = 2.2 if self.linear_light else 1.0
         if self.blur == "gaussian":
-            return GaussianBlur(self.max_sigma, gamma)
+            return GaussianBlur(self.max_sigma, gamma, self.min_sigma)
         return TrajectoryBlur(self.length, self.exposures, gamma)

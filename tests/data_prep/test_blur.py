@@ -5,6 +5,7 @@ import pytest
 
 from data_prep import blur
 from tests.data_prep.conftest import picture
+from tfdeblur.errors import ConfigError
 
 
 @pytest.fixture
@@ -103,3 +104,16 @@ def test_descriptions_name_all_that_counts():
         [0.5],
         2.2,
     )
+
+
+def test_gaussian_widths_stay_between_the_two_sigmas():
+    assert blur.GaussianBlur(2.5, min_sigma=1.0).describe()["sigma"] == [1.0, 2.5]
+    sharp = np.zeros((33, 33, 3), np.uint8)
+    sharp[16:] = 255
+    # The steepest step of a blurred edge is 255 / (sqrt(2 pi) sigma).
+    for key in range(20):
+        blurred = blur.GaussianBlur(2.5, min_sigma=1.0).apply(sharp, blur.item_rng(0, str(key)))
+        steepest = np.diff(blurred[:, 16, 0].astype(float)).max()
+        assert 255 / (np.sqrt(2 * np.pi) * 2.6) < steepest < 255 / (np.sqrt(2 * np.pi) * 0.9)
+    with pytest.raises(ConfigError, match="min_sigma"):
+        blur.GaussianBlur(1.0, min_sigma=2.0)
