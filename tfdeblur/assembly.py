@@ -134,16 +134,13 @@ def prepare_workdir(run_config: TrainConfig) -> None:
     files.write_text(path, text)
 
 
-def split_batch(
-    global_batch: int, replicas: int, largest: int | None, multiple_of: str = "devices"
-) -> tuple[int, int]:
+def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[int, int]:
     """Divides a global batch over replicas and micro-batches.
 
     Args:
         global_batch: Images in one update.
         replicas: Devices that share it.
         largest: Most images that one device takes at once, or None.
-        multiple_of: What the replicas are called in messages.
 
     Returns:
         Images of one replica in one update, and the number of micro-batches they are cut into.
@@ -155,7 +152,7 @@ def split_batch(
         near = math.ceil(global_batch / replicas) * replicas
         raise ConfigError(
             f"training.global_batch: {global_batch} images cannot be shared equally by {replicas} "
-            f"{multiple_of}. Use {near}, for example."
+            f"devices. Use {near}, for example."
         )
     share = global_batch // replicas
     micro = math.ceil(share / min(largest or share, share))

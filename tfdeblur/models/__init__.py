@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur import settings
-from tfdeblur.registry import Registry
+from tfdeblur.config import MODELS as REGISTRY
 
 if TYPE_CHECKING:
     from tfdeblur.models._generator import Generator
 
-REGISTRY = Registry("tfdeblur.models", "model")
+__all__ = ["REGISTRY", "create"]
 
 
 def create(name: str, options: Mapping[str, Any] | None = None) -> "Generator":
