@@ -123,3 +123,35 @@ def crop_to(images: Any, height: Any, width: Any) -> Any:
     if tuple(images.shape[1:3]) == (height, width):
         return images
     return images[:, :height, :width, :]
+
+
+def pyramid(images: Any, levels: int) -> list[Any]:
+    """Halves images again and again by averages of 2x2 pixels, equal to bilinear resizing by 0.5.
+
+    Args:
+        images: Floating-point tensor [B, H, W, C] in any value range. H and W may be unknown
+            while a graph is traced; a last odd row or column is then left out of the average.
+        levels: How many sizes, the images' own included.
+
+    Returns:
+        `levels` float32 tensors, finest first: [B, H, W, C], [B, H/2, W/2, C] and so on. They are
+        float32 whatever the images are, so that no level is rounded on the way to a loss.
+
+    Raises:
+        ValueError: `levels` is not positive, the images do not have four dimensions, or a known
+            size is no multiple of 2^(levels - 1).
+    """
+    if levels < 1:
+        raise ValueError(f"`levels` must be at least 1. Received: {levels}.")
+    if len(images.shape) != 4:
+        raise ValueError(f"Images must have shape [B, H, W, C]. Received: {images.shape}.")
+    multiple = 2 ** (levels - 1)
+    if any(size is not None and size % multiple for size in images.shape[1:3]):
+        raise ValueError(
+            f"A pyramid of {levels} levels needs a height and width that are multiples of "
+            f"{multiple}. Received: {images.shape[1]}x{images.shape[2]}."
+        )
+    sizes = [ops.cast(images, "float32")]
+    for _ in range(levels - 1):
+        sizes.append(ops.average_pool(sizes[-1], 2, 2, data_format="channels_last"))
+    return sizes

@@ -92,3 +92,56 @@ def test_padding_of_bad_arguments():
         imaging.pad_to_multiple(np.zeros((1, 2, 2, 3), "float32"), 0)
     with pytest.raises(ValueError, match="B, H, W, C"):
         imaging.pad_to_multiple(np.zeros((2, 2, 3), "float32"), 4)
+
+
+def test_pyramid_is_averages_and_bilinear_resizing():
+    images = np.random.default_rng(2).random((2, 8, 12, 3), dtype=np.float32)
+    finest, half, quarter = imaging.pyramid(images, 3)
+    np.testing.assert_array_equal(finest, images)
+    for size, level in ((2, half), (4, quarter)):
+        blocks = images.reshape(2, 8 // size, size, 12 // size, size, 3)
+        np.testing.assert_allclose(level, blocks.mean(axis=(2, 4), dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(half, tf.image.resize(images, (4, 6), "bilinear"), rtol=1e-6)
+
+
+def test_pyramid_of_one_level_is_the_images():
+    images = keras.ops.ones((1, 3, 5, 3))
+    assert [level.shape for level in imaging.pyramid(images, 1)] == [(1, 3, 5, 3)]
+
+
+def test_pyramid_is_float32_for_bfloat16_images():
+    images = tf.cast(np.random.default_rng(3).random((1, 4, 4, 3)), tf.bfloat16)
+    levels = imaging.pyramid(images, 3)
+    assert [level.dtype for level in levels] == [tf.float32] * 3
+    mean = tf.cast(images, tf.float64).numpy().mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(levels[-1], mean, rtol=1e-6)
+
+
+def test_pyramid_compiles_with_its_gradient():
+    @tf.function(jit_compile=True)
+    def gradient_of(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            coarsest = imaging.pyramid(images, 3)[-1]
+        return tape.gradient(coarsest, images)
+
+    with tf.device("/CPU:0"):
+        np.testing.assert_allclose(gradient_of(tf.zeros((2, 8, 4, 3))), 1 / 16)
+
+
+def test_pyramid_of_unknown_sizes():
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def halves(images):
+        return imaging.pyramid(images, 2)[1]
+
+    images = np.random.default_rng(4).random((1, 6, 4, 3), dtype=np.float32)
+    np.testing.assert_allclose(halves(images), imaging.pyramid(images, 2)[1], rtol=1e-6)
+
+
+def test_pyramid_of_bad_arguments():
+    with pytest.raises(ValueError, match=r"multiples of 4\. Received: 8x6\."):
+        imaging.pyramid(np.zeros((1, 8, 6, 3), "float32"), 3)
+    with pytest.raises(ValueError, match="at least 1"):
+        imaging.pyramid(np.zeros((1, 8, 8, 3), "float32"), 0)
+    with pytest.raises(ValueError, match="B, H, W, C"):
+        imaging.pyramid(np.zeros((8, 8, 3), "float32"), 2)
