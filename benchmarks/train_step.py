@@ -230,7 +230,7 @@ class Trainer:
         with runtime.precision_scope(policy), strategy.scope():
             generator = models.create(run_config.model.name, run_config.model.options)
             self._state = TrainingState(
-                run_config, generator, objective, total_images=10**9, epoch_images=10**6
+                run_config, generator, total_images=10**9, epoch_images=10**6
             )
         step = ReplicaStep(generator, objective, self._state, global_batch=batch)
         self._batch = batch
@@ -238,7 +238,7 @@ class Trainer:
             strategy,
             step,
             self._state,
-            global_batch=batch,
+            step_images=batch,
             epoch_images=10**6,
             steps_per_loop=10**6,
         )

@@ -20,7 +20,10 @@ from tfdeblur.data.opening import READ_ERRORS, explain_read_error
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
 from tfdeblur.evaluation.whole_split import SplitEvaluator
+from tfdeblur.models import critics
 from tfdeblur.models._generator import Generator
+from tfdeblur.models.critics._critic import Critic
+from tfdeblur.objectives._objective import CRITIC
 from tfdeblur.training.checkpoint import CheckpointStore
 from tfdeblur.training.hooks import (
     INDEX,
@@ -33,7 +36,7 @@ from tfdeblur.training.hooks import (
     Validation,
 )
 from tfdeblur.training.initial import init_from
-from tfdeblur.training.loop import Hook, Loop
+from tfdeblur.training.loop import Diverged, Hook, Loop
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.step import ReplicaStep
 
@@ -179,17 +182,23 @@ class _Run:
         self.share, self.micro_batches = split_batch(
             self.global_batch, strategy.num_replicas_in_sync, run_config.training.replica_batch
         )
-        self.total_images = self.images(run_config.training.duration)
+        training = run_config.training
         objective = objectives.create(run_config.objective.name, run_config.objective.options)
+        # With a batch for each move a step takes several, and all of them have been seen.
+        moves = len(objective.moves) if training.fresh_critic_batches else 1
+        self.step_images = self.global_batch * moves
+        self.total_images = self.images(training.duration)
         with strategy.scope():
             generator = models.create(run_config.model.name, run_config.model.options)
             _check_crop(data, generator)
+            objective.prepare()
             self.state = TrainingState(
                 run_config,
                 generator,
-                objective,
+                _opponents(run_config),
                 total_images=self.total_images,
                 epoch_images=data.records,
+                step_images=self.step_images,
             )
         self.store = CheckpointStore(output, run_config.output.keep)
         self._start()
@@ -202,9 +211,12 @@ class _Run:
                 self.state,
                 global_batch=self.global_batch,
                 micro_batches=self.micro_batches,
+                share_generator_pass=training.share_generator_pass,
+                fresh_critic_batches=training.fresh_critic_batches,
+                seed=run_config.seed,
             ),
             self.state,
-            global_batch=self.global_batch,
+            step_images=self.step_images,
             epoch_images=data.records,
             steps_per_loop=run_config.runtime.steps_per_loop,
             jit_compile=run_config.runtime.xla == "on",
@@ -212,7 +224,7 @@ class _Run:
 
     def images(self, duration: str) -> int:
         """Converts a duration to images of this run."""
-        return images_of(duration, epoch_images=self.data.records, global_batch=self.global_batch)
+        return images_of(duration, epoch_images=self.data.records, global_batch=self.step_images)
 
     def _start(self) -> None:
         """Goes on from the newest checkpoint, or takes over initial weights."""
@@ -237,11 +249,19 @@ class _Run:
                 folder = self.store.save(self.state, {})
                 tqdm.write(f"Interrupted; saved {folder}. The same command goes on from there.")
                 raise
+            except Diverged as error:
+                raise Diverged(f"{error} {self._last_good()}") from error
             except READ_ERRORS as error:
                 # A wrong shape inside a network raises one of them as well: then it is no news.
                 data = self.config.data
                 raise explain_read_error(error, data.paths, data.split) or error from error
         return RunResult(self.config.workdir, self.state.images_seen, self.store.best_metrics())
+
+    def _last_good(self) -> str:
+        counts = self.store.images()
+        if not counts:
+            return "No checkpoint had been written yet."
+        return f"The last good checkpoint is {self.store.path(counts[-1])}."
 
     def _batches(self) -> Any:
         """Distributes the data: each replica takes the next element of its host's stream."""
@@ -361,6 +381,12 @@ def _middle(image: np.ndarray) -> np.ndarray:
     top = max((image.shape[0] - _PICTURE_SIDE) // 2, 0)
     left = max((image.shape[1] - _PICTURE_SIDE) // 2, 0)
     return image[top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE]
+
+
+def _opponents(run_config: TrainConfig) -> dict[str, Critic]:
+    """Builds the critic, where the objective has one."""
+    chosen = run_config.critic
+    return {} if chosen is None else {CRITIC: critics.create(chosen.name, chosen.options)}
 
 
 def _check_crop(data: TrainingData, generator: Generator) -> None:

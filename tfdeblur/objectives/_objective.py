@@ -5,9 +5,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
-
 GENERATOR = "generator"
+CRITIC = "critic"
 
 Tensor = Any  # a tensor of whichever backend Keras runs on
 
@@ -26,17 +25,24 @@ class View:
         sharp: float32 [B, H, W, 3] in the generator's value range.
         outputs: The generator's outputs, finest first, each float32 [B, h, w, 3]. For every player
             but the generator no gradient flows through them.
-        networks: All networks by the name of their player.
+        networks: The other players' networks by name. ``critic`` is a `models.critics` critic:
+            its ``scores`` judges images, its ``scores_of_both`` two sets of them at once.
         data_range: Width of the value range: 1 for ``unit``, 2 for ``signed``.
         gradient: Takes gradients inside a loss (the gradient penalty needs one).
+        uniform: float32 [B], one draw from [0, 1) for each image, another for every move. It
+            depends on the run's seed and the image's place alone, not on the number of devices.
+        batch_mean: Differentiable mean of a tensor over all its elements and over the images of
+            all devices, a float32 scalar. (Within a micro-batch, where gradients are accumulated.)
     """
 
     blurred: Tensor
     sharp: Tensor
     outputs: tuple[Tensor, ...]
-    networks: Mapping[str, keras.Model]
+    networks: Mapping[str, Any]
     data_range: float
     gradient: GradientOperator
+    uniform: Tensor
+    batch_mean: Callable[[Tensor], Tensor]
 
     @property
     def restored(self) -> Tensor:
@@ -63,13 +69,17 @@ class Objective(abc.ABC):
     Attributes:
         moves: Which player is updated when, within one training step. The generator moves once,
             as the last; a critic that moves five times stands here five times.
+        weight_clip: By player, the largest magnitude that a weight may have after an update.
     """
 
     moves: tuple[str, ...] = (GENERATOR,)
+    weight_clip: Mapping[str, float] = {}
 
-    def players(self) -> Mapping[str, Callable[[], keras.Model]]:
-        """Returns what builds the network of each player beside the generator."""
-        return {}
+    def prepare(self) -> None:  # noqa: B027 - most objectives have nothing to prepare
+        """Builds networks that only measure and never learn, such as VGG19.
+
+        Called once, where variables may be made, before the first loss.
+        """
 
     @abc.abstractmethod
     def term_names(self, player: str) -> tuple[str, ...]:

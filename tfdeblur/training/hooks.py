@@ -26,6 +26,15 @@ INDEX = "index.html"
 # The page shows how one picture came about in at most so many columns.
 _MOST_COLUMNS = 6
 
+# Charts of the run's page, by the ends of the names of the scalars in them.
+_CHARTS = {
+    "Training loss": ("/loss",),
+    "Scores of the critic": ("critic/real", "critic/fake"),
+    "Wasserstein estimate": ("/wasserstein",),
+    "Gradient penalty": ("/penalty",),
+    "Gradient norms": ("/gradient_norm",),
+}
+
 HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "mse": False, "mae": False, "log_cosh": False}
 
 
@@ -268,11 +277,20 @@ class Gallery:
                 levels={"blurred input": validation.baseline["ssim"]},
             ),
         ]
-        losses = [name for name in history.names() if name.endswith("/loss")]
-        charts.append(
-            Chart("Training loss", {name: history.series(name) for name in losses}, log_y=True)
-        )
-        return charts
+        return charts + _training_charts(history)
+
+
+def _training_charts(history: History) -> list[Chart]:
+    """Draws what the step reported: one chart a kind of scalar, a line a player."""
+    charts = []
+    for title, endings in _CHARTS.items():
+        names = [name for name in history.names() if name.endswith(endings)]
+        series = {name: history.series(name) for name in names}
+        # Losses of critics go below zero, where there is no logarithm.
+        positive = all(value > 0 for points in series.values() for _, value in points)
+        if series:
+            charts.append(Chart(title, series, log_y=positive))
+    return charts
 
 
 def _spread(stages: Sequence[int]) -> list[int]:

@@ -77,7 +77,7 @@ class Loop:
         strategy: Places the step on devices.
         step: One replica's update.
         state: Its `images` is the clock.
-        global_batch: Images in one step.
+        step_images: Images that one step takes.
         epoch_images: Images in one epoch, for reports.
         steps_per_loop: Most steps in one call of the compiled function.
         jit_compile: Compile the replica's step with XLA (one device; a TPU always does).
@@ -89,7 +89,7 @@ class Loop:
         step: ReplicaStep,
         state: TrainingState,
         *,
-        global_batch: int,
+        step_images: int,
         epoch_images: int,
         steps_per_loop: int,
         jit_compile: bool = False,
@@ -100,27 +100,36 @@ class Loop:
                 "TPUs, where it always does). Leave it at 'auto'."
             )
         self._state = state
-        self._global_batch = global_batch
+        self._step_images = step_images
         self._epoch_images = epoch_images
         self._steps_per_loop = steps_per_loop
         replica_step = tf.function(step, jit_compile=True) if jit_compile else step
-        names = step.metric_names
+        names = self._names = step.metric_names
 
         @tf.function
-        def run_steps(iterator: tf.data.Iterator, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        def run_steps(iterator: tf.data.Iterator, count: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # The loop stands outside `strategy.run`, and its length is a tensor: one trace
             # serves every length.
-            sums = {name: tf.constant(0.0) for name in names}
-            for _ in tf.range(count):
-                results = strategy.run(replica_step, args=(next(iterator),))
-                # A new dictionary each time: a graph's loop carries names, not changes inside.
-                sums = {
-                    name: sums[name]
-                    + strategy.reduce(tf.distribute.ReduceOp.SUM, results[name], axis=None)
-                    for name in names
-                }
-                state.images.assign_add(global_batch)
-            return sums
+            sums = tf.zeros([len(names)])
+            first_broken = tf.constant(-1)
+            broken = tf.zeros([len(names)], tf.bool)
+            for index in tf.range(count):
+                batches = [next(iterator) for _ in range(step.batches)]
+                results = strategy.run(replica_step, args=tuple(batches))
+                values = tf.stack(
+                    [
+                        strategy.reduce(tf.distribute.ReduceOp.SUM, results[name], axis=None)
+                        for name in names
+                    ]
+                )
+                sums += values
+                # After the first step that goes wrong everything is wrong: remember that one.
+                not_finite = tf.logical_not(tf.math.is_finite(values))
+                first = tf.logical_and(first_broken < 0, tf.reduce_any(not_finite))
+                first_broken = tf.where(first, index, first_broken)
+                broken = tf.where(first, not_finite, broken)
+                state.images.assign_add(step_images)
+            return sums, first_broken, broken
 
         self._run_steps = run_steps
 
@@ -148,16 +157,17 @@ class Loop:
         due = {id(hook): _next(images, hook.every) for hook in hooks}
         while images < total_images:
             goal = min([total_images, *due.values()])
-            steps = min(self._steps_per_loop, math.ceil((goal - images) / self._global_batch))
+            steps = min(self._steps_per_loop, math.ceil((goal - images) / self._step_images))
             start = time.perf_counter()
-            sums = {
-                name: float(value)
-                for name, value in self._run_steps(iterator, tf.constant(steps)).items()
-            }
+            totals, first_broken, broken = self._run_steps(iterator, tf.constant(steps))
+            # Reading the result waits for the device; the clock is read after that.
+            sums = dict(zip(self._names, totals.numpy().tolist(), strict=True))
             seconds = time.perf_counter() - start
             images = self._state.images_seen
-            self._check_finite(sums, steps, images)
-            on_progress(steps * self._global_batch, {k: v / steps for k, v in sums.items()})
+            if int(first_broken) >= 0:
+                whole = images - (steps - int(first_broken)) * self._step_images
+                raise self._diverged(whole, broken)
+            on_progress(steps * self._step_images, {k: v / steps for k, v in sums.items()})
             last = images >= total_images
             for hook in hooks:
                 since[id(hook)].add(steps, seconds, sums)
@@ -172,19 +182,17 @@ class Loop:
             images=images,
             epoch_images=self._epoch_images,
             metrics={name: value / since.steps for name, value in since.sums.items()},
-            images_per_second=since.steps * self._global_batch / max(since.seconds, 1e-9),
+            images_per_second=since.steps * self._step_images / max(since.seconds, 1e-9),
             last=last,
         )
 
-    def _check_finite(self, sums: Mapping[str, float], steps: int, images: int) -> None:
-        broken = sorted(name for name, value in sums.items() if not math.isfinite(value))
-        if broken:
-            first = images - steps * self._global_batch
-            raise Diverged(
-                f"Training diverged between image {first} and {images}: {', '.join(broken)} is "
-                "not finite. The last checkpoint was written before that. Lower "
-                "optimizer.learning_rate, set optimizer.clip_norm, or use --precision float32."
-            )
+    def _diverged(self, images: int, broken: tf.Tensor) -> Diverged:
+        names = [name for name, bad in zip(self._names, broken.numpy(), strict=True) if bad]
+        return Diverged(
+            f"Training diverged in step {images // self._step_images + 1:,}, after {images:,} "
+            f"images: {', '.join(names)} is not finite. Lower optimizer.learning_rate, set "
+            "optimizer.clip_norm, or use --precision float32."
+        )
 
 
 def _next(images: int, every: int) -> int:

@@ -1,16 +1,16 @@
 """What a run is made of: players, counters, averaged weights, and random state."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from tfdeblur.config import OptimizerConfig, TrainConfig
 from tfdeblur.models._generator import Generator
-from tfdeblur.objectives._objective import GENERATOR, Objective
+from tfdeblur.objectives._objective import GENERATOR
 from tfdeblur.training.schedules import ImageClock, Rate, make_rate
 
 
@@ -69,13 +69,31 @@ def seed_variables(network: keras.Model) -> list[keras.Variable]:
     return found
 
 
+class HasNetwork(Protocol):
+    """A player's role: a generator, a critic."""
+
+    @property
+    def network(self) -> keras.Model:
+        """What learns."""
+
+
 class TrainingState:
     """Everything that a run needs to go on: built under the strategy's scope.
+
+    Args:
+        config: Optimizers and schedules of the players.
+        generator: The network that restores.
+        opponents: The other players by name, such as a critic.
+        total_images: Length of the run.
+        epoch_images: Images in one epoch.
+        step_images: Images that one step takes; the global batch where not given.
 
     Attributes:
         generator: The generator with its value range.
         players: All players by name; ``generator`` is one of them.
+        opponents: What the other players' losses see of them, by name: a critic with its network.
         images: int64 counter of images that went into updates: the clock of the run.
+        epoch_images: Images in one epoch of the training data.
         average: Running averages of the generator's trainable weights; empty without EMA.
     """
 
@@ -83,12 +101,15 @@ class TrainingState:
         self,
         config: TrainConfig,
         generator: Generator,
-        objective: Objective,
+        opponents: Mapping[str, HasNetwork] | None = None,
         *,
         total_images: int,
         epoch_images: int,
+        step_images: int | None = None,
     ) -> None:
         self.generator = generator
+        self.opponents = dict(opponents or {})
+        self.epoch_images = epoch_images
         # Replicas hold the same count; writing it needs no vote among them.
         self.images = tf.Variable(
             0,
@@ -97,25 +118,23 @@ class TrainingState:
             name="images",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
-        networks: dict[str, Callable[[], keras.Model]] = {GENERATOR: lambda: generator.network}
-        networks |= objective.players()
+        self._step_images = step_images or config.training.global_batch
         self.players: dict[str, Player] = {}
-        for name, build in networks.items():
+        for name, role in {GENERATOR: generator, **self.opponents}.items():
             optimizer_config, schedule = config.player(name)
             rate = make_rate(
                 schedule,
                 optimizer_config.learning_rate,
                 total_images=total_images,
                 epoch_images=epoch_images,
-                global_batch=config.training.global_batch,
+                global_batch=self._step_images,
             )
-            network = build()
+            network = role.network
             optimizer = make_optimizer(optimizer_config, ImageClock(rate, self.images))
             # A variable made inside a traced step would break the second trace.
             optimizer.build(network.trainable_variables)
             self.players[name] = Player(name, network, optimizer, rate, optimizer_config.clip_norm)
         self._decay = config.training.ema_decay
-        self._global_batch = config.training.global_batch
         self.average: list[tf.Variable] = []
         if self._decay is not None:
             self.average = [
@@ -147,7 +166,7 @@ class TrainingState:
         """
         if self._decay is None:
             return
-        steps = tf.cast(self.images, tf.float32) / self._global_batch
+        steps = tf.cast(self.images, tf.float32) / self._step_images
         decay = tf.minimum(self._decay, (1.0 + steps) / (10.0 + steps))
         for average, variable in zip(self.average, self.players[GENERATOR].variables, strict=True):
             value = tf.convert_to_tensor(variable.value)

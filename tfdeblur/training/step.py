@@ -13,6 +13,13 @@ from tfdeblur.models._generator import Generator
 from tfdeblur.objectives._objective import GENERATOR, Objective, View
 from tfdeblur.training.state import Player, TrainingState
 
+Pair = tuple[tf.Tensor, tf.Tensor]
+Outputs = tuple[tf.Tensor, ...]
+Scalars = dict[str, tf.Tensor]
+
+# Between the seeds of two moves of one step; a prime, so that seeds of runs do not meet.
+_MOVE_STRIDE = 7919
+
 
 def taped_gradient(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     """Returns the gradient of the sum of ``function(x)`` with respect to `x`; differentiable."""
@@ -29,6 +36,13 @@ class ReplicaStep:
     *global* batch, so that summing gradients over replicas gives the gradient of the global mean;
     Keras's optimizers do that sum.
 
+    While a critic moves, the generator stands still. So a batch is restored once, and that serves
+    the critic's updates and then the generator's own. Two things differ from restoring it anew for
+    each update, which `share_generator_pass=False` does: dropout draws one mask a step, and moving
+    averages of batch norm move once. Where gradients are accumulated, keeping what the gradient
+    needs of all micro-batches would cost the memory that they are to save: then the images alone
+    are kept, and the generator's own update restores them once more.
+
     Args:
         generator: The network that restores, with its value range.
         objective: Gives the losses and the order of moves.
@@ -37,6 +51,9 @@ class ReplicaStep:
         micro_batches: Into how many parts a replica's images are cut; their gradients are added
             up in Python-unrolled code before one update (a conditional around the update fails
             under two replicas).
+        share_generator_pass: Restore each batch once a step.
+        fresh_critic_batches: Every move has a batch of its own.
+        seed: Of the draws that a loss may make.
     """
 
     def __init__(
@@ -47,13 +64,24 @@ class ReplicaStep:
         *,
         global_batch: int,
         micro_batches: int = 1,
+        share_generator_pass: bool = True,
+        fresh_critic_batches: bool = False,
+        seed: int = 0,
     ) -> None:
         self._generator = generator
         self._objective = objective
         self._state = state
         self._global_batch = global_batch
         self._micro_batches = micro_batches
-        self._networks = {name: player.network for name, player in state.players.items()}
+        self._fresh = fresh_critic_batches
+        # With a batch for each move there is nothing to share.
+        self._shares = share_generator_pass and not fresh_critic_batches
+        self._seed = seed
+
+    @property
+    def batches(self) -> int:
+        """How many batches one step takes."""
+        return len(self._objective.moves) if self._fresh else 1
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -64,54 +92,87 @@ class ReplicaStep:
             names += [f"{player}/{part}" for part in ("loss", *terms, "gradient_norm")]
         return tuple(names)
 
-    def __call__(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def __call__(self, *batches: Mapping[str, tf.Tensor]) -> Scalars:
         """Makes one training step.
 
         Args:
-            batch: ``blurred`` and ``sharp``, uint8 [replica batch, H, W, 3], fully static.
+            *batches: As many as `batches` says, each with ``blurred`` and ``sharp``, uint8
+                [replica batch, H, W, 3], fully static.
 
         Returns:
             Scalars by name; their *sum* over replicas is the mean over the global batch.
         """
+        pairs = [self._micro(batch) for batch in batches]
+        # A player that moves several times a step reports the mean over its moves.
         metrics = dict.fromkeys(self.metric_names, tf.constant(0.0))
-        moves = self._objective.moves
-        for name in moves:
-            gradients, parts = self._gradients(name, batch)
-            parts[f"{name}/gradient_norm"] = self._apply(self._state.players[name], gradients)
-            # A player that moves several times a step reports the mean over its moves.
-            for key, value in parts.items():
-                metrics[key] += value / moves.count(name)
+        if self._shares and self._micro_batches == 1:
+            self._restore_once(pairs[0], metrics)
+        else:
+            self._restore_often(pairs, metrics)
         self._state.update_average()
         return metrics
 
-    def _gradients(
-        self, name: str, batch: Mapping[str, tf.Tensor]
-    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-        """Adds up one player's gradients and scalars over the micro-batches."""
-        variables = self._state.players[name].variables
-        totals: list[tf.Tensor] | None = None
-        parts: dict[str, tf.Tensor] = {}
-        for blurred, sharp in self._micro(batch):
-            with tf.GradientTape() as tape:
-                if name == GENERATOR:
-                    outputs = self._outputs(blurred)
-                else:
-                    # No other player's gradient flows into the generator: nothing to record.
-                    with tape.stop_recording():
-                        outputs = self._outputs(blurred)
-                loss = self._objective.loss(name, self._view(blurred, sharp, outputs))
-                scaled = tf.reduce_sum(loss.per_example) / self._global_batch
-            gradients = tape.gradient(scaled, variables)
-            totals = gradients if totals is None else _add(totals, gradients)
-            values = {f"{name}/loss": scaled} | {
-                f"{name}/{term}": tf.reduce_sum(value) / self._global_batch
-                for term, value in loss.terms.items()
-            }
-            for key, value in values.items():
-                parts[key] = parts[key] + value if key in parts else value
-        return totals or [], parts
+    def _restore_once(self, pairs: Sequence[Pair], metrics: Scalars) -> None:
+        """Makes all moves with one taped pass of the generator."""
+        last = len(self._objective.moves) - 1
+        with tf.GradientTape() as tape:
+            outputs = self._outputs(pairs[0][0])
+            with tape.stop_recording():
+                for move in range(last):
+                    self._move(move, pairs, [outputs], metrics)
+            scaled, parts = self._loss(last, 0, pairs[0], outputs)
+        gradients = tape.gradient(scaled, self._state.players[GENERATOR].variables)
+        self._update(GENERATOR, gradients, parts, metrics)
 
-    def _micro(self, batch: Mapping[str, tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def _restore_often(self, pairs: Sequence[Sequence[Pair]], metrics: Scalars) -> None:
+        """Makes all moves, the generator's own with a pass of its own."""
+        kept: list[Outputs] = []
+        for move, name in enumerate(self._objective.moves):
+            own = pairs[move if self._fresh else 0]
+            if name == GENERATOR:
+                self._move(move, own, None, metrics)
+                continue
+            restored = kept or [self._outputs(blurred) for blurred, _ in own]
+            if self._shares:
+                kept = restored
+            self._move(move, own, restored, metrics)
+
+    def _move(
+        self,
+        move: int,
+        pairs: Sequence[Pair],
+        restored: Sequence[Outputs] | None,
+        metrics: Scalars,
+    ) -> None:
+        """Updates one player; without `restored` images it restores them under its own tape."""
+        name = self._objective.moves[move]
+        variables = self._state.players[name].variables
+        gradients: list[Any] = []
+        scalars: Scalars = {}
+        for micro, pair in enumerate(pairs):
+            with tf.GradientTape() as tape:
+                outputs = self._outputs(pair[0]) if restored is None else restored[micro]
+                scaled, parts = self._loss(move, micro, pair, outputs)
+            part = tape.gradient(scaled, variables)
+            gradients = _add(gradients, part) if micro else part
+            scalars = {key: scalars[key] + parts[key] for key in scalars} if micro else parts
+        self._update(name, gradients, scalars, metrics)
+
+    def _loss(
+        self, move: int, micro: int, pair: Pair, outputs: Outputs
+    ) -> tuple[tf.Tensor, Scalars]:
+        """Returns a player's share of the global mean loss, and the scalars to report."""
+        name = self._objective.moves[move]
+        view = self._view(move, micro, pair, outputs)
+        loss = self._objective.loss(name, view)
+        scaled = tf.reduce_sum(loss.per_example) / self._global_batch
+        terms = {
+            f"{name}/{term}": tf.reduce_sum(value) / self._global_batch
+            for term, value in loss.terms.items()
+        }
+        return scaled, {f"{name}/loss": scaled, **terms}
+
+    def _micro(self, batch: Mapping[str, tf.Tensor]) -> list[Pair]:
         """Cuts the batch, and turns uint8 into the generator's range at the last moment."""
         blurred = tf.split(batch["blurred"], self._micro_batches)
         sharp = tf.split(batch["sharp"], self._micro_batches)
@@ -121,19 +182,39 @@ class ReplicaStep:
             for pair in zip(blurred, sharp, strict=True)
         ]
 
-    def _outputs(self, blurred: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def _outputs(self, blurred: tf.Tensor) -> Outputs:
         outputs = self._generator.network(blurred, training=True)
         return tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
 
-    def _view(self, blurred: tf.Tensor, sharp: tf.Tensor, outputs: tuple[tf.Tensor, ...]) -> View:
+    def _view(self, move: int, micro: int, pair: Pair, outputs: Outputs) -> View:
+        blurred, sharp = pair
         return View(
             blurred=blurred,
             sharp=sharp,
             outputs=outputs,
-            networks=self._networks,
+            networks=self._state.opponents,
             data_range=data_range(self._generator.value_range),
             gradient=taped_gradient,
+            uniform=self._uniform(move, micro, blurred.shape[0]),
+            batch_mean=_batch_mean,
         )
+
+    def _uniform(self, move: int, micro: int, count: int) -> tf.Tensor:
+        """Draws one number for each image: by seed, images seen, move, and place in the batch."""
+        seed = [tf.constant(self._seed + _MOVE_STRIDE * move, tf.int64), self._state.images.value()]
+        # Philox whatever the device; XLA has its own numbers even so.
+        draws = tf.random.stateless_uniform([self._global_batch], tf.stack(seed), alg="philox")
+        context = tf.distribute.get_replica_context()
+        first = context.replica_id_in_sync_group * (count * self._micro_batches) + micro * count
+        return tf.slice(draws, [first], [count])
+
+    def _update(
+        self, name: str, gradients: Sequence[tf.Tensor], parts: Scalars, metrics: Scalars
+    ) -> None:
+        """Moves one player and adds its scalars to what is reported."""
+        norm = self._apply(self._state.players[name], gradients)
+        for key, value in {**parts, f"{name}/gradient_norm": norm}.items():
+            metrics[key] += value / self._objective.moves.count(name)
 
     def _apply(self, player: Player, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Updates one player; returns its share of the reported gradient norm.
@@ -153,7 +234,20 @@ class ReplicaStep:
             gradients, norm = tf.clip_by_global_norm(gradients, player.clip_norm)
             gradients = [gradient / replicas for gradient in gradients]
         player.optimizer.apply(gradients, player.variables)
+        limit = self._objective.weight_clip.get(player.name)
+        if limit is not None:
+            for variable in player.variables:
+                variable.assign(tf.clip_by_value(variable.value, -limit, limit))
         return norm / replicas
+
+
+def _batch_mean(values: tf.Tensor) -> tf.Tensor:
+    """Means over all elements on all replicas; gradients flow back to every replica."""
+    mean = tf.reduce_mean(tf.cast(values, tf.float32))
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return mean
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
 
 
 def _add(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:

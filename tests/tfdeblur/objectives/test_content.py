@@ -16,6 +16,8 @@ def view(blurred, sharp, restored):
         networks={},
         data_range=1.0,
         gradient=lambda f, x: x,
+        uniform=np.zeros(len(sharp), np.float32),
+        batch_mean=np.mean,
     )
 
 

@@ -81,6 +81,18 @@ def test_keeps_the_newest_and_sweeps_up_what_was_cut_off(workdir):
     assert files.list_dir(files.join(workdir, "checkpoints")) == ["000000000016", "000000000024"]
 
 
+def test_keeps_all_where_that_is_asked_and_tells_the_length_of_an_epoch(workdir):
+    state, _ = build()
+    store = CheckpointStore(workdir, keep="all")
+    files.make_dirs(store.path(7))
+    for images in (8, 16, 24):
+        state.images.assign(images)
+        folder = store.save(state, {})
+    assert store.images() == [8, 16, 24]
+    assert not files.exists(store.path(7))
+    assert verify_checkpoint(folder)["epoch_images"] == 64
+
+
 def test_a_folder_without_its_last_file_is_no_checkpoint(workdir):
     state, _ = build()
     store = CheckpointStore(workdir, keep=5)

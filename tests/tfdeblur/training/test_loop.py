@@ -6,19 +6,20 @@ import tensorflow as tf
 
 from tests.tfdeblur.training.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.errors import ConfigError
+from tfdeblur.objectives._objective import Loss
 from tfdeblur.training.loop import Diverged, Hook, Loop
 from tfdeblur.training.step import ReplicaStep
 
 
-def build(steps_per_loop=3, strategy=None, **options):
-    objective, generator = Content(), toy_generator()
+def build(steps_per_loop=3, strategy=None, objective=None, **options):
+    objective, generator = objective or Content(), toy_generator()
     state = toy_state(toy_config(), generator, objective)
     step = ReplicaStep(generator, objective, state, global_batch=8)
     loop = Loop(
         strategy or tf.distribute.get_strategy(),
         step,
         state,
-        global_batch=8,
+        step_images=8,
         epoch_images=64,
         steps_per_loop=steps_per_loop,
         **options,
@@ -90,9 +91,30 @@ def test_a_loss_that_is_no_number_stops_the_run_before_any_hook():
     loop.run(batches(), 24, [])
     weights = state.players["generator"].network.get_weights()
     state.players["generator"].network.set_weights([value * np.nan for value in weights])
-    with pytest.raises(Diverged, match=r"between image 24 and 48: .*generator/loss is not finite"):
+    with pytest.raises(Diverged, match=r"step 4, after 24 images: .*generator/loss, .*not finite"):
         loop.run(batches(), 48, [Hook(8 * 3, called.append)])
     assert called == []
+
+
+def test_the_step_that_went_wrong_is_named_among_many():
+    class Ratio(Content):
+        def loss(self, player, view):
+            loss = super().loss(player, view)
+            brightness = tf.reduce_mean(view.sharp, axis=[1, 2, 3])
+            return Loss(loss.per_example * brightness / brightness)  # 0 / 0 for a black image
+
+    def planted():
+        for index in range(100):
+            batch = toy_batch(seed=index)
+            if index == 6:
+                batch["sharp"][3] = 0
+            yield batch
+
+    loop, _ = build(steps_per_loop=10, objective=Ratio())
+    spec = {k: tf.TensorSpec(v.shape, tf.uint8) for k, v in toy_batch().items()}
+    data = tf.data.Dataset.from_generator(planted, output_signature=spec)
+    with pytest.raises(Diverged, match=r"step 7, after 48 images: generator/loss, generator/grad"):
+        loop.run(iter(data), 800, [])
 
 
 def test_xla_on_several_devices_is_refused():

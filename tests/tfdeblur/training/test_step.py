@@ -15,7 +15,9 @@ from tests.tfdeblur.training.toys import (
     two_replicas,
     weights,
 )
-from tfdeblur.objectives._objective import GENERATOR
+from tfdeblur import objectives
+from tfdeblur.models import critics
+from tfdeblur.objectives._objective import GENERATOR, Loss
 from tfdeblur.training.step import ReplicaStep, taped_gradient
 
 
@@ -80,7 +82,11 @@ def test_both_players_move_and_the_critic_moves_twice():
 
 def test_the_critics_loss_leaves_the_generator_alone():
     class CriticOnly(TwoPlayers):
-        moves = ("critic",)
+        def loss(self, player, view):
+            loss = super().loss(player, view)
+            # A gradient of 0 moves nothing: what moves the generator came from the critic's turns.
+            factor = 1.0 if player == "critic" else 0.0
+            return Loss(loss.per_example * factor, loss.terms)
 
     state, step = build(CriticOnly())
     before = weights(state)[GENERATOR]
@@ -165,6 +171,131 @@ def test_the_step_compiles_with_xla_with_static_shapes(objective, policy):
         for output in operation.outputs:
             if output.dtype not in (tf.resource, tf.variant):
                 assert output.shape.is_fully_defined(), operation.name
+
+
+class Adversarial:
+    """Everything of a run with a small real critic, built anew for each way of making the step."""
+
+    def __init__(self, name="wgan_gp", options=None, micro_batches=1, toy=None, **step_options):
+        chosen = {"losses": {"mae": 1.0}, "critic_updates": 2, **(options or {})}
+        self.objective = objectives.create(name, chosen)
+        generator = toy_generator(**(toy or {}))
+        critic = critics.create("patch_gan", {"layers": 1, "width": 4, "norm": "layer"})
+        self.state = toy_state(toy_config(), generator, self.objective, {"critic": critic})
+        self.step = ReplicaStep(
+            generator,
+            self.objective,
+            self.state,
+            global_batch=8,
+            micro_batches=micro_batches,
+            **step_options,
+        )
+
+    def train(self, steps=2):
+        run = tf.function(self.step)
+        for seed in range(steps):
+            count = self.step.batches
+            batches = [
+                {k: tf.constant(v) for k, v in toy_batch(seed=seed * count + i).items()}
+                for i in range(count)
+            ]
+            metrics = run(*batches)
+            self.state.images.assign_add(8 * count)
+        return {name: float(value) for name, value in metrics.items()}
+
+
+def test_sharing_the_pass_equals_the_literal_algorithm():
+    literal, shared = Adversarial(share_generator_pass=False), Adversarial()
+    expected, got = literal.train(), shared.train()
+    for name in expected:
+        assert got[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+    assert_same_weights(weights(literal.state), weights(shared.state), atol=2e-5)
+
+
+def test_shared_and_literal_steps_differ_in_moving_averages_alone():
+    literal = Adversarial(share_generator_pass=False, toy={"batch_norm": True})
+    shared = Adversarial(toy={"batch_norm": True})
+    literal.train(1)
+    shared.train(1)
+    pairs = zip(
+        literal.state.generator.network.variables,
+        shared.state.generator.network.variables,
+        strict=True,
+    )
+    for a, b in pairs:
+        if a.name.startswith("moving"):
+            # Three passes move them three times: 1 - 0.99^3 of the way instead of 1 - 0.99.
+            assert np.abs(a.numpy() - b.numpy()).max() > 1e-4
+        else:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
+
+
+def test_micro_batches_restore_once_for_the_critic_and_once_for_the_generator():
+    whole, parts = Adversarial(), Adversarial(micro_batches=2)
+    calls = []
+    network = parts.state.generator.network
+    original = network.call
+    network.call = lambda *args, **kwargs: (calls.append(1), original(*args, **kwargs))[1]
+    expected, got = whole.train(), parts.train()
+    assert len(calls) == 4  # two micro-batches, kept for the critic's turns, and taped once more
+    for name in expected:
+        assert got[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
+    assert_same_weights(weights(whole.state), weights(parts.state), atol=5e-5)
+
+
+def test_fresh_batches_give_each_move_its_own():
+    class Seen(TwoPlayers):
+        def __init__(self):
+            self.means = []
+
+        def loss(self, player, view):
+            self.means.append((player, float(tf.reduce_mean(view.sharp))))
+            return super().loss(player, view)
+
+    objective, generator = Seen(), toy_generator()
+    state = toy_state(toy_config(), generator, objective)
+    step = ReplicaStep(generator, objective, state, global_batch=8, fresh_critic_batches=True)
+    assert step.batches == 3
+    batches = [toy_batch(seed=seed) for seed in range(3)]
+    step(*batches)
+    expected = [batch["sharp"].mean() / 255 for batch in batches]
+    assert [player for player, _ in objective.means] == ["critic", "critic", GENERATOR]
+    np.testing.assert_allclose([mean for _, mean in objective.means], expected, rtol=1e-5)
+
+
+def test_clipped_critics_stay_within_their_bounds():
+    run = Adversarial("wgan", {"weight_clip": 0.005})
+    run.train()
+    critic = run.state.players["critic"].network
+    assert max(np.abs(v).max() for v in critic.trainable_variables) == pytest.approx(0.005)
+    generator = run.state.generator.network
+    assert max(np.abs(v).max() for v in generator.trainable_variables) > 0.1
+
+
+def test_draws_depend_on_seed_and_place_and_move():
+    class Draws(TwoPlayers):
+        def __init__(self):
+            self.seen = []
+
+        def loss(self, player, view):
+            self.seen.append(view.uniform.numpy())
+            return super().loss(player, view)
+
+    def draws(seed=0, images=0, **options):
+        objective, generator = Draws(), toy_generator()
+        state = toy_state(toy_config(), generator, objective)
+        state.images.assign(images)
+        step = ReplicaStep(generator, objective, state, global_batch=8, seed=seed, **options)
+        step(toy_batch())
+        return objective.seen
+
+    first = draws()
+    assert len({value for move in first for value in move.tolist()}) == 3 * 8
+    np.testing.assert_array_equal(first, draws())
+    assert not np.array_equal(first, draws(seed=1))
+    assert not np.array_equal(first, draws(images=8))
+    halves = np.reshape(draws(micro_batches=2), (3, 8))
+    np.testing.assert_array_equal(first, halves)
 
 
 def test_gradient_operator_is_differentiable():

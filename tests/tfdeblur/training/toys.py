@@ -1,5 +1,7 @@
 """Small networks, an objective with two players, and batches for the tests of training."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -40,14 +42,11 @@ class TwoPlayers(Objective):
 
     moves = ("critic", "critic", GENERATOR)
 
-    def players(self):
-        return {"critic": toy_critic}
-
     def term_names(self, player):
         return ("real", "fake") if player == "critic" else ("content",)
 
     def loss(self, player, view):
-        critic = view.networks["critic"]
+        critic = view.networks["critic"].network
         fake = tf.reduce_mean(critic(view.restored), axis=[1, 2, 3])
         if player == "critic":
             real = tf.reduce_mean(critic(view.sharp), axis=[1, 2, 3])
@@ -75,8 +74,10 @@ def toy_config(**sections):
     return config.resolve(tree)
 
 
-def toy_state(run_config, generator, objective):
-    return TrainingState(run_config, generator, objective, total_images=640, epoch_images=64)
+def toy_state(run_config, generator, objective, opponents=None):
+    if opponents is None and "critic" in objective.moves:
+        opponents = {"critic": SimpleNamespace(network=toy_critic())}
+    return TrainingState(run_config, generator, opponents, total_images=640, epoch_images=64)
 
 
 def toy_batch(count=8, side=16, seed=0):

@@ -1,0 +1,177 @@
+"""What holds for every registered critic, and what PatchGAN and its norms promise."""
+
+import dataclasses
+import typing
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdeblur import runtime
+from tfdeblur.errors import ConfigError
+from tfdeblur.models import critics
+from tfdeblur.models.critics._critic import Norm, SpectralConv2D
+
+NAMES = critics.REGISTRY.names()
+NORMS = typing.get_args(Norm)
+SMALL = {
+    "patch_gan": {"layers": 2, "width": 4},
+    "double_scale": {"local_layers": 1, "global_layers": 3, "width": 4},
+}
+
+
+@pytest.fixture(params=NAMES)
+def critic(request):
+    keras.utils.set_random_seed(1)
+    return critics.create(request.param, SMALL.get(request.param))
+
+
+def pictures(batch=2, height=32, width=32, seed=0):
+    return np.random.default_rng(seed).random((batch, height, width, 3), dtype=np.float32)
+
+
+def test_options_are_a_frozen_documented_dataclass(critic):
+    options = critics.REGISTRY.options(critic.name)
+    assert options.__dataclass_params__.frozen
+    for field in dataclasses.fields(options):
+        assert any(getattr(m, "description", None) for m in field.type.__metadata__), field.name
+    assert "Reference:" in critics.REGISTRY.load(critic.name).build.__doc__
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("conditional", [False, True])
+def test_score_maps_for_any_size(critic, norm, conditional):
+    options = {**SMALL.get(critic.name, {}), "norm": norm, "conditional": conditional}
+    critic = critics.create(critic.name, options)
+    images, blurred = pictures(height=32, width=48), pictures(height=32, width=48, seed=1)
+    before = critic.network.get_weights()
+    maps = critic.scores(images, blurred)
+    assert len(maps) == len(critic.network.outputs)
+    for scores in maps:
+        assert scores.shape[0] == 2
+        assert scores.shape[3] == 1
+        assert scores.dtype == tf.float32
+        assert np.isfinite(scores).all()
+    critic.network.set_weights(before)  # a pass in training may move statistics
+    other = critic.scores(images, pictures(height=32, width=48, seed=2))
+    seen = any(np.any(a != b) for a, b in zip(maps, other, strict=True))
+    assert seen == conditional
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_one_pass_for_both_equals_two_passes(critic, norm):
+    options = {**SMALL.get(critic.name, {}), "norm": norm, "conditional": True}
+    critic = critics.create(critic.name, options)
+    first, second, blurred = (pictures(seed=seed) for seed in range(3))
+    if norm == "spectral":  # each pass improves the estimate: let it settle
+        for _ in range(200):
+            critic.scores(first, blurred)
+    together = critic.scores_of_both(first, second, blurred)
+    apart = critic.scores(first, blurred), critic.scores(second, blurred)
+    for a, b in zip(tf.nest.flatten(together), tf.nest.flatten(apart), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4 if norm == "spectral" else 1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_only_batch_norm_mixes_examples(critic, norm):
+    critic = critics.create(critic.name, {**SMALL.get(critic.name, {}), "norm": norm})
+    assert critic.mixes_examples == (norm == "batch")
+    images = pictures()
+    changed = images.copy()
+    changed[1] = 0.5
+    before = critic.network.get_weights()
+    a = critic.scores(images, images)
+    critic.network.set_weights(before)
+    b = critic.scores(changed, changed)
+    mixed = any(np.any(np.abs(x[0] - y[0]) > 1e-6) for x, y in zip(a, b, strict=True))
+    assert mixed == critic.mixes_examples
+
+
+def test_bfloat16_scores_are_float32_and_close(critic):
+    with runtime.precision_scope("mixed_bfloat16"):
+        half = critics.create(critic.name, SMALL.get(critic.name))
+    half.network.set_weights(critic.network.get_weights())
+    images = pictures()
+    for a, b in zip(half.scores(images, images), critic.scores(images, images), strict=True):
+        assert a.dtype == tf.float32
+        error = np.abs(a - b)
+        assert 0 < error.max() < 0.1 * np.abs(b).max() + 0.05
+
+
+def test_the_critic_of_the_study():
+    # Orlandi and Pinardi: layer norm over channels, 2,766,657 parameters, 4x4 scores at 32x32.
+    critic = critics.create("patch_gan")
+    assert critic.network.count_params() == 2_766_657
+    assert [tuple(s.shape) for s in critic.scores(pictures(1), pictures(1))] == [(1, 4, 4, 1)]
+    norms = [x for x in critic.network.layers if isinstance(x, keras.layers.LayerNormalization)]
+    assert len(norms) == 4
+    assert all(tuple(np.atleast_1d(norm.axis)) in ((-1,), (3,)) for norm in norms)
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters"),
+    [
+        # Isola et al.: no norm on the first convolution; batch norm has four weights a channel.
+        ({"norm": "instance", "norm_first": False}, 2_766_657 - 128),
+        ({"norm": "batch", "norm_first": False}, 2_766_657 - 128 + 2 * (128 + 256 + 512)),
+        ({"norm": "none"}, 2_766_657 - 2 * (64 + 128 + 256 + 512)),
+        ({"norm": "none", "conditional": True}, 2_766_657 - 1920 + 16 * 3 * 64),
+    ],
+)
+def test_parameters_of_other_norms(options, parameters):
+    assert critics.create("patch_gan", options).network.count_params() == parameters
+
+
+def test_layer_all_normalizes_over_height_width_and_channels():
+    critic = critics.create("patch_gan", {"layers": 1, "width": 4, "norm": "layer_all"})
+    norm = critic.network.get_layer("block1_norm")
+    values = pictures(2, 6, 7)
+    values = np.concatenate([values, values[..., :1] * 3], axis=-1)
+    x = values.astype("float64")
+    expected = (x - x.mean((1, 2, 3), keepdims=True)) / np.sqrt(
+        x.var((1, 2, 3), keepdims=True) + 1e-5
+    )
+    np.testing.assert_allclose(norm(values), expected, atol=1e-5)
+
+
+def test_spectral_convolution_divides_by_the_largest_singular_value():
+    keras.utils.set_random_seed(3)
+    layer = SpectralConv2D(5, 4, use_bias=False)
+    images = pictures()
+    for _ in range(100):
+        outputs = layer(images, training=True)
+    kernel = layer.kernel.numpy().astype("float64")
+    largest = np.linalg.svd(kernel.reshape(-1, 5), compute_uv=False)[0]
+    plain = keras.layers.Conv2D(5, 4, use_bias=False)
+    plain.build(images.shape)
+    plain.kernel.assign(kernel / largest)
+    np.testing.assert_allclose(outputs, plain(images), atol=1e-5)
+    # The kernel itself stays what the optimizer made of it.
+    np.testing.assert_array_equal(layer.kernel.numpy(), kernel.astype("float32"))
+    vector = layer.vector_u.numpy()
+    layer(images, training=False)
+    np.testing.assert_array_equal(layer.vector_u.numpy(), vector)
+
+
+def test_the_gradient_goes_through_the_spectral_norm():
+    keras.utils.set_random_seed(3)
+    layer = SpectralConv2D(5, 4, use_bias=False)
+    images = pictures()
+    for _ in range(100):
+        layer(images, training=True)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(layer(images) ** 2)
+    gradient = tape.gradient(value, layer.trainable_variables)[0]
+    # A kernel twice as large gives the same output: no gradient points along the kernel.
+    along = tf.reduce_sum(gradient * layer.kernel.value)
+    assert abs(float(along)) < 1e-3 * float(tf.linalg.norm(gradient) * tf.norm(layer.kernel.value))
+
+
+def test_unknown_critics_and_options():
+    with pytest.raises(ConfigError, match="patch_gan"):
+        critics.create("patchgan")
+    with pytest.raises(ConfigError, match="layers"):
+        critics.create("patch_gan", {"layer": 3})
+    with pytest.raises(ConfigError, match="norm"):
+        critics.create("patch_gan", {"norm": "group"})

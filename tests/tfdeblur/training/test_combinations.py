@@ -1,0 +1,122 @@
+"""Every model and every objective in a training step: one device, two devices, XLA."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfdeblur.models.tiny import TINY
+from tests.tfdeblur.training.toys import toy_batch, toy_config, toy_generator, two_replicas
+from tfdeblur import models, objectives
+from tfdeblur.models import critics
+from tfdeblur.objectives._objective import CRITIC, GENERATOR
+from tfdeblur.training.state import TrainingState
+from tfdeblur.training.step import ReplicaStep
+
+MODELS = models.REGISTRY.names()
+OBJECTIVES = objectives.REGISTRY.names()
+
+
+class FixedDraws(ReplicaStep):
+    """A step whose draws are the same under XLA, which has random numbers of its own."""
+
+    def _uniform(self, move, micro, count):
+        context = tf.distribute.get_replica_context()
+        draws = tf.constant(np.linspace(0.1, 0.9, 4), tf.float32)
+        return tf.slice(draws, [context.replica_id_in_sync_group * count], [count])
+
+
+class Run:
+    """A training step with everything it needs, built under a strategy."""
+
+    def __init__(self, model, objective, strategy=None):
+        self.strategy = strategy or tf.distribute.get_strategy()
+        keras.utils.set_random_seed(11)
+        adversarial = objective != "content"
+        # Two turns of the critic show what five do, in half the time.
+        options = {"critic_updates": 2} if adversarial else {}
+        self.objective = objectives.create(objective, options)
+        with self.strategy.scope():
+            generator = models.create(model, TINY.get(model)) if model else toy_generator()
+            opponents = {}
+            if adversarial:
+                opponents[CRITIC] = critics.create("patch_gan", {"layers": 1, "width": 4})
+            # A step of Adam at the usual rate would blow rounding errors up.
+            config = toy_config(optimizer={"name": "rmsprop", "learning_rate": 1e-4})
+            self.state = TrainingState(
+                config, generator, opponents, total_images=640, epoch_images=64
+            )
+        self.step = FixedDraws(generator, self.objective, self.state, global_batch=4)
+
+    def train(self, steps=2, jit_compile=False):
+        replicas = self.strategy.num_replicas_in_sync
+        share = 4 // replicas
+        step = tf.function(self.step, jit_compile=True) if jit_compile else self.step
+
+        @tf.function
+        def run(batch):
+            results = self.strategy.run(step, args=(batch,))
+            return {k: self.strategy.reduce("SUM", v, axis=None) for k, v in results.items()}
+
+        for seed in range(steps):
+            batch = toy_batch(4, seed=seed)
+
+            def of(context, batch=batch):
+                first = context.replica_id_in_sync_group * share
+                return {k: tf.constant(v[first : first + share]) for k, v in batch.items()}
+
+            metrics = run(self.strategy.experimental_distribute_values_from_function(of))
+            self.state.images.assign_add(4)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def weights(self):
+        return [
+            value
+            for player in self.state.players.values()
+            for value in player.network.get_weights()
+        ]
+
+
+def assert_alike(got, expected, but=()):
+    for name, value in expected.items():
+        assert np.isfinite(value), name
+        if not name.endswith(but):
+            assert got[name] == pytest.approx(value, rel=2e-3, abs=1e-4), name
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_each_objective_on_one_device_two_devices_and_xla(objective):
+    one = Run(None, objective)
+    expected = one.train()
+    two = Run(None, objective, two_replicas())
+    # The norm of a gradient is the mean of the replicas' own there.
+    assert_alike(two.train(), expected, but=("gradient_norm",))
+    compiled = Run(None, objective)
+    assert_alike(compiled.train(jit_compile=True), expected)
+    for run in (two, compiled):
+        for a, b in zip(run.weights(), one.weights(), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_model_with_a_content_loss_on_one_device_and_two(model):
+    for strategy in (None, two_replicas()):
+        run = Run(model, "content", strategy)
+        before = run.state.generator.network.get_weights()
+        metrics = run.train(1)
+        assert all(np.isfinite(value) for value in metrics.values())
+        after = run.state.generator.network.get_weights()
+        assert any(np.any(a != b) for a, b in zip(after, before, strict=True))
+        assert set(metrics) == {f"{GENERATOR}/{k}" for k in ("loss", "mse", "gradient_norm")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_with_every_objective(model, objective):
+    expected = Run(model, objective).train(1)
+    assert all(np.isfinite(value) for value in expected.values())
+    two = Run(model, objective, two_replicas()).train(1)
+    assert all(np.isfinite(value) for value in two.values())
+    compiled = Run(model, objective).train(1, jit_compile=True)
+    assert all(np.isfinite(value) for value in compiled.values())

@@ -1,0 +1,62 @@
+"""PatchGAN: scores overlapping patches of an image."""
+
+import dataclasses
+from typing import Annotated
+
+import keras
+from pydantic import Field
+
+from tfdeblur.models.critics._critic import Critic, Norm, patch_scores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Settings of `patch_gan`."""
+
+    layers: Annotated[
+        int, Field(ge=1, le=6, description="convolutions of stride 2; one of stride 1 follows")
+    ] = 3
+    width: Annotated[int, Field(gt=0, description="channels of the first convolution")] = 64
+    norm: Annotated[
+        Norm,
+        Field(
+            description="layer: over channels; layer_all: over height, width and channels, as in "
+            "the WGAN-GP paper; instance; batch; spectral: of the kernels; none"
+        ),
+    ] = "layer"
+    norm_first: Annotated[
+        bool, Field(description="normalize after the first convolution as well")
+    ] = True
+    conditional: Annotated[
+        bool, Field(description="the critic sees the blurred input beside the image")
+    ] = False
+
+
+def build(options: Options) -> Critic:
+    """Builds the critic.
+
+    4x4 convolutions of 64, 128 and 256 channels with stride 2 and of 512 channels with stride 1,
+    each with normalization and LeakyReLU(0.2), then a 4x4 convolution to one linear score. A score
+    judges a patch of 70x70 pixels.
+
+    Args:
+        options: Settings; with the defaults 2,766,657 parameters, and a 4x4 map for 32x32 pixels.
+
+    Returns:
+        A critic for any size.
+
+    Reference:
+        Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
+        section 3.2.2; with layer normalization over channels: Orlandi and Pinardi, autoencoders
+        and WGANs for image deblurring on TPUs.
+    """
+    images = keras.Input((None, None, 6 if options.conditional else 3), name="images")
+    scores = patch_scores(
+        images,
+        layers=options.layers,
+        width=options.width,
+        norm=options.norm,
+        norm_first=options.norm_first,
+    )
+    network = keras.Model(images, [scores], name="patch_gan")
+    return Critic(network, options.conditional, mixes_examples=options.norm == "batch")
