@@ -7,6 +7,8 @@ from types import ModuleType
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from tfdeblur import imaging
 
@@ -57,7 +59,7 @@ class CropTo(keras.layers.Layer):
     """
 
     def call(self, images: Any, like: Any) -> Any:
-        _, height, width, _ = keras.ops.shape(like)
+        _, height, width, _ = ops.shape(like)
         return imaging.crop_to(images, height, width)
 
     def compute_output_shape(self, images_shape: Any, like_shape: Any) -> tuple[int | None, ...]:
@@ -96,6 +98,209 @@ class ToRange(keras.layers.Layer):
         return {**super().get_config(), "source": self.source, "target": self.target}
 
 
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class ReflectionPadding(keras.layers.Layer):
+    """Mirrors all four borders, the border pixel itself not repeated.
+
+    Args:
+        size: Non-negative number of pixels on each side.
+
+    Call arguments:
+        images: Tensor [B, H, W, C]; H and W may be unknown and may be smaller than the padding.
+
+    Returns:
+        A tensor [B, H + 2 size, W + 2 size, C], equal to `numpy.pad(mode="reflect")`.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, images: Any) -> Any:
+        height, width = ops.shape(images)[1:3]
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > self.size:
+            border = (self.size, self.size)
+            return ops.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
+        # Padding operations refuse an image that is not larger than its padding.
+        for axis, size in ((1, height), (2, width)):
+            images = ops.take(images, self._mirrored(size), axis=axis)
+        return images
+
+    def _mirrored(self, size: Any) -> Any:
+        """Returns the source of each row (or column) of an output made from `size` of them."""
+        if isinstance(size, int):
+            period: Any = max(2 * (size - 1), 1)
+            positions: Any = np.arange(-self.size, size + self.size, dtype="int32") % period
+            return np.minimum(positions, period - positions)
+        period = ops.maximum(2 * (size - 1), 1)
+        positions = ops.mod(ops.arange(-self.size, size + self.size, dtype="int32"), period)
+        return ops.minimum(positions, period - positions)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        return (batch, *(s if s is None else s + 2 * self.size for s in sizes), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class Subsample(keras.layers.Layer):
+    """Keeps every second row and column, those of even index, as PyTorch's `nearest` does.
+
+    Resizing operations with pixel centers at one half, TensorFlow's among them, keep the odd ones;
+    and their gradient does not compile for TPUs.
+
+    Args:
+        factor: Keeps rows and columns 0, factor, 2 factor, and so on.
+
+    Call arguments:
+        images: Tensor [B, H, W, C].
+
+    Returns:
+        A tensor [B, ceil(H / factor), ceil(W / factor), C].
+    """
+
+    def __init__(self, factor: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, images: Any) -> Any:
+        return images[:, :: self.factor, :: self.factor, :]
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        return (batch, *(s if s is None else -(-s // self.factor) for s in sizes), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class Clip(keras.layers.Layer):
+    """Clips values to [low, high]; outside of it the gradient is zero.
+
+    Args:
+        low: Least value.
+        high: Greatest value.
+
+    Call arguments:
+        values: Floating-point tensor of any shape.
+
+    Returns:
+        A tensor of the same shape.
+    """
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.low = low
+        self.high = high
+
+    def call(self, values: Any) -> Any:
+        return ops.clip(values, self.low, self.high)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class PixelShuffle(keras.layers.Layer):
+    """Doubles the size, taking the new pixels from the channels (depth to space).
+
+    Channels are ordered as TensorFlow's `depth_to_space` has them: output channel c at row 2h + i
+    and column 2w + j is input channel (2 i + j) C + c. PyTorch's PixelShuffle reads channel
+    4 c + 2 i + j there, so weights that come from it are permuted once, by
+    `kernel.reshape(..., C, 4).swapaxes(-1, -2).reshape(..., 4 * C)`.
+
+    Call arguments:
+        images: Tensor [B, H, W, 4 C].
+
+    Returns:
+        A tensor [B, 2 H, 2 W, C].
+    """
+
+    def call(self, images: Any) -> Any:
+        _, height, width, channels = ops.shape(images)
+        # The two channel groups of a row move apart by one transposition of contiguous runs.
+        x = ops.reshape(images, (-1, width, 2, channels // 2))
+        x = ops.transpose(x, (0, 2, 1, 3))
+        return ops.reshape(x, (-1, 2 * height, 2 * width, channels // 4))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        return (batch, *(s if s is None else 2 * s for s in sizes), channels // 4)
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class MeanPooling(keras.layers.Layer):
+    """Mean over the whole image, or over a window around each pixel, in float32.
+
+    A network with global pooling is trained on patches and meets other statistics in whole
+    images. Windows as large as the training patches (the test-time local converter) bring the old
+    ones back without a change of weights.
+
+    Args:
+        window: None for one mean an image; or (height, width) in pixels of this layer's input.
+            Every pixel then gets the mean of the window that begins (size - 1) // 2 above and left
+            of it, moved inside the image where it would stick out. A side of the window that is
+            larger than the image is cut to it.
+
+    Call arguments:
+        features: Tensor [B, H, W, C].
+
+    Returns:
+        A tensor [B, 1, 1, C] without a window, or where both sides of the image are known and no
+        larger than the window; else [B, H, W, C].
+
+    Reference:
+        Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
+        ECCV 2022, section 3.3.
+    """
+
+    def __init__(self, window: tuple[int, int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window = None if window is None else (int(window[0]), int(window[1]))
+
+    def call(self, features: Any) -> Any:
+        x = ops.cast(features, "float32")
+        if self._is_global(x.shape):
+            x = ops.mean(x, axis=(1, 2), keepdims=True)
+        else:
+            # One axis after the other: sums stay short, and so do their rounding errors.
+            for axis, size in zip((1, 2), self.window or (), strict=True):
+                x = _sliding_mean(x, axis, size)
+        return ops.cast(x, self.compute_dtype)
+
+    def _is_global(self, shape: Any) -> bool:
+        if self.window is None:
+            return True
+        sides = zip(shape[1:3], self.window, strict=True)
+        return all(side is not None and side <= size for side, size in sides)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        if self._is_global(input_shape):
+            return (input_shape[0], 1, 1, input_shape[3])
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "window": self.window}
+
+
+def _sliding_mean(x: Any, axis: int, window: int) -> Any:
+    """Returns the means over `window` neighbors along one axis, the ends repeated: same shape."""
+    size = ops.shape(x)[axis]
+    window = ops.minimum(window, size)
+    border = [(0, 0)] * 4
+    border[axis] = (1, 0)
+    sums = ops.pad(ops.cumsum(x, axis=axis), border)
+    starts = ops.clip(ops.arange(size, dtype="int32") - (window - 1) // 2, 0, size - window)
+    totals = ops.take(sums, starts + window, axis=axis) - ops.take(sums, starts, axis=axis)
+    return totals / ops.cast(window, "float32")
+
+
 @functools.cache
 def _fused_kernels(backend: str) -> ModuleType | None:
     """Returns the module with a backend's own kernels, or None where there is none."""
@@ -129,7 +334,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
-        return keras.ops.cast(outputs, self.compute_dtype)
+        return ops.cast(outputs, self.compute_dtype)
 
     def _is_plain(self, inputs: Any) -> bool:
         """Returns whether the fused kernel computes what was asked for."""

@@ -186,10 +186,131 @@ def test_range_layer():
     np.testing.assert_allclose(layers.ToRange("unit", "unit")(unit), unit)
 
 
+def in_a_graph_of_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
+    signature = [tf.TensorSpec((None, None, None, x.shape[-1]), x.dtype)]
+    return tf.function(layer, input_signature=signature)(x).numpy()
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+@pytest.mark.parametrize("shape", [(2, 5, 9, 3), (1, 4, 1, 2), (1, 3, 2, 1), (1, 1, 1, 3)])
+def test_reflection_padding_is_numpys(shape, size):
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    layer = layers.ReflectionPadding(size)
+    expected = np.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(layer(x), expected)
+    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layer, x), expected)
+    assert layer.compute_output_shape(shape) == expected.shape
+
+
+def test_reflection_padding_of_a_usual_size_is_one_operation():
+    # Gathering is slower, and its gradient scatters.
+    layer = layers.ReflectionPadding(3)
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((2, 8, 8, 3))).graph
+    assert [o.type for o in graph.get_operations() if "Pad" in o.type or "Gather" in o.type] == [
+        "MirrorPad"
+    ]
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_subsampling_keeps_even_pixels(size):
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    x = np.stack([rows, columns], axis=-1)[None].astype(np.float32)
+    y = layers.Subsample()(x).numpy()
+    np.testing.assert_array_equal(y[0, :, 0, 0], np.arange(0, size[0], 2))
+    np.testing.assert_array_equal(y[0, 0, :, 1], np.arange(0, size[1], 2))
+    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layers.Subsample(), x), y)
+    assert layers.Subsample().compute_output_shape(x.shape) == y.shape
+    thirds = layers.Subsample(3)
+    assert thirds(x).shape == thirds.compute_output_shape(x.shape)
+
+
+def test_clipping():
+    x = tf.constant([-2.0, -1.0, 0.25, 1.5])
+    np.testing.assert_array_equal(layers.Clip(-1.0, 1.0)(x), [-1, -1, 0.25, 1])
+
+
+def test_pixel_shuffle_has_the_order_of_depth_to_space():
+    x = np.random.default_rng(0).random((2, 3, 5, 12), dtype=np.float32)
+    y = layers.PixelShuffle()(x)
+    np.testing.assert_array_equal(y, tf.nn.depth_to_space(x, 2))
+    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layers.PixelShuffle(), x), y)
+    assert layers.PixelShuffle().compute_output_shape(x.shape) == y.shape
+
+
+def test_weights_of_pytorchs_pixel_shuffle_are_permuted_as_documented():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.random((1, 2, 3, 5)), rng.random((5, 12))
+    features = (x @ kernel).reshape(1, 2, 3, 3, 2, 2)  # channel 4 c + 2 i + j, as PyTorch reads it
+    expected = features.transpose(0, 1, 4, 2, 5, 3).reshape(1, 4, 6, 3)
+    permuted = kernel.reshape(5, 3, 4).swapaxes(-1, -2).reshape(5, 12)
+    np.testing.assert_allclose(layers.PixelShuffle()(x @ permuted), expected, rtol=1e-6)
+
+
+def brute_force_mean(x: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Means over windows moved inside the image, in float64."""
+    x = x.astype(np.float64)
+    height, width = (min(w, s) for w, s in zip(window, x.shape[1:3], strict=True))
+    out = np.empty_like(x)
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            top = np.clip(i - (height - 1) // 2, 0, x.shape[1] - height)
+            left = np.clip(j - (width - 1) // 2, 0, x.shape[2] - width)
+            out[:, i, j] = x[:, top : top + height, left : left + width].mean((1, 2))
+    return out
+
+
+@pytest.mark.parametrize("window", [(1, 1), (3, 3), (4, 2), (5, 8), (9, 3), (2, 40)])
+def test_local_pooling_is_the_mean_over_the_window(window):
+    x = np.random.default_rng(1).normal(3, 1, (2, 9, 11, 4)).astype(np.float32)
+    layer = layers.MeanPooling(window)
+    expected = brute_force_mean(x, window)
+    np.testing.assert_allclose(layer(x), expected, atol=5e-6)
+    np.testing.assert_allclose(in_a_graph_of_unknown_sizes(layer, x), expected, atol=5e-6)
+    assert layer.compute_output_shape(x.shape) == layer(x).shape
+
+
+def test_a_window_as_large_as_the_image_is_the_global_mean():
+    x = np.random.default_rng(1).random((2, 6, 8, 3), dtype=np.float32)
+    whole = layers.MeanPooling()(x)
+    assert whole.shape == (2, 1, 1, 3)
+    np.testing.assert_allclose(whole, x.mean((1, 2), keepdims=True), rtol=1e-6)
+    for window in ((6, 8), (100, 8), (512, 512)):
+        layer = layers.MeanPooling(window)
+        np.testing.assert_array_equal(layer(x), whole)
+        assert layer.compute_output_shape(x.shape) == whole.shape
+        spread = in_a_graph_of_unknown_sizes(layer, x)
+        np.testing.assert_allclose(spread, np.broadcast_to(whole, x.shape), rtol=1e-5)
+
+
+def test_local_pooling_stays_exact_in_large_images():
+    # One integral image over all pixels would lose the third decimal here.
+    x = np.random.default_rng(1).normal(100, 1, (1, 400, 500, 1)).astype(np.float32)
+    pooled = layers.MeanPooling((16, 16))(x).numpy()[0, 384:, 484:, 0]
+    expected = brute_force_mean(x[:, 376:, 476:], (16, 16))[0, 8:, 8:, 0]
+    np.testing.assert_allclose(pooled, expected, atol=1e-3)
+
+
+def test_pooling_sums_in_float32():
+    x = tf.cast(np.random.default_rng(1).normal(10, 1, (1, 64, 64, 2)), tf.bfloat16)
+    expected = tf.cast(x, tf.float64).numpy()
+    for window in (None, (33, 20)):
+        pooled = layers.MeanPooling(window, dtype="mixed_bfloat16")(x)
+        assert pooled.dtype == tf.bfloat16
+        exact = expected.mean((1, 2), keepdims=True)
+        exact = brute_force_mean(expected, window) if window else exact
+        np.testing.assert_allclose(tf.cast(pooled, tf.float64), exact, rtol=2**-8)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         layers.PadToMultiple(8),
+        layers.ReflectionPadding(3),
+        layers.Subsample(3),
+        layers.Clip(0.0, 1.0),
+        layers.PixelShuffle(),
+        layers.MeanPooling(),
+        layers.MeanPooling((3, 4)),
         layers.CropTo(),
         layers.ToRange("unit", "signed"),
         layers.BatchNormalization(epsilon=1e-5),

@@ -1,0 +1,139 @@
+"""What each generator costs: parameters, and multiply-adds for one image.
+
+    python -m benchmarks.model_cost [MODEL ...] [--size 256]
+
+A multiply-add is one multiplication and one addition of a convolution or a dense layer; norms,
+activations, sums and pooling are left out, as most papers do. A transposed convolution multiplies
+every input pixel by its kernel; tools that count its output pixels instead report up to four times
+as many for it (67 G in all for MIMO-UNet). Batch norm's moving statistics do not count as
+parameters here. Nothing is run: shapes tell everything.
+
+The question behind it is the claim that a dense network is smaller and cheaper than DeblurGAN,
+whose paper does not give the widths; so `dense_deblurgan` stands here at three growths beside
+`deblurgan` with nine blocks. The last line holds the default one against it.
+"""
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tfdeblur import models
+from tfdeblur.errors import ConfigError
+
+# Configurations that papers name; every other model is counted with its defaults.
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "deblurgan": ({"blocks": 9}, {"blocks": 6}),
+    "dense_deblurgan": ({"growth": 16}, {"growth": 32}, {"growth": 64}),
+    "mimo_unet": ({}, {"plus": True}),
+    "ms_deblur": ({"blocks": 19}, {"blocks": 5}),
+    "nafnet": ({"width": 32}, {"width": 64}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a network takes.
+
+    Attributes:
+        parameters: Trained numbers.
+        multiply_adds: Multiply-adds of the convolutions and dense layers for one image.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+
+def cost(network: keras.Model, size: int) -> Cost:
+    """Counts what a functional network takes for one image of `size` by `size` pixels.
+
+    Args:
+        network: Functional model of one image batch, [B, H, W, C].
+        size: Height and width, a multiple of what the network asks for.
+
+    Returns:
+        The cost; a layer that is called several times counts as often.
+    """
+    multiply_adds = 0
+
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+        nonlocal multiply_adds
+        output = layer(*inputs, **options)
+        if hasattr(inputs[0], "shape"):
+            multiply_adds += _multiply_adds(layer, inputs[0].shape, output.shape)
+        return output
+
+    # The same layers called again, with symbolic tensors of known sizes.
+    keras.models.clone_model(
+        network,
+        input_tensors=keras.Input((size, size, network.input.shape[-1]), batch_size=1),
+        clone_function=lambda layer: layer,
+        call_function=call,
+    )
+    parameters = sum(math.prod(variable.shape) for variable in network.trainable_variables)
+    return Cost(parameters, multiply_adds)
+
+
+def _multiply_adds(layer: Any, source: Sequence[int], target: Sequence[int]) -> int:
+    """Returns the multiply-adds of one layer from the shape of its input and of its output."""
+    kinds = keras.layers
+    pixels = math.prod(target[1:-1])
+    if isinstance(layer, kinds.SeparableConv2D):
+        weights = (layer.depthwise_kernel, layer.pointwise_kernel)
+        return pixels * sum(math.prod(kernel.shape) for kernel in weights)
+    if isinstance(layer, kinds.Conv2DTranspose):
+        # Every input pixel is multiplied by the whole kernel.
+        return math.prod(source[1:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, kinds.Conv2D | kinds.DepthwiseConv2D | kinds.Dense):
+        return pixels * math.prod(layer.kernel.shape)
+    return 0
+
+
+def rows(names: Sequence[str], size: int) -> list[tuple[str, Mapping[str, Any], Cost]]:
+    """Builds every variant of the models named, and counts."""
+    found: list[tuple[str, Mapping[str, Any], Cost]] = []
+    for name in names:
+        for options in VARIANTS.get(name, ({},)):
+            found.append((name, options, cost(models.create(name, options).network, size)))
+            keras.backend.clear_session()
+    return found
+
+
+def table(found: Sequence[tuple[str, Mapping[str, Any], Cost]], size: int) -> str:
+    """Returns the costs as a table for people."""
+    lines = [f"{'model':<34}{'parameters':>14}  multiply-adds, {size}x{size}"]
+    for name, options, spent in found:
+        label = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
+        lines.append(f"{label:<34}{spent.parameters:>14,}{spent.multiply_adds / 1e9:>12.2f} G")
+    spent_by = {(name, *options.items()): spent for name, options, spent in found}
+    nine = spent_by.get(("deblurgan", ("blocks", 9)))
+    dense = spent_by.get(("dense_deblurgan", ("growth", 32)))
+    if nine and dense:
+        lines.append(
+            f"dense_deblurgan at growth 32 has {dense.parameters / nine.parameters:.2f} of the "
+            f"parameters of deblurgan and {dense.multiply_adds / nine.multiply_adds:.2f} of its "
+            "multiply-adds."
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    names = models.REGISTRY.names()
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="all of them by default")
+    parser.add_argument("--size", type=int, default=256, help="side of the image in pixels")
+    chosen = parser.parse_args(arguments)
+    for name in chosen.models:
+        try:
+            models.REGISTRY.load(name)
+        except ConfigError as error:  # it names the nearest model
+            parser.error(str(error))
+    print(table(rows(chosen.models or names, chosen.size), chosen.size))
+
+
+if __name__ == "__main__":
+    main()

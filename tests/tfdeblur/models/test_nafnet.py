@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfdeblur.models.tiny import TINY
+from tfdeblur import layers, models
+from tfdeblur.errors import ConfigError
+from tfdeblur.models import nafnet
+
+SMALL = TINY["nafnet"]
+PICTURE = np.random.default_rng(0).random((1, 16, 12, 3), dtype=np.float32)
+
+
+def awake(options):
+    """A small network whose blocks do something: all scales away from zero."""
+    network = models.create("nafnet", options).network
+    rng = np.random.default_rng(5)
+    for variable in network.trainable_variables:
+        if variable.name == "scale":
+            variable.assign(rng.normal(0, 0.5, variable.shape))
+    return network
+
+
+@pytest.mark.parametrize(("width", "parameters"), [(32, 17_111_907), (64, 67_888_835)])
+def test_parameters(width, parameters):
+    generator = models.create("nafnet", {"width": width})
+    assert generator.network.count_params() == parameters
+    assert generator.multiple == 16
+
+
+def test_blocks_at_each_size():
+    options = {"width": 2, "encoder": (1, 2), "middle": 3, "decoder": (2, 0)}
+    network = models.create("nafnet", options).network
+    found = [x.name.split("_")[0] for x in network.layers if x.name.endswith("_beta")]
+    names = ["encoder0", "encoder1", "encoder1", *["middle"] * 3, "decoder1", "decoder1"]
+    assert found == names
+    assert network.get_layer("middle_block1_conv3").filters == 8
+
+
+def test_scales_begin_at_zero():
+    network = models.create("nafnet", SMALL).network
+    scales = [v for v in network.trainable_variables if v.name == "scale"]
+    assert len(scales) == 2 * 5
+    assert not any(np.any(scale) for scale in scales)
+    features = np.random.default_rng(0).random((1, 4, 4, 4), dtype=np.float32)
+    add = network.get_layer("encoder0_block1_beta")
+    np.testing.assert_array_equal(add(features, features + 1), features)
+    add.scale.assign([0.0, 1.0, 2.0, -1.0])
+    expected = features + (features + 1) * np.float32([0, 1, 2, -1])
+    np.testing.assert_allclose(add(features, features + 1), expected, rtol=1e-6)
+
+
+def test_the_input_is_added():
+    network = models.create("nafnet", SMALL).network
+    ending = network.get_layer("ending")
+    ending.kernel.assign(tf.zeros_like(ending.kernel))
+    np.testing.assert_array_equal(network(PICTURE), PICTURE)
+
+
+def test_simple_gate():
+    x = np.random.default_rng(0).random((1, 2, 3, 6), dtype=np.float32)
+    np.testing.assert_array_equal(nafnet.SimpleGate()(x), x[..., :3] * x[..., 3:])
+
+
+def test_layer_norm_is_over_channels():
+    norm = models.create("nafnet", SMALL).network.get_layer("encoder0_block1_norm1")
+    x = np.random.default_rng(0).normal(2, 3, (2, 3, 5, 4)).astype(np.float32)
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(norm(x), expected, atol=1e-5)
+
+
+def test_windows_are_halved_with_the_size_and_all_pooling_has_one_class():
+    network = models.create("nafnet", {**SMALL, "pool_window": 7}).network
+    windows = {x.name: x.window for x in network.layers if isinstance(x, layers.MeanPooling)}
+    assert windows == {
+        "encoder0_block1_pool": (7, 7),
+        "encoder1_block1_pool": (3, 3),
+        "middle_block1_pool": (1, 1),
+        "decoder1_block1_pool": (3, 3),
+        "decoder0_block1_pool": (7, 7),
+    }
+    plain = models.create("nafnet", SMALL).network
+    assert [v.path for v in plain.weights] == [v.path for v in network.weights]
+    assert not [x for x in plain.layers if "GlobalAverage" in type(x).__name__]
+
+
+def test_a_window_changes_large_images_alone():
+    plain, local = awake(SMALL), awake({**SMALL, "pool_window": 16})
+    local.set_weights(plain.get_weights())
+    np.testing.assert_allclose(local(PICTURE), plain(PICTURE), atol=1e-6)
+    large = np.random.default_rng(0).random((1, 48, 40, 3), dtype=np.float32)
+    large[:, :, :20] *= 0.1  # dark on one side, so that means differ from place to place
+    assert np.abs(local(large) - plain(large)).max() > 1e-4
+    traced = tf.function(local, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    np.testing.assert_allclose(traced(large), local(large), atol=1e-5)
+    np.testing.assert_allclose(traced(PICTURE), local(PICTURE), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoder": (1, 1), "decoder": (1,)},
+        {"encoder": (1, -1), "decoder": (1, 1)},
+        {"encoder": ()},
+        {"pool_window": 0},
+    ],
+)
+def test_bad_options(options):
+    with pytest.raises(ConfigError, match=r"encoder|pool_window"):
+        models.create("nafnet", options)

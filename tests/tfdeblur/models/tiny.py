@@ -1,0 +1,18 @@
+"""Options that make each model small, so that tests of what all models share stay quick.
+
+A model without an entry runs with its defaults.
+"""
+
+from typing import Any
+
+TINY: dict[str, dict[str, Any]] = {
+    "deblurgan": {"blocks": 2, "width": 4},
+    "dense_deblurgan": {"width": 4, "growth": 4, "layers": 2},
+    "mimo_unet": {"blocks": 1, "width": 8, "dropout": 0.1},
+    "ms_deblur": {"blocks": 1, "width": 6, "stem": 3},
+    "nafnet": {"width": 4, "encoder": (1, 1), "decoder": (1, 1)},
+    "rednet30": {"depth": 10, "width": 8},
+    "resnet16": {"width": 4},
+    "srresnet": {"blocks": 2, "width": 8},
+    "unet16": {"width": 4},
+}

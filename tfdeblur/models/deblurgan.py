@@ -1,0 +1,100 @@
+"""DeblurGAN's generator: residual blocks at a quarter of the size, and the input at the end."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import keras
+from keras import layers
+from pydantic import Field
+
+from tfdeblur.models import _parts
+from tfdeblur.models._generator import Generator
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Settings of `deblurgan`."""
+
+    blocks: Annotated[int, Field(gt=0, description="Residual blocks; the papers use 9 and 6.")] = 9
+    width: Annotated[
+        int, Field(gt=0, description="Channels at full size; the blocks have four times as many.")
+    ] = 64
+    norm: Annotated[
+        _parts.Norm,
+        Field(description="batch, for batches of 4 and more; instance, as the original at 1."),
+    ] = "batch"
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, description="Rate between the two convolutions of a block.")
+    ] = 0.5
+    padding: Annotated[
+        _parts.Padding,
+        Field(description="Border of the 7x7 convolutions and the blocks; reflect: the original."),
+    ] = "reflect"
+    upsampling: Annotated[
+        _parts.Upsampling,
+        Field(description="transposed: the original; resize leaves no checkerboard."),
+    ] = "transposed"
+    synchronized: Annotated[
+        bool,
+        Field(description="Batch norm takes its statistics over all replicas, not over each."),
+    ] = False
+
+
+def build(options: Options) -> Generator:
+    """Builds the network.
+
+    A 7x7 convolution to 64 channels, two 3x3 convolutions of stride 2 to 128 and 256, nine
+    residual blocks (3x3 convolution, norm, ReLU, dropout, 3x3 convolution, norm, plus the input;
+    no ReLU after the sum), two doublings to 128 and 64, a 7x7 convolution to three colors and
+    tanh. Norm and ReLU follow every convolution outside of the blocks but the last. The output is
+    clip(input + tanh, -1, 1). As in the original's code, convolutions ahead of batch norm have no
+    bias, those ahead of instance norm have one, and instance norm has no weights.
+
+    Args:
+        options: Settings; with the defaults 11,383,427 trainable parameters and 10,496 moving
+            statistics; 11,378,179 with instance norm.
+
+    Returns:
+        A generator in [-1, 1] for sizes that are multiples of 4.
+
+    Reference:
+        Kupyn et al., "DeblurGAN: Blind Motion Deblurring Using Conditional Adversarial Networks",
+        CVPR 2018, section 3.2; re-implemented with batch norm by Batwal et al.
+    """
+    biased = options.norm == "instance"
+
+    def unit(x: Any, name: str) -> Any:
+        return _parts.normalize(
+            x, options.norm, synchronized=options.synchronized, name=f"{name}_norm"
+        )
+
+    def convolution(x: Any, channels: int, kernel: int, name: str) -> Any:
+        return _parts.convolve(
+            x, channels, kernel, padding=options.padding, use_bias=biased, name=f"{name}_conv"
+        )
+
+    images = x = keras.Input((None, None, 3), name="blurred")
+    x = layers.ReLU(name="stem_relu")(unit(convolution(x, options.width, 7, "stem"), "stem"))
+    for level in (1, 2):
+        name = f"down{level}"
+        x = _parts.halve(x, options.width * 2**level, use_bias=biased, name=f"{name}_conv")
+        x = layers.ReLU(name=f"{name}_relu")(unit(x, name))
+    for index in range(1, options.blocks + 1):
+        name, shortcut = f"block{index}", x
+        x = unit(convolution(x, 4 * options.width, 3, f"{name}_1"), f"{name}_1")
+        x = layers.ReLU(name=f"{name}_relu")(x)
+        x = layers.Dropout(options.dropout, name=f"{name}_dropout")(x)
+        x = unit(convolution(x, 4 * options.width, 3, f"{name}_2"), f"{name}_2")
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    for level in (1, 0):
+        name = f"up{level}"
+        x = _parts.double(
+            x,
+            options.width * 2**level,
+            upsampling=options.upsampling,
+            use_bias=biased,
+            name=f"{name}_conv",
+        )
+        x = layers.ReLU(name=f"{name}_relu")(unit(x, name))
+    restored = _parts.correct(images, x, padding=options.padding)
+    return Generator(keras.Model(images, restored, name="deblurgan"), "signed", multiple=4)

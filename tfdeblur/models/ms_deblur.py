@@ -1,0 +1,92 @@
+"""MSDeblur: one residual network a scale, from coarse to fine."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import keras
+from keras import layers
+from pydantic import Field
+
+from tfdeblur.layers import BatchNormalization
+from tfdeblur.models._generator import Generator
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Settings of `ms_deblur`."""
+
+    scales: Annotated[int, Field(gt=0, description="Sizes the network works at.")] = 3
+    blocks: Annotated[
+        int, Field(gt=0, description="Residual blocks of each scale; on REDS the authors took 5.")
+    ] = 19
+    width: Annotated[int, Field(gt=0, description="Channels of every hidden convolution.")] = 64
+    stem: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="Features made of the coarser output and joined to the finer input: 61 in "
+            "the authors' code, so that 64 enter the next convolution; 64 in their text.",
+        ),
+    ] = 61
+    synchronized: Annotated[
+        bool,
+        Field(description="Batch norm takes its statistics over all replicas, not over each."),
+    ] = False
+
+
+def build(options: Options) -> Generator:
+    """Builds the network.
+
+    The input is halved by 2x2 averages. At each scale, beginning with the smallest: a 5x5
+    convolution to 64 channels; 19 blocks of 5x5 convolution, batch norm, ReLU, 5x5 convolution,
+    batch norm, plus the block's input, with nothing after the sum; a 5x5 convolution to three
+    colors and tanh. That output goes through a 5x5 transposed convolution of stride 2 and is
+    concatenated with the input of the next scale.
+
+    Args:
+        options: Settings; with the defaults 11,943,553 parameters, the moving statistics of batch
+            norm among them.
+
+    Returns:
+        A generator in [-1, 1] with one output a scale, finest first (a single output with
+        `scales=1`), for sizes that are multiples of 2^(scales - 1).
+
+    Reference:
+        Orlandi and Pinardi, autoencoders and WGANs for image deblurring on TPUs: "MSDeblurWGAN",
+        after Nah et al., "Deep Multi-scale Convolutional Neural Network for Dynamic Scene
+        Deblurring", CVPR 2017, section 3.
+    """
+
+    def convolution(x: Any, name: str) -> Any:
+        return layers.Conv2D(options.width, 5, padding="same", name=f"{name}_conv")(x)
+
+    def norm(x: Any, name: str) -> Any:
+        return BatchNormalization(synchronized=options.synchronized, name=f"{name}_norm")(x)
+
+    images = keras.Input((None, None, 3), name="blurred")
+    pyramid = [images]
+    for scale in range(1, options.scales):
+        pool = layers.AveragePooling2D(2, dtype="float32", name=f"blurred{scale}")
+        pyramid.append(pool(pyramid[-1]))
+
+    outputs: list[Any] = []
+    for scale in reversed(range(options.scales)):
+        x = pyramid[scale]
+        if outputs:
+            up = layers.Conv2DTranspose(
+                options.stem, 5, strides=2, padding="same", name=f"scale{scale}_up"
+            )(outputs[0])
+            x = layers.Concatenate(name=f"scale{scale}_join")([x, up])
+        x = convolution(x, f"scale{scale}_stem")
+        for index in range(1, options.blocks + 1):
+            name, shortcut = f"scale{scale}_block{index}", x
+            x = norm(convolution(x, f"{name}_1"), f"{name}_1")
+            x = layers.ReLU(name=f"{name}_relu")(x)
+            x = norm(convolution(x, f"{name}_2"), f"{name}_2")
+            x = layers.Add(name=f"{name}_add")([shortcut, x])
+        last = layers.Conv2D(
+            3, 5, padding="same", activation="tanh", dtype="float32", name=f"restored{scale}"
+        )
+        outputs.insert(0, last(x))
+    network = keras.Model(images, outputs if len(outputs) > 1 else outputs[0], name="ms_deblur")
+    return Generator(network, "signed", multiple=2 ** (options.scales - 1))
