@@ -20,10 +20,14 @@ from tfdeblur.errors import ConfigError
 from tfdeblur.registry import Registry, did_you_mean
 
 MODELS = Registry("tfdeblur.models", "model")
+CRITICS = Registry("tfdeblur.models.critics", "critic")
 OBJECTIVES = Registry("tfdeblur.objectives", "objective")
 
 # Sections of the tree whose `name` chooses a plug-in, and where to find it.
-PLUG_INS = {"model": MODELS, "objective": OBJECTIVES}
+PLUG_INS = {"model": MODELS, "critic": CRITICS, "objective": OBJECTIVES}
+
+# Judges restored images where the objective asks for one and none is named.
+DEFAULT_CRITIC = "patch_gan"
 
 _DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][0-9]+)?)\s*(images|epochs|steps)?\s*$")
 _SIZE = re.compile(r"^\s*(\d+)\s*(?:[xX]\s*(\d+))?\s*$")
@@ -75,6 +79,14 @@ def _check_size(value: Any) -> tuple[int, int]:
     return height, width
 
 
+def _check_keep(value: Any) -> int | str:
+    text = str(value)
+    if text == "all" or (text.isdigit() and int(text) > 0):
+        return text if text == "all" else int(text)
+    raise ValueError("must be a number of at least 1, or 'all'")
+
+
+Keep = Annotated[int | Literal["all"], pydantic.BeforeValidator(_check_keep)]
 Duration = Annotated[str, pydantic.BeforeValidator(_check_duration)]
 Size = Annotated[tuple[int, int], pydantic.BeforeValidator(_check_size)]
 
@@ -215,6 +227,20 @@ class TrainingConfig:
         str | None,
         Field(description="run or weights file to start from; what matched is reported"),
     ] = None
+    share_generator_pass: Annotated[
+        bool,
+        Field(
+            description="restore a batch once for all updates of a step, the critic's and the "
+            "generator's own; off: restore it again for each, as the papers write it"
+        ),
+    ] = True
+    fresh_critic_batches: Annotated[
+        bool,
+        Field(
+            description="draw another batch for each update of the critic; all of them count as "
+            "images seen"
+        ),
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -259,7 +285,7 @@ class OutputConfig:
         Field(description="metric of the validation that names the best checkpoint"),
     ] = "psnr_db"
     save_every: Annotated[Duration, Field(description="checkpoints")] = "1 epochs"
-    keep: Annotated[int, Field(ge=1, description="newest checkpoints that are kept")] = 2
+    keep: Annotated[Keep, Field(description="newest checkpoints that are kept: N or all")] = 2
     pictures: Annotated[int, Field(ge=0, description="validation images that are pictured")] = 6
 
 
@@ -270,6 +296,10 @@ class TrainConfig:
     workdir: Annotated[str, Field(description="folder of the run; the same one resumes it")]
     model: PlugIn
     objective: PlugIn
+    critic: Annotated[
+        PlugIn | None,
+        Field(description="the network that judges, for objectives with an opponent"),
+    ] = None
     recipe: Annotated[str | None, Field(description="published recipe to start from")] = None
     seed: Annotated[int, Field(ge=0, description="fixes weights, order and augmentation")] = 0
     data: DataConfig = DataConfig()
@@ -306,9 +336,11 @@ def resolve(*layers: Mapping[str, Any]) -> TrainConfig:
     name = given.get("recipe")
     tree = settings.merge(_normalized(load_recipe(name).config) if name else {}, given)
     problems: list[settings.Problem] = []
-    for section, registry in PLUG_INS.items():
-        tree[section], found = _resolve_plug_in(section, tree.get(section), registry)
+    for section in ("model", "objective"):
+        tree[section], found = _resolve_plug_in(section, tree.get(section), PLUG_INS[section])
         problems += found
+    tree["critic"], found = _resolve_critic(tree.get("critic"), tree["objective"]["name"])
+    problems += found
     config, found = settings.check(TrainConfig, tree)
     # What is wrong with a plug-in is reported once, by its own stage.
     problems += [p for p in found if p.path.split(".")[0] not in PLUG_INS]
@@ -346,11 +378,27 @@ def _resolve_plug_in(
     return {"name": plug_in.name, "options": settings.to_plain(options)}, problems
 
 
+def _resolve_critic(
+    value: Any, objective: str
+) -> tuple[dict[str, Any] | None, list[settings.Problem]]:
+    """Validates the critic: there is one where the objective needs it, and nowhere else."""
+    if not objective:  # unknown, which has been said already
+        return None, []
+    needed = getattr(OBJECTIVES.options(objective), "needs_critic", False)
+    if needed:
+        return _resolve_plug_in("critic", value or {"name": DEFAULT_CRITIC}, CRITICS)
+    if value:
+        message = f"the objective {objective!r} has no critic; leave this section away"
+        return None, [settings.Problem("critic", message)]
+    return None, []
+
+
 def to_yaml(config: TrainConfig) -> str:
     """Writes a configuration so that `resolve` reads the same one back."""
     tree = settings.to_plain(config)
     for section in PLUG_INS:
-        tree[section] = getattr(config, section).section()
+        plug_in = getattr(config, section)
+        tree[section] = None if plug_in is None else plug_in.section()
     # Sizes are (height, width) inside and WIDTHxHEIGHT outside.
     crop = config.data.crop
     tree["data"]["crop"] = None if crop is None else f"{crop[1]}x{crop[0]}"

@@ -31,7 +31,11 @@ def write_run(tmp_path: pathlib.Path) -> Callable[[str], Generator]:
             if variable.name == "bias":  # untrained ones are zero, and black is then a fixed point
                 variable.assign(np.full(variable.shape, 0.02, np.float32))
         state = SimpleNamespace(
-            generator=generator, images_seen=4096, average=[], averaged=_as_they_are
+            generator=generator,
+            images_seen=4096,
+            epoch_images=1024,
+            average=[],
+            averaged=_as_they_are,
         )
         local = tempfile.mkdtemp(dir=tmp_path)
         CheckpointStore(local, keep=1).save_best(state, {"psnr_db": 12.5})

@@ -70,7 +70,7 @@ def test_unknown_content_loss_suggests_the_nearest():
 
 
 def test_without_a_model_the_known_ones_are_named():
-    with pytest.raises(ConfigError, match="model: name one of: rednet30, resnet16, unet16"):
+    with pytest.raises(ConfigError, match=r"model: name one of: .*rednet30, resnet16, .*unet16"):
         config.resolve({"workdir": "w", "objective": "content"})
 
 
@@ -108,6 +108,19 @@ def test_durations_that_are_none(text):
 )
 def test_sizes(text, size):
     assert config.resolve({**BASE, "data": {"crop": text}}).data.crop == size
+
+
+@pytest.mark.parametrize(("given", "kept"), [(3, 3), ("5", 5), ("all", "all")])
+def test_checkpoints_kept(given, kept):
+    resolved = config.resolve({**BASE, "output": {"keep": given}})
+    assert resolved.output.keep == kept
+    assert config.resolve(yaml.safe_load(config.to_yaml(resolved))) == resolved
+
+
+@pytest.mark.parametrize("given", [0, -1, True, 2.5, None, "al"])
+def test_checkpoints_kept_are_at_least_one(given):
+    with pytest.raises(ConfigError, match=r"^output.keep: must be a number of at least 1, or"):
+        config.resolve({**BASE, "output": {"keep": given}})
 
 
 def test_players_fall_back_to_the_common_settings():

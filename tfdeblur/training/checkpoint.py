@@ -17,7 +17,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import tensorflow as tf
@@ -41,10 +41,10 @@ class CheckpointStore:
 
     Args:
         workdir: The run's folder.
-        keep: How many of the newest checkpoints stay.
+        keep: How many of the newest checkpoints stay, or `all` of them.
     """
 
-    def __init__(self, workdir: str, keep: int) -> None:
+    def __init__(self, workdir: str, keep: int | Literal["all"]) -> None:
         self._folder = files.join(workdir, CHECKPOINTS)
         self._best = files.join(workdir, BEST)
         self._keep = keep
@@ -122,7 +122,9 @@ class CheckpointStore:
 
     def _sweep(self) -> None:
         """Removes all but the newest checkpoints, and the remains of interrupted ones."""
-        _keep_only(self._folder, {f"{count:012d}" for count in self.images()[-self._keep :]})
+        counts = self.images()
+        kept = counts if self._keep == "all" else counts[-self._keep :]
+        _keep_only(self._folder, {f"{count:012d}" for count in kept})
 
 
 def _keep_only(folder: str, names: set[str]) -> None:
@@ -194,6 +196,8 @@ def _write_meta(folder: str, state: TrainingState, metrics: Mapping[str, float])
         {
             "format": FORMAT_VERSION,
             "images": state.images_seen,
+            # Turns images into epochs for those who read it; the clock itself counts images.
+            "epoch_images": state.epoch_images,
             "model": {"name": generator.name, **generator.options},
             "averaged": bool(state.average),
             "metrics": {name: float(value) for name, value in metrics.items()},
