@@ -1,6 +1,7 @@
 """The repository keeps its own promises: documents, packaging and sources agree."""
 
 import configparser
+import dataclasses
 import importlib
 import importlib.metadata
 import pathlib
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import tfdeblur
+from data_prep import build
 from tfdeblur import config
 
 LONGEST_FILE = 420
@@ -112,13 +114,20 @@ def test_tensorflow_stands_in_extras_only(repository: pathlib.Path) -> None:
 
 
 def figures(values: Mapping[str, Any] | None, absent: str) -> str:
-    """The cell of a recipe's reported or measured figures, in the units papers use."""
+    """The cell of a recipe's reported or measured figures, in the units papers use.
+
+    Papers that stop after PSNR or SSIM leave the rest of the cell away; SSIM has the decimals that
+    the recipe's file gives it.
+    """
     if not values:
         return absent
-    cell = (
-        f"{values['psnr_db']:.2f} / {values['ssim']:.4f} / {1e3 * values['mse']:.3f} / "
-        f"{1e2 * values['mae']:.3f} / {1e4 * values['log_cosh']:.2f}"
-    )
+    parts = [f"{values['psnr_db']:.2f}"]
+    if "ssim" in values:
+        parts.append(f"{values['ssim']:.4f}" if "images" in values else f"{values['ssim']}")
+    for name, factor, decimals in (("mse", 1e3, 3), ("mae", 1e2, 3), ("log_cosh", 1e4, 2)):
+        if name in values:
+            parts.append(f"{factor * values[name]:.{decimals}f}")
+    cell = " / ".join(parts)
     return f"{cell}, {values['images']:,} images" if "images" in values else cell
 
 
@@ -126,8 +135,16 @@ def recipe_row(name: str) -> str:
     """The row of README's table that a recipe's file asks for."""
     about = config.load_recipe(name).about
     built = re.search(r"data_prep\.build (\w+)", about["data"])
-    known = {"cifar10": "CIFAR-10", "gopro": "GoPro", "reds": "REDS"}
+    known = {
+        "cifar10": "CIFAR-10",
+        "gopro": "GoPro",
+        "reds": "REDS",
+        "sharp": "sharp frames, blurred here",
+    }
     data = known[built[1]] if built else "photographs and scenes"
+    # Decibels at a reduced size are not those of the whole frames.
+    resized = re.search(r"--resize (\w+)", about["data"])
+    data += f", {resized[1]}" if resized else ""
     reported = figures(about["reported"], "none")
     measured = figures(about["measured"], "not measured")
     return f"| `{name}` | {data} | {reported} | {measured} | {about['batch_norm']} |"
@@ -139,6 +156,20 @@ def test_readme_lists_the_recipe_with_the_figures_of_its_file(
 ) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
     assert recipe_row(name) in readme.splitlines()
+
+
+@pytest.mark.parametrize("name", tfdeblur.list_recipes())
+def test_recipes_tell_commands_that_exist(name: str) -> None:
+    about = config.load_recipe(name).about
+    built, trained = shlex.split(about["data"]), shlex.split(about["command"])
+    assert trained[:3] == ["python", "-m", "tfdeblur.train"]
+    assert trained[trained.index("--recipe") + 1] == name
+    if built[:3] != ["python", "-m", "data_prep.build"]:
+        return  # the quickstart's, which a program builds
+    fields = dataclasses.fields(build.config_class(built[3]))
+    known = {f"--{field.name.replace('_', '-')}" for field in fields}
+    assert {word for word in built[4:] if word.startswith("--")} <= known
+    assert built[built.index("--out") + 1] == trained[trained.index("--data") + 1]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

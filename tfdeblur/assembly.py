@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfdeblur import config, files, models, objectives, runtime, settings
-from tfdeblur.config import TrainConfig, images_of
+from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.opening import READ_ERRORS, explain_read_error
 from tfdeblur.data.pipeline import TrainingData
@@ -24,6 +24,7 @@ from tfdeblur.models import critics
 from tfdeblur.models._generator import Generator
 from tfdeblur.models.critics._critic import Critic
 from tfdeblur.objectives._objective import CRITIC
+from tfdeblur.quantities import images_of
 from tfdeblur.training.checkpoint import CheckpointStore
 from tfdeblur.training.hooks import (
     INDEX,

@@ -65,10 +65,12 @@ def add_flags(
     prefix: str = "",
     skip: Sequence[str] = (),
     short: Mapping[str, str] | None = None,
+    groups: argparse.ArgumentParser | None = None,
 ) -> None:
     """Adds a flag for each field: ``--section.field``; underscores become hyphens.
 
-    `short` gives single letters by the name of their field.
+    `short` gives single letters by the name of their field. Sections become groups of `groups`
+    where `parser` is a group itself, which cannot hold others.
 
     Every flag's destination is ``set:`` and the path of its key, and it is absent from the
     namespace unless it was given, so that defaults stay in one place, the dataclass.
@@ -79,7 +81,7 @@ def add_flags(
             continue
         nested = section_class(field.annotation)
         if nested is not None:
-            group = parser.add_argument_group(path, field.description or None)
+            group = (groups or parser).add_argument_group(path, field.description or None)
             add_flags(group, nested, f"{path}.", skip)
             continue
         long = f"--{path.replace('_', '-')}"

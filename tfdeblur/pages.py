@@ -17,7 +17,8 @@ from tfdeblur.charts import Chart
 __all__ = ["Chart", "PictureRow", "Table", "render_gallery"]
 
 PictureRow = tuple[str, Mapping[str, str]]
-"""A caption, and the relative path of a picture for each label, such as ``blurred``."""
+"""A caption, and for each label, such as ``blurred``, a picture: its relative path, or the picture
+itself as a ``data:`` address."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ def render_gallery(
         title: Heading of the page.
         summary: Names and values, shown as a compact list.
         pictures: Rows of pictures, in the order in which they shall appear. A picture opens in
-            full size when it is clicked.
+            full size when it is clicked, unless it is inside the page.
         curves: Line charts.
         subtitle: One line under the title.
         tables: Tables, such as a score card.

@@ -174,7 +174,7 @@ def options_help(section: str, options_class: type[Any], name: str) -> str:
         prog=name, usage=argparse.SUPPRESS, add_help=False, formatter_class=cli.HelpFormatter
     )
     group = parser.add_argument_group(f"options of {section} {name}")
-    cli.add_flags(group, options_class, prefix=f"{section}.")
+    cli.add_flags(group, options_class, prefix=f"{section}.", groups=parser)
     return parser.format_help().strip()
 
 

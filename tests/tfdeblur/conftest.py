@@ -46,3 +46,9 @@ def write_run(tmp_path: pathlib.Path) -> Callable[[str], Generator]:
         return generator
 
     return write
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> str:
+    """A folder in memory, another one for each test."""
+    return f"ram://train-{tmp_path.name}"

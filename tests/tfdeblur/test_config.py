@@ -8,6 +8,7 @@ import yaml
 
 from tfdeblur import config, settings
 from tfdeblur.errors import ConfigError
+from tfdeblur.quantities import images_of
 
 BASE = {"workdir": "w", "model": "unet16", "objective": "content"}
 
@@ -94,7 +95,7 @@ def test_yaml_reads_back_as_the_same_configuration():
 def test_durations(text, images):
     resolved = config.resolve({**BASE, "training": {"duration": text}})
     duration = resolved.training.duration
-    assert config.images_of(duration, epoch_images=100, global_batch=8) == images
+    assert images_of(duration, epoch_images=100, global_batch=8) == images
 
 
 @pytest.mark.parametrize("text", ["3 epoch", "-1 steps", "", "many", True, "1 2 steps"])

@@ -1,47 +1,16 @@
 """Whole runs of the training command: files, resume, strategies, and mistakes."""
 
-import csv
-import io
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 
+from tests.tfdeblur.runs import history, settings, weights
 from tests.tfdeblur.tiny_data import write_data_set
 from tfdeblur import assembly, config, files, train
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.training.checkpoint import load_generator
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return f"ram://train-{tmp_path.name}"
-
-
-def settings(folder, workdir="run", **sections):
-    tree = {
-        "workdir": files.join(folder, workdir),
-        "model": {"name": "unet16", "width": 4},
-        "objective": {"name": "content", "losses": {"mae": 1.0}},
-        "data": {"paths": [files.join(folder, "data")]},
-        "optimizer": {"learning_rate": 0.01},
-        "training": {"duration": "4 epochs", "global_batch": 8},
-        "output": {"validate_every": "2 epochs", "save_every": "1 epochs", "log_every": "1 steps"},
-    }
-    for name, section in sections.items():
-        tree[name] = {**tree.get(name, {}), **section} if isinstance(section, dict) else section
-    return config.resolve(tree)
-
-
-def weights(workdir, which="last"):
-    generator, _ = load_generator(workdir, which)
-    return generator.network.get_weights()
-
-
-def history(workdir):
-    return list(csv.DictReader(io.StringIO(files.read_text(files.join(workdir, "history.csv")))))
 
 
 def test_a_whole_run_in_memory_leaves_everything_behind(folder):

@@ -22,8 +22,7 @@ SCORES_JSON = "scores.json"
 SCORES_CSV = "scores.csv"
 IMAGES_CSV = "images.csv"
 
-# Name in the table, factor and decimals: the units in which papers print these numbers.
-_COLUMNS: dict[str, tuple[str, float, int]] = {
+COLUMNS: dict[str, tuple[str, float, int]] = {
     "psnr_db": ("PSNR dB", 1.0, 2),
     "psnr_of_mean_mse_db": ("PSNR of mean MSE dB", 1.0, 2),
     "ssim": ("SSIM", 1.0, 4),
@@ -31,7 +30,9 @@ _COLUMNS: dict[str, tuple[str, float, int]] = {
     "mae": ("MAE e-2", 1e2, 3),
     "log_cosh": ("LogCosh e-4", 1e4, 2),
 }
-_HIGHER_IS_BETTER = ("psnr_db", "psnr_of_mean_mse_db", "ssim")
+"""Name in the table, factor and decimals: the units in which papers print these numbers."""
+
+HIGHER_IS_BETTER = ("psnr_db", "psnr_of_mean_mse_db", "ssim")
 _PLAIN_NAMES = {
     "psnr_db": "PSNR",
     "psnr_of_mean_mse_db": "PSNR of the mean MSE",
@@ -123,15 +124,15 @@ class ScoreCard:
         worse = []
         for name, plain in _PLAIN_NAMES.items():
             before, after = getattr(rows["blurred"], name), getattr(rows["restored"], name)
-            if (after < before) if name in _HIGHER_IS_BETTER else (after > before):
+            if (after < before) if name in HIGHER_IS_BETTER else (after > before):
                 worse.append(plain)
         return worse
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Returns the header and the rows of the table as texts."""
-        header = ["", *(title for title, _, _ in _COLUMNS.values())]
+        header = ["", *(title for title, _, _ in COLUMNS.values())]
         body = [
-            [name, *(_text(getattr(row, metric), metric) for metric in _COLUMNS)]
+            [name, *(cell_text(getattr(row, metric), metric) for metric in COLUMNS)]
             for name, row in self.rows.items()
         ]
         return header, body
@@ -153,22 +154,12 @@ class ScoreCard:
 
     def table(self) -> str:
         """Returns the card as aligned text for a terminal."""
-        header, body = self.cells()
-        widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
-
-        def line(cells: Sequence[str]) -> str:
-            first = cells[0].ljust(widths[0])
-            return "  ".join(
-                [first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
-            )
-
-        rule = "-" * len(line(header))
-        return "\n".join([line(header), rule, *map(line, body), rule, *self.notes()])
+        return aligned_table(*self.cells(), self.notes())
 
     def to_dict(self) -> dict[str, Any]:
         """Returns averages, counts and protocols as plain values; None stands for undefined."""
         rows = {
-            name: {k: _finite_or_none(v) for k, v in dataclasses.asdict(row).items()}
+            name: {k: finite_or_none(v) for k, v in dataclasses.asdict(row).items()}
             for name, row in self.rows.items()
         }
         return {
@@ -178,7 +169,7 @@ class ScoreCard:
             "rows": rows,
             "worse_than_input": self.losses(),
             "ceiling_db": CEILING_DB,
-            "protocols": {name: PROTOCOLS[name] for name in _COLUMNS},
+            "protocols": {name: PROTOCOLS[name] for name in COLUMNS},
         }
 
     def write(self, directory: str) -> None:
@@ -201,8 +192,8 @@ class ScoreCard:
             }
             for name, r in self.rows.items()
         ]
-        files.write_text(files.join(directory, SCORES_CSV), _csv(rows))
-        files.write_text(files.join(directory, IMAGES_CSV), _csv(self._image_lines()))
+        files.write_text(files.join(directory, SCORES_CSV), csv_text(rows))
+        files.write_text(files.join(directory, IMAGES_CSV), csv_text(self._image_lines()))
 
     def _image_lines(self) -> list[dict[str, Any]]:
         return [
@@ -243,18 +234,35 @@ class ScoreCard:
         )
 
 
-def _text(value: float, metric: str) -> str:
-    _, factor, decimals = _COLUMNS[metric]
+def aligned_table(
+    header: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]
+) -> str:
+    """Returns a table as aligned text for a terminal, with its notes under it."""
+    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        return "  ".join([first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
+
+    rule = "-" * len(line(header))
+    return "\n".join([line(header), rule, *map(line, body), rule, *notes])
+
+
+def cell_text(value: float, metric: str) -> str:
+    """Returns an average in the unit and with the decimals of its column."""
+    _, factor, decimals = COLUMNS[metric]
     if math.isnan(value):
         return "-"
     return f"{value * factor:.{decimals}f}"
 
 
-def _finite_or_none(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
+    """Returns a number as JSON can hold it."""
     return value if math.isfinite(value) else None
 
 
-def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Returns lines of equal keys as CSV with a header."""
     text = io.StringIO()
     if lines:
         writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")

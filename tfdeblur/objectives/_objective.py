@@ -75,7 +75,7 @@ class Objective(abc.ABC):
     moves: tuple[str, ...] = (GENERATOR,)
     weight_clip: Mapping[str, float] = {}
 
-    def prepare(self) -> None:  # noqa: B027 - most objectives have nothing to prepare
+    def prepare(self) -> None:  # noqa: B027  # most objectives have nothing to prepare
         """Builds networks that only measure and never learn, such as VGG19.
 
         Called once, where variables may be made, before the first loss.

@@ -114,8 +114,11 @@ class CheckpointStore:
             status = state.checkpoint().read(files.join(folder, STATE))
             status.assert_existing_objects_matched()
         except (tf.errors.OpError, AssertionError, ValueError) as error:
+            # TensorFlow goes on to print the values of the variables.
+            reason = str(error).split(" Showing ")[0].strip().rstrip(".")
             raise DataError(
-                f"The checkpoint {folder} does not fit this run: {error}. Continue with the "
+                f"The checkpoint {folder} does not fit this run: {reason}. Another optimizer.name, "
+                "or training.ema_decay given where there was none, does that. Continue with the "
                 "version and configuration that wrote it, or choose another --workdir."
             ) from error
         return folder

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdeblur.config import ScheduleConfig, images_of
+from tfdeblur.config import ScheduleConfig
+from tfdeblur.quantities import images_of
 
 Rate = Callable[[tf.Tensor], tf.Tensor]
 

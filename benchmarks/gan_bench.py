@@ -1,0 +1,393 @@
+"""One generator under every objective: what a critic costs, and what it gives.
+
+    python -m benchmarks.gan_bench --data data/cifar10 --model rednet30 --option output=tanh
+
+Every contestant has the same generator with the same first weights, the same pairs in the same
+order and the same number of images seen; only the objective differs:
+
+* `content`: log-cosh, the content loss of all the others as well;
+* `content + fft`: the same with the loss of Fourier coefficients beside it;
+* one for every objective that has a critic, with the same critic and the same adversarial weight.
+
+All sit in one process and take turns of a few steps, every other round backwards, so that a busy
+machine slows all of them alike. A turn ends when the results have been read from the device. The
+first step of each, in which it is compiled, is trained and not timed. A round gives one ratio to
+`content`; the median over rounds is reported, with the least and the most. PSNR and SSIM are those
+of the validation split after the last step, of one seed.
+
+Two claims of DeblurGAN_PRO (Kuspys and Lutchyn) are held against the figures: that GANs train about
+three times slower, and that the FFT loss gives more precise results. How much slower depends on
+the updates of the critic in a step and on the sizes of both networks: they stand in the table.
+"""
+
+import argparse
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+
+from tfdeblur import assembly, cli, config, files, runtime
+from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.errors import ConfigError
+from tfdeblur.training.hooks import Validation
+from tfdeblur.training.loop import Diverged
+
+REFERENCE, FFT = "content", "content + fft"
+
+# "About three times" may be this much off.
+CLAIMED, TOLERANCE = 3.0, 0.5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark and returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="folder made by data_prep.build")
+    parser.add_argument("--split", default="val", help="split that is judged")
+    parser.add_argument("--limit", type=int, help="judge only the first images of it")
+    parser.add_argument("--crop", help="random crop, 256 or WIDTHxHEIGHT; else the whole tile")
+    parser.add_argument("--model", default="unet16", help="the generator")
+    parser.add_argument("--width", type=int, help="its option `width`")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="another of its options"
+    )
+    parser.add_argument("--critic-width", type=int, default=64, help="channels of the critic")
+    parser.add_argument("--critic-layers", type=int, default=3, help="its stride-2 convolutions")
+    parser.add_argument("--adversarial-weight", type=float, default=1e-4, help="beside log-cosh")
+    parser.add_argument("--fft-weight", type=float, default=0.1, help="beside log-cosh")
+    parser.add_argument("--learning-rate", type=float, default=2e-4, help="Adam's, for all players")
+    parser.add_argument("--steps", type=int, default=2000, help="timed steps of each contestant")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each contestant")
+    parser.add_argument("--batch", type=int, default=32, help="images in a batch")
+    parser.add_argument("--seed", type=int, default=0, help="fixes weights, order, augmentation")
+    parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--out", help="file for all figures, as JSON")
+    arguments = parser.parse_args(argv)
+    return cli.guard(lambda: _main(arguments))
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    # Many graphs of one kind are the point here; TensorFlow takes them for one that is made anew.
+    tf.get_logger().setLevel("ERROR")
+    figures = bench(arguments)
+    print(table(figures))
+    print("\n".join(verdicts(figures)))
+    if arguments.out:
+        files.write_json(arguments.out, figures)
+    return 0
+
+
+# ------------------------------------------------------------------------------------ contestants
+
+
+def objectives(adversarial_weight: float, fft_weight: float) -> dict[str, dict[str, Any]]:
+    """Returns the `objective` section of each contestant by its name in the table."""
+    content = {"log_cosh": 1.0}
+    sections: dict[str, dict[str, Any]] = {
+        REFERENCE: {"name": "content", "losses": content},
+        FFT: {"name": "content", "losses": {**content, "fft": fft_weight}},
+    }
+    for name in config.OBJECTIVES.names():
+        if getattr(config.OBJECTIVES.options(name), "needs_critic", False):
+            sections[name] = {
+                "name": name,
+                "losses": content,
+                "adversarial_weight": adversarial_weight,
+            }
+    return sections
+
+
+def run_config(
+    arguments: argparse.Namespace, objective: Mapping[str, Any], workdir: str
+) -> config.TrainConfig:
+    """Returns the configuration of one contestant.
+
+    Raises:
+        ConfigError: Everything that is wrong with the flags.
+    """
+    model: dict[str, Any] = {"name": arguments.model}
+    if arguments.width is not None:
+        model["width"] = arguments.width
+    for text in arguments.option:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--option {text}: give NAME=VALUE, such as --option output=tanh.")
+        model[name] = cli.plain_value(value)
+    tree: dict[str, Any] = {
+        "workdir": workdir,
+        "seed": arguments.seed,
+        "model": model,
+        "objective": dict(objective),
+        "data": {"paths": [arguments.data], "crop": arguments.crop},
+        "optimizer": {"learning_rate": arguments.learning_rate, "beta_1": 0.5, "beta_2": 0.9},
+        "training": {
+            "duration": f"{arguments.steps + 1} steps",
+            "global_batch": arguments.batch,
+        },
+        # A turn is one compiled call, however long.
+        "runtime": {"precision": arguments.precision, "steps_per_loop": arguments.steps + 1},
+    }
+    if objective["name"] != "content":
+        tree["critic"] = {
+            "name": config.DEFAULT_CRITIC,
+            "width": arguments.critic_width,
+            "layers": arguments.critic_layers,
+        }
+    return config.resolve(tree)
+
+
+class Contestant:
+    """One training run in memory that goes on by some steps when it is its turn.
+
+    Args:
+        run: Its configuration.
+        strategy: Places it on devices.
+        data: What it trains on.
+        folder: For what a run writes.
+    """
+
+    def __init__(
+        self,
+        run: config.TrainConfig,
+        strategy: tf.distribute.Strategy,
+        data: TrainingData,
+        folder: str,
+    ) -> None:
+        # The first weights depend on this alone: the generator is built before any critic.
+        runtime.seed_everything(run.seed, run.runtime.deterministic)
+        self._run = assembly._Run(run, strategy, data, folder)
+        self._iterator = iter(self._run._batches())
+        self._strategy = strategy
+        self.diverged = ""
+        self.seconds: list[float] = []
+
+    @property
+    def images(self) -> int:
+        """Images seen."""
+        return self._run.state.images_seen
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Parameters of each player's network."""
+        players = self._run.state.players
+        return {name: int(player.network.count_params()) for name, player in players.items()}
+
+    @property
+    def critic_updates(self) -> int:
+        """Updates of the critic in one step."""
+        chosen = self._run.config
+        return 0 if chosen.critic is None else int(chosen.objective.options["critic_updates"])
+
+    def advance(self, steps: int, *, timed: bool) -> None:
+        """Trains some steps, unless it has diverged; remembers the seconds of one of them."""
+        if self.diverged:
+            return
+        goal = self.images + steps * self._run.step_images
+        start = time.perf_counter()
+        try:
+            # Returns after the losses have been read: the device has nothing left to do.
+            self._run.loop.run(self._iterator, goal, hooks=[])
+        except Diverged as error:
+            self.diverged = str(error)
+            return
+        if timed:
+            self.seconds.append((time.perf_counter() - start) / steps)
+
+    def judge(self, data: EvaluationData) -> Validation:
+        """Goes over the validation split."""
+        generator = self._run.state.generator
+        return assembly.Validator(generator, data, self._strategy, pictures=0)()
+
+
+# ------------------------------------------------------------------------------------ the referee
+
+
+def bench(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Lets the contestants take turns and judges them; returns all figures.
+
+    Raises:
+        UserError: A flag is wrong, or the data cannot be used.
+    """
+    if not 1 <= arguments.rounds <= arguments.steps:
+        raise ConfigError("--rounds: at least 1 and at most --steps; a turn has whole steps.")
+    sections = objectives(arguments.adversarial_weight, arguments.fft_weight)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {
+            name: run_config(arguments, section, files.join(folder, str(number)))
+            for number, (name, section) in enumerate(sections.items())
+        }
+        reference = runs[REFERENCE]
+        strategy = runtime.make_strategy(reference.runtime.strategy)
+        policy = runtime.resolve_precision(reference.runtime.precision, strategy)
+        data = assembly.open_training_data(reference)
+        judged = EvaluationData(arguments.data, arguments.split, arguments.limit)
+        with runtime.precision_scope(policy):
+            contestants = {
+                name: Contestant(run, strategy, data, run.workdir) for name, run in runs.items()
+            }
+            take_turns(list(contestants.values()), arguments.steps, arguments.rounds)
+            rows = {name: figures_of(each, judged) for name, each in contestants.items()}
+    times = {name: each.seconds for name, each in contestants.items()}
+    for name, row in rows.items():
+        row.update(ratio_to(times[REFERENCE], times[name]))
+        row["objective"] = settings_of(runs[name])
+    return {
+        "arguments": vars(arguments),
+        "versions": f"TensorFlow {tf.__version__}",
+        "devices": runtime.device_summary(strategy),
+        "precision": str(policy),
+        "crop": [data.width, data.height],
+        "judged_images": judged.records,
+        "contestants": rows,
+    }
+
+
+def take_turns(contestants: Sequence[Contestant], steps: int, rounds: int) -> None:
+    """Trains all of them by one untimed step and then by `steps`, in turns."""
+    for each in contestants:
+        each.advance(1, timed=False)
+    for number in range(rounds):
+        # Whole steps that add up, however they divide.
+        share = steps * (number + 1) // rounds - steps * number // rounds
+        # Every other round runs backwards, so that nobody always follows the same one.
+        for each in contestants if number % 2 == 0 else contestants[::-1]:
+            each.advance(share, timed=True)
+
+
+def figures_of(contestant: Contestant, judged: EvaluationData) -> dict[str, Any]:
+    """Returns what one contestant is and what it scores."""
+    row: dict[str, Any] = {
+        "images_seen": contestant.images,
+        "critic_updates": contestant.critic_updates,
+        "parameters": contestant.parameters,
+        "diverged": contestant.diverged,
+        "seconds_per_step": contestant.seconds,
+    }
+    if not contestant.diverged:
+        validation = contestant.judge(judged)
+        row["scores"] = {name: _finite(value) for name, value in validation.metrics.items()}
+        row["blurred"] = {name: _finite(value) for name, value in validation.baseline.items()}
+    return row
+
+
+def ratio_to(reference: Sequence[float], seconds: Sequence[float]) -> dict[str, float | None]:
+    """Returns how many times longer a step takes: the median over rounds, least and most."""
+    # One that diverged has fewer rounds.
+    found = [own / other for own, other in zip(seconds, reference, strict=False)]
+    if not found:
+        return {"time": None, "time_least": None, "time_most": None}
+    return {"time": statistics.median(found), "time_least": min(found), "time_most": max(found)}
+
+
+def settings_of(run: config.TrainConfig) -> dict[str, Any]:
+    """Returns objective and critic as plain values."""
+    return {
+        "objective": run.objective.section(),
+        "critic": None if run.critic is None else run.critic.section(),
+    }
+
+
+# --------------------------------------------------------------------------------- what people read
+
+
+# Titles and widths.
+_COLUMNS = (
+    ("PSNR dB", 9),
+    ("SSIM", 8),
+    ("time", 7),
+    ("least", 7),
+    ("most", 7),
+    ("critic updates", 16),
+)
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Returns the figures as aligned text; `time` is that of a step relative to `content`."""
+    rows = figures["contestants"]
+    first = rows[REFERENCE]
+    arguments = figures["arguments"]
+    size = "x".join(map(str, figures["crop"]))
+    critic = next((r["parameters"]["critic"] for r in rows.values() if r["critic_updates"]), 0)
+    lines = [
+        f"{arguments['model']} ({first['parameters']['generator']:,} parameters) under each "
+        f"objective, critic {critic:,} parameters; {first['images_seen']:,} images of "
+        f"{size} in batches of {arguments['batch']}, {figures['precision']}, "
+        f"{figures['devices']}, seed {arguments['seed']}",
+        f"{'':15s}" + "".join(title.rjust(width) for title, width in _COLUMNS),
+    ]
+    blurred: dict[str, Any] = next(
+        (row["blurred"] for row in rows.values() if "blurred" in row), {}
+    )
+    lines.append(_line("blurred", [blurred.get("psnr_db"), blurred.get("ssim")], ""))
+    for name, row in rows.items():
+        scores = row.get("scores", {})
+        values = [scores.get("psnr_db"), scores.get("ssim")]
+        values += [row["time"], row["time_least"], row["time_most"]]
+        lines.append(_line(name, values, str(row["critic_updates"])))
+    lines += [f"{name}: {row['diverged']}" for name, row in rows.items() if row["diverged"]]
+    return "\n".join(lines)
+
+
+def _line(name: str, values: Sequence[float | None], last: str) -> str:
+    decimals = (2, 4, 2, 2, 2)
+    cells = [
+        "-" if value is None else f"{value:.{places}f}"
+        for value, places in zip(values, decimals, strict=False)
+    ]
+    cells += [""] * (len(decimals) - len(cells)) + [last]
+    return f"{name:15s}" + "".join(
+        cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True)
+    )
+
+
+def verdicts(figures: Mapping[str, Any]) -> list[str]:
+    """Returns what the figures say of the two claims, one sentence each."""
+    return [slower(figures["contestants"]), more_precise(figures)]
+
+
+def slower(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns what the times say of "GANs train about three times slower"."""
+    times = {
+        name: row["time"]
+        for name, row in rows.items()
+        if row["critic_updates"] and row["time"] is not None
+    }
+    if not times:
+        return "GANs three times slower: not measured."
+    near = [name for name, time_ in times.items() if abs(time_ - CLAIMED) <= TOLERANCE]
+    listed = ", ".join(f"{name} {time_:.2f}" for name, time_ in times.items())
+    return (
+        f"GANs about three times slower: a step takes {min(times.values()):.2f} to "
+        f"{max(times.values()):.2f} times as long as without a critic ({listed}); within "
+        f"{CLAIMED - TOLERANCE:g} to {CLAIMED + TOLERANCE:g}: {', '.join(near) or 'none'}."
+    )
+
+
+def more_precise(figures: Mapping[str, Any]) -> str:
+    """Returns what the scores say of "the FFT loss gives more precise results"."""
+    rows = figures["contestants"]
+    plain, fft = (rows[name].get("scores", {}) for name in (REFERENCE, FFT))
+    if plain.get("psnr_db") is None or fft.get("psnr_db") is None:
+        return "FFT loss more precise: not measured."
+    gain = round(fft["psnr_db"] - plain["psnr_db"], 2)
+    answer = "yes" if gain > 0 else "no" if gain < 0 else "no difference"
+    text = f"FFT loss more precise: {answer} here, by PSNR {gain:+.2f} dB"
+    if plain.get("ssim") is not None and fft.get("ssim") is not None:
+        text += f" and SSIM {fft['ssim'] - plain['ssim']:+.4f}"
+    return f"{text}; one seed, {figures['judged_images']:,} images."
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The table of checkpoints: what it marks, warns of and writes, and which pictures it shows."""
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+
+from tfdeblur import files
+from tfdeblur.evaluation import CheckpointTable, Strip, Triple
+from tfdeblur.evaluation.checkpoints import Stage, write_page
+from tfdeblur.evaluation.score_card import Row
+
+
+def row(psnr, ssim=0.9):
+    mse = 10 ** (-psnr / 10)
+    return Row(psnr, psnr, ssim, mse, mse, mse, exact=0)
+
+
+def table(psnrs, epochs=True, baseline=25.0, **options):
+    stages = [
+        Stage(100 * (i + 1), (i + 1) / 2 if epochs else None, row(psnr))
+        for i, psnr in enumerate(psnrs)
+    ]
+    return CheckpointTable(row(baseline), stages, images=7, differing=5, **options)
+
+
+def test_the_baseline_comes_first_and_the_best_is_marked():
+    found = table([24.0, 28.5, 27.0])
+    header, body = found.cells()
+    assert header[:3] == ["images seen", "epochs", "PSNR dB"]
+    assert [line[0] for line in body] == ["blurred", "100", "200", "300"]
+    assert [line[1] for line in body] == ["", "0.50", "1.00", "1.50"]
+    assert [line[2] for line in body] == ["25.00", "24.00", "*28.50", "27.00"]
+    # Lower is better for an error, and the earliest of equals is the best.
+    assert found.best()["mse"] == 200 and found.best()["ssim"] == 100
+    lines = found.table().splitlines()
+    assert len({len(line) for line in lines[:6]}) == 1
+
+
+def test_losing_to_the_input_is_said_for_each_metric():
+    (note,) = [note for note in table([24.0, 24.5, 27.0]).notes() if "worse" in note]
+    assert note == (
+        "Of 3 checkpoints so many are worse than the blurred input itself: PSNR 2, PSNR of mean "
+        "MSE 2, MSE 2, MAE 2, LogCosh 2."
+    )
+    assert "worse" not in table([26.0]).table()
+
+
+def test_what_is_undefined_is_never_the_best():
+    found = table([24.0, math.nan])
+    assert found.best()["psnr_db"] == 100
+    assert found.cells()[1][2][2] == "-"
+    assert found.to_dict()["checkpoints"][1]["psnr_db"] is None
+    assert "psnr_db" not in table([math.nan]).best()
+
+
+def test_files_hold_every_checkpoint(tmp_path):
+    found = table([24.0, 28.5], epochs=False, skipped={"c/3": "c/3 is damaged."}, about={"a": 1})
+    found.write(str(tmp_path))
+    stored = files.read_json(f"{tmp_path}/checkpoints.json")
+    assert stored["a"] == 1 and stored["skipped"] == {"c/3": "c/3 is damaged."}
+    assert stored["baseline"]["psnr_db"] == 25.0
+    assert [c["images_seen"] for c in stored["checkpoints"]] == [100, 200]
+    assert stored["best"]["psnr_db"] == 200
+    lines = list(csv.DictReader(io.StringIO(files.read_text(f"{tmp_path}/checkpoints.csv"))))
+    assert [(line["row"], line["images_seen"]) for line in lines] == [
+        ("blurred", ""),
+        ("restored", "100"),
+        ("restored", "200"),
+    ]
+    assert float(lines[2]["psnr_db"]) == 28.5
+
+
+@pytest.mark.parametrize(("epochs", "label"), [(True, "epochs"), (False, "images seen")])
+def test_curves_run_over_epochs_where_they_are_known(epochs, label):
+    psnr, ssim = table([24.0, 28.5], epochs=epochs).charts()
+    assert psnr.x_label == label and ssim.title == "SSIM"
+    assert psnr.series["restored"][1] == ((1.0 if epochs else 200.0), 28.5)
+    assert psnr.levels == {"blurred input": 25.0}
+
+
+def test_a_strip_shows_the_ends_and_the_best_of_many_checkpoints():
+    psnrs = [20.0] * 40
+    psnrs[17] = 30.0
+    shown = [stage.images for stage in table(psnrs).shown()]
+    assert len(shown) == 7 and shown == sorted(shown)
+    assert {100, 1800, 4000} <= set(shown)
+    assert len(table([20.0, 30.0]).shown()) == 2
+
+
+def test_the_page_is_one_file_with_the_pictures_in_it(tmp_path):
+    found = table([24.0, 28.5])
+    image = np.zeros((300, 20, 3), np.uint8)
+    strip = Strip(Triple(0, image, image / np.float32(255), image, "scene <1>", "0"))
+    for stage in found.stages:
+        strip.add(stage.images, np.full(image.shape, stage.images / 1000, np.float32))
+    html = files.read_text(write_page(found, [strip], str(tmp_path), title="t"))
+    assert html.count('src="data:image/png;base64,') == 4
+    assert "href" not in html and "<script" not in html
+    for text in ("scene &lt;1&gt;", "0.5 epochs", "1 epochs", "truth", "*28.50", "polyline"):
+        assert text in html
+    # Large pictures are cut to their middle.
+    assert strip.row(found.stages)[1]["truth"] != strip.row(found.stages)[1]["1 epochs"]
+    assert len(html) < 40_000

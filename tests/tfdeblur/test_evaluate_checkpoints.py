@@ -1,0 +1,176 @@
+"""Every checkpoint of a run: one graph, one baseline, and damage that costs itself alone."""
+
+import contextlib
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfdeblur.tiny_data import write_data_set
+from tfdeblur import config as train_config
+from tfdeblur import evaluate, files, models, settings, train
+from tfdeblur.errors import DataError, UserError
+from tfdeblur.evaluate import EvaluateConfig
+from tfdeblur.evaluation import SplitEvaluator
+from tfdeblur.training.checkpoint import CheckpointStore
+
+
+def config(**values):
+    return settings.validate(EvaluateConfig, {"all_checkpoints": True, **values})
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data_set(f"{tmp_path}/pairs")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A work directory with three checkpoints, the second of which holds the best network."""
+    workdir = str(tmp_path / "run")
+    keras.utils.set_random_seed(3)
+    generator = models.create("unet16", {"width": 4, "residual": True})
+    *_, last = [v for v in generator.network.trainable_variables if v.name == "bias"]
+    store = CheckpointStore(workdir, keep="all")
+    for images, shift in ((64, 0.5), (128, 0.0), (192, -0.3)):
+        last.assign(np.full(last.shape, shift, np.float32))
+        state = SimpleNamespace(
+            generator=generator,
+            images_seen=images,
+            epoch_images=32,
+            average=[],
+            averaged=contextlib.nullcontext,
+            checkpoint=tf.train.Checkpoint,
+        )
+        store.save(state, {})
+    return workdir
+
+
+def damage(path):
+    content = bytearray(files.read_bytes(path))
+    content[len(content) // 2] ^= 1
+    files.write_bytes(path, bytes(content))
+
+
+def test_the_command_judges_all_and_marks_the_best(run, data, capsys):
+    assert evaluate.main(["--workdir", run, "--data", data, "--all-checkpoints"]) == 0
+    printed = capsys.readouterr().out
+    first_words = [line.split()[0] for line in printed.splitlines() if line]
+    assert first_words[2:6] == ["blurred", "64", "128", "192"]
+    folder = f"{run}/evaluation/pairs-test"
+    assert files.list_dir(folder) == ["checkpoints.csv", "checkpoints.html", "checkpoints.json"]
+    stored = files.read_json(f"{folder}/checkpoints.json")
+    assert [c["epochs"] for c in stored["checkpoints"]] == [2.0, 4.0, 6.0]
+    assert stored["best"]["psnr_db"] == 128
+    assert stored["source"] == "test" and stored["images"] == 6
+    page = files.read_text(f"{folder}/checkpoints.html")
+    assert page.count("<img") == 3 * 5
+
+
+def test_each_scores_what_it_scores_alone(run, data):
+    table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
+    for stage in table.stages:
+        alone = evaluate.run(
+            settings.validate(
+                EvaluateConfig,
+                {"model": f"{run}/checkpoints/{stage.images:012d}", "data": data, "pictures": 0},
+            )
+        )
+        assert stage.row == alone.card.restored
+        assert table.baseline == alone.card.rows["blurred"]
+    assert len({stage.row.mse for stage in table.stages}) == 3
+
+
+def test_the_network_is_traced_for_the_first_checkpoint_only(run, data, monkeypatch):
+    traces, measured = [], []
+    on_one, measure = SplitEvaluator._step_on_one, SplitEvaluator._measure
+
+    def counted(self, blurred, sharp, options):
+        traces.append(options)
+        return on_one(self, blurred, sharp, options)
+
+    def watched(self, batch, measure_input, with_images):
+        measured.append(measure_input)
+        return measure(self, batch, measure_input, with_images)
+
+    monkeypatch.setattr(SplitEvaluator, "_step_on_one", counted)
+    monkeypatch.setattr(SplitEvaluator, "_measure", watched)
+    evaluate.run_checkpoints(config(workdir=run, data=data))
+    # With the baseline, without it, and for pictures.
+    assert sorted(traces) == [(False, False), (False, True), (True, False)]
+    assert measured.count(True) == 1
+
+
+def test_a_damaged_checkpoint_is_named_and_the_others_are_judged(run, data, capsys):
+    broken = f"{run}/checkpoints/{64:012d}"
+    damage(f"{broken}/generator.weights.h5")
+    files.write_text(f"{run}/checkpoints/{192:012d}/meta.json", "{")
+    code = evaluate.main(["--workdir", run, "--data", data, "--all-checkpoints"])
+    printed = capsys.readouterr()
+    assert code == evaluate.EXIT_INCOMPLETE
+    assert f"warning: not judged: The checkpoint file {broken}/generator.weights.h5" in printed.err
+    assert f"{192:012d}/meta.json is not valid JSON" in printed.err
+    assert "Left out: The checkpoint file" in printed.out
+    stored = files.read_json(f"{run}/evaluation/pairs-test/checkpoints.json")
+    assert [c["images_seen"] for c in stored["checkpoints"]] == [128]
+    assert set(stored["skipped"]) == {broken, f"{run}/checkpoints/{192:012d}"}
+
+
+def test_another_network_among_them_is_left_out(run, data):
+    path = f"{run}/checkpoints/{128:012d}/meta.json"
+    meta = files.read_json(path)
+    # No weight tells the two apart.
+    files.write_json(path, {**meta, "model": {**meta["model"], "residual": False}})
+    table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
+    assert [stage.images for stage in table.stages] == [64, 192]
+    (message,) = table.skipped.values()
+    assert "'residual': False" in message
+
+
+def test_checkpoints_of_before_do_not_say_their_epochs(run, data):
+    for images in (64, 128, 192):
+        path = f"{run}/checkpoints/{images:012d}/meta.json"
+        meta = files.read_json(path)
+        del meta["epoch_images"]
+        files.write_json(path, meta)
+    result = evaluate.run_checkpoints(config(workdir=run, data=data, pictures=1))
+    assert [stage.epochs for stage in result.table.stages] == [None] * 3
+    assert "128 images" in files.read_text(result.report)
+
+
+def test_bad_input_is_one_clear_error(run, data, tmp_path):
+    with pytest.raises(UserError, match="neither --model"):
+        evaluate.run_checkpoints(config(model=run, data=data))
+    with pytest.raises(UserError, match="--checkpoint"):
+        evaluate.run_checkpoints(config(workdir=run, data=data, checkpoint="last"))
+    with pytest.raises(UserError, match="run_checkpoints"):
+        evaluate.run(config(workdir=run, data=data))
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        evaluate.run_checkpoints(config(workdir=str(tmp_path / "nowhere"), data=data))
+    for images in (64, 128, 192):
+        damage(f"{run}/checkpoints/{images:012d}/generator.weights.h5")
+    with pytest.raises(DataError, match=r"No checkpoint in .* could be judged: .*000064"):
+        evaluate.run_checkpoints(config(workdir=run, data=data))
+
+
+def test_a_run_that_keeps_all_can_be_judged_at_every_epoch():
+    folder = "ram://all-checkpoints"
+    write_data_set(f"{folder}/data")
+    workdir = f"{folder}/run"
+    train.run(
+        train_config.resolve(
+            {
+                "workdir": workdir,
+                "model": {"name": "unet16", "width": 4},
+                "objective": "content",
+                "data": {"paths": [f"{folder}/data"]},
+                "training": {"duration": "4 epochs", "global_batch": 8},
+                "output": {"save_every": "1 epochs", "keep": "all"},
+            }
+        )
+    )
+    result = evaluate.run_checkpoints(config(workdir=workdir, data=f"{folder}/data"))
+    assert [stage.epochs for stage in result.table.stages] == [1.0, 2.0, 3.0, 4.0]
+    assert files.exists(f"{workdir}/evaluation/data-test/checkpoints.html")

@@ -1,0 +1,153 @@
+"""Whole runs with a critic: curves, resume, fresh batches, and mistakes."""
+
+import numpy as np
+import pytest
+
+from tests.tfdeblur.runs import history, settings, weights
+from tests.tfdeblur.tiny_data import write_data_set
+from tfdeblur import config, files, train
+from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.training.checkpoint import load_generator, verify_checkpoint
+
+CRITIC = {"name": "patch_gan", "layers": 1, "width": 4}
+
+
+def adversarial(folder, workdir="run", name="wgan_gp", **sections):
+    objective = {"name": name, "losses": {"mae": 1.0}, "adversarial_weight": 0.01}
+    objective |= sections.pop("objective", {})
+    defaults = {"critic": CRITIC, "training": {"duration": "6 steps", "global_batch": 4}}
+    defaults["output"] = {"save_every": "2 steps", "validate_every": "3 steps"}
+    tree = {k: {**defaults.get(k, {}), **sections.get(k, {})} for k in {**defaults, **sections}}
+    return settings(folder, workdir, objective=objective, **tree)
+
+
+def test_a_run_with_a_critic_leaves_curves_of_both_players(folder):
+    write_data_set(files.join(folder, "data"))
+    run = adversarial(folder, objective={"critic_updates": 2})
+    train.run(run)
+    rows = history(run.workdir)
+    for name in ("loss", "real", "fake", "wasserstein", "penalty", "slope", "gradient_norm"):
+        assert np.isfinite(float(rows[0][f"critic/{name}"])), name
+    for name in ("loss", "mae", "adversarial", "gradient_norm"):
+        assert np.isfinite(float(rows[0][f"generator/{name}"])), name
+    assert "critic/learning_rate" in rows[0]
+    page = files.read_text(files.join(run.workdir, "index.html"))
+    for title in ("Wasserstein estimate", "Gradient penalty", "Scores of the critic"):
+        assert title in page
+
+
+def test_players_have_optimizers_and_schedules_of_their_own(folder):
+    write_data_set(files.join(folder, "data"))
+    own = {"optimizer": {"name": "rmsprop", "learning_rate": 5e-5}}
+    own["schedule"] = {"name": "step", "every": "2 steps", "factor": 0.5}
+    run = adversarial(folder, name="wgan", players={"critic": own})
+    train.run(run)
+    rates = [float(row["critic/learning_rate"]) for row in history(run.workdir)]
+    assert rates[0] == pytest.approx(5e-5)
+    assert rates[-1] == pytest.approx(5e-5 / 8)
+    others = [float(row["generator/learning_rate"]) for row in history(run.workdir)]
+    assert others == pytest.approx([0.01] * len(others))
+
+
+def test_stopping_and_going_on_equals_not_having_stopped(folder):
+    write_data_set(files.join(folder, "data"), {"train": 10, "val": 2})
+    options = {"objective": {"critic_updates": 2}, "runtime": {"deterministic": True}}
+    whole = {"training": {"duration": "5 steps", "global_batch": 4}}
+    part = {"training": {"duration": "2 steps", "global_batch": 4}}
+    train.run(adversarial(folder, "whole", **options, **whole))
+    train.run(adversarial(folder, "parts", **options, **part))
+    train.run(adversarial(folder, "parts", **options, **whole))
+    pairs = zip(
+        weights(files.join(folder, "whole")), weights(files.join(folder, "parts")), strict=True
+    )
+    for a, b in pairs:
+        np.testing.assert_array_equal(a, b)
+    last = [history(files.join(folder, name))[-1] for name in ("whole", "parts")]
+    for name in ("critic/loss", "critic/penalty", "generator/adversarial"):
+        assert last[0][name] == last[1][name]
+
+
+def test_fresh_batches_count_as_images_seen(folder):
+    write_data_set(files.join(folder, "data"))
+    training = {"duration": "3 steps", "global_batch": 4, "fresh_critic_batches": True}
+    run = adversarial(folder, objective={"critic_updates": 2}, training=training)
+    assert train.run(run).images == 3 * 3 * 4
+    _, meta = load_generator(run.workdir, "last")
+    assert meta["images"] == 36
+
+
+def test_a_pyramid_is_judged_at_every_scale(folder):
+    write_data_set(files.join(folder, "data"))
+    model = {"name": "ms_deblur", "scales": 2, "blocks": 1, "width": 4, "stem": 4}
+    for pyramid in ("sum", "half_mean", "finest"):
+        run = adversarial(
+            folder,
+            pyramid,
+            model=model,
+            objective={"pyramid": pyramid, "critic_updates": 1},
+            training={"duration": "2 steps", "global_batch": 4},
+        )
+        train.run(run)
+    first = [float(history(files.join(folder, p))[0]["generator/mae"]) for p in ("sum", "finest")]
+    assert first[0] > 1.5 * first[1]
+
+
+class TestMistakes:
+    def test_a_number_that_is_none_names_step_loss_and_checkpoint(self, folder):
+        write_data_set(files.join(folder, "data"))
+        run = adversarial(folder, training={"duration": "4 steps", "global_batch": 4})
+        train.run(run)
+        # Weights that are no numbers, as after a division by zero, in a checkpoint of step 4.
+        broken = adversarial(
+            folder,
+            training={"duration": "8 steps", "global_batch": 4},
+            optimizer={"learning_rate": 1e30},
+        )
+        with pytest.raises(UserError, match=r"diverged in step \d+, after \d+ images: ") as error:
+            train.run(broken)
+        folder_of_last = str(error.value).split("The last good checkpoint is ")[1].rstrip(".")
+        verify_checkpoint(folder_of_last)
+        generator, _ = load_generator(folder_of_last)
+        assert all(np.isfinite(value).all() for value in generator.network.get_weights())
+
+    def test_another_critic_in_the_same_folder(self, folder):
+        write_data_set(files.join(folder, "data"))
+        one_step = {"training": {"duration": "1 steps", "global_batch": 4}}
+        train.run(adversarial(folder, objective={"critic_updates": 1}, **one_step))
+        with pytest.raises(ConfigError, match="critic"):
+            train.run(
+                adversarial(
+                    folder, objective={"critic_updates": 1}, critic={"width": 8}, **one_step
+                )
+            )
+
+    def test_averages_asked_for_too_late(self, folder):
+        write_data_set(files.join(folder, "data"))
+        train.run(settings(folder))
+        later = {"duration": "5 epochs", "global_batch": 8, "ema_decay": 0.9}
+        with pytest.raises(UserError, match=r"does not fit this run.*ema_decay") as error:
+            train.run(settings(folder, training=later))
+        assert len(str(error.value)) < 1000
+
+    def test_a_missing_vgg19(self, folder):
+        write_data_set(files.join(folder, "data"))
+        path = files.join(folder, "vgg.npz")
+        losses = {"losses": {"perceptual": 100.0}, "perceptual": {"weights": path}}
+        with pytest.raises(UserError, match=r"vgg\.npz"):
+            train.run(adversarial(folder, objective=losses))
+
+
+def test_an_objective_without_a_critic_refuses_one():
+    tree = {"workdir": "w", "model": "unet16", "objective": "content", "critic": "patch_gan"}
+    with pytest.raises(ConfigError, match="critic: the objective 'content' has no critic"):
+        config.resolve(tree)
+
+
+def test_a_critic_by_default_and_its_mistakes():
+    tree = {"workdir": "w", "model": "unet16", "objective": "wgan_gp"}
+    assert config.resolve(tree).critic.name == "patch_gan"
+    with pytest.raises(ConfigError) as error:
+        config.resolve({**tree, "critic": {"norm": "group"}, "objective": {"name": "wgann"}})
+    assert "wgan" in str(error.value)
+    with pytest.raises(ConfigError, match=r"critic\.norm"):
+        config.resolve({**tree, "critic": {"name": "patch_gan", "norm": "group"}})

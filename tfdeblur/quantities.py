@@ -1,0 +1,66 @@
+"""Quantities as people write them: durations, picture sizes, how many of something to keep."""
+
+import re
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from tfdeblur.errors import ConfigError
+
+_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][0-9]+)?)\s*(images|epochs|steps)?\s*$")
+_SIZE = re.compile(r"^\s*(\d+)\s*(?:[xX]\s*(\d+))?\s*$")
+
+
+def _check_duration(value: Any) -> str:
+    text = f"{value:d}" if isinstance(value, int) else str(value)
+    if isinstance(value, bool) or _DURATION.match(text) is None:
+        raise ValueError("must look like '120 epochs', '5000 steps' or '250000 images'")
+    number, unit = _split_duration(text)
+    return f"{number:g} {unit}" if number < 1e6 else f"{number:.0f} {unit}"
+
+
+def _split_duration(text: str) -> tuple[float, str]:
+    match = _DURATION.match(text)
+    if match is None:
+        raise ConfigError(f"{text!r} is not a duration such as '120 epochs'.")
+    return float(match.group(1)), match.group(2) or "images"
+
+
+def images_of(duration: str, *, epoch_images: int, global_batch: int) -> int:
+    """Converts a duration to a count of images: the clock that all recipes run by.
+
+    Args:
+        duration: ``"120 epochs"``, ``"5000 steps"`` (updates of the generator) or ``"1e6 images"``.
+        epoch_images: Images in one epoch of the training data.
+        global_batch: Images that one step takes, over all replicas and micro-batches.
+    """
+    number, unit = _split_duration(duration)
+    factor = {"images": 1, "epochs": epoch_images, "steps": global_batch}[unit]
+    return round(number * factor)
+
+
+def _check_size(value: Any) -> tuple[int, int]:
+    """Reads ``256`` (a square) or ``WIDTHxHEIGHT`` into (height, width)."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        height, width = int(value[0]), int(value[1])
+    else:
+        match = _SIZE.match(str(value))
+        if match is None:
+            raise ValueError("must look like 256 or 128x96 (width x height)")
+        width = int(match.group(1))
+        height = int(match.group(2) or width)
+    if height < 1 or width < 1:
+        raise ValueError("must be at least 1x1")
+    return height, width
+
+
+def _check_keep(value: Any) -> int | str:
+    text = str(value)
+    if text == "all" or (text.isdigit() and int(text) > 0):
+        return text if text == "all" else int(text)
+    raise ValueError("must be a number of at least 1, or 'all'")
+
+
+Keep = Annotated[int | Literal["all"], pydantic.BeforeValidator(_check_keep)]
+Duration = Annotated[str, pydantic.BeforeValidator(_check_duration)]
+Size = Annotated[tuple[int, int], pydantic.BeforeValidator(_check_size)]
