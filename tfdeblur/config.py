@@ -324,7 +324,7 @@ def _resolve_critic(
         return None, []
     needed = getattr(OBJECTIVES.options(objective), "needs_critic", False)
     if needed:
-        return _resolve_plug_in("critic", value or {"name": DEFAULT_CRITIC}, CRITICS)
+        return _resolve_plug_in("critic", {"name": DEFAULT_CRITIC, **(value or {})}, CRITICS)
     if value:
         message = f"the objective {objective!r} has no critic; leave this section away"
         return None, [settings.Problem("critic", message)]

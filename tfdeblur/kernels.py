@@ -63,6 +63,10 @@ def convolve_separable(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return out
 
 
+# Points inside each pixel, along one side, by which is measured how much of it the disc fills.
+DISC_POINTS = 16
+
+
 def disc(radius: float) -> np.ndarray:
     """Returns the kernel of a lens out of focus: a disc with soft, antialiased edge.
 
@@ -75,7 +79,7 @@ def disc(radius: float) -> np.ndarray:
     if radius < 0:
         raise ValueError(f"A radius is at least 0; got {radius}.")
     half = max(0, int(np.ceil(radius - 0.5)))
-    fine = 16
+    fine = DISC_POINTS
     # Pixels are cut into fine x fine points, and each counts the points inside the disc.
     points = (np.arange((2 * half + 1) * fine) + 0.5) / fine - (half + 0.5)
     inside = points[:, None] ** 2 + points[None, :] ** 2 <= max(radius, 0.5) ** 2
@@ -253,15 +257,15 @@ def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     planes = np.moveaxis(image, -1, 0)
     padded = np.pad(planes, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
     # Cyclic convolution wraps around only in the border, which is cut away.
-    shape = (_fast_size(padded.shape[1]), _fast_size(padded.shape[2]))
+    shape = (fast_size(padded.shape[1]), fast_size(padded.shape[2]))
     spectrum = np.fft.rfft2(padded, shape) * np.fft.rfft2(kernel, shape)
     blurred = np.fft.irfft2(spectrum, shape)
     cut = blurred[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
     return np.ascontiguousarray(np.moveaxis(cut, 0, -1), np.float32)
 
 
-def _fast_size(size: int) -> int:
-    """Returns the next number with no prime factor above 5: others make the FFT slow."""
+def fast_size(size: int) -> int:
+    """Returns the next number with no prime factor above 5: with others an FFT is slow."""
     while True:
         rest = size
         for factor in (2, 3, 5):

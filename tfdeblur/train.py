@@ -149,21 +149,26 @@ def _field(config_class: type[Any], name: str) -> settings.Field:
 
 
 def _open_flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Reads ``--model.depth 20`` and the like; returns their tree and what else there was."""
+    """Reads ``--model.depth 20``, ``--critic.conditional`` and ``--no-critic.conditional``.
+
+    Returns:
+        Their tree, and the words that were something else.
+    """
     tree: dict[str, Any] = {}
     unknown: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
         flag, equals, value = word.partition("=")
+        if flag.startswith("--no-"):
+            flag, equals, value = f"--{flag.removeprefix('--no-')}", "=", "false"
         path = flag.removeprefix("--").replace("-", "_")
         if not flag.startswith("--") or path.split(".")[0] not in _OPEN_SECTIONS or "." not in path:
             unknown.append(word)
             continue
         if not equals:
-            if not rest:
-                raise ConfigError(f"{flag}: a value is needed.")
-            value = rest.pop(0)
+            # A switch stands alone, as it may everywhere else; other fields refuse the word.
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
         settings.put(tree, path, cli.plain_value(value))
     return tree, unknown
 

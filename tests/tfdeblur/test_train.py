@@ -231,6 +231,19 @@ def test_the_command_line_reaches_the_run(folder, capsys):
     assert resolved["training"]["duration"] == "2 steps"
 
 
+def test_switches_of_plug_ins_stand_alone(capsys):
+    words = ["--model", "unet16", "--objective", "wgan_gp", "--workdir", "w", "--print-config"]
+    switches = ["--critic.conditional", "--no-critic.norm-first", "--critic.layers", "2"]
+    assert train.main([*words, *switches, "--model.residual"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["critic"]["conditional"] is True
+    assert printed["critic"]["norm_first"] is False
+    assert printed["critic"]["layers"] == 2
+    assert printed["model"]["residual"] is True
+    assert train.main([*words, "--critic.layers"]) == 2
+    assert "critic.layers: " in capsys.readouterr().err
+
+
 def test_print_config_and_help_of_plug_ins(capsys):
     assert train.main(["--recipe", "unet16_cifar10", "--workdir", "w", "--print-config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
