@@ -77,6 +77,7 @@ bench: env ## the benchmarks, each a ratio of two things run side by side
 		echo "error: set TFDEBLUR_DATA to a folder with gopro/ in it" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.input_pipeline --data $(TFDEBLUR_DATA)/gopro
 	$(BIN)/python -m benchmarks.train_step $(if $(TORCH_PYTHON),--torch-python $(TORCH_PYTHON))
+	$(BIN)/python -m benchmarks.shared_pass
 
 clean: ## environments, caches and what the quickstart made
 	rm -rf $(VENV) $(VENV)-matrix $(QUICKSTART_DIR) build *.egg-info

@@ -56,6 +56,8 @@ def test_objective_is_zero_but_for_epsilon_at_the_truth_and_scales_with_the_rang
             networks={},
             data_range=1.0,
             gradient=lambda function, x: x,
+            uniform=np.zeros(3, np.float32),
+            batch_mean=np.mean,
         )
         return objective.loss("generator", view)
 
@@ -69,6 +71,16 @@ def test_objective_is_zero_but_for_epsilon_at_the_truth_and_scales_with_the_rang
     assert set(noisy.terms) == set(objective.term_names("generator"))
     expected = np.asarray(noisy.terms["charbonnier"]) + 2.0 * np.asarray(noisy.terms["edges"])
     assert np.allclose(noisy.per_example, expected, rtol=1e-6)
+
+
+def test_objective_with_a_critic_has_two_players(example) -> None:
+    module = example("tfdeblur/objectives/hinge.py")
+    objective = module.build(settings.validate(module.Options, {"critic_updates": 2}))
+    assert objective.moves == ("critic", "critic", "generator")
+    assert module.Options.needs_critic
+    scores = np.array([-2.0, 0.5, 3.0], np.float32).reshape(3, 1, 1, 1)
+    assert np.allclose(objective.critic_loss(scores, scores, None), [3.0, 2.0, 4.0])
+    assert np.allclose(objective.generator_loss(None, scores, None), [2.0, -0.5, -3.0])
 
 
 def test_source_lists_and_loads(example, tmp_path: pathlib.Path) -> None:
@@ -91,4 +103,4 @@ def test_source_lists_and_loads(example, tmp_path: pathlib.Path) -> None:
 
 def test_examples_do_not_shadow_what_exists() -> None:
     assert "shallow" not in tfdeblur.list_models()
-    assert "edges" not in tfdeblur.list_objectives()
+    assert not {"edges", "hinge"} & set(tfdeblur.list_objectives())
