@@ -197,8 +197,8 @@ def test_python_commands_in_documents_know_their_flags(repository: pathlib.Path,
             assert done.returncode == 0, (words, done.stderr)
             helps[key] = done.stdout
         for flag in [word.split("=")[0] for word in words[3:] if word.startswith("--")]:
-            # Options of the chosen model and objective belong to plug-ins and stand in no help.
-            if not flag.startswith(("--model.", "--objective.")):
+            # Options of the chosen model, critic and objective are plug-ins' and stand in no help.
+            if not flag.startswith(("--model.", "--critic.", "--objective.")):
                 assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", helps[key]), words
 
 
