@@ -18,7 +18,7 @@ from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.opening import READ_ERRORS, explain_read_error
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, Stopped
 from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.models import critics
 from tfdeblur.models._generator import Generator
@@ -38,6 +38,7 @@ from tfdeblur.training.hooks import (
 )
 from tfdeblur.training.initial import init_from
 from tfdeblur.training.loop import Diverged, Hook, Loop
+from tfdeblur.training.signals import StopRequest
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.step import ReplicaStep
 
@@ -243,13 +244,13 @@ class _Run:
         iterator = iter(self._batches())
         seen = self.state.images_seen
         hooks = self._hooks()
-        with Progress(seen, self.total_images) as progress:
+        with StopRequest() as stop, Progress(seen, self.total_images) as progress:
             try:
-                self.loop.run(iterator, self.total_images, hooks, progress)
-            except KeyboardInterrupt:
-                folder = self.store.save(self.state, {})
-                tqdm.write(f"Interrupted; saved {folder}. The same command goes on from there.")
-                raise
+                self.loop.run(iterator, self.total_images, hooks, progress, stop.requested)
+                if stop.signal_number and self.state.images_seen < self.total_images:
+                    folder = self.store.save(self.state, {})
+                    message = f"Stopped; saved {folder}. The same command goes on from there."
+                    raise Stopped(message, stop.signal_number)
             except Diverged as error:
                 raise Diverged(f"{error} {self._last_good()}") from error
             except READ_ERRORS as error:

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.errors import ConfigError, Stopped, UserError
 from tfdeblur.registry import did_you_mean
 from tfdeblur.settings import (
     Field,
@@ -229,6 +229,9 @@ def guard(body: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -15,3 +15,18 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """Data that cannot be used: missing, damaged, of the wrong size, or of another version."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Work that was asked to stop by a signal and has kept what it had.
+
+    Commands print the message and leave with 128 plus the signal's number, as shells expect.
+
+    Args:
+        message: What was kept and how to go on.
+        signal_number: The signal that came.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

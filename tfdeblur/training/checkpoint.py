@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import h5py
 import tensorflow as tf
+from tqdm import tqdm
 
 from tfdeblur import files
 from tfdeblur.errors import DataError, UserError
@@ -60,7 +61,7 @@ class CheckpointStore:
     def save(self, state: TrainingState, metrics: Mapping[str, float]) -> str:
         """Writes a checkpoint of now and removes those past `keep`; returns its folder."""
         folder = self.path(state.images_seen)
-        if files.exists(files.join(folder, META)):
+        if _is_whole(folder):
             return folder
         files.remove_tree(folder)
         files.make_dirs(folder)
@@ -97,19 +98,19 @@ class CheckpointStore:
         return dict(read_meta(files.join(self._best, f"{counts[-1]:012d}"))["metrics"])
 
     def restore_latest(self, state: TrainingState) -> str | None:
-        """Restores the newest checkpoint into a freshly built state.
+        """Restores the newest whole checkpoint into a freshly built state.
+
+        A damaged one is passed over with a warning that names the file.
 
         Returns:
             Its folder, or None where the run has none yet.
 
         Raises:
-            DataError: A file is damaged, or the state has other variables than the checkpoint.
+            DataError: All are damaged, or the state has other variables than the checkpoint.
         """
-        counts = self.images()
-        if not counts:
+        folder = self._newest_whole()
+        if folder is None:
             return None
-        folder = self.path(counts[-1])
-        verify_checkpoint(folder)
         try:
             status = state.checkpoint().read(files.join(folder, STATE))
             status.assert_existing_objects_matched()
@@ -122,6 +123,20 @@ class CheckpointStore:
                 "version and configuration that wrote it, or choose another --workdir."
             ) from error
         return folder
+
+    def _newest_whole(self) -> str | None:
+        damage: DataError | None = None
+        for count in reversed(self.images()):
+            try:
+                verify_checkpoint(self.path(count))
+            except DataError as error:
+                damage = damage or error
+                tqdm.write(f"warning: {error}")
+                continue
+            return self.path(count)
+        if damage is not None:
+            raise damage
+        return None
 
     def _sweep(self) -> None:
         """Removes all but the newest checkpoints, and the remains of interrupted ones."""
@@ -250,6 +265,17 @@ def verify_checkpoint(folder: str) -> dict[str, Any]:
                 "to go on from the checkpoint before it."
             )
     return meta
+
+
+def _is_whole(folder: str) -> bool:
+    """Tells whether a folder is a checkpoint without damage."""
+    if not files.exists(files.join(folder, META)):
+        return False
+    try:
+        verify_checkpoint(folder)
+    except DataError:
+        return False
+    return True
 
 
 def checkpoint_folder(path: str, which: str = "best") -> str:

@@ -139,6 +139,7 @@ class Loop:
         total_images: int,
         hooks: Sequence[Hook],
         on_progress: Callable[[int, Mapping[str, float]], None] = lambda images, metrics: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Trains until `total_images` have been seen.
 
@@ -148,6 +149,7 @@ class Loop:
             hooks: Called in order whenever their interval is over, and all of them at the end.
             on_progress: Called after every compiled call with the images done in it and the
                 means of its scalars.
+            stop: Looked at after every compiled call; once it is true, the run ends there.
 
         Raises:
             Diverged: A scalar is not finite; nothing is saved after it.
@@ -155,7 +157,7 @@ class Loop:
         images = self._state.images_seen
         since = {id(hook): _Since() for hook in hooks}
         due = {id(hook): _next(images, hook.every) for hook in hooks}
-        while images < total_images:
+        while images < total_images and not stop():
             goal = min([total_images, *due.values()])
             steps = min(self._steps_per_loop, math.ceil((goal - images) / self._step_images))
             start = time.perf_counter()

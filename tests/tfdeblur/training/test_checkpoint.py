@@ -105,6 +105,22 @@ def test_a_folder_without_its_last_file_is_no_checkpoint(workdir):
     assert fresh.images_seen == 8
 
 
+def test_a_damaged_checkpoint_is_passed_over_and_written_again(workdir, capsys):
+    state, _ = build()
+    store = CheckpointStore(workdir, keep=3)
+    for images in (8, 16):
+        state.images.assign(images)
+        folder = store.save(state, {})
+    path = files.join(folder, "state.index")
+    files.write_bytes(path, files.read_bytes(path)[:-7])
+    fresh, _ = build(seed=3)
+    assert store.restore_latest(fresh).endswith("000000000008")
+    assert "warning: " in (printed := capsys.readouterr().out) and "state.index" in printed
+    fresh.images.assign(16)
+    assert store.save(fresh, {}) == folder
+    verify_checkpoint(folder)
+
+
 def test_a_damaged_file_is_named(workdir):
     state, _ = build()
     store = CheckpointStore(workdir, keep=2)

@@ -75,6 +75,14 @@ def test_a_run_that_is_over_does_nothing():
     assert called == []
 
 
+def test_a_wish_to_stop_ends_the_run_between_two_calls():
+    loop, state = build(steps_per_loop=2)
+    called = []
+    loop.run(batches(), 800, [Hook(16, called.append)], stop=lambda: len(called) == 3)
+    assert state.images_seen == 48
+    assert not called[-1].last
+
+
 def test_steps_per_loop_changes_nothing_but_the_speed():
     results = []
     for steps_per_loop in (1, 5):
