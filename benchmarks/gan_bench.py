@@ -40,6 +40,7 @@ from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
 from tfdeblur.training.hooks import Validation
 from tfdeblur.training.loop import Diverged
+from tfdeblur.validation import Validator
 
 REFERENCE, FFT = "content", "content + fft"
 
@@ -163,8 +164,8 @@ class Contestant:
     ) -> None:
         # The first weights depend on this alone: the generator is built before any critic.
         runtime.seed_everything(run.seed, run.runtime.deterministic)
-        self._run = assembly._Run(run, strategy, data, folder)
-        self._iterator = iter(self._run._batches())
+        self._run = assembly.Run(run, strategy, data, folder)
+        self._iterator = iter(self._run.batches())
         self._strategy = strategy
         self.diverged = ""
         self.seconds: list[float] = []
@@ -204,7 +205,7 @@ class Contestant:
     def judge(self, data: EvaluationData) -> Validation:
         """Goes over the validation split."""
         generator = self._run.state.generator
-        return assembly.Validator(generator, data, self._strategy, pictures=0)()
+        return Validator(generator, data, self._strategy, pictures=0)()
 
 
 # ------------------------------------------------------------------------------------ the referee

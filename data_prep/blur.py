@@ -1,4 +1,8 @@
-"""Blur for sources that have sharp pictures only; each picture draws its own."""
+"""Blur for sources that have sharp pictures only; each picture draws its own.
+
+`GaussianBlur` and `TrajectoryBlur` blur and round, no more. `Degraded` puts the rest of a camera
+around a blur: other kernels in other corners, highlights, noise, JPEG.
+"""
 
 import dataclasses
 import hashlib
@@ -8,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfdeblur import kernels
+from tfdeblur import degradation, kernels
+from tfdeblur.degradation import CORNERS, Degradation
 from tfdeblur.errors import ConfigError
 
 
@@ -21,6 +26,27 @@ class Blur(Protocol):
 
     def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        ...
+
+
+class Shapes(Protocol):
+    """Something that draws kernels."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns its `kind` and parameters, as the manifest keeps them."""
+        ...
+
+    def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
+        """Draws the kernels of one picture.
+
+        Args:
+            rng: Where they come from.
+            variation: How much the corners differ, in [0, 1].
+
+        Returns:
+            One kernel where `variation` is 0, else one for each corner; float32 [k, k], summing
+            to one.
+        """
         ...
 
 
@@ -106,6 +132,12 @@ class GaussianBlur:
         kernel = kernels.gaussian_kernel1d(sigma, size)
         return in_light(sharp, self.gamma, lambda image: kernels.convolve_separable(image, kernel))
 
+    def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
+        """Draws the kernels of one picture; see `Shapes`."""
+        widths = _mixed(rng, variation, lambda n: rng.uniform(self.min_sigma, self.max_sigma, n))
+        lines = [kernels.gaussian_kernel1d(w, kernels.gaussian_size(w)) for w in widths]
+        return [np.outer(line, line) for line in lines]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrajectoryBlur:
@@ -145,3 +177,124 @@ class TrajectoryBlur:
         exposure = self.exposures[rng.integers(len(self.exposures))]
         kernel = kernels.trajectory_kernel(rng, self.canvas, self.length, exposure)
         return in_light(sharp, self.gamma, lambda image: kernels.convolve(image, kernel))
+
+    def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
+        """Draws the kernels of one picture; see `Shapes`. They share the time of exposure."""
+        exposure = self.exposures[rng.integers(len(self.exposures))]
+        paths = _mixed(
+            rng,
+            variation,
+            lambda n: kernels.trajectories(kernels.draw_trajectories(rng, n), self.length),
+        )
+        return [kernels.path_kernel(path, self.canvas, exposure) for path in paths]
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscBlur:
+    """The blur of a lens out of focus, of a radius drawn for each picture.
+
+    Attributes:
+        max_radius: Radii are uniform in [min_radius, max_radius], in pixels.
+        min_radius: The smallest radius.
+    """
+
+    max_radius: float = 4.0
+    min_radius: float = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """Returns its kind and parameters."""
+        radius = [self.min_radius, self.max_radius]
+        return {"kind": "disc", "radius": radius, "border": "reflect101"}
+
+    def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
+        """Draws the kernels of one picture; see `Shapes`."""
+        radii = _mixed(rng, variation, lambda n: rng.uniform(self.min_radius, self.max_radius, n))
+        return [kernels.disc(radius) for radius in radii]
+
+
+@dataclasses.dataclass(frozen=True)
+class NoBlur:
+    """Leaves pictures sharp, for noise and compression alone."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns its kind."""
+        return {"kind": "none"}
+
+    def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
+        """Returns the kernel that changes nothing."""
+        return [np.ones((1, 1), np.float32)]
+
+
+def _mixed(
+    rng: np.random.Generator, variation: float, draw: Callable[[int], np.ndarray]
+) -> np.ndarray:
+    """Draws for a picture, and mixes into it what is drawn for each corner if these differ."""
+    if not variation:
+        return draw(1)
+    drawn = draw(1 + CORNERS)
+    return (1 - variation) * drawn[:1] + variation * drawn[1:]
+
+
+@dataclasses.dataclass(frozen=True)
+class Degraded:
+    """A blur with what else a camera does to a picture; see `degradation`.
+
+    Attributes:
+        shapes: Draws the kernels.
+        options: What else is done, and how strongly.
+    """
+
+    shapes: Shapes
+    options: Degradation
+
+    def describe(self) -> dict[str, Any]:
+        """Returns kind and parameters of the blur, and whatever else is done."""
+        extras = ("variation", "highlights", "read_noise", "shot_noise", "jpeg")
+        given = {name: getattr(self.options, name) for name in extras}
+        found = {name: value for name, value in given.items() if value}
+        return {**self.shapes.describe(), "gamma": self.options.gamma, **found}
+
+    def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        options = self.options
+        boost, level, lot = rng.uniform(size=3)
+        noisy = options.read_noise > 0 or options.shot_noise > 0
+        values = degradation.degrade(
+            sharp,
+            self.shapes.shapes(rng, options.variation),
+            gamma=options.gamma,
+            boost=boost * options.highlights,
+            read=level * options.read_noise,
+            shot=level * options.shot_noise,
+            normals=rng.standard_normal(sharp.shape, np.float32) if noisy else None,
+        )
+        blurred = degradation.to_uint8(values)
+        if options.jpeg is None:
+            return blurred
+        return degradation.compress(blurred, options.jpeg + int(lot * (101 - options.jpeg)))
+
+
+def blur_for(options: Degradation) -> Blur:
+    """Returns the blur that options describe."""
+    strength, gamma = options.strength, options.gamma
+    low, high = strength * options.min_sigma, strength * options.max_sigma
+    gaussian = GaussianBlur(high, gamma, low)
+    trajectory = TrajectoryBlur(strength * options.length, options.exposures, gamma)
+    plain = not (
+        options.variation
+        or options.highlights
+        or options.read_noise
+        or options.shot_noise
+        or options.jpeg
+    )
+    if plain and options.blur == "gaussian":
+        return gaussian
+    if plain and options.blur == "trajectory":
+        return trajectory
+    shapes: dict[str, Shapes] = {
+        "gaussian": gaussian,
+        "trajectory": trajectory,
+        "disc": DiscBlur(strength * options.max_radius, strength * options.min_radius),
+        "none": NoBlur(),
+    }
+    return Degraded(shapes[options.blur], options)

@@ -143,8 +143,8 @@ def run(config: BuildConfig) -> "Manifest":
     job = frames.Job(config.dataset, source_options, settings)
     source = job.build_source()
     listing = source.listing()
-    for note in listing.notes:
-        print(note)
+    for remark in listing.remarks:
+        print(remark)
     plans = plan.make_plan(listing, settings)
     recorded: dict[str, Any] = {
         name: value for name, value in to_plain(config).items() if name not in _NOT_RECORDED
@@ -154,7 +154,7 @@ def run(config: BuildConfig) -> "Manifest":
         blur=source.describe_blur(),
         options=recorded,
         splits={},
-        notes=listing.notes,
+        notes=listing.remarks,
         fingerprint=plan.fingerprint(config.dataset, recorded, plans),
     )
     return writer.write(

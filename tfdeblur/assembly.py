@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -19,7 +18,6 @@ from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.opening import READ_ERRORS, explain_read_error
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError, Stopped
-from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.models import critics
 from tfdeblur.models._generator import Generator
 from tfdeblur.models.critics._critic import Critic
@@ -34,19 +32,15 @@ from tfdeblur.training.hooks import (
     Progress,
     SaveHook,
     ValidateHook,
-    Validation,
 )
 from tfdeblur.training.initial import init_from
 from tfdeblur.training.loop import Diverged, Hook, Loop
 from tfdeblur.training.signals import StopRequest
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.step import ReplicaStep
+from tfdeblur.validation import Validator
 
 CONFIG = "config.yaml"
-
-# Pixels that are validated at once, and the side of the pictures that are kept of them.
-_VALIDATION_PIXELS = 2**20
-_PICTURE_SIDE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +80,7 @@ def train(run_config: TrainConfig) -> RunResult:
         prepare_workdir(run_config)
     # A notebook goes on in the precision that it had.
     with runtime.precision_scope(policy), tempfile.TemporaryDirectory() as aside:
-        run = _Run(run_config, strategy, data, run_config.workdir if chief else aside)
+        run = Run(run_config, strategy, data, run_config.workdir if chief else aside)
         devices = runtime.device_summary(strategy)
         tqdm.write(f"{network_summary(run.state.players)}; {policy}; {devices}")
         return run.train()
@@ -113,6 +107,8 @@ def open_training_data(run_config: TrainConfig) -> TrainingData:
         seed=run_config.seed,
         shuffle_block=options.shuffle_block,
         cache=options.cache,
+        train_on_test=options.train_on_test,
+        synthesis=run_config.synthesis,
     )
 
 
@@ -166,7 +162,7 @@ def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[
     return share, micro
 
 
-class _Run:
+class Run:
     """A run in memory: its parts, built in the order in which they need each other."""
 
     def __init__(
@@ -241,7 +237,7 @@ class _Run:
 
     def train(self) -> RunResult:
         """Trains to the end; an interrupted run saves what it has."""
-        iterator = iter(self._batches())
+        iterator = iter(self.batches())
         seen = self.state.images_seen
         hooks = self._hooks()
         with StopRequest() as stop, Progress(seen, self.total_images) as progress:
@@ -265,7 +261,7 @@ class _Run:
             return "No checkpoint had been written yet."
         return f"The last good checkpoint is {self.store.path(counts[-1])}."
 
-    def _batches(self) -> Any:
+    def batches(self) -> Any:
         """Distributes the data: each replica takes the next element of its host's stream."""
 
         def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -322,67 +318,6 @@ class _Run:
         return ValidateHook(
             validate, self.state, self.store, self.history, gallery, output.best_metric
         )
-
-
-class Validator:
-    """Judges the generator on the validation split and takes pictures of a few images.
-
-    Args:
-        generator: Its weights of the moment are judged.
-        data: The validation split.
-        strategy: Shares the work.
-        pictures: How many images to picture, spread over the split.
-    """
-
-    def __init__(
-        self,
-        generator: Generator,
-        data: EvaluationData,
-        strategy: tf.distribute.Strategy,
-        pictures: int,
-    ) -> None:
-        with strategy.scope():
-            model = generator.as_unit_model()
-        pixels = data.height * data.width
-        self._evaluator = SplitEvaluator(
-            lambda images: model(images, training=False),
-            data,
-            batch_size=max(1, min(256, _VALIDATION_PIXELS // pixels)),
-            # The workers of a cluster each judge the whole split: they must not wait for each
-            # other where one has more batches than another.
-            strategy=None if runtime.spans_workers(strategy) else strategy,
-        )
-        count = min(pictures, data.records)
-        self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()
-
-    def __call__(self) -> Validation:
-        """Goes over the whole split."""
-        card = self._evaluator.run()
-        triples = self._evaluator.pictures(self._indices)
-        return Validation(
-            metrics=_scores(card.rows["restored"]),
-            baseline=_scores(card.rows["blurred"]),
-            pictures={
-                "blurred": [_middle(triple.blurred) for triple in triples],
-                "restored": [_middle(_uint8(triple.restored)) for triple in triples],
-                "truth": [_middle(triple.sharp) for triple in triples],
-            },
-        )
-
-
-def _scores(row: Any) -> dict[str, float]:
-    return {name: value for name, value in dataclasses.asdict(row).items() if name != "exact"}
-
-
-def _uint8(image: np.ndarray) -> np.ndarray:
-    return np.round(image * 255.0).astype(np.uint8)
-
-
-def _middle(image: np.ndarray) -> np.ndarray:
-    """Cuts the middle out of a large image: pictures are kept for every validation."""
-    top = max((image.shape[0] - _PICTURE_SIDE) // 2, 0)
-    left = max((image.shape[1] - _PICTURE_SIDE) // 2, 0)
-    return image[top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE]
 
 
 def _opponents(run_config: TrainConfig) -> dict[str, Critic]:

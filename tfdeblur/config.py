@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field
 
 from tfdeblur import settings
+from tfdeblur.degradation import Degradation
 from tfdeblur.errors import ConfigError
 from tfdeblur.quantities import Duration, Keep, Size
 from tfdeblur.registry import Registry, did_you_mean
@@ -77,6 +78,9 @@ class DataConfig:
         ),
     ] = None
     cache: Annotated[bool, Field(description="keep the records in memory")] = False
+    train_on_test: Annotated[
+        bool, Field(description="allow training on the test split, which networks are judged by")
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -241,6 +245,10 @@ class TrainConfig:
     recipe: Annotated[str | None, Field(description="published recipe to start from")] = None
     seed: Annotated[int, Field(ge=0, description="fixes weights, order and augmentation")] = 0
     data: DataConfig = DataConfig()
+    synthesis: Annotated[
+        Degradation,
+        Field(description="blur made from the sharp halves while training, anew in each epoch"),
+    ] = dataclasses.field(default_factory=Degradation)
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     players: Annotated[

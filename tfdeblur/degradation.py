@@ -86,7 +86,9 @@ class Degradation:
     ] = 0.0
     read_noise: Annotated[
         float,
-        Field(ge=0, le=1, description="largest standard deviation of noise in the dark; 1 is white"),
+        Field(
+            ge=0, le=1, description="largest standard deviation of noise in the dark; 1 is white"
+        ),
     ] = 0.0
     shot_noise: Annotated[
         float,
@@ -94,7 +96,9 @@ class Degradation:
     ] = 0.0
     jpeg: Annotated[
         int | None,
-        Field(ge=1, le=100, description="compress as JPEG; a quality from this one to 100 is drawn"),
+        Field(
+            ge=1, le=100, description="compress as JPEG; a quality from this one to 100 is drawn"
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -107,6 +111,12 @@ class Degradation:
     def gamma(self) -> float:
         """The power that turns pixel values into light."""
         return LINEAR_GAMMA if self.linear_light else 1.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is done to a picture at all."""
+        noise = self.read_noise or self.shot_noise
+        return self.blur != "none" or bool(noise) or self.jpeg is not None
 
     @property
     def canvas(self) -> int:
@@ -127,8 +137,9 @@ def to_light(values: np.ndarray, gamma: float, boost: float = 0.0) -> np.ndarray
     Args:
         values: float32 [height, width, 3] in [0, 1].
         gamma: 2.2 for linear light, 1 to leave the values as they are.
-        boost: White stands for 1 + boost times the light. A color keeps its hue, for all three
-            channels are raised where the brightest of them is near 1.
+        boost: White stands for 1 + boost times the light. Only where all three channels are near
+            1: a bright red would turn white, and the sharp picture, which clips too, says it is
+            red.
 
     Returns:
         float32 [height, width, 3] in [0, 1 + boost].
@@ -136,8 +147,8 @@ def to_light(values: np.ndarray, gamma: float, boost: float = 0.0) -> np.ndarray
     light = values if gamma == 1.0 else values ** np.float32(gamma)
     if not boost:
         return light
-    brightest = values.max(axis=-1, keepdims=True)
-    excess = np.clip((brightest - np.float32(SATURATED)) / np.float32(1 - SATURATED), 0, 1)
+    darkest = values.min(axis=-1, keepdims=True)
+    excess = np.clip((darkest - np.float32(SATURATED)) / np.float32(1 - SATURATED), 0, 1)
     return light * (1 + np.float32(boost) * excess)
 
 
@@ -179,8 +190,10 @@ def blur(image: np.ndarray, shapes: Sequence[np.ndarray]) -> np.ndarray:
     if len(shapes) == 1:
         return kernels.convolve(image, shapes[0])
     weights = corner_weights(*image.shape[:2])[..., None]
-    blurred = [kernels.convolve(image, shape) for shape in shapes]
-    return np.sum([w * b for w, b in zip(weights, blurred, strict=True)], axis=0, dtype=np.float32)
+    blurred = np.zeros(image.shape, np.float32)
+    for weight, shape in zip(weights, shapes, strict=True):
+        blurred += weight * kernels.convolve(image, shape)
+    return blurred
 
 
 def noise_deviation(light: np.ndarray, read: float, shot: float) -> np.ndarray:

@@ -8,6 +8,7 @@ and a full disk costs the new file, not the old one.
 import contextlib
 import errno
 import json
+import os
 import posixpath
 from collections.abc import Iterator
 from typing import Any
@@ -77,13 +78,34 @@ def list_dir(path: str) -> list[str]:
 
 
 def walk_files(path: str) -> list[str]:
-    """Returns all files below a folder as paths relative to it, sorted."""
+    """Returns all files below a folder as paths relative to it, sorted.
+
+    Links to other folders are followed, those to a folder above themselves are not.
+    """
     found: list[str] = []
     with _named_errors(path, "list"):
-        for folder, _, names in tf.io.gfile.walk(path):
+        for folder, folders, names in tf.io.gfile.walk(path):
+            folders[:] = [name for name in folders if not _leads_up(folder, name)]
             inside = folder[len(path) :].strip("/")
             found.extend(posixpath.join(inside, name) for name in names)
     return sorted(found)
+
+
+def _leads_up(folder: str, name: str) -> bool:
+    """Tells whether a folder is a link to one above it: it would be walked round and round."""
+    path = join(folder, name)
+    if "://" in path or not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    place = folder
+    while True:
+        # On the way that was walked, not on the disk: two links may lead to each other.
+        if os.path.realpath(place) == target:
+            return True
+        above = os.path.dirname(place)
+        if above == place:
+            return False
+        place = above
 
 
 def make_dirs(path: str) -> None:

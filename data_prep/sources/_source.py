@@ -43,10 +43,17 @@ class Listing:
     Attributes:
         splits: Frames by split (`train`, `val`, `test`), each in a fixed, sorted order.
         notes: Sentences that whoever uses the data should know; printed and kept.
+        layout: Which of the layouts that the source knows was found; empty where it knows one.
     """
 
     splits: Mapping[str, tuple[Item, ...]]
     notes: tuple[str, ...] = ()
+    layout: str = ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Everything that is printed and kept in the manifest: the layout, then the notes."""
+        return (f"Layout: {self.layout}.", *self.notes) if self.layout else self.notes
 
 
 class Source(abc.ABC):

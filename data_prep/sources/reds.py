@@ -15,15 +15,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.sources._folders import (
-    PairSource,
-    Scene,
-    SceneOptions,
-    describe_recorded,
-    list_pairs,
-    sub_folders,
-    unrecognized,
-)
+from data_prep.sources._folders import sub_folders, unrecognized
+from data_prep.sources._halves import Scene
+from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources._source import Listing
 
 # The folders of each track: blurred half, sharp half.
@@ -37,7 +31,7 @@ SPLITS = {"train": "train", "val": "test"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(SceneOptions):
+class Options(PairOptions):
     """Options of the REDS source."""
 
     source: Annotated[str, Field(description="folder that holds train_blur, train_sharp and so on")]
@@ -65,6 +59,7 @@ class Reds(PairSource):
         root = self._options.source
         blurred, sharp = TRACKS[self._options.track]
         scenes = []
+        layouts = []
         for part, split in SPLITS.items():
             # The archives unpack to train_blur or, made for several tracks, train/train_blur.
             for place in (root, files.join(root, part)):
@@ -73,9 +68,15 @@ class Reds(PairSource):
                     present = [half for half in halves if files.is_dir(half)]
                     names = {name for half in present for name in sub_folders(half)}
                     scenes += [
-                        Scene(f"{part}/{name}", split, *(files.join(half, name) for half in halves))
+                        Scene(
+                            f"{part}/{name}",
+                            split,
+                            files.join(halves[0], name),
+                            files.join(halves[1], name),
+                        )
                         for name in sorted(names)
                     ]
+                    layouts.append(files.join(place, f"{part}_{blurred}")[len(root) :].strip("/"))
                     break
         if not scenes:
             raise unrecognized(
@@ -83,7 +84,8 @@ class Reds(PairSource):
                 f"train_{blurred}/SCENE/FRAME.png with train_{sharp}/SCENE/FRAME.png, or the same "
                 "with val_",
             )
-        return list_pairs(scenes, self._options)
+        layout = f"native REDS, track {self._options.track} ({' and '.join(layouts)})"
+        return list_pairs(scenes, self._options, layout)
 
     def describe_blur(self) -> dict[str, Any]:
         """Returns which track of REDS this is."""

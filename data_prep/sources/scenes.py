@@ -11,8 +11,8 @@ from pydantic import Field
 
 from data_prep import leaves
 from data_prep.blur import item_rng
-from data_prep.sources._folders import SceneOptions, assign_splits, select
 from data_prep.sources._source import Item, Listing, Source
+from data_prep.sources._splits import SceneOptions, assign_splits, select
 from data_prep.sources._synthetic import BlurOptions
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import images
-from data_prep.sources._folders import SceneOptions, assign_splits, select, unrecognized
+from data_prep.sources._folders import by_stem, unrecognized
 from data_prep.sources._source import Item, Listing, Source
+from data_prep.sources._splits import SceneOptions, assign_splits, select
 from data_prep.sources._synthetic import BlurOptions
-from tfdeblur.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,9 @@ class Sharp(Source):
         from tfdeblur import files
 
         root = self._options.source
-        paths = (
-            {name.rsplit(".", 1)[0]: files.join(root, name) for name in _photographs(root)}
-            if files.is_dir(root)
-            else {}
-        )
+        found_files = files.walk_files(root) if files.is_dir(root) else []
+        photographs = by_stem(root, filter(images.is_picture, found_files))
+        paths = {name: files.join(root, file) for name, file in photographs.items()}
         if not paths:
             raise unrecognized(root, f"a folder of photographs ({', '.join(images.SUFFIXES)})")
         names = select(sorted(paths), self._options)
@@ -68,21 +66,3 @@ class Sharp(Source):
     def load(self, item: Item) -> tuple[None, np.ndarray]:
         """Returns one photograph; it has no blurred half."""
         return None, images.load_rgb(item.sharp)
-
-
-def _photographs(root: str) -> list[str]:
-    from tfdeblur import files
-
-    names: list[str] = []
-    stems: dict[str, str] = {}
-    for name in files.walk_files(root):
-        if not images.is_picture(name):
-            continue
-        other = stems.setdefault(name.rsplit(".", 1)[0], name)
-        if other != name:
-            raise DataError(
-                f"{files.join(root, other)} and {files.join(root, name)} have the same name but "
-                "for the ending. Rename one, or remove it if they are the same photograph."
-            )
-        names.append(name)
-    return names

@@ -5,6 +5,7 @@ import pytest
 
 from data_prep import blur
 from tests.data_prep.conftest import picture
+from tfdeblur.degradation import Degradation
 from tfdeblur.errors import ConfigError
 
 
@@ -117,3 +118,58 @@ def test_gaussian_widths_stay_between_the_two_sigmas():
         assert 255 / (np.sqrt(2 * np.pi) * 2.6) < steepest < 255 / (np.sqrt(2 * np.pi) * 0.9)
     with pytest.raises(ConfigError, match="min_sigma"):
         blur.GaussianBlur(1.0, min_sigma=2.0)
+
+
+def test_options_choose_the_blur():
+    given = Degradation(blur="gaussian", strength=0.5, min_sigma=1.0, linear_light=True)
+    assert blur.blur_for(given) == blur.GaussianBlur(1.5, 2.2, 0.5)
+    given = Degradation(blur="trajectory", strength=0.5, exposures=(0.5,))
+    assert blur.blur_for(given) == blur.TrajectoryBlur(30.0, (0.5,))
+    assert blur.blur_for(Degradation(blur="disc", strength=2.0)).describe() == {
+        "kind": "disc",
+        "radius": [0.0, 8.0],
+        "border": "reflect101",
+        "gamma": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"blur": "disc"},
+        {"blur": "gaussian", "variation": 1.0},
+        {"blur": "trajectory", "length": 20.0, "variation": 0.5, "linear_light": True},
+        {"blur": "none", "read_noise": 0.05, "shot_noise": 0.05},
+        {"blur": "none", "jpeg": 20},
+        {"blur": "gaussian", "highlights": 8.0, "jpeg": 50},
+    ],
+    ids=str,
+)
+def test_all_that_a_camera_does_follows_from_seed_and_name(options, sharp):
+    kind = blur.blur_for(Degradation(**options))
+    first = kind.apply(sharp, blur.item_rng(0, "a/1"))
+    assert first.dtype == np.uint8 and first.shape == sharp.shape
+    assert (first != sharp).any()
+    np.testing.assert_array_equal(first, kind.apply(sharp, blur.item_rng(0, "a/1")))
+    others = [kind.apply(sharp, blur.item_rng(0, f"a/{number}")) for number in range(2, 6)]
+    assert any((first != other).any() for other in others)
+    described = kind.describe()
+    assert described["kind"] == options["blur"]
+    assert described.items() >= {k: v for k, v in options.items() if k in described}.items()
+    for name in set(options) - {"blur", "linear_light"}:
+        assert described[name] == options[name]
+
+
+def test_what_is_not_done_costs_nothing_and_changes_nothing(sharp):
+    still = blur.Degraded(blur.NoBlur(), Degradation())
+    np.testing.assert_array_equal(still.apply(sharp, blur.item_rng(0, "x")), sharp)
+
+
+def test_corners_differ_as_much_as_they_should():
+    rng = blur.item_rng(0, "x")
+    shapes = blur.DiscBlur(8.0).shapes(rng, 1.0)
+    assert len(shapes) == 4 and len({shape.shape for shape in shapes}) > 1
+    near = [len(shape) for shape in blur.DiscBlur(8.0, 6.0).shapes(rng, 0.1)]
+    assert max(near) - min(near) <= 2
+    paths = blur.TrajectoryBlur(20.0, (1.0,)).shapes(rng, 0.3)
+    assert len(paths) == 4 and all(path.sum() == pytest.approx(1, abs=1e-5) for path in paths)

@@ -25,6 +25,24 @@ def test_write_read_list_and_walk(folder):
     assert files.size(files.join(folder, "a/b/x.bin")) == 2
 
 
+def test_links_that_lead_up_are_not_followed(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "x.txt").write_text(name)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "y.txt").write_text("")
+    for link, target in {"a/up": "..", "a/b": "../b", "b/a": "../a", "z": "../else"}.items():
+        (tmp_path / "set" / link).symlink_to(target)
+    # Each of two folders that lead to each other is seen in the other one, and that is all.
+    assert files.walk_files(str(tmp_path / "set")) == [
+        "a/b/x.txt",
+        "a/x.txt",
+        "b/a/x.txt",
+        "b/x.txt",
+        "z/y.txt",
+    ]
+
+
 def test_rename_replaces_and_remove_is_idempotent(folder):
     files.make_dirs(folder)
     files.write_text(files.join(folder, "old"), "1")

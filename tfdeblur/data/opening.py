@@ -91,6 +91,66 @@ def open_split(path: str, name: str) -> OpenSplit:
     return opened
 
 
+def open_to_train(paths: Sequence[str], name: str, train_on_test: bool = False) -> list[OpenSplit]:
+    """Opens one split of several data sets for training; see `open_split`.
+
+    Args:
+        paths: Folders of the data sets.
+        name: Name of the split.
+        train_on_test: Allow what `check_trainable` refuses.
+
+    Raises:
+        ConfigError: There are no paths, or the split is the test split.
+        DataError: What `open_split` and `check_trainable` raise.
+    """
+    if not paths:
+        raise ConfigError("No data set to train on: name at least one folder.")
+    opened = [open_split(path, name) for path in paths]
+    if not train_on_test:
+        check_trainable(opened, name)
+    return opened
+
+
+def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
+    """Refuses to train on what is there to be judged by.
+
+    Args:
+        opened: The data sets that are to be trained on.
+        name: The split that is read of each.
+
+    Raises:
+        ConfigError: It is the test split.
+        DataError: Scenes that one of the data sets trains on are test scenes of another one that
+            was built from the same place.
+    """
+    cure = "Where that is meant, give --data.train-on-test (train_on_test=True in Python)."
+    if name == "test":
+        raise ConfigError(
+            "data.split: 'test' is what networks are judged by, and says nothing of one that has "
+            f"trained on it. Train on 'train', or build the data set with other splits. {cure}"
+        )
+    for one in opened:
+        for other in opened:
+            test = other.manifest.splits.get("test")
+            if test is None or _origin(one) is None or _origin(one) != _origin(other):
+                continue
+            shared = sorted(set(one.split.scenes) & set(test.scenes))
+            if shared:
+                raise DataError(
+                    f"{one.directory} trains on scene {shared[0]!r}"
+                    f"{f' and {len(shared) - 1} more' if len(shared) > 1 else ''}, of the test "
+                    f"split of {other.directory}, which was built from the same place. Build both "
+                    f"with the same test scenes. {cure}"
+                )
+
+
+def _origin(opened: OpenSplit) -> tuple[object, ...] | None:
+    """Returns the source of a data set and its folders; None where it was built without files."""
+    manifest = opened.manifest
+    places = [manifest.options.get(name) for name in ("source", "blurred", "sharp")]
+    return (manifest.source, *places) if any(places) else None
+
+
 def check_positive(**values: int | None) -> None:
     """Raises a ConfigError that names the first value that is given and is below 1."""
     for name, value in values.items():

@@ -2,13 +2,14 @@
 
 | stage | what happens | where |
 | --- | --- | --- |
-| split | one split of each data set is opened and checked | `opening.open_split` |
+| split | one split of each data set is opened and checked | `opening.open_to_train` |
 | cache | the stored records are kept in memory | `reading.Source.load` |
 | shuffle | records come in the computed order, from shards or memory | `order`, `reading.Source` |
 | parse | records become uint8 pairs | `schema.parse_example`, `schema.parse_batch` |
 | modify | the caller's own function changes pairs | the argument `modify` |
 | augment | crops, flips and quarter turns, fixed by the position | `augment.Augmentation` |
 | batch | pairs of fixed shape become batches of fixed shape | `TrainingData.dataset` |
+| synthesis | the blurred half is made from the sharp one, if asked for | `synthesis.Synthesis` |
 | prefetch | batches are made while the device computes | `TrainingData.dataset` |
 
 Pixels stay uint8 throughout, a quarter of float32's bytes on their way to the device.
@@ -28,10 +29,12 @@ from tfdeblur.data.opening import (
     OpenSplit,
     check_positive,
     explain_read_error,
-    open_split,
+    open_to_train,
 )
-from tfdeblur.data.order import Mixture, ShardOrder, key_of
+from tfdeblur.data.order import Mixture, ShardOrder, key_of, subkey_tensor
 from tfdeblur.data.reading import BOXED_BYTES, Source, mixed, unboxed
+from tfdeblur.data.synthesis import synthesis_of
+from tfdeblur.degradation import Degradation
 from tfdeblur.errors import ConfigError, DataError
 
 __all__ = [
@@ -45,7 +48,7 @@ __all__ = [
 Modify = Callable[[Pair], Pair]
 
 # The streams drawn from the seed.
-_ORDER, _AUGMENTATION, _MIXTURE = 0, 1, 2
+_ORDER, _AUGMENTATION, _MIXTURE, _SYNTHESIS = 0, 1, 2, 3
 
 # Raw pixels of a block of records by default; three blocks are in memory at a time.
 _BLOCK_BYTES = 24 << 20
@@ -99,9 +102,11 @@ class TrainingData:
         open_shards: int = 16,
         cache: bool = False,
         modify: Modify | None = None,
+        synthesis: Degradation | None = None,
         readers: int | None = None,
         threads: int | None = None,
         deterministic: bool = True,
+        train_on_test: bool = False,
     ) -> None:
         """Opens the data sets and checks all that can be checked before reading.
 
@@ -123,10 +128,14 @@ class TrainingData:
             modify: * Changes pairs right after parsing. It is called while a graph is built, with
                 uint8 [height, width, 3] for `blurred` and for `sharp`, and must give uint8 of one
                 fixed size for both. The result is not cached, so it must be repeatable.
+            synthesis: * Makes the blurred half from the sharp one, after augmentation and with
+                other draws at each position; the stored blurred half is not even read. What
+                does nothing, as the default options do, leaves the stored half in its place.
             readers: Shards that are read in parallel; TensorFlow's choice where not given.
             threads: Threads for the whole pipeline; TensorFlow's shared ones where not given.
             deterministic: Keep the sequence exactly. False lets samples overtake each other where
                 that is faster.
+            train_on_test: Allow the test split, or test scenes of another one of the data sets.
 
         Raises:
             DataError: A data set is missing, incomplete, of another version, without the split,
@@ -137,9 +146,7 @@ class TrainingData:
         self.split = split
         check_positive(shuffle_block=shuffle_block, open_shards=open_shards)
         check_positive(readers=readers, threads=threads)
-        if not self.paths:
-            raise ConfigError("No data set to train on: name at least one folder.")
-        self._opened = [open_split(path, split) for path in self.paths]
+        self._opened = open_to_train(self.paths, split, train_on_test)
         self.manifests = tuple(opened.manifest for opened in self._opened)
         self.records = sum(opened.split.records for opened in self._opened)
         sizes = [_size_after(modify, opened) for opened in self._opened]
@@ -151,6 +158,10 @@ class TrainingData:
             )
         self._augmentation = Augmentation(horizontal_flips, vertical_flips, quarter_turns)
         self._modify = modify
+        self._synthesis = synthesis_of(synthesis)
+        # `modify` may use both halves.
+        sharp_alone = self._synthesis is not None and modify is None
+        self._halves = ("sharp",) if sharp_alone else HALVES
         self._cache = cache
         self._loaded: list[tf.Tensor] | None = None
         self._mixture = _mixture(weights, self._opened, seed)
@@ -177,7 +188,7 @@ class TrainingData:
             describe = functools.partial(
                 self._describe,
                 number=number,
-                key=key_of(seed, _AUGMENTATION, number),
+                keys=(key_of(seed, _AUGMENTATION, number), key_of(seed, _SYNTHESIS, number)),
                 slack=(size[0] - self.height, size[1] - self.width),
             )
             self._sources.append(Source(opened, shard_order, boxes, readers, describe))
@@ -241,6 +252,8 @@ class TrainingData:
         else:
             samples = records.map(self._sample, tf.data.AUTOTUNE)
             batches = samples.batch(batch_size, drop_remainder=True)
+        if self._synthesis is not None:
+            batches = batches.map(self._synthesized, tf.data.AUTOTUNE)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(self._options)
 
     def _records(self, start: int) -> tf.data.Dataset:
@@ -263,11 +276,14 @@ class TrainingData:
         return self._loaded
 
     def _describe(
-        self, positions: tf.Tensor, *, number: int, key: int, slack: tuple[int, int]
+        self, positions: tf.Tensor, *, number: int, keys: tuple[int, int], slack: tuple[int, int]
     ) -> tf.Tensor:
-        """Returns what goes with a record: the number of its data set, and its placement."""
-        placements = self._augmentation.draw(key, positions, slack)
-        return tf.pad(placements, [[0, 0], [1, 0]], constant_values=number)
+        """Returns what goes with a record: number of its data set, placement, key of its blur."""
+        placements = self._augmentation.draw(keys[0], positions, slack)
+        parts = [tf.fill([tf.size(positions), 1], number), placements]
+        if self._synthesis is not None:
+            parts.append(tf.bitcast(subkey_tensor(keys[1], positions), tf.int32))
+        return tf.concat(parts, axis=1)
 
     def _sample(self, record: tf.Tensor, description: tf.Tensor) -> Pair:
         """Parses, modifies and augments one record."""
@@ -281,17 +297,35 @@ class TrainingData:
         return sample
 
     def _sample_from(self, stored: schema.Split, record: tf.Tensor, description: tf.Tensor) -> Pair:
-        parsed = schema.parse_example(unboxed(record), stored.height, stored.width, stored.encoding)
-        pair = {half: parsed[half] for half in HALVES}
+        pair = schema.parse_example(
+            unboxed(record), stored.height, stored.width, stored.encoding, self._halves
+        )
+        pair = {half: pair[half] for half in self._halves}
         if self._modify is not None:
             pair = self._modify(pair)
-        return self._augmentation.place(pair, description[1:], (self.height, self.width))
+        pair = self._augmentation.place(pair, description[1:], (self.height, self.width))
+        return self._keyed(pair, description)
 
     def _sample_batch(self, records: tf.Tensor, descriptions: tf.Tensor) -> Pair:
         """Does what `_sample` does for a batch of small raw records, at far less cost for each."""
-        parsed = schema.parse_batch(records, self.height, self.width, "raw")
-        pair = {half: parsed[half] for half in HALVES}
-        return self._augmentation.place_batch(pair, descriptions[:, 1:])
+        parsed = schema.parse_batch(records, self.height, self.width, "raw", self._halves)
+        pair = {half: parsed[half] for half in self._halves}
+        pair = self._augmentation.place_batch(pair, descriptions[:, 1:])
+        return self._keyed(pair, descriptions)
+
+    def _keyed(self, pair: Pair, description: tf.Tensor) -> Pair:
+        """Lets a sample, or a batch of them, carry the key of its blur where it needs one."""
+        if self._synthesis is None:
+            return pair
+        return {"key": tf.bitcast(description[..., -2:], tf.uint64), "sharp": pair["sharp"]}
+
+    def _synthesized(self, batch: Pair) -> Pair:
+        """Makes the blurred half of a batch."""
+        assert self._synthesis is not None
+        return {
+            "blurred": self._synthesis(batch["sharp"], batch["key"]),
+            "sharp": batch["sharp"],
+        }
 
 
 def _size_after(modify: Modify | None, opened: OpenSplit) -> tuple[int, int]:

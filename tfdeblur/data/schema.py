@@ -17,7 +17,7 @@ a build that has not finished.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -242,15 +242,19 @@ def decode_record(data: bytes, height: int, width: int, encoding: Encoding) -> R
     )
 
 
-def _features() -> dict[str, Any]:
+def _features(images: Sequence[str] = _IMAGES) -> dict[str, Any]:
     return {
-        **{name: tf.io.FixedLenFeature([], tf.string) for name in (*_IMAGES, *_NAMES)},
+        **{name: tf.io.FixedLenFeature([], tf.string) for name in (*images, *_NAMES)},
         **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
     }
 
 
 def parse_example(
-    serialized: tf.Tensor, height: int, width: int, encoding: Encoding
+    serialized: tf.Tensor,
+    height: int,
+    width: int,
+    encoding: Encoding,
+    images: Sequence[str] = _IMAGES,
 ) -> dict[str, tf.Tensor]:
     """Parses one serialized record inside a TensorFlow graph.
 
@@ -259,13 +263,14 @@ def parse_example(
         height: Rows of the split's images.
         width: Columns of the split's images.
         encoding: The split's encoding.
+        images: Which images; a record need not hold others.
 
     Returns:
-        All features by name: `blurred` and `sharp` as uint8 [height, width, 3] with static
+        All features by name: the images as uint8 [height, width, 3] with static
         shapes, `scene` and `frame` as string [], the others as int64 [].
     """
-    parsed = dict(tf.io.parse_single_example(serialized, _features()))
-    for name in _IMAGES:
+    parsed = dict(tf.io.parse_single_example(serialized, _features(images)))
+    for name in images:
         if encoding == "raw":
             image = tf.reshape(tf.io.decode_raw(parsed[name], tf.uint8), [height, width, 3])
         else:
@@ -275,7 +280,11 @@ def parse_example(
 
 
 def parse_batch(
-    serialized: tf.Tensor, height: int, width: int, encoding: Encoding
+    serialized: tf.Tensor,
+    height: int,
+    width: int,
+    encoding: Encoding,
+    images: Sequence[str] = _IMAGES,
 ) -> dict[str, tf.Tensor]:
     """Parses a batch of serialized records: like `parse_example`, with a leading dimension.
 
@@ -286,13 +295,14 @@ def parse_batch(
         height: Rows of the split's images.
         width: Columns of the split's images.
         encoding: The split's encoding.
+        images: Which images; a record need not hold others.
 
     Returns:
         All features by name: images as uint8 [batch, height, width, 3], the others as [batch].
     """
-    parsed = dict(tf.io.parse_example(serialized, _features()))
+    parsed = dict(tf.io.parse_example(serialized, _features(images)))
     shape = [serialized.shape[0], height, width, 3]
-    for name in _IMAGES:
+    for name in images:
         if encoding == "raw":
             pixels = tf.io.decode_raw(parsed[name], tf.uint8)
             image = tf.reshape(pixels, [-1, height, width, 3])

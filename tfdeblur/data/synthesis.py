@@ -124,7 +124,8 @@ class Synthesis:
         own = tf.reshape(own, [batch * count])
         amounts = tf.reshape(_uniform(_subkeys(own, _AMOUNTS), _ROW), [batch, count, _ROW])
         if options.blur == "trajectory":
-            paths = blur_kernels.trajectories(_path_draws(own), options.strength * options.length)
+            length, unrolled = options.strength * options.length, 8 if self.host else 1
+            paths = blur_kernels.trajectories(_path_draws(own), length, unrolled)
             mixed = self._mixed(tf.reshape(paths, [batch, count, kernels.STEPS, 2]))
             points = [max(1, round(share * kernels.STEPS)) for share in options.exposures]
             # The shutter is open for the same time everywhere in a picture.
@@ -158,9 +159,9 @@ class Synthesis:
         planes = blur_kernels.reflected(tf.transpose(sharp, [0, 3, 1, 2]), reach)
         light = tf.cast(planes, tf.float32) / 255
         if options.highlights:
-            brightest = tf.reduce_max(light, axis=1, keepdims=True)
+            darkest = tf.reduce_min(light, axis=1, keepdims=True)
             threshold = np.float32(degradation.SATURATED)
-            excess = tf.clip_by_value((brightest - threshold) / (1 - threshold), 0, 1)
+            excess = tf.clip_by_value((darkest - threshold) / (1 - threshold), 0, 1)
         if options.gamma != 1.0:
             light = tf.pow(light, np.float32(options.gamma))
         if options.highlights:
@@ -194,6 +195,22 @@ class Synthesis:
         return (1 - variation) * drawn[:, :1] + variation * drawn[:, 1:]
 
 
+def synthesis_of(options: Degradation | None) -> Synthesis | None:
+    """Returns the synthesis that options ask for, on the host, or None where they ask for none.
+
+    Raises:
+        ConfigError: Something was set, but nothing that would change a picture.
+    """
+    if options is None or options == Degradation():
+        return None
+    if not options.changes:
+        raise ConfigError(
+            "synthesis: blur is none, and there is neither noise nor JPEG, so the other options "
+            "have nothing to work on. Choose synthesis.blur: trajectory, gaussian or disc."
+        )
+    return Synthesis(options)
+
+
 def synthesize(
     sharp: tf.Tensor, indices: tf.Tensor, options: Degradation, *, seed: int = 0, host: bool = True
 ) -> tf.Tensor:
@@ -225,7 +242,9 @@ def standard_normals(keys: tf.Tensor, shape: tuple[int, ...] | tf.TensorShape) -
 def _path_draws(keys: tf.Tensor) -> blur_kernels.PathDraws:
     """Draws what `kernels.draw_trajectories` does, for keys uint64 [batch]."""
     lots = _uniform(_subkeys(keys, _AMOUNTS), _ROW)
-    shake = tf.gather(tf.constant(kernels.SHAKES), tf.cast(lots[:, 2] * len(kernels.SHAKES), tf.int32))
+    shake = tf.gather(
+        tf.constant(kernels.SHAKES), tf.cast(lots[:, 2] * len(kernels.SHAKES), tf.int32)
+    )
     pull, probability, gaussian = 0.7 * lots[:, 3], 0.2 * lots[:, 4], 10 * lots[:, 5]
     # All angles of the row are turned into directions, for one alone would fill no register.
     heading = tf.stack([tf.cos(2 * np.pi * lots), tf.sin(2 * np.pi * lots)], axis=-1)[:, 6]

@@ -23,7 +23,8 @@ def name(request):
 
 
 def test_names_are_those_of_the_files():
-    assert {"cifar10", "gopro", "reds", "scenes", "sharp"} <= set(REGISTRY.names())
+    pairs = {"gopro", "hide", "pairs", "realblur", "reds"}
+    assert pairs | {"cifar10", "frames", "scenes", "sharp"} <= set(REGISTRY.names())
 
 
 def test_options_are_frozen_documented_and_distinct(name):

@@ -62,7 +62,7 @@ def test_a_missing_half_is_named(gopro, gone, half):
 def test_many_missing_halves_are_counted(gopro):
     for path in (gopro / "test" / "GOPR09" / "sharp").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"000001\.png, .* and 1 more of this scene"):
+    with pytest.raises(DataError, match=r"000001\.png, .* and 1 more\."):
         listing(gopro)
 
 
@@ -129,3 +129,56 @@ def test_the_two_kinds_of_real_blur_are_what_they_are_said_to_be(real_data):
     assert abs(linear.mean() - sharp.mean()) < 1e-3 < abs(gamma.mean() - sharp.mean())
     light = [np.mean(image**2.2) for image in (linear, sharp, gamma)]
     assert abs(light[2] - light[1]) < 1e-3 < abs(light[0] - light[1])
+
+
+@pytest.mark.parametrize(
+    ("layout", "halves", "joint"),
+    [
+        ("flattened", ("blur", "sharp"), "_"),
+        ("flattened", ("blur", "sharp"), "-"),
+        ("input/target", ("input", "target"), "-"),
+    ],
+)
+def test_other_layouts_of_the_same_set(tmp_path, layout, halves, joint):
+    for split, scenes in {"train": ["GOPR0372_07_00", "park"], "test": ["GOPR0384_11_05"]}.items():
+        for scene in scenes:
+            for frame in ("000047", "000048_s002"):
+                for half in halves:
+                    save(tmp_path / split / half / f"{scene}{joint}{frame}.png", picture(0))
+    found = listing(tmp_path, val_share=0.0)
+    assert found.layout == f"{layout} GoPro (train, test)"
+    assert [item.key for item in found.splits["train"]] == [
+        "GOPR0372_07_00/000047",
+        "GOPR0372_07_00/000048_s002",
+        "park/000047",
+        "park/000048_s002",
+    ]
+    assert {item.scene for item in found.splits["test"]} == {"GOPR0384_11_05"}
+    assert bool(found.notes) is (layout == "input/target")
+    save(tmp_path / "train" / halves[0] / "odd.png", picture(0))
+    save(tmp_path / "train" / halves[1] / "odd.png", picture(0))
+    with pytest.raises(DataError, match=r"odd does not say which scene .* Expected SCENE-FRAME"):
+        listing(tmp_path)
+
+
+def test_the_layout_is_said_and_each_split_may_have_its_own(gopro):
+    assert listing(gopro).layout == "native GoPro (train, test)"
+    for half in ("input", "target"):
+        save(gopro / "val" / half / "GOPR05-1.png", picture(0))
+    found = listing(gopro)
+    assert found.layout == "native GoPro (train, test); input/target GoPro (val)"
+    assert "does not say which of GoPro's two blurs" in found.notes[0]
+
+
+def test_a_flattened_copy_without_the_chosen_blur_is_refused(tmp_path):
+    for half in ("blur", "sharp"):
+        save(tmp_path / "train" / half / "A-1.png", picture(0))
+    with pytest.raises(DataError, match=r"no folder .*blur_gamma; .*train holds: blur, sharp"):
+        listing(tmp_path, gamma="gamma")
+
+
+def test_published_lists_go_before_folders(gopro, tmp_path):
+    (tmp_path / "test.txt").write_text("train/GOPR01/blur/000001.png train/GOPR01/sharp/000001.png")
+    found = listing(gopro, test_list=str(tmp_path / "test.txt"), val_share=0.0)
+    assert [item.key for item in found.splits["test"]] == ["GOPR01/000001"]
+    assert "GOPR09" in {item.scene for item in found.splits["train"]}

@@ -18,6 +18,7 @@ def scenes(found, split):
 def test_official_validation_is_the_test_split(tmp_path):
     make_reds(tmp_path, {"train": [f"{n:03d}" for n in range(8)], "val": ["000", "001"]})
     found = listing(tmp_path)
+    assert found.layout == "native REDS, track blur (train_blur and val_blur)"
     assert scenes(found, "test") == ["val/000", "val/001"]
     assert len(scenes(found, "val")) == 1 and len(scenes(found, "train")) == 7
     item = found.splits["test"][1]

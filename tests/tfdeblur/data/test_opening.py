@@ -4,8 +4,9 @@ import pytest
 import tensorflow as tf
 
 from tfdeblur.data import opening, schema
-from tfdeblur.data.opening import explain_read_error, open_split
-from tfdeblur.errors import DataError
+from tfdeblur.data.opening import check_trainable, explain_read_error, open_split
+from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.errors import ConfigError, DataError
 
 Write = Callable[..., str]
 DAMAGE = tf.errors.DataLossError(None, None, "corrupted record at 12")
@@ -140,3 +141,37 @@ class TestExplainReadError:
         tf.io.gfile.remove(shard_path(path, 0))
         error = tf.errors.ResourceExhaustedError(None, None, "out of memory")
         assert explain_read_error(error, [path]) is None
+
+
+class TestCheckTrainable:
+    """A test set is not trained on by mistake."""
+
+    @staticmethod
+    def opened(source: str | None, train: str, test: str) -> opening.OpenSplit:
+        parts = {
+            name: schema.Split(4, 6, "raw", 1, tuple(scenes), ())
+            for name, scenes in (("train", train), ("test", test))
+        }
+        options = {} if source is None else {"source": source}
+        manifest = schema.Manifest("gopro", {}, options, parts)
+        return opening.OpenSplit(f"data/{train}-{test}", manifest, parts["train"])
+
+    def test_the_test_split_is_refused_unless_it_is_said(self, dataset: Write) -> None:
+        path = dataset([2], splits=("train", "val", "test"))
+        for split in ("train", "val"):
+            TrainingData(path, split=split)
+        with pytest.raises(ConfigError, match=r"data\.split: 'test' is what networks are judged"):
+            TrainingData(path, split="test")
+        assert TrainingData(path, split="test", train_on_test=True).records == 2
+
+    def test_test_scenes_of_another_build_of_the_same_set_are_refused(self) -> None:
+        one, other = self.opened("gopro", "abc", "de"), self.opened("gopro", "ade", "bc")
+        with pytest.raises(DataError, match=r"data/abc-de trains on scene 'b' and 1 more") as why:
+            check_trainable([one, other], "train")
+        assert "test split of data/ade-bc" in str(why.value)
+        check_trainable([one, self.opened("gopro", "bc", "de")], "train")
+
+    def test_equal_names_in_other_places_mean_nothing(self) -> None:
+        for place in ("elsewhere", None):
+            other = self.opened(place, "ade", "bc")
+            check_trainable([self.opened("gopro", "abc", "de"), other, other], "train")

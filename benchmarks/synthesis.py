@@ -1,0 +1,143 @@
+"""How much blur made on the fly costs: the same input pipeline with and without it.
+
+    python -m benchmarks.synthesis
+
+Records of random pictures are written to a temporary folder, raw, so that reading is as fast as it
+can be. Then these take turns in one process, so that a busy machine slows all of them alike:
+
+* `stored`: `tfdeblur.data.pipeline.TrainingData` with the stored blurred half;
+* `gaussian`, `disc`, `trajectory`, `varying`, `camera`: the same with `synthesis`; `varying` has
+  four kernels a picture, and `camera` adds linear light, highlights, noise and JPEG to one;
+* `scipy`: pictures of float32 that are padded already, convolved with kernels that are made
+  already, by `scipy.signal.fftconvolve` in as many threads as there are cores.
+
+Each figure is the median over all rounds; the clock is read when the last batch is there. A ratio
+of 0.5 means that making the blur takes as long as all the rest of the pipeline.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import scipy.signal
+import tensorflow as tf
+
+from tfdeblur import files, kernels
+from tfdeblur.data import schema
+from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.degradation import Degradation
+
+# Turns in which batches made ahead are used up and autotuning settles.
+WARM_UP_BATCHES = 6
+
+
+def contestants() -> dict[str, Degradation | None]:
+    """Returns what is compared, by name; None is the stored blur."""
+    trajectory = Degradation(blur="trajectory")
+    camera = dataclasses.replace(
+        trajectory, linear_light=True, highlights=4.0, read_noise=0.01, shot_noise=0.02, jpeg=50
+    )
+    return {
+        "stored": None,
+        "gaussian": Degradation(blur="gaussian"),
+        "disc": Degradation(blur="disc"),
+        "trajectory": trajectory,
+        "varying": dataclasses.replace(trajectory, variation=0.5),
+        "camera": camera,
+    }
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures")
+    parser.add_argument("--batch", type=int, default=32, help="pictures in one batch")
+    parser.add_argument("--records", type=int, default=256, help="pictures in the data set")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
+    parser.add_argument("--batches", type=int, default=8, help="batches in one turn")
+    arguments = parser.parse_args()
+    batch, count = arguments.batch, arguments.batches
+    turns: dict[str, Callable[[], float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_records(folder, arguments.records, arguments.size)
+        for name, options in contestants().items():
+            dataset = TrainingData(folder, synthesis=options).dataset(batch)
+            turns[name] = functools.partial(pipeline_speed, dataset, batch, count)
+        turns["scipy"] = functools.partial(scipy_speed, arguments.size, batch)
+        speeds: dict[str, list[float]] = {name: [] for name in turns}
+        for _ in range(arguments.rounds):
+            for name, turn in turns.items():
+                speeds[name].append(turn())
+    stored = statistics.median(speeds["stored"])
+    side = f"{arguments.size}x{arguments.size}"
+    print(f"{side}, batch {batch}, {os.cpu_count()} cores:")
+    for name, values in speeds.items():
+        median = statistics.median(values)
+        print(
+            f"  {name:11s}{median:9.1f} images/s ({min(values):.1f} to {max(values):.1f}), "
+            f"{median / stored:.3f} of stored"
+        )
+    return 0
+
+
+def write_records(folder: str, records: int, size: int) -> None:
+    """Writes a data set of blocks of random colors, in one raw shard."""
+    rng = np.random.default_rng(0)
+    name = schema.shard_name("train", 0, 1)
+    path = files.join(folder, name)
+    with tf.io.TFRecordWriter(path) as writer:
+        for number in range(records):
+            colors = rng.integers(0, 256, (-(-size // 8), -(-size // 8), 3), np.uint8)
+            picture = colors.repeat(8, axis=0).repeat(8, axis=1)[:size, :size]
+            record = schema.Record(picture, picture, "scene", f"{number}", 0, 0, size, size)
+            writer.write(schema.encode_record(record, "raw"))
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    shard = schema.Shard(name, records, files.size(path), digest)
+    split = schema.Split(size, size, "raw", records, ("scene",), (shard,))
+    schema.Manifest("benchmark", {"kind": "none"}, {}, {"train": split}).save(folder)
+
+
+def pipeline_speed(dataset: tf.data.Dataset, batch: int, batches: int) -> float:
+    """Returns images per second of a pipeline that runs evenly."""
+    iterator = iter(dataset)
+    for _ in range(WARM_UP_BATCHES):
+        next(iterator)
+    begin = time.perf_counter()
+    for _ in range(batches):
+        last = next(iterator)["blurred"]
+    last.numpy()
+    return batch * batches / (time.perf_counter() - begin)
+
+
+def scipy_speed(size: int, pictures: int) -> float:
+    """Returns images per second of SciPy's convolution alone, on all cores."""
+    rng = np.random.default_rng(0)
+    paths = kernels.trajectories(kernels.draw_trajectories(rng, pictures), 60.0)
+    shapes = [kernels.path_kernel(path, 64)[..., None] for path in paths]
+    padded = rng.uniform(size=(pictures, size + 64, size + 64, 3)).astype(np.float32)
+
+    def convolve(number: int) -> np.ndarray:
+        return scipy.signal.fftconvolve(padded[number], shapes[number], "valid", axes=(0, 1))
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        convolve(0)
+        begin = time.perf_counter()
+        for _ in pool.map(convolve, range(pictures)):
+            pass
+        return pictures / (time.perf_counter() - begin)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Which split a scene belongs to: by the set itself, by name, by share. None is in two of them."""
+
+import dataclasses
+import fnmatch
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from tfdeblur.errors import ConfigError
+from tfdeblur.registry import did_you_mean
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneOptions:
+    """Options of sources whose frames belong to scenes; a scene never straddles two splits.
+
+    A scene is named as in the listing or by its last part; `*` and `?` stand for any text.
+    """
+
+    scenes: Annotated[
+        tuple[str, ...], Field(description="use only these scenes; * and ? match any text")
+    ] = ()
+    val_scenes: Annotated[
+        tuple[str, ...], Field(description="scenes of the validation split, and no others")
+    ] = ()
+    test_scenes: Annotated[
+        tuple[str, ...], Field(description="scenes of the test split, and no others")
+    ] = ()
+    val_share: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of training scenes to validate on if none are set"),
+    ] = 0.125
+    test_share: Annotated[
+        float, Field(ge=0, lt=1, description="share of training scenes to test on if none are set")
+    ] = 0.0
+    seed: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="seeds the choice of scenes, the blur and the order of training",
+        ),
+    ] = 0
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Tells whether a scene, or the last part of its name, matches one of the patterns."""
+    short = name.rsplit("/", 1)[-1]
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(short, pattern)
+        for pattern in patterns
+    )
+
+
+def _check_patterns(flag: str, patterns: Sequence[str], names: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(matches(name, [pattern]) for name in names):
+            hint = did_you_mean(pattern, names) if len(names) <= 40 else ""
+            raise ConfigError(f"--{flag} {pattern} matches none of the {len(names)} scenes.{hint}")
+
+
+def select(names: Sequence[str], options: SceneOptions) -> list[str]:
+    """Returns the scenes that `--scenes` leaves, all of them by default.
+
+    Raises:
+        ConfigError: A pattern matches no scene.
+    """
+    _check_patterns("scenes", options.scenes, names)
+    return [name for name in names if not options.scenes or matches(name, options.scenes)]
+
+
+def assign_splits(
+    native: Mapping[str, str], options: SceneOptions
+) -> tuple[dict[str, str], list[str]]:
+    """Decides which split each scene belongs to.
+
+    A scene stays where the set puts it, with these exceptions. Scenes that are named for a split
+    make up that split alone: its other scenes go to train. A set without a validation (or test)
+    split gets one from its training scenes, by share; which ones depends only on their names and
+    the seed. One training scene always remains.
+
+    Args:
+        native: The split of each scene in the set itself.
+        options: The options.
+
+    Returns:
+        The split of each scene, and sentences about what was decided.
+
+    Raises:
+        ConfigError: A named scene does not exist, or is named for both splits.
+    """
+    names = sorted(native)
+    splits = dict(native)
+    notes: list[str] = []
+    named = {"val": options.val_scenes, "test": options.test_scenes}
+    for split, patterns in named.items():
+        if not patterns:
+            continue
+        _check_patterns(f"{split}-scenes", patterns, names)
+        for name in names:
+            if native[name] == split and not matches(name, patterns):
+                splits[name] = "train"
+    for name in names:
+        chosen = [split for split, patterns in named.items() if matches(name, patterns)]
+        if len(chosen) > 1:
+            raise ConfigError(f"Scene {name} is named in both --val-scenes and --test-scenes.")
+        if chosen:
+            splits[name] = chosen[0]
+
+    for split, share in (("test", options.test_share), ("val", options.val_share)):
+        train = [name for name in names if splits[name] == "train"]
+        if split in splits.values() or not share or not train:
+            continue
+        count = min(max(1, round(share * len(train))), len(train) - 1)
+        if count < 1:
+            notes.append(
+                f"No {split} split: {train[0]!r} is the only training scene, and a scene is never "
+                "in two splits."
+            )
+            continue
+        train.sort(key=lambda name: _rank(name, options.seed))
+        for name in train[:count]:
+            splits[name] = split
+        listed = ", ".join(sorted(train[:count])[:10]) + (", ..." if count > 10 else "")
+        notes.append(
+            f"The {split} split is made of {count} of {len(train)} training scenes: {listed}."
+        )
+    if "train" not in splits.values():
+        found = " and ".join(sorted(set(splits.values())))
+        notes.append(
+            f"No train split: all scenes belong to {found}. Name scenes for those splits "
+            "(--test-scenes, --val-scenes), and the others become train."
+        )
+    return splits, notes
+
+
+def _rank(name: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()

@@ -1,0 +1,114 @@
+"""HIDE: 6,397 training and 2,025 test pairs of people, averaged from fast video.
+
+The published layout keeps the sharp halves of all pairs in one folder: `train/NAME.png`,
+`test/test-close-ups/NAME.png` and `test/test-long-shot/NAME.png` with `GT/NAME.png`. Copies laid
+out as `train|test/{input,target}/NAME.png` are recognized too, and which of the two was found is
+said. Either split may be absent.
+
+A name such as `12fromGOPR0950` says the clip that a picture is from; pictures with other names are
+scenes of their own. Scenes are called `train/CLIP`, `test-close-ups/CLIP` and
+`test-long-shot/CLIP`, so `--scenes 'test-close-ups/*'` builds one part of the test split. A clip
+may occur in both splits of the published set, which is left as it is and said.
+
+The folders were seen in the documentation and scripts of several public repositories; the counts
+and the form of the names are from memory, and the set itself has not been tried.
+
+Reference: Shen et al., Human-Aware Motion Deblurring, 2019.
+"""
+
+import dataclasses
+import re
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from data_prep.sources._folders import unrecognized
+from data_prep.sources._halves import Scene, folder_pairs, group
+from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.sources._source import Listing
+
+EXPECTED = (
+    "train/NAME.png, test/test-close-ups/NAME.png and test/test-long-shot/NAME.png with "
+    "GT/NAME.png, or train/input/NAME.png with train/target/NAME.png, or the same under test/"
+)
+# Split, first part of the scene's name, folder of the blurred halves.
+PARTS = (
+    ("train", "train", "train"),
+    ("test", "test-close-ups", "test/test-close-ups"),
+    ("test", "test-long-shot", "test/test-long-shot"),
+)
+_CLIP = re.compile(r".*from(.+)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(PairOptions):
+    """Options of the HIDE source."""
+
+    source: Annotated[str, Field(description="folder that holds train, test and GT")]
+
+
+def build(options: Options) -> "Hide":
+    """Returns the source."""
+    return Hide(options)
+
+
+class Hide(PairSource):
+    """HIDE in its published layout, or as input and target."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def listing(self) -> Listing:
+        """Lists all pairs; see `Source.listing`."""
+        from tfdeblur import files
+
+        root = self._options.source
+        truth = files.join(root, "GT")
+        scenes: list[Scene] = []
+        if files.is_dir(truth):
+            layout = "published HIDE"
+            places = [
+                (split, part, files.join(root, folder), truth) for split, part, folder in PARTS
+            ]
+        else:
+            layout = "input/target HIDE"
+            places = [
+                (part, part, files.join(root, part, "input"), files.join(root, part, "target"))
+                for part in ("train", "test")
+            ]
+        found = []
+        for split, part, blurred, sharp in places:
+            if files.is_dir(blurred):
+                found.append(part)
+                # GT holds the truth of all parts, of which some may not have been fetched.
+                pairs = folder_pairs(f"The part {part}", blurred, sharp, spare=sharp == truth)
+                named = {f"{part}/{name}": pair for name, pair in pairs.items()}
+                scenes += group(split, named, _parse)
+        if not scenes:
+            raise unrecognized(root, EXPECTED)
+        layout = f"{layout} ({', '.join(found)})"
+        return list_pairs(scenes, self._options, layout, _shared(scenes))
+
+    def describe_blur(self) -> dict[str, Any]:
+        """Returns how HIDE was blurred."""
+        return describe_recorded("mean of 11 consecutive frames of 240 per second")
+
+
+def _parse(name: str) -> tuple[str, str]:
+    part, frame = name.split("/")
+    match = _CLIP.fullmatch(frame)
+    return f"{part}/{match[1] if match else frame}", frame
+
+
+def _shared(scenes: list[Scene]) -> list[str]:
+    """Returns a sentence if clips are in both splits."""
+    clips: dict[str, set[str]] = {"train": set(), "test": set()}
+    for scene in scenes:
+        clips[scene.split].add(scene.name.split("/", 1)[1])
+    both = sorted(clips["train"] & clips["test"])
+    if not both:
+        return []
+    return [
+        f"Clips in both the train and the test split of the set itself: {len(both)} "
+        f"({', '.join(both[:5])}{', ...' if len(both) > 5 else ''})."
+    ]

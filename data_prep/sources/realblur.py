@@ -1,0 +1,130 @@
+"""RealBlur: 3,758 training and 980 test pairs that a camera with two sensors really took.
+
+The published layout is one folder of scenes for each kind, such as
+`RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene001/blur/blur_1.png` with `scene001/gt/gt_1.png`,
+and beside it the lists `RealBlur_J_train_list.txt` and `RealBlur_J_test_list.txt`, whose lines hold
+the paths of the sharp and the blurred half. J are the camera's own JPEGs; R, in
+`RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref`, come from its raw files. `--source` is the
+folder of all this, or one folder of scenes with the lists in it or beside it. Sizes differ from
+pair to pair, so a build needs `--tile` and `--test-tile`, or `--resize`. The set has no validation
+split; one is made of training scenes.
+
+The names of folders, files and lists, the columns of a line and the counts were seen in the
+documentation and scripts of several public repositories; the set itself has not been tried.
+
+Reference: Rim et al., Real-World Blur Dataset for Learning and Benchmarking Deblurring Algorithms,
+2020.
+"""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from data_prep.sources._folders import sub_folders, unrecognized
+from data_prep.sources._halves import folder_pairs, group
+from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.sources._source import Listing
+from tfdeblur.errors import DataError
+
+HOW = {
+    "J": "two sensors behind one lens, long and short exposure; JPEGs of the camera",
+    "R": "two sensors behind one lens, long and short exposure; developed from raw files",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(PairOptions):
+    """Options of the RealBlur source."""
+
+    source: Annotated[str, Field(description="folder of the RealBlur folders and their lists")]
+    kind: Annotated[
+        Literal["J", "R"], Field(description="J: the camera's JPEGs; R: developed from raw files")
+    ] = "J"
+
+
+def build(options: Options) -> "RealBlur":
+    """Returns the source."""
+    return RealBlur(options)
+
+
+class RealBlur(PairSource):
+    """RealBlur in its published layout."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def listing(self) -> Listing:
+        """Lists all pairs; see `Source.listing`."""
+        from tfdeblur import files
+
+        options = self._options
+        folder = self._folder()
+        scenes = []
+        for name in sub_folders(folder):
+            place = files.join(folder, name)
+            if files.is_dir(files.join(place, "blur")) or files.is_dir(files.join(place, "gt")):
+                halves = files.join(place, "blur"), files.join(place, "gt")
+                pairs = folder_pairs(f"Scene {name}", *halves, prefixes=("blur_", "gt_"))
+                scenes += group("train", {f"{name}/{n}": pair for n, pair in pairs.items()}, _parse)
+        if not scenes:
+            raise unrecognized(folder, self._expected())
+        lists = self._lists(folder)
+        layout = f"published RealBlur-{options.kind} ({files.base_name(folder)})"
+        return list_pairs(scenes, options, layout, lists=lists)
+
+    def describe_blur(self) -> dict[str, Any]:
+        """Returns which kind of RealBlur this is."""
+        return describe_recorded(HOW[self._options.kind], track=self._options.kind)
+
+    def _expected(self) -> str:
+        kind = self._options.kind
+        return (
+            f"RealBlur-{kind}*/sceneNNN/blur/blur_N.png with sceneNNN/gt/gt_N.png, and "
+            f"RealBlur_{kind}_train_list.txt and RealBlur_{kind}_test_list.txt beside them"
+        )
+
+    def _folder(self) -> str:
+        """Returns the folder of the scenes."""
+        from tfdeblur import files
+
+        root, kind = self._options.source, self._options.kind
+        if not files.is_dir(root):
+            raise unrecognized(root, self._expected())
+        names = sub_folders(root)
+        if any(name.startswith("scene") for name in names):
+            return root
+        begins = (f"RealBlur-{kind}", f"RealBlur_{kind}")
+        found = [name for name in names if name.startswith(begins)]
+        if len(found) > 1:
+            raise DataError(
+                f"{root} holds several folders of RealBlur-{kind}: {', '.join(found)}. Give the "
+                "one to use as --source."
+            )
+        if not found:
+            raise unrecognized(root, self._expected())
+        return files.join(root, found[0])
+
+    def _lists(self, folder: str) -> dict[str, str] | None:
+        """Returns the published lists by split; they lie beside the folder of scenes, or in it."""
+        from tfdeblur import files
+
+        options = self._options
+        names = {s: f"RealBlur_{options.kind}_{s}_list.txt" for s in ("train", "test")}
+        for place in (files.parent(folder), folder):
+            lists = {split: files.join(place, name) for split, name in names.items()}
+            if all(files.exists(path) for path in lists.values()):
+                return lists
+        # Without them nobody can tell which scenes are for testing.
+        if not (options.lists() or options.test_scenes or options.test_share):
+            raise DataError(
+                f"There is no {names['train']} with {names['test']} in {folder} or beside it, so "
+                "the test scenes are unknown. Fetch the lists, or say which scenes are for "
+                "testing: --test-scenes, --test-list or --test-share."
+            )
+        return None
+
+
+def _parse(name: str) -> tuple[str, str]:
+    scene, frame = name.split("/")
+    return scene, frame

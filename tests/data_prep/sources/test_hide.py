@@ -1,0 +1,81 @@
+"""HIDE's published layout, its copies, and clips that are in both splits."""
+
+import pytest
+
+from data_prep.sources import hide
+from tests.data_prep.conftest import picture, save
+from tfdeblur.errors import DataError
+
+PICTURES = {
+    "train": ["1fromGOPR1", "2fromGOPR1", "1fromGOPR2", "lone"],
+    "test/test-close-ups": ["5fromGOPR3", "6fromGOPR2"],
+    "test/test-long-shot": ["7fromGOPR3"],
+}
+
+
+def make(root, pictures=PICTURES):
+    for seed, (folder, names) in enumerate(pictures.items()):
+        for name in names:
+            save(root / folder / f"{name}.png", picture(seed))
+            save(root / "GT" / f"{name}.png", picture(seed + 10))
+    return root
+
+
+def listing(root, **options):
+    return hide.build(hide.Options(source=str(root), val_share=0.0, **options)).listing()
+
+
+def test_published_layout(tmp_path):
+    found = listing(make(tmp_path))
+    assert found.layout == "published HIDE (train, test-close-ups, test-long-shot)"
+    assert [item.key for item in found.splits["train"]] == [
+        "train/GOPR1/1fromGOPR1",
+        "train/GOPR1/2fromGOPR1",
+        "train/GOPR2/1fromGOPR2",
+        "train/lone/lone",
+    ]
+    assert [item.scene for item in found.splits["test"]] == [
+        "test-close-ups/GOPR2",
+        "test-close-ups/GOPR3",
+        "test-long-shot/GOPR3",
+    ]
+    assert found.notes[0].startswith("Clips in both") and "GOPR2" in found.notes[0]
+    item = found.splits["test"][0]
+    assert item.blurred.endswith("/test/test-close-ups/6fromGOPR2.png")
+    assert item.sharp.endswith("/GT/6fromGOPR2.png")
+
+
+def test_one_part_of_the_test_split_alone(tmp_path):
+    found = listing(make(tmp_path), scenes=("test-long-shot/*", "train/*"))
+    assert [item.frame for item in found.splits["test"]] == ["7fromGOPR3"]
+
+
+def test_parts_that_were_not_fetched_may_be_absent(tmp_path):
+    make(tmp_path, {"test/test-close-ups": ["5fromGOPR3"]})
+    save(tmp_path / "GT" / "another.png", picture(0))
+    found = listing(tmp_path)
+    assert {name: len(items) for name, items in found.splits.items()} == {"test": 1}
+
+
+def test_input_and_target(tmp_path):
+    for split, names in {"train": ["1fromA", "2fromA"], "test": ["3fromB"]}.items():
+        for half in ("input", "target"):
+            for name in names:
+                save(tmp_path / split / half / f"{name}.png", picture(0))
+    found = listing(tmp_path)
+    assert found.layout == "input/target HIDE (train, test)"
+    assert [item.key for item in found.splits["test"]] == ["test/B/3fromB"]
+    assert not found.notes
+
+
+def test_a_picture_without_its_truth_is_named(tmp_path):
+    make(tmp_path)
+    (tmp_path / "GT" / "5fromGOPR3.png").unlink()
+    with pytest.raises(DataError, match=r"GT/5fromGOPR3\.png, the sharp half of a pair"):
+        listing(tmp_path)
+
+
+def test_other_layouts_are_told_what_was_expected_and_seen(tmp_path):
+    save(tmp_path / "blurred" / "a.png", picture(0))
+    with pytest.raises(DataError, match=r"Expected train/NAME\.png, test/.*; saw blurred"):
+        listing(tmp_path)

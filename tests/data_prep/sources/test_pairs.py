@@ -1,0 +1,192 @@
+"""Any two folders, or one with a naming rule, become pairs in scenes."""
+
+import numpy as np
+import pytest
+
+from data_prep import build as command
+from data_prep.sources import pairs
+from tests.data_prep.conftest import picture, save
+from tfdeblur.data.schema import Manifest
+from tfdeblur.errors import ConfigError, DataError
+
+
+def listing(**options):
+    return pairs.build(pairs.Options(**{"test_share": 0.0, "val_share": 0.0, **options})).listing()
+
+
+def keys(found):
+    return {name: [item.key for item in items] for name, items in found.splits.items()}
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """Folders b and s of three scenes of two pairs, their endings not the same."""
+    seed = 0
+    for scene in ("day", "dusk", "night"):
+        for frame in ("1", "2"):
+            for half, ending in (("b", ".jpg"), ("s", ".png")):
+                seed += 1
+                save(tmp_path / half / scene / f"{frame}{ending}", picture(seed))
+    return {"blurred": str(tmp_path / "b"), "sharp": str(tmp_path / "s")}
+
+
+def test_two_folders_are_matched_by_path_and_scenes_are_folders(two_folders):
+    found = listing(**two_folders)
+    assert keys(found) == {"train": ["day/1", "day/2", "dusk/1", "dusk/2", "night/1", "night/2"]}
+    assert found.layout == "6 pairs in 3 scenes; halves of the same path; scenes by folder"
+    item = found.splits["train"][0]
+    assert (item.width, item.height) == (40, 30)
+    blurred, sharp = pairs.build(pairs.Options(**two_folders)).load(item)
+    np.testing.assert_array_equal(sharp, picture(2))
+    assert (blurred != sharp).any()
+
+
+def test_splits_by_scene_by_share_and_by_default(two_folders):
+    assert keys(listing(**two_folders, test_scenes=("dusk",)))["test"] == ["dusk/1", "dusk/2"]
+    shares = pairs.build(pairs.Options(**two_folders, val_share=0.3)).listing()
+    assert {name: len(items) for name, items in shares.splits.items()} == {
+        "train": 2,
+        "val": 2,
+        "test": 2,
+    }
+
+
+def test_pictures_in_no_folder_are_scenes_of_their_own(tmp_path):
+    for half in ("b", "s"):
+        save(tmp_path / half / "x.png", picture(1))
+        save(tmp_path / half / "y.png", picture(2))
+    found = listing(blurred=str(tmp_path / "b"), sharp=str(tmp_path / "s"))
+    assert keys(found) == {"train": ["x/x", "y/y"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "rule", "expected"),
+    [
+        (
+            ["a_blur.png", "a_sharp.png", "sub/b_blur.png", "sub/b_sharp.jpg", "readme.txt"],
+            ("{name}_blur.*", "{name}_sharp.*"),
+            ["a/a", "sub/b"],
+        ),
+        (
+            ["s1/blur/7.png", "s1/gt/7.png", "s2/blur/7.png", "s2/gt/7.png"],
+            ("{scene}/blur/{name}.png", "{scene}/gt/{name}.png"),
+            ["s1/7", "s2/7"],
+        ),
+        (
+            ["park-blur-3.png", "park-3.png", "pier-blur-3.png", "pier-3.png"],
+            ("{scene}-blur-{name}.png", "{scene}-{name}.png"),
+            ["park/3", "pier/3"],
+        ),
+        (["a.png", "a_blur.png"], ("{name}_blur.*", "{name}.*"), ["a/a"]),
+        (["blur_4.png", "gt_4.png"], ("blur_{name}.png", "gt_{name}.png"), ["4/4"]),
+    ],
+)
+def test_one_folder_with_a_naming_rule(tmp_path, names, rule, expected):
+    for name in names:
+        save(tmp_path / name, picture(0)) if not name.endswith("txt") else None
+    found = listing(source=str(tmp_path), blurred_name=rule[0], sharp_name=rule[1])
+    assert keys(found) == {"train": expected}
+    item = found.splits["train"][0]
+    assert "blur" in item.blurred and "blur" not in item.sharp.removeprefix(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "scenes"),
+    [(r"(clip\d+)_", ["clip1", "clip2"]), (r"clip\d", ["clip1", "clip2"]), (".+", None)],
+)
+def test_scenes_by_a_regular_expression(tmp_path, pattern, scenes):
+    names = ["clip1_a", "clip1_b", "clip2_a"]
+    for name in names:
+        for half in ("b", "s"):
+            save(tmp_path / half / f"{name}.png", picture(0))
+    folders = {"blurred": str(tmp_path / "b"), "sharp": str(tmp_path / "s")}
+    items = listing(**folders, scene_pattern=pattern).splits["train"]
+    assert sorted({item.scene for item in items}) == (scenes or names)
+    assert [item.frame for item in items] == names
+
+
+def test_patterns_that_find_nothing_or_are_none_are_refused(two_folders):
+    with pytest.raises(DataError, match=r"--scene-pattern clip finds no scene in day/1"):
+        listing(**two_folders, scene_pattern="clip")
+    with pytest.raises(ConfigError, match=r"--scene-pattern \( is no regular expression"):
+        listing(**two_folders, scene_pattern="(")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "Give --blurred with --sharp, or --source"),
+        ({"blurred": "b"}, "Give --blurred with --sharp"),
+        ({"source": "b", "sharp": "s"}, "and not both"),
+        ({"source": "b"}, "needs a naming rule"),
+        (
+            {"source": ".", "blurred_name": "x", "sharp_name": "{name}"},
+            "--blurred-name x must hold {name} once",
+        ),
+        (
+            {"source": ".", "blurred_name": "{name}", "sharp_name": "{nam}"},
+            "--sharp-name {nam} must hold",
+        ),
+        ({"source": ".", "blurred_name": "{name}", "sharp_name": "{name}"}, "same pattern"),
+        (
+            {"source": ".", "blurred_name": "{scene}b{name}", "sharp_name": "{name}"},
+            "the same {fields}",
+        ),
+    ],
+)
+def test_options_that_say_too_little_or_too_much(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        listing(**options)
+    assert message in str(caught.value)
+
+
+def test_folders_that_are_none_are_named(two_folders, tmp_path):
+    with pytest.raises(DataError, match=r"--sharp .*nowhere is not a folder"):
+        listing(blurred=two_folders["blurred"], sharp=str(tmp_path / "nowhere"))
+
+
+def test_a_missing_half_is_named_or_left_out_on_request(two_folders, tmp_path):
+    (tmp_path / "s" / "night" / "2.png").unlink()
+    with pytest.raises(DataError, match=r"s/night/2\.\*, the sharp half of a pair, is missing"):
+        listing(**two_folders)
+    found = listing(**two_folders, unpaired="skip")
+    assert len(found.splits["train"]) == 5 and found.notes[0].endswith("missing: 1.")
+
+
+def test_halves_that_are_called_otherwise_are_shown(tmp_path):
+    save(tmp_path / "b" / "7_blur.png", picture(0))
+    save(tmp_path / "s" / "7_sharp.png", picture(0))
+    with pytest.raises(DataError, match=r"saw 1 blurred ones, .*7_blur\.png.*7_sharp\.png") as why:
+        listing(blurred=str(tmp_path / "b"), sharp=str(tmp_path / "s"))
+    assert "--blurred-name and --sharp-name" in str(why.value)
+
+
+def test_two_pictures_for_one_half_are_refused(two_folders, tmp_path):
+    save(tmp_path / "s" / "day" / "1.jpg", picture(0))
+    with pytest.raises(DataError, match=r"1\.jpg and .*1\.png would both be the sharp half"):
+        listing(**two_folders)
+
+
+def test_a_whole_build_keeps_layout_and_lists_in_the_manifest(two_folders, tmp_path, capsys):
+    (tmp_path / "test.txt").write_text("# a list\nnight\n")
+    out = str(tmp_path / "out")
+    words = ["pairs", "--out", out, "--workers", "1", "--val-share", "0"]
+    words += ["--test-list", str(tmp_path / "test.txt")]
+    words += [word for k, v in two_folders.items() for word in (f"--{k}", v)]
+    assert command.main(words) == 0
+    manifest = Manifest.load(out)
+    assert manifest.split("test").scenes == ("night",)
+    assert manifest.split("train").scenes == ("day", "dusk")
+    assert manifest.notes[0].startswith("Layout: 6 pairs in 3 scenes")
+    assert "Split test: 2 pairs, by the list" in manifest.notes[1]
+    printed = capsys.readouterr().out
+    assert all(note in printed for note in manifest.notes)
+
+
+def test_real_pairs(real_data):
+    root = real_data / "reds"
+    halves = {half: str(root / f"train_{half}_bicubic" / "X4") for half in ("blur", "sharp")}
+    found = listing(blurred=halves["blur"], sharp=halves["sharp"])
+    assert len(found.splits["train"]) == 40
+    assert {item.scene for item in found.splits["train"]} == {"027"}

@@ -1,0 +1,93 @@
+"""RealBlur's published layout: scenes, lists, and what may be missing."""
+
+import pytest
+
+from data_prep.sources import realblur
+from tests.data_prep.conftest import picture, save
+from tfdeblur.errors import DataError
+
+FOLDERS = {
+    "J": "RealBlur-J_ECC_IMCORR_centroid_itensity_ref",
+    "R": "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref",
+}
+
+
+def make(root, splits, kind="J", listed=True):
+    """The published layout: `splits` maps a split to its scenes; pictures are numbered from 9."""
+    for split, scenes in splits.items():
+        lines = []
+        for scene in scenes:
+            for number in (9, 10):
+                halves = [f"{FOLDERS[kind]}/{scene}/{h}/{h}_{number}.png" for h in ("gt", "blur")]
+                for seed, half in enumerate(halves):
+                    save(root / half, picture(number + seed, 40 + len(scene[5:].lstrip("0")), 30))
+                lines.append(" ".join(halves))
+        if listed:
+            (root / f"RealBlur_{kind}_{split}_list.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+SPLITS = {"train": [f"scene{n:03d}" for n in (1, 3, 4, 5)], "test": ["scene002"]}
+
+
+def listing(root, **options):
+    return realblur.build(realblur.Options(source=str(root), **options)).listing()
+
+
+@pytest.mark.parametrize("kind", ["J", "R"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_published_layout_and_lists(tmp_path, kind, inside):
+    make(tmp_path, SPLITS, kind)
+    found = listing(tmp_path / FOLDERS[kind] if inside else tmp_path, kind=kind)
+    assert found.layout == f"published RealBlur-{kind} ({FOLDERS[kind]})"
+    assert [item.key for item in found.splits["test"]] == ["scene002/10", "scene002/9"]
+    assert {name: len(items) for name, items in found.splits.items()} == {
+        "train": 6,
+        "val": 2,
+        "test": 2,
+    }
+    assert f"Split test: 2 pairs, by the list {tmp_path}/RealBlur_{kind}_test" in found.notes[1]
+    item = found.splits["test"][1]
+    assert item.blurred.endswith("scene002/blur/blur_9.png")
+    assert item.sharp.endswith("scene002/gt/gt_9.png")
+    source = realblur.build(realblur.Options(source=str(tmp_path), kind=kind))
+    assert source.describe_blur()["track"] == kind
+
+
+def test_without_lists_the_test_scenes_must_be_said(tmp_path):
+    make(tmp_path, SPLITS, listed=False)
+    with pytest.raises(DataError, match=r"no RealBlur_J_train_list\.txt with .*--test-scenes"):
+        listing(tmp_path)
+    found = listing(tmp_path, test_scenes=("scene00[12]",))
+    assert {item.scene for item in found.splits["test"]} == {"scene001", "scene002"}
+    (tmp_path / "mine.txt").write_text("scene005\n")
+    found = listing(tmp_path, test_list=str(tmp_path / "mine.txt"))
+    assert {item.scene for item in found.splits["test"]} == {"scene005"}
+
+
+def test_a_listed_picture_that_is_missing_is_named(tmp_path):
+    make(tmp_path, SPLITS)
+    for half in ("gt", "blur"):
+        (tmp_path / FOLDERS["J"] / "scene003" / half / f"{half}_9.png").unlink()
+    with pytest.raises(DataError, match=r"train_list\.txt, line 3: .*scene003/gt/gt_9\.png"):
+        listing(tmp_path)
+
+
+def test_a_missing_half_is_named(tmp_path):
+    make(tmp_path, SPLITS)
+    path = tmp_path / FOLDERS["J"] / "scene003" / "blur" / "blur_9.png"
+    path.unlink()
+    with pytest.raises(DataError, match="the blurred half of a pair, is missing") as caught:
+        listing(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_other_layouts_are_told_what_was_expected_and_seen(tmp_path):
+    make(tmp_path, SPLITS)
+    with pytest.raises(DataError, match=r"Expected RealBlur-R\*/sceneNNN.*saw RealBlur-J_ECC"):
+        listing(tmp_path, kind="R")
+    with pytest.raises(DataError, match="nothing is not a folder"):
+        listing(tmp_path / "nothing")
+    (tmp_path / "RealBlur_J_new").mkdir()
+    with pytest.raises(DataError, match="holds several folders of RealBlur-J"):
+        listing(tmp_path)
