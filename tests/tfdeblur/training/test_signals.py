@@ -9,6 +9,16 @@ import pytest
 from tfdeblur.training.signals import StopRequest
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """Handlers as a terminal gives them: what runs in the background may ignore SIGINT."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_a_wish(number, capsys):
     before = signal.getsignal(number)
