@@ -13,6 +13,9 @@ QUICKSTART_DIR ?= quickstart
 # PYTHON:TENSORFLOW pairs of `make test-matrix`; 2.19.1 is what TPUs run and has no Python 3.13 build.
 MATRIX ?= 3.11-2.19.1 3.11-2.21.0 3.12-2.19.1 3.12-2.21.0 3.13-2.21.0
 
+# The quick tests trace graphs more than they compute, which one process does on one core.
+TEST_PROCESSES ?= 2
+
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
@@ -39,7 +42,7 @@ quickstart: env ## data, a few minutes of training, a report, a SavedModel, a re
 	$(BIN)/python examples/quickstart.py --out $(QUICKSTART_DIR)
 
 test: env ## the quick tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 test-slow: env ## the slow tests: real data, whole runs, several processes
 	$(BIN)/python -m pytest -m slow
@@ -53,7 +56,7 @@ matrix-%:
 	python$(firstword $(subst -, ,$*)) -m venv --clear $(VENV)-matrix/$*
 	$(VENV)-matrix/$*/bin/python -m pip install --quiet --disable-pip-version-check \
 		-e '.[dev,quickstart]' tensorflow-cpu==$(lastword $(subst -, ,$*))
-	$(VENV)-matrix/$*/bin/python -m pytest
+	$(VENV)-matrix/$*/bin/python -m pytest -n $(TEST_PROCESSES)
 
 lint: env ## ruff: rules and format
 	$(BIN)/ruff check .

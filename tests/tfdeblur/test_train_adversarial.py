@@ -49,6 +49,7 @@ def test_players_have_optimizers_and_schedules_of_their_own(folder):
     assert others == pytest.approx([0.01] * len(others))
 
 
+@pytest.mark.slow
 def test_stopping_and_going_on_equals_not_having_stopped(folder):
     write_data_set(files.join(folder, "data"), {"train": 10, "val": 2})
     options = {"objective": {"critic_updates": 2}, "runtime": {"deterministic": True}}
@@ -79,13 +80,13 @@ def test_fresh_batches_count_as_images_seen(folder):
 def test_a_pyramid_is_judged_at_every_scale(folder):
     write_data_set(files.join(folder, "data"))
     model = {"name": "ms_deblur", "scales": 2, "blocks": 1, "width": 4, "stem": 4}
-    for pyramid in ("sum", "half_mean", "finest"):
+    for pyramid in ("sum", "finest"):
         run = adversarial(
             folder,
             pyramid,
             model=model,
             objective={"pyramid": pyramid, "critic_updates": 1},
-            training={"duration": "2 steps", "global_batch": 4},
+            training={"duration": "1 steps", "global_batch": 4},
         )
         train.run(run)
     first = [float(history(files.join(folder, p))[0]["generator/mae"]) for p in ("sum", "finest")]

@@ -195,17 +195,20 @@ class ReplicaStep:
             networks=self._state.opponents,
             data_range=data_range(self._generator.value_range),
             gradient=taped_gradient,
-            uniform=self._uniform(move, micro, blurred.shape[0]),
+            uniform=self._uniform(move, micro),
             batch_mean=_batch_mean,
         )
 
-    def _uniform(self, move: int, micro: int, count: int) -> tf.Tensor:
+    def _uniform(self, move: int, micro: int) -> tf.Tensor:
         """Draws one number for each image: by seed, images seen, move, and place in the batch."""
         seed = [tf.constant(self._seed + _MOVE_STRIDE * move, tf.int64), self._state.images.value()]
         # Philox whatever the device; XLA has its own numbers even so.
         draws = tf.random.stateless_uniform([self._global_batch], tf.stack(seed), alg="philox")
         context = tf.distribute.get_replica_context()
-        first = context.replica_id_in_sync_group * (count * self._micro_batches) + micro * count
+        # Not the batch's own shape: several workers' iterators do not know theirs.
+        share = self._global_batch // context.num_replicas_in_sync
+        count = share // self._micro_batches
+        first = context.replica_id_in_sync_group * share + micro * count
         return tf.slice(draws, [first], [count])
 
     def _update(

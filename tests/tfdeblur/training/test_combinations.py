@@ -20,8 +20,9 @@ OBJECTIVES = objectives.REGISTRY.names()
 class FixedDraws(ReplicaStep):
     """A step whose draws are the same under XLA, which has random numbers of its own."""
 
-    def _uniform(self, move, micro, count):
+    def _uniform(self, move, micro):
         context = tf.distribute.get_replica_context()
+        count = 4 // context.num_replicas_in_sync
         draws = tf.constant(np.linspace(0.1, 0.9, 4), tf.float32)
         return tf.slice(draws, [context.replica_id_in_sync_group * count], [count])
 
