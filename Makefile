@@ -45,10 +45,10 @@ test: env ## the quick tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 test-slow: env ## the slow tests: real data, whole runs, several processes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(TEST_PROCESSES)
 
 test-all: env ## every test
-	$(BIN)/python -m pytest --run-slow
+	$(BIN)/python -m pytest --run-slow -n $(TEST_PROCESSES)
 
 test-matrix: $(addprefix matrix-,$(MATRIX)) ## the quick tests on each Python and TensorFlow
 

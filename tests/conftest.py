@@ -18,6 +18,9 @@ else:
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
     )
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # The processes of pytest-xdist share the cores: threads of each on all would only queue.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
