@@ -5,7 +5,7 @@
 A multiply-add is one multiplication and one addition of a convolution or a dense layer; norms,
 activations, sums and pooling are left out, as most papers do. A transposed convolution multiplies
 every input pixel by its kernel; tools that count its output pixels instead report up to four times
-as many for it (67 G in all for MIMO-UNet). Batch norm's moving statistics do not count as
+as many for it. Batch norm's moving statistics do not count as
 parameters here. Nothing is run: shapes tell everything.
 
 The question behind it is the claim that a dense network is smaller and cheaper than DeblurGAN,

@@ -211,9 +211,11 @@ def check(
 
 
 def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
-    """Reads the word ``20`` as the number where a field offers numbers to choose from.
+    """Reads words as the choices that they stand for.
 
-    pydantic reads numbers out of words for every other kind of field.
+    ``20`` is the number where a field offers numbers (pydantic reads numbers out of words for every
+    other kind of field), and ``none``, which the command line reads as no value at all, is the
+    choice of that name where there is one.
     """
     result = dict(tree)
     for field in fields_of(config_class):
@@ -224,8 +226,9 @@ def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
         for part in members(field.annotation):
             if typing.get_origin(part) is typing.Literal:
                 choices = {str(choice): choice for choice in typing.get_args(part)}
-                if isinstance(value, str) and value in choices:
-                    result[field.name] = choices[value]
+                word = "none" if value is None and field.name in result else value
+                if isinstance(word, str) and word in choices:
+                    result[field.name] = choices[word]
     return result
 
 

@@ -14,6 +14,7 @@ from tfdeblur.errors import ConfigError, UserError
 class Inner:
     rate: Annotated[float, Field(gt=0, description="how fast")] = 0.5
     name: Literal["plain", "fancy"] = "plain"
+    norm: Literal["batch", "none"] = "batch"
     depth: Literal[10, 20] = 10
 
 
@@ -55,6 +56,12 @@ def test_numbers_stay_text_where_text_is_wanted():
 def test_none_on_the_command_line():
     _, config = run_and_catch(["--out", "x", "--count", "none"])
     assert config.count is None
+
+
+@pytest.mark.parametrize("word", ["none", "null"])
+def test_none_is_a_choice_where_it_is_offered(word):
+    _, config = run_and_catch(["--out", "x", "--inner.norm", word])
+    assert config.inner.norm == "none"
 
 
 def test_positional_words():
