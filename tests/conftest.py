@@ -7,6 +7,10 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The processes of pytest-xdist share the cores: threads of each on all would only queue. The
+    # programs that tests start inherit it; sums are only equal to the bit with as many threads.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 try:
     import tensorflow as tf
@@ -18,9 +22,6 @@ else:
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
     )
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # The processes of pytest-xdist share the cores: threads of each on all would only queue.
-        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
