@@ -1,23 +1,51 @@
 """Looking into folders: what is in them, and what to say where it is not what was expected."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from data_prep import images
+from data_prep.sources import _faults
 from tfdeblur.errors import DataError
+
+
+def list_names(path: str) -> list[str]:
+    """Returns the names of what lies in a folder, sorted.
+
+    Raises:
+        DataError: A name is no UTF-8 text, which records cannot hold.
+    """
+    from tfdeblur import files
+
+    return _checked(files.list_dir, path)
+
+
+def walk_files(path: str) -> list[str]:
+    """Returns all files below a folder as paths relative to it, sorted; see `list_names`."""
+    from tfdeblur import files
+
+    return _checked(files.walk_files, path)
+
+
+def _checked(look: Callable[[str], list[str]], path: str) -> list[str]:
+    try:
+        return look(path)
+    except UnicodeDecodeError as error:
+        name = error.object.decode("utf-8", "backslashreplace")
+        raise DataError(
+            f"{path} holds a file whose name is no UTF-8 text, {name}: rename it, for names are "
+            "stored in the records."
+        ) from error
 
 
 def sub_folders(path: str) -> list[str]:
     """Returns the names of the folders in a folder, sorted."""
     from tfdeblur import files
 
-    return [name for name in files.list_dir(path) if files.is_dir(files.join(path, name))]
+    return [name for name in list_names(path) if files.is_dir(files.join(path, name))]
 
 
 def pictures(path: str) -> list[str]:
     """Returns the names of the pictures in a folder, sorted; hidden files are left out."""
-    from tfdeblur import files
-
-    return [name for name in files.list_dir(path) if images.is_picture(name)]
+    return [name for name in list_names(path) if images.is_picture(name)]
 
 
 def stem(name: str) -> str:
@@ -37,10 +65,11 @@ def by_stem(folder: str, names: Iterable[str]) -> dict[str, str]:
     for name in names:
         other = found.setdefault(stem(name), name)
         if other != name:
-            raise DataError(
+            said = (
                 f"{files.join(folder, other)} and {files.join(folder, name)} have the same name "
                 "but for the ending. Rename one, or remove it if they are the same photograph."
             )
+            _faults.report(_faults.Fault("same-name", files.join(folder, name), said))
     return found
 
 
@@ -48,7 +77,7 @@ def seen(path: str) -> str:
     """Returns what a folder holds, in words, for messages."""
     from tfdeblur import files
 
-    names = files.list_dir(path) if files.is_dir(path) else []
+    names = list_names(path) if files.is_dir(path) else []
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return (", ".join(names[:8]) or "nothing") + more
 

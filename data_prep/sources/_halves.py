@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
+from data_prep.sources import _faults
 from data_prep.sources._folders import by_stem, pictures, seen
 from data_prep.sources._source import Item
 from tfdeblur.errors import DataError
@@ -43,13 +44,16 @@ def match_halves(
     """
     for half, there, gone in (("sharp", blurred, sharp), ("blurred", sharp, blurred)):
         missing = sorted(there.keys() - gone.keys())
-        if missing:
-            more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise DataError(
-                f"{where(half, missing[0])}, the {half} half of a pair, is missing{more}. Fetch "
-                "it, or remove the other half."
+        more = ""
+        if len(missing) > 1 and not _faults.is_collecting():
+            more = f", and {len(missing) - 1} more"
+        for name in missing:
+            said = (
+                f"{where(half, name)}, the {half} half of a pair, is missing{more}. Fetch it, or "
+                "remove the other half."
             )
-    return sorted(blurred)
+            _faults.report(_faults.Fault("missing-half", there[name], said))
+    return sorted(blurred.keys() & sharp.keys())
 
 
 def folder_pairs(
@@ -79,7 +83,9 @@ def folder_pairs(
     for folder, prefix in zip((blurred, sharp), prefixes, strict=True):
         if not files.is_dir(folder):
             place = files.parent(folder)
-            raise DataError(f"{label}: there is no folder {folder}; {place} holds: {seen(place)}.")
+            said = f"{label}: there is no folder {folder}; {place} holds: {seen(place)}."
+            _faults.report(_faults.Fault("missing-folder", folder, said))
+            return {}
         names = by_stem(folder, pictures(folder))
         found.append({name.removeprefix(prefix): file for name, file in names.items()})
     if spare:
@@ -90,13 +96,15 @@ def folder_pairs(
         folder, other = (blurred, sharp)[here], found[not here][name]
         return files.join(folder, prefixes[here] + other.removeprefix(prefixes[not here]))
 
-    matched = match_halves(found[0], found[1], where)
-    if not matched:
-        raise DataError(f"{label}: {blurred} holds no pictures.")
-    return {
-        name: (files.join(blurred, found[0][name]), files.join(sharp, found[1][name]))
-        for name in matched
-    }
+    paths = [
+        {name: files.join(folder, file) for name, file in half.items()}
+        for folder, half in zip((blurred, sharp), found, strict=True)
+    ]
+    matched = match_halves(paths[0], paths[1], where)
+    if not matched and not (found[0] or found[1]):
+        said = f"{label}: {blurred} holds no pictures."
+        _faults.report(_faults.Fault("empty-folder", blurred, said))
+    return {name: (paths[0][name], paths[1][name]) for name in matched}
 
 
 def group(
@@ -113,7 +121,11 @@ def group(
     """
     found: dict[str, list[Item]] = {}
     for name, (blurred, sharp) in pairs.items():
-        scene, frame = parse(name)
+        try:
+            scene, frame = parse(name)
+        except DataError as error:
+            _faults.report(_faults.Fault("unknown-name", blurred, str(error)))
+            continue
         found.setdefault(scene, []).append(Item(scene, frame, 0, 0, sharp=sharp, blurred=blurred))
     return [Scene(name, split, items=tuple(items)) for name, items in found.items()]
 

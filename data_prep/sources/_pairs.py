@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import images
+from data_prep.sources import _faults
 from data_prep.sources._halves import Scene, items_of
 from data_prep.sources._lists import apply_lists
 from data_prep.sources._source import Item, Listing, Source
 from data_prep.sources._splits import SceneOptions, assign_splits, select
-from tfdeblur.errors import DataError
 
 SPLITS = ("train", "val", "test")
 
@@ -73,10 +73,11 @@ def list_pairs(
     for scene in scenes:
         other = home.setdefault(scene.name, scene.split)
         if other != scene.split:
-            raise DataError(
+            problem = (
                 f"Scene {scene.name!r} is in both {other} and {scene.split}: a network would be "
                 "judged on a scene that it has trained on. Remove it from one of them."
             )
+            _faults.report(_faults.Fault("scene-in-two-splits", scene.name, problem))
     said = list(notes)
     lists = options.lists() or lists
     if lists:
@@ -89,16 +90,25 @@ def list_pairs(
     # Headers are small and far apart, so most of the time goes into waiting for them.
     with ThreadPoolExecutor(16) as pool:
         for scene in sorted(scenes, key=lambda scene: scene.name):
-            found[splits[scene.name]].extend(pool.map(_check_pair, items_of(scene)))
+            for checked in pool.map(_check_pair, items_of(scene)):
+                if isinstance(checked, Item):
+                    found[splits[scene.name]].append(checked)
+                else:
+                    _faults.report(checked)
     kept = {split: tuple(items) for split, items in found.items() if items}
     return Listing(kept, (*said, *decided), layout)
 
 
-def _check_pair(item: Item) -> Item:
-    blurred, sharp = images.size_of(item.blurred), images.size_of(item.sharp)
+def _check_pair(item: Item) -> Item | _faults.Fault:
+    # Threads know nothing of faults that are collected, so they hand over what they find.
+    try:
+        blurred, sharp = images.size_of(item.blurred), images.size_of(item.sharp)
+    except images.Unreadable as error:
+        return _faults.Fault("unreadable", error.path, str(error))
     if blurred != sharp:
-        raise DataError(
+        said = (
             f"{item.blurred} is {blurred[0]}x{blurred[1]}, but its sharp half {item.sharp} is "
             f"{sharp[0]}x{sharp[1]}."
         )
+        return _faults.Fault("size-differs", item.blurred, said)
     return dataclasses.replace(item, width=sharp[0], height=sharp[1])

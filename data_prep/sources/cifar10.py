@@ -52,6 +52,15 @@ def build(options: Options) -> "Cifar10":
     return Cifar10(options)
 
 
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that read a folder or an archive; none if it is no CIFAR-10."""
+    from tfdeblur import files
+
+    archive = os.path.basename(root) in {f"cifar-10-python{ending}" for ending in ARCHIVES}
+    batches = [files.join(root, folder, TRAIN_BATCHES[0]) for folder in ("", FOLDER)]
+    return [{"source": root}] if archive or any(files.exists(path) for path in batches) else []
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles dictionaries, lists, text and NumPy arrays, and no other object.
 

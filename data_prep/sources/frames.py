@@ -32,7 +32,8 @@ from pydantic import Field
 from data_prep import images, motion
 from data_prep.blur import item_rng, to_uint8
 from data_prep.clips import VIDEOS, is_video, open_clip
-from data_prep.sources._folders import unrecognized
+from data_prep.sources import _faults
+from data_prep.sources._folders import unrecognized, walk_files
 from data_prep.sources._source import Item, Listing, Source
 from data_prep.sources._splits import SceneOptions, assign_splits, select
 from tfdeblur.errors import ConfigError, DataError
@@ -78,6 +79,18 @@ def build(options: Options) -> "Frames":
     return Frames(options)
 
 
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that read a video or a folder with videos; else none.
+
+    A folder of frames looks like one of photographs, so it is for a person to say which it is.
+    """
+    from tfdeblur import files
+
+    if files.is_dir(root):
+        return [{"source": root}] if any(map(is_video, walk_files(root))) else []
+    return [{"source": root}] if is_video(root) and files.exists(root) else []
+
+
 class Frames(Source):
     """Clips whose frames are averaged."""
 
@@ -95,8 +108,15 @@ class Frames(Source):
         clips = find_clips(options.source)
         names = select(sorted(clips), options)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            windows = pool.map(lambda name: self._windows(name, clips[name]), names)
-            found = dict(zip(names, windows, strict=True))
+            found = {}
+            for name, windows in zip(
+                names, pool.map(lambda name: self._look(name, clips[name]), names), strict=True
+            ):
+                if isinstance(windows, _faults.Fault):
+                    _faults.report(windows)
+                else:
+                    found[name] = windows
+            names = list(found)
             usable = [name for name in names if found[name]]
             if not usable:
                 raise DataError(
@@ -149,6 +169,14 @@ class Frames(Source):
             "interpolated": options.interpolate,
             "gamma": options.gamma,
         }
+
+    def _look(self, name: str, path: str) -> list[Item] | _faults.Fault:
+        """Returns the windows of one clip, or what is wrong with it."""
+        # Threads know nothing of faults that are collected, so they hand over what they find.
+        try:
+            return self._windows(name, path)
+        except DataError as error:
+            return _faults.Fault("bad-clip", path, str(error))
 
     def _windows(self, name: str, path: str) -> list[Item]:
         """Returns the windows of one clip; the number of the middle frame is their name."""
@@ -209,7 +237,7 @@ def find_clips(root: str) -> dict[str, str]:
     if not files.is_dir(root):
         raise unrecognized(root, expected)
     found: dict[str, str] = {}
-    for path in files.walk_files(root):
+    for path in walk_files(root):
         folder = files.parent(path)
         if is_video(path):
             name, place = path.rsplit(".", 1)[0], files.join(root, path)

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.sources._folders import sub_folders, unrecognized
+from data_prep.sources._folders import pictures, stem, sub_folders, unrecognized
 from data_prep.sources._halves import Scene, folder_pairs, group
 from data_prep.sources._pairs import (
     SPLITS,
@@ -73,6 +73,31 @@ class Options(PairOptions):
 def build(options: Options) -> "GoPro":
     """Returns the source."""
     return GoPro(options)
+
+
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that read what lies in a folder, best first; none if it is no GoPro."""
+    from tfdeblur import files
+
+    there = set()
+    for split in SPLITS:
+        place = files.join(root, split)
+        names = sub_folders(place) if files.is_dir(place) else []
+        flat = [name for name in (*FOLDERS.values(), "input") if name in names]
+        if flat and {"sharp", "target"} & set(names):
+            # Only names that say their scene make it GoPro.
+            stems = [stem(name) for name in pictures(files.join(place, flat[0]))]
+            if stems and all(any(p.fullmatch(name) for p in _NAMES) for name in stems):
+                there |= set(flat)
+            continue
+        for name in names:
+            inside = set(sub_folders(files.join(place, name)))
+            # One of the two may be missing, which is for the listing to say.
+            there |= inside & {*FOLDERS.values(), "sharp"}
+    kinds = [gamma for gamma, folder in FOLDERS.items() if folder in there]
+    if not kinds and there:
+        kinds = ["linear"]
+    return [{"source": root, "gamma": gamma} for gamma in kinds]
 
 
 class GoPro(PairSource):

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from data_prep.sources._folders import unrecognized
+from data_prep.sources._folders import pictures, stem, unrecognized
 from data_prep.sources._halves import Scene, folder_pairs, group
 from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources._source import Listing
@@ -50,6 +50,22 @@ class Options(PairOptions):
 def build(options: Options) -> "Hide":
     """Returns the source."""
     return Hide(options)
+
+
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that read what lies in a folder; none if it is no HIDE."""
+    from tfdeblur import files
+
+    if files.is_dir(files.join(root, "GT")):
+        found = any(files.is_dir(files.join(root, folder)) for _, _, folder in PARTS)
+        return [{"source": root}] if found else []
+    for part in ("train", "test"):
+        halves = [files.join(root, part, half) for half in ("input", "target")]
+        if all(files.is_dir(half) for half in halves):
+            stems = [stem(name) for name in pictures(halves[0])]
+            if stems and all(_CLIP.fullmatch(name) for name in stems):
+                return [{"source": root}]
+    return []
 
 
 class Hide(PairSource):

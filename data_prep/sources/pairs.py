@@ -24,12 +24,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data_prep import images
-from data_prep.sources._folders import unrecognized
+from data_prep.sources import _faults
+from data_prep.sources._folders import pictures, stem, sub_folders, unrecognized, walk_files
 from data_prep.sources._halves import group, match_halves
 from data_prep.sources._naming import Rule
 from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources._source import Listing
 from tfdeblur.errors import ConfigError, DataError
+
+# What the halves of pairs are called in most sets: folders, or the ends of names.
+USUAL = (
+    ("blur", "sharp"),
+    ("blurred", "sharp"),
+    ("blur_gamma", "sharp"),
+    ("blur", "gt"),
+    ("blurred", "gt"),
+    ("input", "target"),
+    ("input", "gt"),
+    ("lq", "gt"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +76,33 @@ class Options(PairOptions):
 def build(options: Options) -> "Pairs":
     """Returns the source."""
     return Pairs(options)
+
+
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that pair the pictures in a folder by usual names; none if none do."""
+    from tfdeblur import files
+
+    if not files.is_dir(root):
+        return []
+    names = sub_folders(root)
+    for blurred, sharp in USUAL:
+        if {blurred, sharp} <= set(names):
+            return [{"blurred": files.join(root, blurred), "sharp": files.join(root, sharp)}]
+    for name in names:
+        inside = set(sub_folders(files.join(root, name)))
+        for blurred, sharp in USUAL:
+            if {blurred, sharp} <= inside:
+                rules = [f"{{scene}}/{half}/{{name}}.*" for half in (blurred, sharp)]
+                return [{"source": root, "blurred_name": rules[0], "sharp_name": rules[1]}]
+    stems = {stem(name) for name in pictures(root)}
+    for blurred, sharp in USUAL:
+        for mark in "_-":
+            ends = f"{mark}{blurred}", f"{mark}{sharp}"
+            firsts = [{s.removesuffix(end) for s in stems if s.endswith(end)} for end in ends]
+            if firsts[0] & firsts[1]:
+                rules = [f"{{name}}{end}.*" for end in ends]
+                return [{"source": root, "blurred_name": rules[0], "sharp_name": rules[1]}]
+    return []
 
 
 class Pairs(PairSource):
@@ -163,16 +203,17 @@ def _named(root: str, rule: Rule, half: str) -> dict[str, str]:
     from tfdeblur import files
 
     found: dict[str, str] = {}
-    for path in files.walk_files(root):
+    for path in walk_files(root):
         name = rule.read(path) if images.is_picture(path) else None
         if name is not None:
             full = files.join(root, path)
             other = found.setdefault(name, full)
             if other != full:
-                raise DataError(
+                said = (
                     f"{other} and {full} would both be the {half} half of the pair {name}. "
                     "Rename one, or give a narrower pattern."
                 )
+                _faults.report(_faults.Fault("same-name", full, said))
     return found
 
 
@@ -198,7 +239,7 @@ def _none_match(
         expected = f"{options.blurred_name or '{name}.*'} with {options.sharp_name or '{name}.*'}"
     shown = []
     for half, root, found in zip(("blurred", "sharp"), roots, (blurred, sharp), strict=True):
-        names = list(found.values()) or [files.join(root, name) for name in files.walk_files(root)]
+        names = list(found.values()) or [files.join(root, name) for name in walk_files(root)]
         shown.append(
             f"{len(found)} {half} ones, {root} holding "
             + (", ".join(name[len(root) + 1 :] for name in names[:3]) or "nothing")

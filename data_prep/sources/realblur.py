@@ -48,6 +48,25 @@ def build(options: Options) -> "RealBlur":
     return RealBlur(options)
 
 
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that read what lies in a folder, best first; none if no RealBlur."""
+    from tfdeblur import files
+
+    if not files.is_dir(root):
+        return []
+    names = sub_folders(root)
+    scenes = [name for name in names if name.startswith("scene")]
+    if scenes:
+        inside = set(sub_folders(files.join(root, scenes[0])))
+        kind = "R" if "RealBlur-R" in files.base_name(root) else "J"
+        return [{"source": root, "kind": kind}] if inside & {"blur", "gt"} else []
+    return [
+        {"source": root, "kind": kind}
+        for kind in HOW
+        if any(name.startswith((f"RealBlur-{kind}", f"RealBlur_{kind}")) for name in names)
+    ]
+
+
 class RealBlur(PairSource):
     """RealBlur in its published layout."""
 

@@ -46,6 +46,21 @@ def build(options: Options) -> "Reds":
     return Reds(options)
 
 
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that read what lies in a folder, best first; none if it is no REDS."""
+    from tfdeblur import files
+
+    return [
+        {"source": root, "track": track}
+        for track, (blurred, _) in TRACKS.items()
+        if any(
+            files.is_dir(files.join(place, f"{part}_{blurred}"))
+            for part in SPLITS
+            for place in (root, files.join(root, part))
+        )
+    ]
+
+
 class Reds(PairSource):
     """REDS in its native layout."""
 

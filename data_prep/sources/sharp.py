@@ -5,13 +5,14 @@ are all in one split.
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from data_prep import images
-from data_prep.sources._folders import by_stem, unrecognized
+from data_prep.sources import _faults
+from data_prep.sources._folders import by_stem, unrecognized, walk_files
 from data_prep.sources._source import Item, Listing, Source
 from data_prep.sources._splits import SceneOptions, assign_splits, select
 from data_prep.sources._synthetic import BlurOptions
@@ -35,6 +36,14 @@ def build(options: Options) -> "Sharp":
     return Sharp(options)
 
 
+def recognize(root: str) -> list[dict[str, Any]]:
+    """Returns the options that read a folder of any pictures; none if there is no picture."""
+    from tfdeblur import files
+
+    there = files.is_dir(root) and any(map(images.is_picture, walk_files(root)))
+    return [{"source": root}] if there else []
+
+
 class Sharp(Source):
     """Sharp photographs with synthetic blur."""
 
@@ -47,7 +56,7 @@ class Sharp(Source):
         from tfdeblur import files
 
         root = self._options.source
-        found_files = files.walk_files(root) if files.is_dir(root) else []
+        found_files = walk_files(root) if files.is_dir(root) else []
         photographs = by_stem(root, filter(images.is_picture, found_files))
         paths = {name: files.join(root, file) for name, file in photographs.items()}
         if not paths:
@@ -56,7 +65,11 @@ class Sharp(Source):
         splits, notes = assign_splits(dict.fromkeys(names, "train"), self._options)
         found: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
         for name in names:
-            width, height = images.size_of(paths[name])
+            try:
+                width, height = images.size_of(paths[name])
+            except images.Unreadable as error:
+                _faults.report(_faults.Fault("unreadable", error.path, str(error)))
+                continue
             found[splits[name]].extend(
                 Item(name, f"{copy:03d}", height, width, sharp=paths[name])
                 for copy in range(self._options.copies)

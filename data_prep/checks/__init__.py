@@ -1,0 +1,1 @@
+"""What the doctor looks at: names, layouts, pictures, pairs, whole sets, and built shards."""

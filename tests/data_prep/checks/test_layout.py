@@ -1,0 +1,393 @@
+"""Layouts are found by themselves, and all that is wrong with them is told at once."""
+
+import os
+import shutil
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.checks import layout
+from data_prep.sources import REGISTRY, _faults, gopro
+from tests.data_prep.checks import planting as p
+from tfdeblur.errors import ConfigError, DataError
+
+
+def reds(root, half=("blur", "sharp")):
+    for part in ("train", "val"):
+        for frame in range(2):
+            for folder, image in zip(half, p.pair(frame + 7 * len(part)), strict=True):
+                p.write(f"{root}/{part}_{folder}/000/{frame:08d}.png", image)
+    return str(root)
+
+
+def flat(root, halves, names):
+    for split in ("train", "test"):
+        for number, name in enumerate(names):
+            for folder, image in zip(halves, p.pair(number + 9 * len(split)), strict=True):
+                p.write(f"{root}/{split}/{folder}/{split}{name}.png", image)
+    return str(root)
+
+
+def realblur(root):
+    folder = f"{root}/RealBlur-J_ECC_IMCORR_centroid_itensity_ref"
+    for number in range(3):
+        for half, image in zip(("blur", "gt"), p.pair(number), strict=True):
+            p.write(f"{folder}/scene{number:03d}/{half}/{half}_1.png", image)
+    for split, numbers in (("train", (0, 1)), ("test", (2,))):
+        with open(f"{root}/RealBlur_J_{split}_list.txt", "w") as file:
+            file.writelines(
+                f"scene{n:03d}/gt/gt_1.png scene{n:03d}/blur/blur_1.png\n" for n in numbers
+            )
+    return str(root)
+
+
+def hide(root):
+    for number, place in enumerate(("train", "test/test-close-ups")):
+        for frame in range(2):
+            name = f"{frame}fromGOPR{number}.png"
+            for folder, image in zip((place, "GT"), p.pair(frame + 5 * number), strict=True):
+                p.write(f"{root}/{folder}/{name}", image)
+    return str(root)
+
+
+def one_folder(root):
+    for number in range(4):
+        for mark, image in zip(("blur", "sharp"), p.pair(number), strict=True):
+            p.write(f"{root}/{number}_{mark}.png", image)
+    return str(root)
+
+
+def scene_folders(root):
+    for number in range(3):
+        for half, image in zip(("input", "gt"), p.pair(number), strict=True):
+            p.write(f"{root}/place{number}/{half}/1.png", image)
+    return str(root)
+
+
+def photos(root):
+    for number in range(5):
+        p.write(f"{root}/{number}.png", p.pair(number)[1])
+    return str(root)
+
+
+LAYOUTS = {
+    "gopro": (p.make_gopro, "native GoPro (train, test)", 8),
+    "gopro-flat": (
+        lambda root: flat(root, ("blur", "sharp"), ("-000001", "-000002")),
+        "flattened GoPro (train, test)",
+        4,
+    ),
+    "gopro-input": (
+        lambda root: flat(root, ("input", "target"), ("-000001", "-000002")),
+        "input/target GoPro (train, test)",
+        4,
+    ),
+    "reds": (reds, "native REDS, track blur (train_blur and val_blur)", 4),
+    "reds-x4": (
+        lambda root: reds(root, ("blur_bicubic/X4", "sharp_bicubic/X4")),
+        "native REDS, track blur_bicubic (train_blur_bicubic/X4 and val_blur_bicubic/X4)",
+        4,
+    ),
+    "realblur": (realblur, "published RealBlur-J", 3),
+    "hide": (hide, "published HIDE (train, test-close-ups)", 4),
+    "hide-input": (
+        lambda root: flat(root, ("input", "target"), ("1fromGOPR1", "2fromGOPR2")),
+        "input/target HIDE (train, test)",
+        4,
+    ),
+    "pairs": (p.make_pairs, "6 pairs in 3 scenes; halves of the same path", 6),
+    "pairs-one-folder": (one_folder, "4 pairs in 4 scenes; {name}_blur.* with", 4),
+    "pairs-scenes": (scene_folders, "3 pairs in 3 scenes; {scene}/input/{name}.* with", 3),
+    "sharp": (photos, "source sharp", 5),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_clean_sets_are_recognized_and_have_no_findings(tmp_path, examine, name):
+    make, words, pairs = LAYOUTS[name]
+    report = examine(make(tmp_path / "set"))
+    found = report.examination
+    assert found.source == name.split("-")[0] and found.layout.startswith(words)
+    assert (found.pairs, found.examined) == (pairs, pairs)
+    assert sum(sum(scenes.values()) for scenes in found.splits.values()) == pairs
+    assert report.findings == [], report.to_text()
+
+
+def test_every_source_with_a_place_takes_part_in_the_search():
+    for name in REGISTRY.names():
+        takes = hasattr(REGISTRY.load(name), "recognize")
+        assert takes == (
+            "source" in {f.name for f in layout.dataclasses.fields(REGISTRY.options(name))}
+        )
+
+
+def test_what_nobody_recognizes_shows_what_is_there(tmp_path, examine):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "readme.txt").write_text("nothing here")
+    report = examine(tmp_path)
+    (finding,) = report.findings
+    assert finding.code == "layout-unknown" and report.exit_code == 4
+    assert "notes, readme.txt" in finding.detail and "gopro" in finding.detail
+
+
+def test_a_source_that_is_named_reads_with_its_options(tmp_path, examine):
+    root = p.make_pairs(tmp_path / "set")
+    os.rename(f"{root}/blur", f"{root}/soft")
+    report = examine(root, "pairs", blurred="soft", sharp="sharp", test_scenes=("dusk",))
+    assert report.examination.splits["test"] == {"dusk": 2}
+    assert report.findings == [], report.to_text()
+    report = examine(root, "reds")
+    (finding,) = report.findings
+    assert finding.code == "layout-faulty" and "Expected train_blur/SCENE" in finding.detail
+    with pytest.raises(ConfigError, match="scenes makes its own pictures"):
+        examine(root, "scenes")
+    with pytest.raises(ConfigError, match="matches none of the 3 scenes"):
+        examine(root, "pairs", blurred="soft", sharp="sharp", scenes=("dawn",))
+
+
+def test_other_tracks_of_a_set_are_mentioned(tmp_path, examine):
+    root = reds(tmp_path / "set")
+    shutil.copytree(f"{root}/train_blur", f"{root}/train_blur_comp")
+    notes = examine(root).examination.notes
+    assert "Besides, this is a set for --source reds --track blur_comp." in notes
+
+
+def unlink(*names):
+    return lambda root: [os.remove(f"{root}/{name}") for name in names]
+
+
+def move(source, target):
+    def run(root):
+        os.makedirs(os.path.dirname(f"{root}/{target}"), exist_ok=True)
+        os.rename(f"{root}/{source}", f"{root}/{target}")
+
+    return run
+
+
+def copy(source, target):
+    def run(root):
+        os.makedirs(os.path.dirname(f"{root}/{target}"), exist_ok=True)
+        place = f"{root}/{source}"
+        (shutil.copytree if os.path.isdir(place) else shutil.copy)(place, f"{root}/{target}")
+
+    return run
+
+
+def cropped(*names):
+    def run(root):
+        for name in names:
+            with Image.open(f"{root}/{name}") as image:
+                smaller = image.crop((0, 0, p.WIDTH - 8, p.HEIGHT))
+            smaller.save(f"{root}/{name}")
+
+    return run
+
+
+def remove(*folders):
+    return lambda root: [shutil.rmtree(f"{root}/{folder}") for folder in folders]
+
+
+def all_of(*steps):
+    return lambda root: [step(root) for step in steps]
+
+
+def emptied(*folders):
+    return all_of(remove(*folders), lambda root: [os.makedirs(f"{root}/{f}") for f in folders])
+
+
+# The layout, what is planted, the code, what the finding is about.
+FAULTS = [
+    (
+        "gopro",
+        unlink("train/GOPR0A/blur/000001.png"),
+        "missing-half",
+        "train/GOPR0A/sharp/000001.png",
+    ),
+    (
+        "gopro",
+        unlink("test/GOPR0D/sharp/000000.png"),
+        "missing-half",
+        "test/GOPR0D/blur/000000.png",
+    ),
+    (
+        "gopro-flat",
+        unlink("train/sharp/train-000002.png"),
+        "missing-half",
+        "train/blur/train-000002.png",
+    ),
+    ("reds", unlink("val_blur/000/00000001.png"), "missing-half", "val_sharp/000/00000001.png"),
+    ("pairs", unlink("sharp/night/1.png"), "missing-half", "blur/night/1.png"),
+    ("pairs-one-folder", unlink("3_blur.png"), "missing-half", "3_sharp.png"),
+    ("hide", unlink("GT/0fromGOPR0.png"), "missing-half", "train/0fromGOPR0.png"),
+    ("gopro", remove("train/GOPR0B/blur"), "missing-folder", "train/GOPR0B/blur"),
+    ("reds", remove("train_sharp/000"), "missing-folder", "train_sharp/000"),
+    ("reds", emptied("train_blur/000", "train_sharp/000"), "empty-folder", "train_blur/000"),
+    (
+        "gopro",
+        copy("train/GOPR0A/blur/000001.png", "train/GOPR0A/blur/000001.jpg"),
+        "same-name",
+        "train/GOPR0A/blur/000001.png",
+    ),
+    ("pairs", copy("sharp/day/0.png", "sharp/day/0.bmp"), "same-name", "sharp/day/0.png"),
+    (
+        "gopro-flat",
+        all_of(
+            move("test/blur/test-000001.png", "test/blur/one.png"),
+            move("test/sharp/test-000001.png", "test/sharp/one.png"),
+        ),
+        "unknown-name",
+        "test/blur/one.png",
+    ),
+    ("gopro", copy("train/GOPR0A", "test/GOPR0A"), "scene-in-two-splits", "GOPR0A"),
+    (
+        "gopro",
+        cropped("train/GOPR0A/blur/000001.png"),
+        "size-differs",
+        "train/GOPR0A/blur/000001.png",
+    ),
+    ("pairs", cropped("sharp/night/1.png"), "size-differs", "blur/night/1.png"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "plant", "code", "file"),
+    FAULTS,
+    ids=[f"{n}-{fault[2]}-{fault[0]}" for n, fault in enumerate(FAULTS)],
+)
+def test_faults_of_a_layout_are_found_and_end_a_build(tmp_path, examine, name, plant, code, file):
+    root = LAYOUTS[name][0](tmp_path / "set")
+    source, options = layout.recognize(root)[0]
+    plant(root)
+    if name == "gopro-flat" and code == "unknown-name":
+        report = examine(root, "gopro")
+    else:
+        report = examine(root)
+    named = [finding.file for finding in report.findings if finding.code == code]
+    assert named == [file], report.to_text()
+    assert report.exit_code == 4
+    # What is good is looked at all the same.
+    assert report.examination.examined >= 2
+    # A build of the same folder is refused in one sentence.
+    built = REGISTRY.load(source).build(REGISTRY.options(source)(**options))
+    with pytest.raises(DataError) as caught:
+        built.listing()
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_are_told_at_once_and_none_is_left_behind(tmp_path, examine):
+    root = p.make_gopro(tmp_path / "set")
+    for name in ("train/GOPR0A/blur/000001.png", "train/GOPR0C/sharp/000000.png"):
+        os.remove(f"{root}/{name}")
+    shutil.rmtree(f"{root}/train/GOPR0B/sharp")
+    report = examine(root)
+    codes = sorted(finding.code for finding in report.findings)
+    assert codes == ["missing-folder", "missing-half", "missing-half"]
+    # Collecting has ended: a listing raises again.
+    assert not _faults.is_collecting()
+    with pytest.raises(DataError, match="is missing"):
+        gopro.build(gopro.Options(source=root)).listing()
+
+
+def test_a_picture_of_odd_size_and_sets_of_many_sizes(tmp_path, examine):
+    root = p.make_pairs(tmp_path / "set", scenes=tuple("abcdef"))
+    cropped("blur/c/1.png", "sharp/c/1.png")(root)
+    report = examine(root, "pairs", val_share=0, test_share=0)
+    assert [(f.code, f.file) for f in report.findings] == [("odd-size", "sharp/c/1.png")]
+    assert report.exit_code == 3 and "56x48; most of train are 64x48" in report.findings[0].detail
+    cropped("blur/d/1.png", "sharp/d/1.png")(root)
+    report = examine(root, "pairs", val_share=0, test_share=0)
+    assert [(f.code, f.file) for f in report.findings] == [("sizes-vary", "train")]
+    assert report.exit_code == 0
+
+
+def linked(target, name):
+    return lambda root: os.symlink(target, f"{root}/{name}")
+
+
+# Names and links: what is planted, the code, the file, what a build does.
+NAMES = [
+    (
+        all_of(move("blur/day", "blur/d\u00e9j\u00e0"), move("sharp/day", "sharp/d\u00e9j\u00e0")),
+        "name-not-ascii",
+        "blur/d\u00e9j\u00e0",
+        0,
+    ),
+    (
+        all_of(
+            copy("blur/day/0.png", "blur/day/A.png"),
+            copy("sharp/day/0.png", "sharp/day/A.png"),
+            copy("blur/day/1.png", "blur/day/a.png"),
+            copy("sharp/day/1.png", "sharp/day/a.png"),
+        ),
+        "case-clash",
+        "blur/day/a.png",
+        0,
+    ),
+    (linked("..", "blur/day/loop"), "link-loop", "blur/day/loop", 0),
+    (linked("../../..", "sharp/night/up"), "link-loop", "sharp/night/up/set", 0),
+    (linked("self.png", "blur/day/self.png"), "not-a-file", "blur/day/self.png", 2),
+    (linked("gone.png", "blur/day/new.png"), "missing", "blur/day/new.png", 2),
+    (
+        all_of(
+            lambda root: os.mkfifo(f"{root}/blur/day/pipe.png"),
+            copy("sharp/day/0.png", "sharp/day/pipe.png"),
+        ),
+        "not-a-file",
+        "blur/day/pipe.png",
+        2,
+    ),
+    (copy("blur/day/0.png", "blur/day/\udcff.png"), "name-not-utf8", "blur/day/\\udcff.png", 2),
+]
+
+
+@pytest.mark.parametrize(("plant", "code", "file", "built"), NAMES)
+def test_names_and_links(tmp_path, examine, try_to_build, plant, code, file, built):
+    root = p.make_pairs(tmp_path / "set")
+    plant(root)
+    report = examine(root)
+    assert file in [finding.file for finding in report.findings if finding.code == code]
+    exit_code, complaint = try_to_build(root)
+    assert exit_code == built, complaint
+    assert "Traceback" not in complaint
+    if built:
+        lines = complaint.splitlines()
+        assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+
+
+def test_names_that_differ_in_how_accents_are_written_clash(tmp_path, examine):
+    root = p.make_pairs(tmp_path / "set")
+    composed, parted = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    for half in ("blur", "sharp"):
+        move(f"{half}/day", f"{half}/{composed}")(root)
+        move(f"{half}/dusk", f"{half}/{parted}")(root)
+    codes = {finding.code for finding in examine(root).findings}
+    assert codes == {"case-clash", "name-not-ascii"}
+
+
+def test_sampling_decodes_evenly_and_says_so(tmp_path, examine):
+    root = p.make_pairs(tmp_path / "set", scenes=tuple("abcdef"))
+    with open(f"{root}/blur/b/0.png", "r+b") as file:
+        file.truncate(os.path.getsize(file.name) // 2)
+    report = examine(root, sample=3)
+    assert report.examination.examined == 3 and len(report.examination.measures) <= 3
+    assert any("3 of 12 pairs" in note and "--sample" in note for note in report.examination.notes)
+    assert examine(root).exit_code == 4
+
+
+def test_sets_on_other_file_systems(tmp_path, examine):
+    import tensorflow as tf
+
+    local = p.make_pairs(tmp_path / "set")
+    remote = "ram://doctor/set"
+    for folder, _, names in os.walk(local):
+        for name in names:
+            path = f"{folder}/{name}"
+            target = f"{remote}/{path[len(local) + 1 :]}"
+            tf.io.gfile.makedirs(os.path.dirname(target))
+            with open(path, "rb") as file, tf.io.gfile.GFile(target, "wb") as out:
+                out.write(file.read())
+    report = examine(remote)
+    assert report.findings == [] and report.examination.examined == 6
+    np.testing.assert_equal(report.decibels, examine(local).decibels)
