@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,6 +39,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.fixture(autouse=True)
+def own_determinism() -> Iterator[None]:
+    """Operations that a test has made deterministic are so for that test alone.
+
+    Some have no deterministic form under XLA, so a later test in the same process would fail.
+    """
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config  # the public module only switches it on
+
+        if config.is_op_determinism_enabled():
+            config.disable_op_determinism()
 
 
 @pytest.fixture(scope="session")
