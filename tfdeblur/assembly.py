@@ -3,44 +3,50 @@
 Packages of one floor do not import each other; what one needs of another is handed over here.
 """
 
+import contextlib
 import dataclasses
 import math
+import signal
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfdeblur import config, files, models, objectives, runtime, settings
+from tfdeblur import files, models, objectives, runtime
 from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.opening import READ_ERRORS, explain_read_error
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.errors import ConfigError, Stopped
+from tfdeblur.errors import ConfigError, Stopped, UserError
 from tfdeblur.models import critics
 from tfdeblur.models._generator import Generator
 from tfdeblur.models.critics._critic import Critic
 from tfdeblur.objectives._objective import CRITIC
-from tfdeblur.quantities import images_of
+from tfdeblur.quantities import images_of, seconds_of
 from tfdeblur.training.checkpoint import CheckpointStore
+from tfdeblur.training.failures import explain_failure
+from tfdeblur.training.history import History
 from tfdeblur.training.hooks import (
     INDEX,
     Gallery,
-    History,
     LogHook,
     Progress,
     SaveHook,
     ValidateHook,
+    check_weights,
 )
+from tfdeblur.training.incidents import Incidents
 from tfdeblur.training.initial import init_from
+from tfdeblur.training.lock import WorkdirLock
 from tfdeblur.training.loop import Diverged, Hook, Loop
 from tfdeblur.training.signals import StopRequest
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.step import ReplicaStep
+from tfdeblur.training.watch import Watch
 from tfdeblur.validation import Validator
-
-CONFIG = "config.yaml"
+from tfdeblur.workdir import prepare_workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +82,16 @@ def train(run_config: TrainConfig) -> RunResult:
     # Every worker of a cluster takes part in whatever a run does, but only the chief's files are
     # kept: what the others write goes where nobody looks.
     chief = runtime.is_chief(strategy)
-    if chief:
-        prepare_workdir(run_config)
-    # A notebook goes on in the precision that it had.
-    with runtime.precision_scope(policy), tempfile.TemporaryDirectory() as aside:
-        run = Run(run_config, strategy, data, run_config.workdir if chief else aside)
+    with contextlib.ExitStack() as stack:
+        is_mine: Callable[[], None] = lambda: None  # noqa: E731  # the chief's is a method
+        if chief:
+            is_mine = stack.enter_context(WorkdirLock(run_config.workdir)).check
+            prepare_workdir(run_config)
+        # A notebook goes on in the precision that it had.
+        stack.enter_context(runtime.precision_scope(policy))
+        aside = stack.enter_context(tempfile.TemporaryDirectory())
+        output = run_config.workdir if chief else aside
+        run = Run(run_config, strategy, data, output, is_mine=is_mine)
         devices = runtime.device_summary(strategy)
         tqdm.write(f"{network_summary(run.state.players)}; {policy}; {devices}")
         return run.train()
@@ -110,29 +121,6 @@ def open_training_data(run_config: TrainConfig) -> TrainingData:
         train_on_test=options.train_on_test,
         synthesis=run_config.synthesis,
     )
-
-
-def prepare_workdir(run_config: TrainConfig) -> None:
-    """Makes the work directory and writes the resolved configuration into it.
-
-    Raises:
-        ConfigError: It belongs to a run with another model or objective.
-        UserError: It cannot be written.
-    """
-    files.make_dirs(run_config.workdir)
-    path = files.join(run_config.workdir, CONFIG)
-    text = config.to_yaml(run_config)
-    if files.exists(path):
-        old = settings.parse_yaml(files.read_text(path), path)
-        new = settings.parse_yaml(text, path)
-        for section in config.PLUG_INS:
-            if old.get(section) != new[section]:
-                raise ConfigError(
-                    f"{section}: {run_config.workdir} belongs to a run with {section} "
-                    f"{old.get(section)}, but now {new[section]} is asked for. Choose another "
-                    "--workdir, or the same settings to go on with that run."
-                )
-    files.write_text(path, text)
 
 
 def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[int, int]:
@@ -171,8 +159,11 @@ class Run:
         strategy: tf.distribute.Strategy,
         data: TrainingData,
         output: str,
+        is_mine: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = run_config
+        self.is_mine = is_mine
+        self.several_workers = runtime.spans_workers(strategy)
         self.strategy = strategy
         self.output = output
         self.data = data
@@ -199,8 +190,10 @@ class Run:
                 step_images=self.step_images,
             )
         self.store = CheckpointStore(output, run_config.output.keep)
-        self._start()
+        self.resumed = self._start()
         self.history = History(output, self.state.images_seen)
+        self.incidents = Incidents(run_config.workdir, output, self.state.images_seen)
+        self.state.rate_scale.assign(self.incidents.rate_scale)
         self.loop = Loop(
             strategy,
             ReplicaStep(
@@ -212,48 +205,103 @@ class Run:
                 share_generator_pass=training.share_generator_pass,
                 fresh_critic_batches=training.fresh_critic_batches,
                 seed=run_config.seed,
+                skip_nonfinite=run_config.guards.on_nonfinite == "skip",
             ),
             self.state,
             step_images=self.step_images,
             epoch_images=data.records,
             steps_per_loop=run_config.runtime.steps_per_loop,
             jit_compile=run_config.runtime.xla == "on",
+            most_skips=run_config.guards.most_skips,
+            several_workers=self.several_workers,
         )
 
     def images(self, duration: str) -> int:
         """Converts a duration to images of this run."""
         return images_of(duration, epoch_images=self.data.records, global_batch=self.step_images)
 
-    def _start(self) -> None:
-        """Goes on from the newest checkpoint, or takes over initial weights."""
+    def _restore(self) -> str | None:
+        """Reads the newest whole checkpoint, which every worker finds where the chief wrote it."""
         store = CheckpointStore(self.config.workdir, self.config.output.keep)
-        folder = store.restore_latest(self.state)
+        return store.restore_latest(self.state)
+
+    def _start(self) -> bool:
+        """Goes on from the newest checkpoint, or takes over initial weights; tells which."""
+        folder = self._restore()
         if folder is not None:
             tqdm.write(f"Going on from {folder} ({self.state.images_seen:,} images seen).")
         elif self.config.training.init_from is not None:
             match = init_from(self.config.training.init_from, self.state.generator)
             self.state.restart_average()
             tqdm.write(f"Weights from {self.config.training.init_from}: {match}.")
+        return folder is not None
 
     def train(self) -> RunResult:
         """Trains to the end; an interrupted run saves what it has."""
-        iterator = iter(self.batches())
-        seen = self.state.images_seen
+        if self.config.guards.on_nonfinite == "rollback" and not self.resumed:
+            # There must be something to go back to from the beginning.
+            self.store.save(self.state, {})
         hooks = self._hooks()
-        with StopRequest() as stop, Progress(seen, self.total_images) as progress:
-            try:
-                self.loop.run(iterator, self.total_images, hooks, progress, stop.requested)
-                if stop.signal_number and self.state.images_seen < self.total_images:
-                    folder = self.store.save(self.state, {})
-                    message = f"Stopped; saved {folder}. The same command goes on from there."
-                    raise Stopped(message, stop.signal_number)
-            except Diverged as error:
-                raise Diverged(f"{error} {self._last_good()}") from error
-            except READ_ERRORS as error:
-                # A wrong shape inside a network raises one of them as well: then it is no news.
-                data = self.config.data
-                raise explain_read_error(error, data.paths, data.split) or error from error
+        seen = self.state.images_seen
+        with StopRequest() as stop, Progress(seen, self.total_images, self.incidents) as progress:
+
+            def wants_to_stop() -> bool:
+                self.is_mine()
+                return stop.requested()
+
+            while True:
+                try:
+                    self.loop.run(
+                        iter(self.batches()),
+                        self.total_images,
+                        hooks,
+                        progress,
+                        wants_to_stop,
+                        self.incidents.add_skip,
+                    )
+                    break
+                except Diverged as error:
+                    self._go_back(error, progress)
+                except (tf.errors.OpError, *READ_ERRORS) as error:
+                    raise self._explained(error) or error from error
+            if self.state.images_seen < self.total_images:
+                # Another worker may have been the one that was told.
+                self._save_and_leave(stop.signal_number or signal.SIGTERM)
         return RunResult(self.config.workdir, self.state.images_seen, self.store.best_metrics())
+
+    def _save_and_leave(self, signal_number: int) -> NoReturn:
+        check_weights(self.state)
+        folder = self.store.save(self.state, {})
+        message = f"Stopped; saved {folder}. The same command goes on from there."
+        raise Stopped(message, signal_number)
+
+    def _go_back(self, error: Diverged, progress: Progress) -> None:
+        """Goes back to the last checkpoint with smaller learning rates, or ends the run."""
+        guards = self.config.guards
+        if guards.on_nonfinite != "rollback":
+            raise Diverged(f"{error} {self._last_good()}") from error
+        if self.incidents.rollbacks >= guards.most_rollbacks:
+            raise Diverged(
+                f"{error} The run has gone back {self.incidents.rollbacks} times already "
+                f"(guards.most_rollbacks). {self._last_good()}"
+            ) from error
+        left = self.state.images_seen
+        folder = self._restore()
+        images = self.state.images_seen
+        self.incidents.add_rollback(images, left, guards.rollback_factor, str(error))
+        self.state.rate_scale.assign(self.incidents.rate_scale)
+        self.history.go_back(images)
+        progress.go_back(images)
+        tqdm.write(
+            f"warning: {error} Went back to {folder}; learning rates are multiplied by "
+            f"{self.incidents.rate_scale:g} from here."
+        )
+
+    def _explained(self, error: Exception) -> UserError | None:
+        known = explain_failure(error, self.several_workers)
+        # A wrong shape inside a network raises one of the data's errors too: then it is no news.
+        data = self.config.data
+        return known or explain_read_error(error, data.paths, data.split)
 
     def _last_good(self) -> str:
         counts = self.store.images()
@@ -278,13 +326,20 @@ class Run:
     def _hooks(self) -> list[Hook]:
         output = self.config.output
         hooks = [
-            Hook(self.images(output.log_every), LogHook(self.history, self.state), "log"),
+            Hook(
+                self.images(output.log_every),
+                LogHook(self.history, self.state, self.incidents),
+                "log",
+            ),
+            Hook(self.images(output.log_every), Watch(self.config.guards), "watch"),
         ]
         validator = self._validator()
         if validator is not None:
             hooks.append(Hook(self.images(output.validate_every), validator, "validate"))
         save = SaveHook(self.store, self.state, validator)
-        return [*hooks, Hook(self.images(output.save_every), save, "save")]
+        seconds = seconds_of(output.save_every)
+        every = self.images(output.save_every) if seconds is None else None
+        return [*hooks, Hook(every, save, "save", seconds)]
 
     def _validator(self) -> ValidateHook | None:
         output = self.config.output

@@ -16,7 +16,8 @@ from pydantic import Field
 from tfdeblur import settings
 from tfdeblur.degradation import Degradation
 from tfdeblur.errors import ConfigError
-from tfdeblur.quantities import Duration, Keep, Size
+from tfdeblur.guards import Guards
+from tfdeblur.quantities import Duration, Interval, Keep, Size
 from tfdeblur.registry import Registry, did_you_mean
 
 MODELS = Registry("tfdeblur.models", "model")
@@ -226,7 +227,9 @@ class OutputConfig:
         Literal["psnr_db", "ssim", "mse", "mae", "log_cosh"],
         Field(description="metric of the validation that names the best checkpoint"),
     ] = "psnr_db"
-    save_every: Annotated[Duration, Field(description="checkpoints")] = "1 epochs"
+    save_every: Annotated[Interval, Field(description="checkpoints; 'N minutes' as well")] = (
+        "1 epochs"
+    )
     keep: Annotated[Keep, Field(description="newest checkpoints that are kept: N or all")] = 2
     pictures: Annotated[int, Field(ge=0, description="validation images that are pictured")] = 6
 
@@ -258,6 +261,7 @@ class TrainConfig:
     training: TrainingConfig = TrainingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
+    guards: Guards = dataclasses.field(default_factory=Guards)
 
     def player(self, name: str) -> tuple[OptimizerConfig, ScheduleConfig]:
         """Returns the optimizer and schedule of a player: its own, else the common ones."""

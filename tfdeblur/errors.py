@@ -8,6 +8,8 @@ class UserError(Exception):
     the file or the key and says what to do about it.
     """
 
+    exit_code = 2
+
 
 class ConfigError(UserError):
     """A configuration that is wrong: an unknown key, a bad value, settings that contradict."""
@@ -15,6 +17,16 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """Data that cannot be used: missing, damaged, of the wrong size, or of another version."""
+
+
+class WorkerLost(UserError):
+    """Another process of a job with several workers is gone, and this one cannot go on alone.
+
+    Commands leave with 75, which says "try again" (``EX_TEMPFAIL`` of ``sysexits.h``): whoever
+    starts jobs may tell it from a mistake and start all workers anew.
+    """
+
+    exit_code = 75
 
 
 class Stopped(KeyboardInterrupt):

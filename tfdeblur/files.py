@@ -3,21 +3,31 @@
 Paths are plain strings: `pathlib` turns ``ram://a`` into ``ram:/a``. Whatever is written goes to
 a name beside its place first and is renamed when it is whole, so a reader never sees half a file
 and a full disk costs the new file, not the old one.
+
+TensorFlow is imported when it is first needed. `open_new` and what is built on it need none for
+local files, so that processes which make shards start without it.
 """
 
 import contextlib
 import errno
+import io
 import json
 import os
 import posixpath
+import sys
+import uuid
 from collections.abc import Iterator
-from typing import Any
-
-import tensorflow as tf
+from typing import Any, BinaryIO
 
 from tfdeblur.errors import UserError
 
 PARTIAL_SUFFIX = ".partial"
+
+
+def _gfile() -> Any:
+    import tensorflow as tf
+
+    return tf.io.gfile
 
 
 @contextlib.contextmanager
@@ -25,19 +35,54 @@ def _named_errors(path: str, doing: str) -> Iterator[None]:
     """Turns the file system's errors into one message that names the file."""
     try:
         yield
-    except tf.errors.NotFoundError as error:
-        raise UserError(f"Cannot {doing} {path}: it does not exist.") from error
-    except tf.errors.PermissionDeniedError as error:
-        raise UserError(f"Cannot {doing} {path}: permission denied.") from error
-    except (tf.errors.ResourceExhaustedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"Cannot {doing} {path}: {error.strerror or error}.") from error
-        raise UserError(
-            f"Cannot {doing} {path}: the disk is full. Free some space and run the same "
-            "command again; what was finished before is kept."
-        ) from error
-    except tf.errors.OpError as error:
-        raise UserError(f"Cannot {doing} {path}: {error.message}") from error
+    except OSError as error:
+        raise _told(path, doing, _reason(error)) from error
+    except Exception as error:
+        reason = _tensorflow_reason(error)
+        if reason is None:
+            raise
+        raise _told(path, doing, reason) from error
+
+
+_FULL = "the disk is full"
+_REASONS = {
+    errno.ENOENT: "it does not exist",
+    errno.EACCES: "permission denied",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+}
+
+
+def _told(path: str, doing: str, reason: str) -> UserError:
+    cure = ""
+    if reason == _FULL:
+        cure = " Free some space and run the same command again; what was finished before is kept."
+    return UserError(f"Cannot {doing} {path}: {reason.rstrip('.')}.{cure}")
+
+
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def _tensorflow_reason(error: Exception) -> str | None:
+    """Returns what one of TensorFlow's errors says, and None for any other error."""
+    # Where TensorFlow was never imported, it has raised nothing.
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not isinstance(error, tf.errors.OpError):
+        return None
+    for kind, reason in (
+        (tf.errors.NotFoundError, _REASONS[errno.ENOENT]),
+        (tf.errors.PermissionDeniedError, _REASONS[errno.EACCES]),
+        (tf.errors.ResourceExhaustedError, _FULL),
+    ):
+        if isinstance(error, kind):
+            return reason
+    return str(error.message)
+
+
+def is_local(path: str) -> bool:
+    """Tells whether a path lies on this machine's own file system."""
+    return "://" not in path
 
 
 def join(path: str, *parts: str) -> str:
@@ -57,24 +102,24 @@ def parent(path: str) -> str:
 
 def exists(path: str) -> bool:
     """Tells whether a file or folder is there."""
-    return bool(tf.io.gfile.exists(path))
+    return bool(_gfile().exists(path))
 
 
 def is_dir(path: str) -> bool:
     """Tells whether `path` is a folder."""
-    return bool(tf.io.gfile.isdir(path))
+    return bool(_gfile().isdir(path))
 
 
 def size(path: str) -> int:
     """Returns the size of a file in bytes."""
     with _named_errors(path, "look at"):
-        return int(tf.io.gfile.stat(path).length)
+        return int(_gfile().stat(path).length)
 
 
 def list_dir(path: str) -> list[str]:
     """Returns the names of what lies in a folder, sorted."""
     with _named_errors(path, "list"):
-        return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
+        return sorted(name.rstrip("/") for name in _gfile().listdir(path))
 
 
 def walk_files(path: str) -> list[str]:
@@ -84,7 +129,7 @@ def walk_files(path: str) -> list[str]:
     """
     found: list[str] = []
     with _named_errors(path, "list"):
-        for folder, folders, names in tf.io.gfile.walk(path):
+        for folder, folders, names in _gfile().walk(path):
             folders[:] = [name for name in folders if not _leads_up(folder, name)]
             inside = folder[len(path) :].strip("/")
             found.extend(posixpath.join(inside, name) for name in names)
@@ -111,20 +156,22 @@ def _leads_up(folder: str, name: str) -> bool:
 def make_dirs(path: str) -> None:
     """Makes a folder and those above it; one that is there already is no error."""
     with _named_errors(path, "make the folder"):
-        tf.io.gfile.makedirs(path)
+        _gfile().makedirs(path)
 
 
 def remove(path: str) -> None:
     """Removes a file; one that is gone already is no error."""
     if exists(path):
         with _named_errors(path, "remove"):
-            tf.io.gfile.remove(path)
+            _gfile().remove(path)
 
 
 def remove_tree(path: str) -> None:
     """Removes a folder with all in it; one that is gone already is no error."""
     # Object stores have no folders, only names with a common beginning, so asking whether a
     # folder exists says little about whether it can be removed.
+    import tensorflow as tf
+
     with _named_errors(path, "remove"), contextlib.suppress(tf.errors.NotFoundError):
         tf.io.gfile.rmtree(path)
 
@@ -132,12 +179,12 @@ def remove_tree(path: str) -> None:
 def rename(source: str, target: str) -> None:
     """Renames a file or folder, replacing a file of the target's name."""
     with _named_errors(target, "write"):
-        tf.io.gfile.rename(source, target, overwrite=True)
+        _gfile().rename(source, target, overwrite=True)
 
 
 def read_bytes(path: str) -> bytes:
     """Reads a whole file."""
-    with _named_errors(path, "read"), tf.io.gfile.GFile(path, "rb") as file:
+    with _named_errors(path, "read"), _gfile().GFile(path, "rb") as file:
         data: bytes = file.read()
     return data
 
@@ -150,13 +197,79 @@ def read_text(path: str) -> str:
         raise UserError(f"{path} is not a UTF-8 text file: {error}.") from error
 
 
+# Bytes that may wait in memory for the disk, in one file.
+_WRITE_BEHIND = 16 << 20
+
+
+class _LocalFile(io.FileIO):
+    """A new file whose pages go to the disk while more of it is made, and then leave memory.
+
+    A build of many gigabytes would fill the memory with them, and getting fresh memory costs more
+    time than writing.
+    """
+
+    _waiting = 0
+
+    def write(self, data: Any) -> int:
+        """Writes, and now and then starts to move to the disk what was written."""
+        count = super().write(data)
+        self._waiting += count
+        if self._waiting >= _WRITE_BEHIND:
+            self._waiting = 0
+            self.let_go()
+        return count
+
+    def let_go(self) -> None:
+        """Starts to write what is in memory alone, and frees what is on the disk."""
+        # Not every system has this call.
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def open_new(path: str, shared: bool = False, lasting: bool = False) -> Iterator[BinaryIO]:
+    """Opens a file beside its place, for writing, and renames it when the block has ended well.
+
+    Where the block raises, what was written is removed again, and what was there before is kept.
+
+    Args:
+        path: Where the file will lie.
+        shared: Other processes may be writing the same file at the same time: each then writes
+            beside it under a name of its own, and the last to finish stays.
+        lasting: The file is on the disk before it gets its name, so that a power cut leaves a
+            whole one too. Object stores do so by themselves.
+
+    Raises:
+        UserError: The file cannot be written; an error of the file system in the block counts.
+    """
+    own = f".{uuid.uuid4().hex[:8]}" if shared else ""
+    partial = path + own + PARTIAL_SUFFIX
+    with _named_errors(path, "write"):
+        try:
+            if is_local(path):
+                raw = _LocalFile(partial, "w")
+                with io.BufferedWriter(raw) as file:
+                    yield file
+                    if lasting:
+                        file.flush()
+                        os.fsync(raw.fileno())
+                        raw.let_go()
+                os.replace(partial, path)
+            else:
+                with _gfile().GFile(partial, "wb") as file:
+                    yield file
+                _gfile().rename(partial, path, overwrite=True)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                # The first error is the one to be told of.
+                os.remove(partial) if is_local(path) else _gfile().remove(partial)
+            raise
+
+
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a whole file beside its place and renames it, so it is never seen half-written."""
-    partial = path + PARTIAL_SUFFIX
-    with _named_errors(path, "write"):
-        with tf.io.gfile.GFile(partial, "wb") as file:
-            file.write(data)
-        tf.io.gfile.rename(partial, path, overwrite=True)
+    with open_new(path) as file:
+        file.write(data)
 
 
 def write_text(path: str, text: str) -> None:

@@ -7,7 +7,9 @@ import pydantic
 
 from tfdeblur.errors import ConfigError
 
-_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][0-9]+)?)\s*(images|epochs|steps)?\s*$")
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
+_DURATION = re.compile(rf"^\s*{_NUMBER}\s*(images|epochs|steps)?\s*$")
+_MINUTES = re.compile(rf"^\s*{_NUMBER}\s*minutes?\s*$")
 _SIZE = re.compile(r"^\s*(\d+)\s*(?:[xX]\s*(\d+))?\s*$")
 
 
@@ -39,6 +41,24 @@ def images_of(duration: str, *, epoch_images: int, global_batch: int) -> int:
     return round(number * factor)
 
 
+def _check_interval(value: Any) -> str:
+    minutes = _MINUTES.match(str(value))
+    if minutes is None:
+        try:
+            return _check_duration(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or '20 minutes'") from error
+    if float(minutes.group(1)) == 0:
+        raise ValueError("must be more than 0 minutes")
+    return f"{float(minutes.group(1)):g} minutes"
+
+
+def seconds_of(interval: str) -> float | None:
+    """Returns the seconds of an interval in minutes, or None where it is in images."""
+    minutes = _MINUTES.match(interval)
+    return None if minutes is None else 60.0 * float(minutes.group(1))
+
+
 def _check_size(value: Any) -> tuple[int, int]:
     """Reads ``256`` (a square) or ``WIDTHxHEIGHT`` into (height, width)."""
     if isinstance(value, list | tuple) and len(value) == 2:
@@ -63,4 +83,5 @@ def _check_keep(value: Any) -> int | str:
 
 Keep = Annotated[int | Literal["all"], pydantic.BeforeValidator(_check_keep)]
 Duration = Annotated[str, pydantic.BeforeValidator(_check_duration)]
+Interval = Annotated[str, pydantic.BeforeValidator(_check_interval)]
 Size = Annotated[tuple[int, int], pydantic.BeforeValidator(_check_size)]

@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur import cli, config, settings
 from tfdeblur.config import TrainConfig
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, WorkerLost
 from tfdeblur.runtime import require_tensorflow
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ _ALIASES = {
     "--precision": _Alias("runtime.precision"),
     "--global-batch": _Alias("training.global_batch"),
     "--init-from": _Alias("training.init_from"),
+    "--keep": _Alias("output.keep"),
+    "--save-every": _Alias("output.save_every"),
 }
 _DURATIONS = {"--epochs": "epochs", "--images": "images", "--steps": "steps"}
 
@@ -69,7 +72,13 @@ def run(run_config: TrainConfig) -> "RunResult":
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return cli.guard(lambda: _main(argv))
+    code = cli.guard(lambda: _main(argv))
+    if code == WorkerLost.exit_code:
+        # TensorFlow's own end might wait for the workers that are gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_judged(run, data, caps
     printed = capsys.readouterr()
     assert code == evaluate.EXIT_INCOMPLETE
     assert f"warning: not judged: The checkpoint file {broken}/generator.weights.h5" in printed.err
-    assert f"{192:012d}/meta.json is not valid JSON" in printed.err
+    assert f"{192:012d}/meta.json is damaged" in printed.err
     assert "Left out: The checkpoint file" in printed.out
     stored = files.read_json(f"{run}/evaluation/pairs-test/checkpoints.json")
     assert [c["images_seen"] for c in stored["checkpoints"]] == [128]

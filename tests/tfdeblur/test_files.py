@@ -1,6 +1,7 @@
 """Whole files or none, on every file system that TensorFlow reads."""
 
 import errno
+import os
 
 import pytest
 import tensorflow as tf
@@ -84,22 +85,74 @@ def test_text_that_is_not_utf8_is_named(tmp_path):
     "error",
     [
         OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
         tf.errors.ResourceExhaustedError(None, None, "No space left"),
     ],
 )
-def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch, error):
-    path = str(tmp_path / "value.json")
+def test_full_disk_keeps_the_old_file_and_leaves_nothing(folder, error):
+    files.make_dirs(folder)
+    path = files.join(folder, "value.json")
     files.write_json(path, {"kept": True})
-
-    class Full(tf.io.gfile.GFile):
-        def write(self, data):
-            raise error
-
-    monkeypatch.setattr(tf.io.gfile, "GFile", Full)
-    with pytest.raises(UserError, match=r"value.json: the disk is full"):
-        files.write_json(path, {"kept": False})
-    monkeypatch.undo()
+    with (
+        pytest.raises(UserError, match=r"value.json: the disk is full\. Free some space"),
+        files.open_new(path) as file,
+    ):
+        file.write(b"{")
+        raise error
     assert files.read_json(path) == {"kept": True}
+    assert files.list_dir(folder) == ["value.json"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_file_is_there_when_it_is_whole(folder, shared, lasting):
+    files.make_dirs(folder)
+    path = files.join(folder, "x")
+    with files.open_new(path, shared, lasting) as file:
+        file.write(b"1")
+        assert "x" not in files.list_dir(folder)
+    assert files.read_bytes(path) == b"1"
+    with pytest.raises(ZeroDivisionError), files.open_new(path, shared, lasting) as file:
+        file.write(b"2")
+        _ = 1 / 0
+    assert files.read_bytes(path) == b"1"
+    assert files.list_dir(folder) == ["x"]
+
+
+def test_a_disk_that_fails_when_all_was_written_leaves_the_old_file(tmp_path, monkeypatch):
+    """Network file systems, and disks that reserve late, tell so at the very end."""
+    path = str(tmp_path / "x")
+    files.write_bytes(path, b"old")
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with (
+        pytest.raises(UserError, match="the disk is full"),
+        files.open_new(path, lasting=True) as file,
+    ):
+        file.write(b"new")
+    assert files.read_bytes(path) == b"old"
+    assert files.list_dir(str(tmp_path)) == ["x"]
+
+
+def test_two_writers_of_one_file_do_not_meet(folder):
+    files.make_dirs(folder)
+    path = files.join(folder, "x")
+    with files.open_new(path, shared=True) as first:
+        first.write(b"aaaa")
+        with files.open_new(path, shared=True) as second:
+            second.write(b"bb")
+        assert files.read_bytes(path) == b"bb"
+    assert files.read_bytes(path) == b"aaaa"
+    assert files.list_dir(folder) == ["x"]
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    path = str(tmp_path / "nowhere" / "x")
+    with pytest.raises(UserError, match=r"Cannot write .*nowhere/x: it does not exist\."):
+        files.write_bytes(path, b"")
 
 
 def test_nan_is_no_json(tmp_path):

@@ -83,6 +83,7 @@ def test_two_devices_train_as_one(folder):
         np.testing.assert_allclose(a, b, atol=5e-4)
 
 
+@pytest.mark.slow
 def test_accumulation_trains_as_the_whole_batch(folder):
     write_data_set(files.join(folder, "data"))
     train.run(settings(folder, "whole"))

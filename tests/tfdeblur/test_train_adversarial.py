@@ -36,6 +36,7 @@ def test_a_run_with_a_critic_leaves_curves_of_both_players(folder):
         assert title in page
 
 
+@pytest.mark.slow
 def test_players_have_optimizers_and_schedules_of_their_own(folder):
     write_data_set(files.join(folder, "data"))
     own = {"optimizer": {"name": "rmsprop", "learning_rate": 5e-5}}
@@ -68,6 +69,7 @@ def test_stopping_and_going_on_equals_not_having_stopped(folder):
         assert last[0][name] == last[1][name]
 
 
+@pytest.mark.slow
 def test_fresh_batches_count_as_images_seen(folder):
     write_data_set(files.join(folder, "data"))
     training = {"duration": "3 steps", "global_batch": 4, "fresh_critic_batches": True}
@@ -77,6 +79,7 @@ def test_fresh_batches_count_as_images_seen(folder):
     assert meta["images"] == 36
 
 
+@pytest.mark.slow
 def test_a_pyramid_is_judged_at_every_scale(folder):
     write_data_set(files.join(folder, "data"))
     model = {"name": "ms_deblur", "scales": 2, "blocks": 1, "width": 4, "stem": 4}
@@ -94,6 +97,7 @@ def test_a_pyramid_is_judged_at_every_scale(folder):
 
 
 class TestMistakes:
+    @pytest.mark.slow
     def test_a_number_that_is_none_names_step_loss_and_checkpoint(self, folder):
         write_data_set(files.join(folder, "data"))
         run = adversarial(folder, training={"duration": "4 steps", "global_batch": 4})

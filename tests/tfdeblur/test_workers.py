@@ -1,10 +1,13 @@
-"""Two processes train as one."""
+"""Several processes train as one, end together, and go on in another number."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,10 +16,12 @@ import yaml
 from tests.tfdeblur.runs import history
 from tests.tfdeblur.tiny_data import write_data_set
 from tfdeblur import config, train
-from tfdeblur.training.checkpoint import load_generator
+from tfdeblur.training.checkpoint import list_checkpoints, load_generator
 
 pytestmark = pytest.mark.slow
 
+# A worker whose peer has died must have left after so many seconds.
+BOUND_SECONDS = 300
 
 OBJECTIVES = {
     "content": {"objective": "content"},
@@ -27,59 +32,151 @@ OBJECTIVES = {
 }
 
 
-def settings(folder, workdir, objective, **runtime):
-    return config.resolve(
-        {
-            "workdir": str(folder / workdir),
-            "model": {"name": "unet16", "width": 4},
-            **OBJECTIVES[objective],
-            "data": {"paths": [str(folder / "data")]},
-            "optimizer": {"learning_rate": 0.01},
-            "training": {"duration": "2 epochs", "global_batch": 8},
-            "runtime": runtime,
-        }
-    )
+def settings(folder, workdir, objective="content", steps=4, **sections):
+    # 48 images, shared by one, two and three processes alike.
+    tree = {
+        "workdir": str(folder / workdir),
+        "model": {"name": "unet16", "width": 4},
+        **OBJECTIVES[objective],
+        "data": {"paths": [str(folder / "data")]},
+        "optimizer": {"learning_rate": 0.01},
+        "training": {"duration": f"{steps} steps", "global_batch": 12},
+    }
+    return config.resolve({**tree, **sections})
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_two_workers_train_as_one_process(objective, tmp_path, repository):
-    write_data_set(str(tmp_path / "data"))
-    train.run(settings(tmp_path, "one", objective))
+class Job:
+    """Worker processes of one run."""
 
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in (first, second)]
-    resolved = tmp_path / "two.yaml"
-    resolved.write_text(
-        config.to_yaml(settings(tmp_path, "two", objective, strategy="multi_worker"))
-    )
-    started = []
-    for index in range(2):
-        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tfdeblur.train", "--config", str(resolved)],
-                env={**os.environ, "TF_CONFIG": json.dumps(task)},
-                cwd=repository,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+    def __init__(self, folder, run_config, count, repository):
+        text = yaml.safe_load(config.to_yaml(run_config))
+        text["runtime"] = {**text["runtime"], "strategy": "multi_worker"}
+        file = folder / "job.yaml"
+        file.write_text(yaml.safe_dump(text))
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            for one in sockets:
+                one.bind(("127.0.0.1", 0))
+            workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+        self.processes = []
+        for index in range(count):
+            task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tfdeblur.train", "--config", str(file)],
+                    env={**os.environ, "TF_CONFIG": json.dumps(task)},
+                    cwd=repository,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
             )
-        )
-    outputs = [process.communicate(timeout=300)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(outputs)
 
-    one, meta = load_generator(str(tmp_path / "one"), "last")
-    two, other = load_generator(str(tmp_path / "two"), "last")
-    assert meta["images"] == other["images"] == 48
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def end(self, timeout=600):
+        """Waits for all; returns exit codes and outputs."""
+        outputs = [process.communicate(timeout=timeout)[0] for process in self.processes]
+        return [process.returncode for process in self.processes], outputs
+
+
+def wait_for_checkpoint(workdir, least=1):
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        if (counts := list_checkpoints(str(workdir / "checkpoints"))) and counts[-1] >= least:
+            return counts[-1]
+        time.sleep(0.1)
+    raise AssertionError(f"no checkpoint in {workdir}")
+
+
+def assert_same_run(one, other, objective="content"):
+    first, meta = load_generator(str(one), "last")
+    second, others = load_generator(str(other), "last")
+    assert meta["images"] == others["images"]
     if objective == "content":
-        for a, b in zip(one.network.get_weights(), two.network.get_weights(), strict=True):
+        pairs = zip(first.network.get_weights(), second.network.get_weights(), strict=True)
+        for a, b in pairs:
             np.testing.assert_allclose(a, b, atol=5e-4)
     # Adam's steps have the size of the rate wherever a gradient is near 0, whose sign is a matter
     # of rounding; what the steps do to the losses is not.
-    last = [history(str(tmp_path / name))[-1] for name in ("one", "two")]
+    last = [history(str(workdir))[-1] for workdir in (one, other)]
     for name in last[0]:
         if "/" in name and "gradient_norm" not in name:
             assert float(last[1][name]) == pytest.approx(float(last[0][name]), rel=0.02), name
-    assert yaml.safe_load((tmp_path / "two" / "config.yaml").read_text())["model"]["width"] == 4
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_workers_train_as_one_process(objective, count, tmp_path, repository):
+    write_data_set(str(tmp_path / "data"))
+    train.run(settings(tmp_path, "one", objective))
+    with Job(tmp_path, settings(tmp_path, "job", objective), count, repository) as job:
+        codes, outputs = job.end()
+    assert codes == [0] * count, "\n".join(outputs)
+    assert_same_run(tmp_path / "one", tmp_path / "job", objective)
+    assert yaml.safe_load((tmp_path / "job" / "config.yaml").read_text())["model"]["width"] == 4
+    assert not (tmp_path / "job" / "run.lock").exists()
+
+
+LONG = {
+    "runtime": {"steps_per_loop": 1},
+    "output": {"save_every": "2 steps", "log_every": "2 steps", "validate_every": "5000 steps"},
+}
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_dies_ends_the_others_and_the_job_goes_on(victim, tmp_path, repository):
+    write_data_set(str(tmp_path / "data"))
+    long = settings(tmp_path, "job", steps=100_000, **LONG)
+    with Job(tmp_path, long, 2, repository) as job:
+        wait_for_checkpoint(tmp_path / "job", least=48)
+        job.processes[victim].kill()
+        survivor = job.processes[1 - victim]
+        output, _ = survivor.communicate(timeout=BOUND_SECONDS)
+    assert survivor.returncode == 75, output
+    assert output.count("error: Another worker of this job is gone") == 1
+    assert "Traceback" not in output
+
+    # As many workers as before, fewer, more: all reach what was never disturbed.
+    images = wait_for_checkpoint(tmp_path / "job")
+    steps = images // 12
+    for count, more in ((2, 2), (1, 4), (3, 6)):
+        goal = settings(tmp_path, "job", steps=steps + more, **LONG)
+        if count == 1:
+            train.run(goal)
+        else:
+            with Job(tmp_path, goal, count, repository) as job:
+                codes, outputs = job.end()
+            assert codes == [0] * count, "\n".join(outputs)
+    train.run(settings(tmp_path, "undisturbed", steps=steps + 6, **LONG))
+    assert load_generator(str(tmp_path / "job"), "last")[1]["images"] == images + 72
+    last = [history(str(tmp_path / name))[-1] for name in ("undisturbed", "job")]
+    for name in ("generator/loss", "epoch"):
+        assert float(last[1][name]) == pytest.approx(float(last[0][name]), rel=0.05)
+
+
+def test_one_worker_that_is_told_to_stop_stops_all(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"))
+    long = settings(tmp_path, "job", steps=100_000, **LONG)
+    with Job(tmp_path, long, 2, repository) as job:
+        wait_for_checkpoint(tmp_path / "job", least=24)
+        job.processes[1].send_signal(signal.SIGTERM)
+        codes, outputs = job.end(timeout=BOUND_SECONDS)
+    assert codes == [143, 143], "\n".join(outputs)
+    assert all("Stopped; saved " in output for output in outputs)
+    assert all("Traceback" not in output for output in outputs)
+
+
+def test_checkpoints_by_the_clock_are_agreed_on(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"))
+    sections = {**LONG, "output": {**LONG["output"], "save_every": "0.02 minutes", "keep": "all"}}
+    with Job(tmp_path, settings(tmp_path, "job", steps=150, **sections), 2, repository) as job:
+        codes, outputs = job.end()
+    assert codes == [0, 0], "\n".join(outputs)
+    assert load_generator(str(tmp_path / "job"), "last")[1]["images"] == 1800

@@ -13,9 +13,13 @@ A checkpoint is written into its folder and becomes one by its ``meta.json``, wh
 size and the SHA-256 of every file. What a killed process left behind is swept away later.
 """
 
+import contextlib
+import errno
 import hashlib
+import math
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +39,10 @@ BEST = "best"
 META = "meta.json"
 WEIGHTS = "generator.weights.h5"
 STATE = "state"
+
+# Bytes of one weight at most, and what HDF5 adds to an array at most.
+_WIDEST = 4
+_H5_OVERHEAD = 4096
 
 
 class CheckpointStore:
@@ -65,17 +73,11 @@ class CheckpointStore:
             return folder
         files.remove_tree(folder)
         files.make_dirs(folder)
-        try:
+        with _whole_or_nothing(folder):
             state.checkpoint().write(files.join(folder, STATE))
             with state.averaged():
                 write_weights(folder, state.generator)
             _write_meta(folder, state, metrics)
-        except (tf.errors.OpError, OSError) as error:
-            files.remove_tree(folder)
-            raise UserError(
-                f"The checkpoint {folder} could not be written: {error}. Earlier checkpoints are "
-                "whole; free some space and run the same command again to go on from them."
-            ) from error
         self._sweep()
         return folder
 
@@ -85,17 +87,25 @@ class CheckpointStore:
         folder = files.join(self._best, name)
         files.remove_tree(folder)
         files.make_dirs(folder)
-        with state.averaged():
-            write_weights(folder, state.generator)
-        _write_meta(folder, state, metrics)
+        with _whole_or_nothing(folder):
+            with state.averaged():
+                write_weights(folder, state.generator)
+            _write_meta(folder, state, metrics)
         _keep_only(self._best, {name})
 
     def best_metrics(self) -> dict[str, float]:
-        """Returns the metrics of the best weights, or nothing where there are none yet."""
+        """Returns the metrics of the best weights, or nothing where there are none yet.
+
+        Damaged ones count as none, so that the next validation writes new ones.
+        """
         counts = list_checkpoints(self._best)
         if not counts:
             return {}
-        return dict(read_meta(files.join(self._best, f"{counts[-1]:012d}"))["metrics"])
+        try:
+            return dict(verify_checkpoint(files.join(self._best, f"{counts[-1]:012d}"))["metrics"])
+        except DataError as error:
+            tqdm.write(f"warning: {error} Until then there are no best weights.")
+            return {}
 
     def restore_latest(self, state: TrainingState) -> str | None:
         """Restores the newest whole checkpoint into a freshly built state.
@@ -115,7 +125,9 @@ class CheckpointStore:
             status = state.checkpoint().read(files.join(folder, STATE))
             status.assert_existing_objects_matched()
         except (tf.errors.OpError, AssertionError, ValueError) as error:
-            # TensorFlow goes on to print the values of the variables.
+            # When what was read so far is let go, TensorFlow would list every variable of it.
+            tf.get_logger().setLevel("ERROR")
+            # It goes on to print the values of the variables.
             reason = str(error).split(" Showing ")[0].strip().rstrip(".")
             raise DataError(
                 f"The checkpoint {folder} does not fit this run: {reason}. Another optimizer.name, "
@@ -125,17 +137,18 @@ class CheckpointStore:
         return folder
 
     def _newest_whole(self) -> str | None:
-        damage: DataError | None = None
+        damage: list[DataError] = []
         for count in reversed(self.images()):
             try:
                 verify_checkpoint(self.path(count))
             except DataError as error:
-                damage = damage or error
-                tqdm.write(f"warning: {error}")
+                damage.append(error)
                 continue
+            for found in damage:
+                tqdm.write(f"warning: {found}")
             return self.path(count)
-        if damage is not None:
-            raise damage
+        if damage:
+            raise damage[0]
         return None
 
     def _sweep(self) -> None:
@@ -163,11 +176,33 @@ def list_checkpoints(folder: str) -> list[int]:
 
 
 def write_weights(folder: str, generator: Generator) -> None:
-    """Writes the generator's weights; HDF5 needs a local file, so they pass through one."""
+    """Writes the generator's weights; HDF5 needs a local file, so they pass through one.
+
+    Raises:
+        OSError: There is no room for them.
+    """
     with tempfile.TemporaryDirectory() as local:
         path = str(Path(local) / WEIGHTS)
+        _ask_for_room(path, generator)
         generator.network.save_weights(path)
         files.write_bytes(files.join(folder, WEIGHTS), Path(path).read_bytes())
+
+
+def _ask_for_room(path: str, generator: Generator) -> None:
+    """Raises an OSError where a weights file would not fit: HDF5 ends the process instead."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    arrays = generator.network.weights
+    needed = sum(math.prod(array.shape) * _WIDEST + _H5_OVERHEAD for array in arrays)
+    try:
+        with open(path, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
+    except OSError as error:
+        # Some file systems know no reservation; a full one says so by another number.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+    finally:
+        Path(path).unlink(missing_ok=True)
 
 
 def read_weights(path: str, generator: Generator) -> None:
@@ -206,6 +241,28 @@ def stored_weights(path: str) -> dict[str, Any]:
     return arrays
 
 
+@contextlib.contextmanager
+def _whole_or_nothing(folder: str) -> Iterator[None]:
+    """Removes a checkpoint that could not be written to its end."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError, RuntimeError, UserError) as error:
+        # Removing it may fail as well; it is no checkpoint, and is swept away later.
+        with contextlib.suppress(UserError):
+            files.remove_tree(folder)
+        raise UserError(
+            f"The checkpoint {folder} could not be written: {_reason(error)}. Earlier "
+            "checkpoints are whole; free some space and run the same command again to go on "
+            "from them."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns the first line of what an error says; TensorFlow's go on with the graph."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return text.strip().split("\n")[0].rstrip(".")
+
+
 def _write_meta(folder: str, state: TrainingState, metrics: Mapping[str, float]) -> None:
     """Makes a folder a checkpoint: the last file to be written."""
     generator = state.generator
@@ -237,9 +294,18 @@ def read_meta(folder: str) -> dict[str, Any]:
     """Reads what a checkpoint says of itself.
 
     Raises:
-        DataError: It was written by another version of the format.
+        DataError: It is damaged, or was written by another version of the format.
     """
-    meta: dict[str, Any] = files.read_json(files.join(folder, META))
+    path = files.join(folder, META)
+    try:
+        meta: dict[str, Any] = files.read_json(path)
+        if not {"images", "model", "metrics", "files"} <= set(meta) and "format" not in meta:
+            raise TypeError("no description of a checkpoint")
+    except (UserError, TypeError) as error:
+        raise DataError(
+            f"The checkpoint file {path} is damaged. Remove {folder} and run the same command to "
+            "go on from the checkpoint before it."
+        ) from error
     if meta.get("format") != FORMAT_VERSION:
         raise DataError(
             f"{folder} has checkpoint format {meta.get('format')}; this version reads "

@@ -1,8 +1,6 @@
 """What happens between loops: scalars, validation, checkpoints, pictures, the progress line."""
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -15,11 +13,11 @@ from tqdm import tqdm
 from tfdeblur import files
 from tfdeblur.pages import Chart, render_gallery
 from tfdeblur.training.checkpoint import CheckpointStore
-from tfdeblur.training.loop import Report
+from tfdeblur.training.history import History
+from tfdeblur.training.incidents import Incidents
+from tfdeblur.training.loop import Diverged, Report
 from tfdeblur.training.state import TrainingState
 
-HISTORY = "history.csv"
-TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
 INDEX = "index.html"
 
@@ -33,70 +31,19 @@ _CHARTS = {
     "Wasserstein estimate": ("/wasserstein",),
     "Gradient penalty": ("/penalty",),
     "Gradient norms": ("/gradient_norm",),
+    "Skipped steps and returns to a checkpoint": ("guards/skipped_steps", "guards/rollbacks"),
 }
 
 HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "mse": False, "mae": False, "log_cosh": False}
 
 
-class History:
-    """Scalars of a run by the images seen: a CSV file and TensorBoard curves.
-
-    Args:
-        workdir: The run's folder.
-        images: Where the run stands; later rows, of a run that was cut off after its last
-            checkpoint, are dropped.
-    """
-
-    def __init__(self, workdir: str, images: int) -> None:
-        self._path = files.join(workdir, HISTORY)
-        self._rows: dict[int, dict[str, float]] = {}
-        if files.exists(self._path):
-            for row in csv.DictReader(io.StringIO(files.read_text(self._path))):
-                values = {name: float(value) for name, value in row.items() if value}
-                seen = int(values.pop("images"))
-                if seen <= images:
-                    self._rows[seen] = values
-        self._writer = tf.summary.create_file_writer(files.join(workdir, TENSORBOARD))
-
-    def add(self, images: int, values: Mapping[str, float]) -> None:
-        """Adds scalars to the row of a count of images."""
-        self._rows.setdefault(images, {}).update(values)
-        with self._writer.as_default(step=images):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
-
-    def add_pictures(self, images: int, name: str, strips: np.ndarray) -> None:
-        """Shows pictures in TensorBoard; uint8 [N, H, W, 3]."""
-        with self._writer.as_default(step=images):
-            tf.summary.image(name, strips, max_outputs=len(strips))
-
-    def series(self, name: str) -> list[tuple[float, float]]:
-        """Returns one scalar as points (images, value)."""
-        return [
-            (float(images), row[name]) for images, row in sorted(self._rows.items()) if name in row
-        ]
-
-    def names(self) -> list[str]:
-        """Returns the names of all scalars, in the order in which they appeared."""
-        return list(dict.fromkeys(name for row in self._rows.values() for name in row))
-
-    def write(self) -> None:
-        """Writes the CSV file and hands the curves to TensorBoard's file."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, ["images", *self.names()], lineterminator="\n")
-        writer.writeheader()
-        for images, row in sorted(self._rows.items()):
-            writer.writerow({"images": images, **{k: repr(float(v)) for k, v in row.items()}})
-        files.write_text(self._path, text.getvalue())
-        self._writer.flush()
-
-
 class LogHook:
-    """Writes the step's scalars, the learning rates and the speed."""
+    """Writes the step's scalars, the learning rates, the speed, and what was survived."""
 
-    def __init__(self, history: History, state: TrainingState) -> None:
+    def __init__(self, history: History, state: TrainingState, incidents: Incidents) -> None:
         self._history = history
         self._state = state
+        self._incidents = incidents
 
     def __call__(self, report: Report) -> None:
         """Adds one row."""
@@ -108,6 +55,8 @@ class LogHook:
                 **report.metrics,
                 **{f"{name}/learning_rate": rate for name, rate in rates.items()},
                 "images_per_second": report.images_per_second,
+                **({} if report.waiting is None else {"waiting_for_data": report.waiting}),
+                **self._incidents.counts(),
             },
         )
         self._history.write()
@@ -302,6 +251,21 @@ def _spread(stages: Sequence[int]) -> list[int]:
     return [stages[index] for index in sorted(set(wanted.tolist()))]
 
 
+def check_weights(state: TrainingState) -> None:
+    """Looks whether weights are worth saving.
+
+    Raises:
+        Diverged: Some are not finite. A step's losses tell that only one step later.
+    """
+    broken = state.broken_players()
+    if broken:
+        raise Diverged(
+            f"Training diverged before image {state.images_seen:,}: weights of the "
+            f"{' and the '.join(broken)} are not finite. Lower optimizer.learning_rate, set "
+            "optimizer.clip_norm, or use --precision float32."
+        )
+
+
 class SaveHook:
     """Writes checkpoints."""
 
@@ -313,14 +277,20 @@ class SaveHook:
         self._validator = validator
 
     def __call__(self, report: Report) -> None:
-        """Writes one, with the latest validation's scores."""
+        """Writes one, with the latest validation's scores.
+
+        Raises:
+            Diverged: There are weights that are not finite: they would not be worth going on from.
+        """
+        check_weights(self._state)
         self._store.save(self._state, self._validator.latest if self._validator else {})
 
 
 class Progress:
-    """The line on the terminal: images, rate, time left, and the loss."""
+    """The line on the terminal: images, rate, time left, the loss, and what was survived."""
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int, incidents: Incidents) -> None:
+        self._incidents = incidents
         self._bar: tqdm[Any] = tqdm(
             total=total, initial=done, unit="img", unit_scale=True, desc="training", smoothing=0.1
         )
@@ -345,5 +315,14 @@ class Progress:
             for name, value in metrics.items()
             if name.endswith("/loss")
         }
-        self._bar.set_postfix(losses, refresh=False)
+        counts = {
+            name.removeprefix("guards/"): f"{value:.0f}"
+            for name, value in self._incidents.counts().items()
+        }
+        self._bar.set_postfix({**losses, **counts}, refresh=False)
         self._bar.update(images)
+
+    def go_back(self, images: int) -> None:
+        """Moves back to a count of images."""
+        self._bar.n = images
+        self._bar.refresh()

@@ -76,16 +76,18 @@ class ImageClock(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         rate: From images seen to the learning rate.
         images: The run's counter of images, int64 scalar.
+        scale: Multiplies the rate, float32 scalar.
     """
 
-    def __init__(self, rate: Rate, images: tf.Variable) -> None:
+    def __init__(self, rate: Rate, images: tf.Variable, scale: tf.Variable) -> None:
         super().__init__()
         self._rate = rate
         self._images = images
+        self._scale = scale
 
     def __call__(self, step: Any) -> tf.Tensor:
         """Returns the rate now; the optimizer's `step` is not looked at."""
-        return self._rate(tf.cast(self._images, tf.float32))
+        return self._rate(tf.cast(self._images, tf.float32)) * self._scale
 
     def get_config(self) -> dict[str, Any]:
         """Returns nothing: the run's configuration holds the schedule."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfdeblur.config import OptimizerConfig, TrainConfig
@@ -95,6 +96,8 @@ class TrainingState:
         images: int64 counter of images that went into updates: the clock of the run.
         epoch_images: Images in one epoch of the training data.
         average: Running averages of the generator's trainable weights; empty without EMA.
+        rate_scale: Multiplies every learning rate; below 1 after a run went back from numbers that
+            were not finite. Not in the checkpoint: `training.incidents` remembers it.
     """
 
     def __init__(
@@ -118,6 +121,12 @@ class TrainingState:
             name="images",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
+        self.rate_scale = tf.Variable(
+            1.0,
+            trainable=False,
+            name="rate_scale",
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
         self._step_images = step_images or config.training.global_batch
         self.players: dict[str, Player] = {}
         for name, role in {GENERATOR: generator, **self.opponents}.items():
@@ -130,7 +139,9 @@ class TrainingState:
                 global_batch=self._step_images,
             )
             network = role.network
-            optimizer = make_optimizer(optimizer_config, ImageClock(rate, self.images))
+            optimizer = make_optimizer(
+                optimizer_config, ImageClock(rate, self.images, self.rate_scale)
+            )
             # A variable made inside a traced step would break the second trace.
             optimizer.build(network.trainable_variables)
             self.players[name] = Player(name, network, optimizer, rate, optimizer_config.clip_norm)
@@ -155,8 +166,16 @@ class TrainingState:
 
     def learning_rates(self) -> dict[str, float]:
         """Returns each player's learning rate now."""
-        images = tf.cast(self.images, tf.float32)
-        return {name: float(player.rate(images)) for name, player in self.players.items()}
+        images, scale = tf.cast(self.images, tf.float32), float(self.rate_scale.numpy())
+        return {name: float(player.rate(images)) * scale for name, player in self.players.items()}
+
+    def broken_players(self) -> list[str]:
+        """Returns the names of the players with weights that are not finite."""
+        return [
+            name
+            for name, player in self.players.items()
+            if not all(np.isfinite(value).all() for value in player.network.get_weights())
+        ]
 
     def update_average(self) -> None:
         """Moves the averages toward the weights; called once a step, inside the step.

@@ -12,6 +12,7 @@ from tfdeblur.imaging import data_range, to_range, uint8_to_unit
 from tfdeblur.models._generator import Generator
 from tfdeblur.objectives._objective import GENERATOR, Objective, View
 from tfdeblur.training.state import Player, TrainingState
+from tfdeblur.training.undo import Undo
 
 Pair = tuple[tf.Tensor, tf.Tensor]
 Outputs = tuple[tf.Tensor, ...]
@@ -19,6 +20,9 @@ Scalars = dict[str, tf.Tensor]
 
 # Between the seeds of two moves of one step; a prime, so that seeds of runs do not meet.
 _MOVE_STRIDE = 7919
+
+# Among a step's scalars: 1 where it was taken back.
+SKIPPED = "skipped"
 
 
 def taped_gradient(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
@@ -54,6 +58,8 @@ class ReplicaStep:
         share_generator_pass: Restore each batch once a step.
         fresh_critic_batches: Every move has a batch of its own.
         seed: Of the draws that a loss may make.
+        skip_nonfinite: Take the whole step back, on all replicas, where a loss, a gradient or a
+            weight is not finite; costs a copy of all variables a step. `SKIPPED` says whether.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class ReplicaStep:
         share_generator_pass: bool = True,
         fresh_critic_batches: bool = False,
         seed: int = 0,
+        skip_nonfinite: bool = False,
     ) -> None:
         self._generator = generator
         self._objective = objective
@@ -77,6 +84,7 @@ class ReplicaStep:
         # With a batch for each move there is nothing to share.
         self._shares = share_generator_pass and not fresh_critic_batches
         self._seed = seed
+        self._undo = Undo(state) if skip_nonfinite else None
 
     @property
     def batches(self) -> int:
@@ -90,7 +98,7 @@ class ReplicaStep:
         for player in dict.fromkeys(self._objective.moves):
             terms = self._objective.term_names(player)
             names += [f"{player}/{part}" for part in ("loss", *terms, "gradient_norm")]
-        return tuple(names)
+        return (*names, SKIPPED) if self._undo else tuple(names)
 
     def __call__(self, *batches: Mapping[str, tf.Tensor]) -> Scalars:
         """Makes one training step.
@@ -102,6 +110,7 @@ class ReplicaStep:
         Returns:
             Scalars by name; their *sum* over replicas is the mean over the global batch.
         """
+        before = self._undo.before() if self._undo else []
         pairs = [self._micro(batch) for batch in batches]
         # A player that moves several times a step reports the mean over its moves.
         metrics = dict.fromkeys(self.metric_names, tf.constant(0.0))
@@ -110,6 +119,8 @@ class ReplicaStep:
         else:
             self._restore_often(pairs, metrics)
         self._state.update_average()
+        if self._undo:
+            metrics[SKIPPED] = self._undo.unless_sound(before, list(metrics.values()))
         return metrics
 
     def _restore_once(self, pairs: Sequence[Pair], metrics: Scalars) -> None:

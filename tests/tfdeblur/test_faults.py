@@ -1,0 +1,88 @@
+"""Faults are planted; nothing that was finished is lost, and one message says what is wrong."""
+
+import pathlib
+import shutil
+import tempfile
+
+import numpy as np
+import pytest
+
+from tests.tfdeblur import faults
+from tests.tfdeblur.faults import FAULTS, Fault
+from tests.tfdeblur.runs import weights
+from tfdeblur.errors import DataError
+from tfdeblur.training.checkpoint import list_checkpoints, verify_checkpoint
+
+
+@pytest.fixture(scope="module")
+def template():
+    # Not below pytest's own folder, which other users cannot enter.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="faults-"))
+    folder.chmod(0o755)
+    faults.build(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def messages(said: str) -> list[str]:
+    """What the command wants to be read, without the progress line."""
+    found: list[str] = []
+    for line in (line for part in said.split("\n") for line in part.split("\r")):
+        if line.startswith(("error: ", "warning: ", "Stopped; saved")):
+            found.append(line)
+        elif found and line.startswith("  "):
+            # A list that belongs to the message.
+            found[-1] += "\n" + line
+    return found
+
+
+def whole_checkpoints(run: pathlib.Path) -> set[int]:
+    found = set()
+    for images in list_checkpoints(str(run / "checkpoints")):
+        try:
+            verify_checkpoint(str(run / "checkpoints" / f"{images:012d}"))
+        except DataError:
+            continue
+        found.add(images)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_costs_nothing_that_was_finished(fault: Fault, template: pathlib.Path) -> None:
+    folder = template / f"site-{FAULTS.index(fault)}"
+    with faults.site_of(template, folder) as site:
+        mend = fault.plant(site)
+        finished = whole_checkpoints(site.run) if site.run.is_dir() else set()
+        try:
+            code, said = site.train(*fault.words)
+        finally:
+            if mend is not None:
+                mend()
+        assert code == fault.code, said
+        assert "Traceback" not in said
+        found = messages(said)
+        if fault.says:
+            assert len(found) == fault.messages, found
+            assert fault.says in found[-1]
+        else:
+            assert found == []
+        if site.run.is_dir():
+            assert finished <= whole_checkpoints(site.run)
+        if fault.code:
+            code, said = site.train()
+            assert code == 0, said
+        if not fault.unlike:
+            pairs = zip(weights(str(site.run)), weights(str(template / "whole")), strict=True)
+            for got, expected in pairs:
+                np.testing.assert_array_equal(got, expected)
+    shutil.rmtree(folder)
+
+
+def test_the_page_shows_the_table(repository: pathlib.Path) -> None:
+    assert (repository / "docs" / "faults.md").read_text(encoding="utf-8") == faults.markdown()
+
+
+def test_there_are_many_and_each_says_something_of_its_own() -> None:
+    assert len(FAULTS) >= 25
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)

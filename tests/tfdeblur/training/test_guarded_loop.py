@@ -1,0 +1,152 @@
+"""The loop: steps that are skipped, time spent waiting for data, hooks by the clock, votes."""
+
+import math
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfdeblur.training.toys import (
+    Content,
+    toy_batch,
+    toy_config,
+    toy_generator,
+    toy_state,
+    two_replicas,
+)
+from tfdeblur.objectives._objective import Loss
+from tfdeblur.training import loop as loop_module
+from tfdeblur.training.loop import Diverged, Hook, Loop
+from tfdeblur.training.step import ReplicaStep
+
+
+class Ratio(Content):
+    """0 / 0 for a black image."""
+
+    def loss(self, player, view):
+        loss = super().loss(player, view)
+        brightness = tf.reduce_mean(view.sharp, axis=[1, 2, 3])
+        return Loss(loss.per_example * brightness / brightness)
+
+
+def build(steps_per_loop=4, skip=True, strategy=None, **options):
+    strategy = strategy or tf.distribute.get_strategy()
+    objective = Ratio()
+    with strategy.scope():
+        generator = toy_generator()
+        state = toy_state(toy_config(), generator, objective)
+    step = ReplicaStep(generator, objective, state, global_batch=8, skip_nonfinite=skip)
+    loop = Loop(
+        strategy,
+        step,
+        state,
+        step_images=8,
+        epoch_images=64,
+        steps_per_loop=steps_per_loop,
+        **options,
+    )
+    return loop, state
+
+
+def batches(black=(), pause=0.0):
+    def planted():
+        for index in range(1000):
+            batch = toy_batch(seed=index)
+            if index in black:
+                batch["sharp"][3] = 0
+            time.sleep(pause)
+            yield batch
+
+    spec = {k: tf.TensorSpec(v.shape, tf.uint8) for k, v in toy_batch().items()}
+    return iter(tf.data.Dataset.from_generator(planted, output_signature=spec))
+
+
+class TestSkipping:
+    def test_is_counted_and_its_numbers_are_left_out_of_the_means(self):
+        loop, state = build(most_skips=3)
+        skipped, reports, progress = [], [], []
+        loop.run(
+            batches(black=(1, 2, 6)),
+            96,
+            [Hook(32, reports.append)],
+            lambda images, metrics: progress.append(metrics),
+            on_skipped=lambda *event: skipped.append(event),
+        )
+        names = "generator/loss, generator/gradient_norm"
+        assert skipped == [(32, 2, names), (64, 1, names)]
+        assert state.images_seen == 96
+        losses = [report.metrics["generator/loss"] for report in reports]
+        assert len(losses) == 3 and all(np.isfinite(losses))
+        # A step that is left out does not pull the mean toward 0.
+        assert losses[0] > 0.8 * losses[1]
+        assert all("skipped" not in metrics for metrics in progress)
+
+    def test_a_call_with_nothing_but_skipped_steps_reports_nothing(self):
+        loop, _ = build(steps_per_loop=1, most_skips=1)
+        progress = []
+        loop.run(batches(black=(1,)), 24, [], lambda images, metrics: progress.append(metrics))
+        assert [bool(metrics) for metrics in progress] == [True, False, True]
+
+    @pytest.mark.parametrize("steps_per_loop", [1, 50])
+    def test_too_many_in_a_row_end_the_run(self, steps_per_loop):
+        loop, _ = build(steps_per_loop, most_skips=3)
+        loop.run(batches(black=(2, 3, 4)), 64, [])
+        loop, _ = build(steps_per_loop, most_skips=3)
+        with pytest.raises(Diverged, match=r"4 steps in a row were skipped because generator/loss"):
+            loop.run(batches(black=(2, 3, 4, 5)), 64, [])
+
+
+@pytest.mark.slow
+def test_waiting_for_data_is_told_from_working(repository):
+    """In a process of its own: other tests make operations deterministic, for good."""
+    program = "from tests.tfdeblur.training.test_guarded_loop import compare; compare()"
+    subprocess.run([sys.executable, "-c", program], cwd=repository, check=True)
+
+
+def compare():
+    waiting = []
+    for pause in (0.0, 0.1):
+        loop, _ = build(skip=False)
+        reports = []
+        loop.run(batches(pause=pause), 96, [Hook(48, reports.append)])
+        waiting.append(reports[-1].waiting)
+    assert 0 <= waiting[0] < waiting[1] <= 1
+    tf.config.experimental.enable_op_determinism()
+    loop, _ = build(skip=False)
+    loop.run(batches(), 48, [Hook(48, reports.append)])
+    assert reports[-1].waiting is None
+
+
+class TestTime:
+    def test_hooks_may_go_by_the_clock(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(loop_module, "_now", lambda: now[0])
+        loop, _ = build(steps_per_loop=1)
+        called = []
+        hook = Hook(None, lambda report: called.append(report.images), seconds=10.0)
+
+        def pass_time(images, metrics):
+            now[0] += 4.0
+
+        loop.run(batches(), 80, [hook], pass_time)
+        assert called == [24, 48, 72, 80]
+
+    def test_a_clock_that_is_put_back_changes_nothing(self, monkeypatch):
+        times = iter(range(10**6, 0, -3600))
+        monkeypatch.setattr(time, "time", lambda: float(next(times)))
+        loop, _ = build(steps_per_loop=1)
+        reports = []
+        loop.run(batches(), 32, [Hook(8, reports.append)])
+        assert all(0 < report.images_per_second < math.inf for report in reports)
+
+
+class TestSeveralWorkers:
+    """Votes with two replicas in one process; `test_workers` has real workers."""
+
+    def test_any_wish_counts(self):
+        loop, _ = build(strategy=two_replicas(), several_workers=True)
+        assert loop._agreed([False, True, False]) == [False, True, False]
+        assert loop._agreed([]) == []

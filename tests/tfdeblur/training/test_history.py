@@ -1,0 +1,65 @@
+"""The history survives damage and goes back with the run."""
+
+import pytest
+import tensorflow as tf
+
+from tfdeblur import files
+from tfdeblur.errors import UserError
+from tfdeblur.training.history import History
+
+
+def rows(folder):
+    return files.read_text(files.join(folder, "history.csv")).splitlines()
+
+
+def written(folder):
+    files.make_dirs(folder)
+    history = History(folder, 0)
+    for images in (8, 16, 24):
+        history.add(images, {"loss": images / 8})
+    history.write()
+    return history
+
+
+def test_rows_after_the_checkpoint_are_dropped(folder):
+    written(folder)
+    assert History(folder, 16).series("loss") == [(8.0, 1.0), (16.0, 2.0)]
+
+
+def test_going_back_drops_rows(folder):
+    history = written(folder)
+    history.go_back(8)
+    history.add(16, {"loss": 9.0})
+    assert history.series("loss") == [(8.0, 1.0), (16.0, 9.0)]
+
+
+def test_a_damaged_history_is_put_aside_and_its_good_rows_are_kept(folder, capsys):
+    written(folder)
+    path = files.join(folder, "history.csv")
+    files.write_bytes(path, files.read_bytes(path).replace(b"16,2.0", b"16,2\xff.0\0"))
+    history = History(folder, 24)
+    assert history.series("loss") == [(8.0, 1.0), (24.0, 3.0)]
+    assert "is damaged: it is" in capsys.readouterr().out
+    assert files.exists(f"{path}.damaged")
+    history.write()
+    assert rows(folder) == ["images,loss", "8,1.0", "24,3.0"]
+
+
+def test_an_empty_history_is_a_beginning(folder):
+    files.make_dirs(folder)
+    files.write_text(files.join(folder, "history.csv"), "")
+    assert History(folder, 24).names() == []
+
+
+def test_curves_that_cannot_be_written_are_named(folder, monkeypatch):
+    history = written(folder)
+
+    class Full:
+        def flush(self):
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(history, "_writer", Full())
+    with pytest.raises(UserError, match=r"TensorBoard's curves in .*: No space left on device"):
+        history.write()
+    # The table was written before.
+    assert len(rows(folder)) == 4

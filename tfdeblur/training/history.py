@@ -1,0 +1,95 @@
+"""The scalars of a run, by the images seen: ``WORKDIR/history.csv`` and TensorBoard's curves."""
+
+import csv
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfdeblur import files
+from tfdeblur.errors import UserError
+
+HISTORY = "history.csv"
+TENSORBOARD = "tensorboard"
+
+
+class History:
+    """Scalars of a run by the images seen: a CSV file and TensorBoard curves.
+
+    Args:
+        workdir: The run's folder.
+        images: Where the run stands; later rows, of a run that was cut off after its last
+            checkpoint, are dropped.
+    """
+
+    def __init__(self, workdir: str, images: int) -> None:
+        self._path = files.join(workdir, HISTORY)
+        self._rows: dict[int, dict[str, float]] = {}
+        if files.exists(self._path):
+            for seen, values in _read_history(self._path).items():
+                if seen <= images:
+                    self._rows[seen] = values
+        self._curves = files.join(workdir, TENSORBOARD)
+        self._writer = tf.summary.create_file_writer(self._curves)
+
+    def add(self, images: int, values: Mapping[str, float]) -> None:
+        """Adds scalars to the row of a count of images."""
+        self._rows.setdefault(images, {}).update(values)
+        with self._writer.as_default(step=images):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def go_back(self, images: int) -> None:
+        """Drops the rows after a count of images, to which the run has gone back."""
+        self._rows = {seen: row for seen, row in self._rows.items() if seen <= images}
+
+    def add_pictures(self, images: int, name: str, strips: np.ndarray) -> None:
+        """Shows pictures in TensorBoard; uint8 [N, H, W, 3]."""
+        with self._writer.as_default(step=images):
+            tf.summary.image(name, strips, max_outputs=len(strips))
+
+    def series(self, name: str) -> list[tuple[float, float]]:
+        """Returns one scalar as points (images, value)."""
+        return [
+            (float(images), row[name]) for images, row in sorted(self._rows.items()) if name in row
+        ]
+
+    def names(self) -> list[str]:
+        """Returns the names of all scalars, in the order in which they appeared."""
+        return list(dict.fromkeys(name for row in self._rows.values() for name in row))
+
+    def write(self) -> None:
+        """Writes the CSV file and hands the curves to TensorBoard's file."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["images", *self.names()], lineterminator="\n")
+        writer.writeheader()
+        for images, row in sorted(self._rows.items()):
+            writer.writerow({"images": images, **{k: repr(float(v)) for k, v in row.items()}})
+        files.write_text(self._path, text.getvalue())
+        try:
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"Cannot write TensorBoard's curves in {self._curves}: {error.message}. Free some "
+                "space, or see to the rights of the folder, and run the same command again."
+            ) from error
+
+
+def _read_history(path: str) -> dict[int, dict[str, float]]:
+    """Reads a history; one that is damaged is put aside, and what of it can be read is kept."""
+    rows: dict[int, dict[str, float]] = {}
+    text = files.read_bytes(path).decode("utf-8", errors="replace")
+    damaged = "\0" in text
+    for row in csv.DictReader(io.StringIO(text.replace("\0", ""))):
+        try:
+            values = {name: float(value) for name, value in row.items() if value}
+            rows[int(values.pop("images"))] = values
+        except (ValueError, TypeError, KeyError):
+            damaged = True
+    if damaged:
+        aside = f"{path}.damaged"
+        files.rename(path, aside)
+        tqdm.write(f"warning: {path} is damaged: it is {aside} now, and its good rows are kept.")
+    return rows
