@@ -45,7 +45,7 @@ class HelpFormatter(argparse.HelpFormatter):
 def _default_text(field: Field) -> str:
     if field.required:
         return "required"
-    if field.default is None or field.default == ():
+    if field.default in (None, (), ""):
         return ""
     if isinstance(field.default, tuple):
         return "default " + " ".join(str(item) for item in field.default)
@@ -228,7 +228,7 @@ def guard(body: Callable[[], int]) -> int:
         return body()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return error.exit_code
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code

@@ -1,0 +1,196 @@
+"""Reads HLO text: its instructions, their types, and what each of them works on."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
+_SHAPE = re.compile(r"([a-z]+[0-9]*(?:e\d+m\d+\w*)?)\[([^\]]*)\]")
+_NAME = re.compile(r"%?([A-Za-z_][\w.\-]*)$")
+_OP_NAME = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
+_ATTRIBUTE = re.compile(r'\b(\w+)=("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s,{}"]+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Type and size of an array.
+
+    Attributes:
+        dtype: HLO's name of the type, such as ``bf16``.
+        dimensions: As written; ``<=8`` is a size known only at run time.
+    """
+
+    dtype: str
+    dimensions: tuple[str, ...]
+
+    @property
+    def is_static(self) -> bool:
+        """Whether all sizes are known when the program is compiled."""
+        return all(size.isdigit() for size in self.dimensions)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes, or the bounds of those that are not known."""
+        return tuple(int(re.sub(r"\D", "", size) or 0) for size in self.dimensions)
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.sizes)
+
+    @property
+    def size(self) -> int:
+        """Bytes, without what a device adds to them."""
+        bits = re.search(r"\d+", self.dtype)
+        return self.elements * (int(bits[0]) if bits else 8) // 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One operation of a computation.
+
+    Attributes:
+        name: Its name in the computation.
+        opcode: What it does.
+        shapes: Of its result; several for a tuple.
+        operands: Names of what it works on.
+        attributes: What stands after the operands, such as ``to_apply``.
+        op_name: TensorFlow's path of the operation that it comes from; may be empty.
+    """
+
+    name: str
+    opcode: str
+    shapes: tuple[Shape, ...]
+    operands: tuple[str, ...]
+    attributes: Mapping[str, str]
+    op_name: str
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the result, the first one of a tuple."""
+        return self.shapes[0]
+
+    @property
+    def where(self) -> str:
+        """A short name for people: the end of TensorFlow's path, or its own."""
+        parts = [part for part in self.op_name.split("/") if part]
+        return "/".join(parts[-3:]) if parts else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Computation:
+    """A function of a program: instructions by name, in order."""
+
+    name: str
+    instructions: Mapping[str, Instruction]
+
+    @property
+    def root(self) -> Instruction:
+        """The last instruction, whose result is the computation's."""
+        return list(self.instructions.values())[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A whole module.
+
+    Attributes:
+        computations: By name.
+        entry: Name of the one that is run.
+    """
+
+    computations: Mapping[str, Computation]
+    entry: str
+
+    def __iter__(self) -> Iterator[tuple[Computation, Instruction]]:
+        """Yields every instruction with the computation that it stands in."""
+        for computation in self.computations.values():
+            for instruction in computation.instructions.values():
+                yield computation, instruction
+
+
+def parse(text: str) -> Program:
+    """Reads the text of an HLO module.
+
+    Args:
+        text: As `as_hlo_text` prints it, with or without operand types.
+
+    Raises:
+        ValueError: It holds no entry computation.
+    """
+    computations: dict[str, Computation] = {}
+    current: dict[str, Instruction] | None = None
+    name = entry = ""
+    for line in text.splitlines():
+        stripped = line.strip()
+        if current is None:
+            header = _HEADER.match(stripped)
+            if header is not None and not stripped.startswith("HloModule"):
+                name, current = header[2], {}
+                entry = name if header[1] else entry
+        elif stripped == "}":
+            computations[name], current = Computation(name, current), None
+        elif " = " in stripped:
+            instruction = _instruction(stripped)
+            current[instruction.name] = instruction
+    if not entry:
+        raise ValueError("The HLO text holds no ENTRY computation.")
+    return Program(computations, entry)
+
+
+def _instruction(line: str) -> Instruction:
+    left, right = line.removeprefix("ROOT ").split(" = ", 1)
+    end = _end_of_shape(right)
+    shape_text, rest = right[:end], right[end:].strip()
+    opcode, rest = rest.split("(", 1)
+    inside = _matching(rest)
+    attributes = {key: value.strip('"%') for key, value in _ATTRIBUTE.findall(rest[inside + 1 :])}
+    op_name = _OP_NAME.search(rest, inside)
+    return Instruction(
+        name=left.strip().lstrip("%"),
+        opcode=opcode.strip(),
+        shapes=tuple(_shapes(shape_text)) or (Shape("token", ()),),
+        operands=tuple(_operands(rest[:inside])),
+        attributes=attributes,
+        op_name=op_name[1] if op_name else "",
+    )
+
+
+def _end_of_shape(text: str) -> int:
+    """Returns where the result's type ends: a word, or a tuple in parentheses."""
+    if text.startswith("("):
+        return _matching(text[1:]) + 2
+    return text.index(" ")
+
+
+def _matching(text: str) -> int:
+    """Returns where the parenthesis that was opened before `text` is closed."""
+    depth = 1
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if not depth:
+            return place
+    raise ValueError(f"A parenthesis is not closed in: {text[:80]}")
+
+
+def _shapes(text: str) -> list[Shape]:
+    return [
+        Shape(dtype, tuple(size.strip() for size in sizes.split(",") if size.strip()))
+        for dtype, sizes in _SHAPE.findall(text)
+    ]
+
+
+def _operands(text: str) -> list[str]:
+    """Returns the names between an operation's parentheses; constants have none."""
+    names, depth, word = [], 0, ""
+    for character in [*text, ","]:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth:
+            match = _NAME.search(word.strip())
+            if match:
+                names.append(match[1])
+            word = ""
+        else:
+            word += character
+    return names

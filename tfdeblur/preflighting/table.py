@@ -1,0 +1,250 @@
+"""Rows of the preflight's table: JSON for programs, Markdown and a few lines for people."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfdeblur import files
+from tfdeblur.preflighting import fit
+from tfdeblur.preflighting.chips import GIB, Chip
+from tfdeblur.preflighting.fit import Compiled
+from tfdeblur.preflighting.inspection import Inspection
+from tfdeblur.preflighting.targets import Target
+
+TABLE_JSON, TABLE_MARKDOWN = "table.json", "table.md"
+VERSIONS = ("tensorflow", "keras", "jax", "libtpu")
+
+CAVEAT = (
+    "One replica's step is compiled, without the all-reduce that sums gradients over replicas; "
+    "no TPU ran it."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What is known of a run on a chip; what is None was not found out.
+
+    Attributes:
+        name: The recipe's or the file's.
+        chip: Name of the TPU generation.
+        size: Width and height of a sample, ``32x32``.
+        wanted: Images of one replica in one update, as asked for.
+        bfloat16: Whether the recipe computes in bfloat16 there.
+        batch: The batch that the figures are of: the wanted one, or a smaller one that fits.
+        images: Images that a step of the wanted batch takes.
+        parameters: Numbers in all networks that learn.
+        needed: Bytes at once.
+        usable: Bytes that the chip has for a program.
+        memory: Bytes by kind.
+        fixed: Bytes that do not depend on the batch.
+        each: Bytes for each image.
+        largest: Largest batch of one replica that fits.
+        confirmed: Whether the largest was compiled: it fits, or it does not; None if not tried.
+        predicted: Bytes that the line through two compilations gives the largest batch.
+        found: Bytes that it needs.
+        flops: Floating-point operations for each image of a step.
+        least_ms: No step can take fewer milliseconds.
+        flow_ms: The same if all that operations read and write goes through the memory.
+        most_images: Images a second that one device cannot exceed.
+        compile_seconds: Of the wanted batch.
+        share: Share of multiplications in bfloat16.
+        problems: Sentences about what a TPU would refuse or compute too coarsely.
+        error: Why it cannot be compiled; empty where it can.
+        versions: Of what made the row.
+    """
+
+    name: str
+    chip: str
+    size: str
+    wanted: int
+    bfloat16: bool
+    usable: int
+    batch: int | None = None
+    images: int | None = None
+    parameters: int | None = None
+    needed: int | None = None
+    memory: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    fixed: float | None = None
+    each: float | None = None
+    largest: int | None = None
+    confirmed: bool | None = None
+    predicted: float | None = None
+    found: int | None = None
+    flops: float | None = None
+    least_ms: float | None = None
+    flow_ms: float | None = None
+    most_images: float | None = None
+    compile_seconds: float | None = None
+    share: float | None = None
+    problems: tuple[str, ...] = ()
+    error: str = ""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, target: Target, chip: Chip) -> "Row":
+        """Begins a row before anything is compiled."""
+        return cls(
+            name=target.name,
+            chip=chip.name,
+            size=f"{target.width}x{target.height}",
+            wanted=target.batch,
+            bfloat16=target.run_config.runtime.precision != "float32",
+            usable=chip.usable,
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Row":
+        """Reads what `Table` wrote, of another release as well."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        return cls(**{**kept, "problems": tuple(kept.get("problems", ()))})
+
+    @property
+    def fits(self) -> bool:
+        """Whether the wanted batch was compiled and has room."""
+        return not self.error and self.batch == self.wanted
+
+    def described(self, about: Mapping[str, Any]) -> "Row":
+        """Adds what both programs said of the wanted batch."""
+        seen = Inspection.from_json(about["inspection"])
+        return dataclasses.replace(
+            self,
+            images=about["images"],
+            parameters=about["parameters"],
+            compile_seconds=about["seconds"],
+            share=seen.bfloat16_share,
+            problems=tuple(seen.problems(self.bfloat16)),
+            versions={name: about[name] for name in VERSIONS},
+        )
+
+    def without_room(self, compiled: Compiled) -> "Row":
+        """Adds what the wanted batch would need."""
+        return dataclasses.replace(self, needed=compiled.needed or None)
+
+    def measured(self, compiled: Compiled, chip: Chip) -> "Row":
+        """Adds the figures of a batch that fits."""
+        # A step may take several batches.
+        images = (self.images or 0) / self.wanted * compiled.batch
+        least = fit.least_seconds(compiled, chip)
+        return dataclasses.replace(
+            self,
+            batch=compiled.batch,
+            needed=compiled.needed if compiled.batch == self.wanted else self.needed,
+            memory=dict(compiled.memory),
+            flops=compiled.flops / images,
+            least_ms=1e3 * least,
+            flow_ms=1e3 * fit.flow_seconds(compiled, chip),
+            most_images=images / least,
+        )
+
+    def lines(self) -> list[str]:
+        """Returns the row for people."""
+        head = f"{self.name} on {self.chip}, {self.size}, {self.wanted} images a replica"
+        if self.error:
+            return [f"{head}: does not compile: {self.error}"]
+        if not self.fits:
+            wanted = f"{_gib(self.needed)} of" if self.needed else "more than"
+            most = f"at most {self.largest} fit" if self.largest else "no batch was found that fits"
+            lines = [f"{head}: compiles, but needs {wanted} {_gib(self.usable)}; {most}"]
+        else:
+            lines = [f"{head}: compiles in {self.compile_seconds:.0f} s and fits"]
+        if self.batch is not None:
+            lines += self._figures()
+        lines += [f"  look at this: {problem}" for problem in self.problems]
+        return lines
+
+    def _figures(self) -> list[str]:
+        kinds = ", ".join(f"{kind} {_gib(size)}" for kind, size in self.memory.items())
+        about = f"  memory at batch {self.batch}: {kinds}"
+        if self.each is not None:
+            about += f"; {self.each / 2**20:.1f} MiB for each image more"
+        known = {
+            True: "compiled as well",
+            False: "none was compiled",
+            None: "from two compilations",
+        }
+        return [
+            about,
+            f"  largest batch of one replica: {self.largest} ({known[self.confirmed]})",
+            f"  {(self.flops or 0) / 1e9:,.1f} GFLOP an image; a step takes no less than "
+            f"{self.least_ms:.2f} ms, so {self.most_images:,.0f} images/s a device at most",
+            f"  {self.share or 0:.1%} of the multiplications in bfloat16",
+        ]
+
+
+def _gib(size: float | None) -> str:
+    return "" if size is None else f"{size / GIB:.2f} GiB"
+
+
+class Table:
+    """All rows of a folder, kept from run to run.
+
+    Args:
+        folder: Where `table.json` and `table.md` are.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self.rows: dict[tuple[str, str], Row] = {}
+        path = files.join(folder, TABLE_JSON)
+        if files.exists(path):
+            for values in files.read_json(path):
+                row = Row.from_json(values)
+                self.rows[row.name, row.chip] = row
+
+    def add(self, row: Row) -> None:
+        """Puts a row in the place of an older one, and writes both files."""
+        self.rows[row.name, row.chip] = row
+        rows = [self.rows[key] for key in sorted(self.rows)]
+        files.make_dirs(self._folder)
+        values = [dataclasses.asdict(row) for row in rows]
+        files.write_json(files.join(self._folder, TABLE_JSON), values)
+        files.write_text(files.join(self._folder, TABLE_MARKDOWN), markdown(rows))
+
+
+_COLUMNS = (
+    "recipe",
+    "chip",
+    "samples",
+    "batch",
+    "memory, GiB",
+    "largest batch",
+    "GFLOP an image",
+    "step, at least",
+    "images/s a device, at most",
+)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Returns the table with the versions that made it and what it does not say."""
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + " --- |" * len(_COLUMNS)]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    made = sorted({_made_by(row) for row in rows if row.versions})
+    return "\n".join([*lines, "", f"{CAVEAT} Made with {'; '.join(made)}.", ""])
+
+
+def _made_by(row: Row) -> str:
+    names = {"tensorflow": "TensorFlow", "keras": "Keras", "jax": "JAX", "libtpu": "libtpu"}
+    return ", ".join(f"{names[name]} {row.versions[name]}" for name in VERSIONS)
+
+
+def _cells(row: Row) -> list[str]:
+    head = [f"`{row.name}`", row.chip, row.size, str(row.wanted)]
+    if row.error:
+        return [*head, "does not compile", "", "", "", ""]
+    needed = "" if row.needed is None else f"{row.needed / GIB:.2f}"
+    if not row.fits:
+        needed += " (no room)"
+    largest = "" if row.largest is None else f"{row.largest:,}"
+    if row.confirmed:
+        largest += ", compiled"
+    if row.batch is None:
+        return [*head, needed, largest, "", "", ""]
+    return [
+        *head,
+        needed,
+        largest,
+        f"{(row.flops or 0) / 1e9:,.1f}",
+        f"{row.least_ms:.2f} ms",
+        f"{row.most_images:,.0f}",
+    ]
