@@ -1,4 +1,4 @@
-"""Line charts as plain geometry, for a page that needs no script to draw them.
+"""Charts as plain geometry, for a page that needs no script to draw them.
 
 A `Chart` is what a caller knows: named series of points. `lay_out` turns it into what an SVG
 needs: polylines in pixels, ticks with their labels, a legend. The template draws the rest.
@@ -7,7 +7,9 @@ needs: polylines in pixels, ticks with their labels, a legend. The template draw
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
+Kind = Literal["lines", "dots", "bars"]
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 640, 300
@@ -19,7 +21,7 @@ _PALETTE = 6  # colors that the style sheet defines
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """One line chart.
+    """One chart.
 
     Attributes:
         title: Stands above the chart.
@@ -29,6 +31,10 @@ class Chart:
         y_label: What y measures, with its unit.
         levels: Horizontal dashed lines to compare with, such as the blurred input's score.
         log_y: Whether y is drawn logarithmically; values that are not positive are then left out.
+        kind: `lines`; `dots`, a scatter of points whose order means nothing; or `bars`, a
+            histogram: each point is the left edge of a bar and its height, the last one's height
+            is 0 and ends it.
+        names: For `dots`, what each point of a series is; shown when it is pointed at.
     """
 
     title: str
@@ -37,6 +43,8 @@ class Chart:
     y_label: str = ""
     levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
     log_y: bool = False
+    kind: Kind = "lines"
+    names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +65,17 @@ class Dot:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bar:
+    """One bar of a histogram, in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Line:
     """One series or level, ready to draw."""
 
@@ -66,6 +85,7 @@ class Line:
     dots: tuple[Dot, ...]
     last: str
     is_level: bool
+    bars: tuple[Bar, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +108,7 @@ class Layout:
 
 def lay_out(chart: Chart) -> Layout:
     """Returns where everything of `chart` stands in a picture of WIDTH x HEIGHT pixels."""
-    series = {name: thin(_drawable(points, chart.log_y)) for name, points in chart.series.items()}
-    series = {name: points for name, points in series.items() if points}
+    series = _shown(chart)
     levels = {n: y for n, y in chart.levels.items() if _drawable([(0.0, y)], chart.log_y)}
     if not series:
         return _layout(chart, (), (), ())
@@ -97,6 +116,7 @@ def lay_out(chart: Chart) -> Layout:
     xs = [x for points in series.values() for x, _ in points]
     ys = [_scaled(y, chart.log_y) for points in series.values() for _, y in points]
     ys += [_scaled(y, chart.log_y) for y in levels.values()]
+    ys += [0.0] if chart.kind == "bars" else []
     x_low, x_high = _widened(min(xs), max(xs), 0.0)
     y_low, y_high = _widened(min(ys), max(ys), 0.06)
 
@@ -110,20 +130,10 @@ def lay_out(chart: Chart) -> Layout:
     lines = []
     for color, (name, points) in enumerate(series.items()):
         placed = [(across(x), down(_scaled(y, chart.log_y))) for x, y in points]
-        dots = tuple(
-            Dot(at[0], at[1], f"{name}: {number(y)} at {number(x)}")
-            for at, (x, y) in zip(placed, points, strict=True)
-        )
-        lines.append(
-            Line(
-                name=name,
-                color=color % _PALETTE,
-                points=" ".join(f"{x:g},{y:g}" for x, y in placed),
-                dots=dots if len(dots) <= _MOST_DOTS else (),
-                last=number(points[-1][1]),
-                is_level=False,
-            )
-        )
+        if chart.kind == "bars":
+            lines.append(_bars(name, color % _PALETTE, points, placed, down(0.0)))
+        else:
+            lines.append(_series(chart, name, color % _PALETTE, points, placed))
     for color, (name, y) in enumerate(levels.items(), start=len(series)):
         at = down(_scaled(y, chart.log_y))
         ends = f"{_LEFT},{at:g} {WIDTH - _RIGHT},{at:g}"
@@ -133,6 +143,26 @@ def lay_out(chart: Chart) -> Layout:
     marks = log_ticks(y_low, y_high, most=7) if chart.log_y else ticks(y_low, y_high, most=7)
     y_ticks = tuple(Tick(down(_scaled(y, chart.log_y)), number(y)) for y in marks)
     return _layout(chart, x_ticks, y_ticks, tuple(lines))
+
+
+def histogram(values: Sequence[float], bins: int = 24) -> list[Point]:
+    """Returns the bars of a histogram, see `Chart.kind`; values that are not finite are left out.
+
+    The bars' edges are round numbers, and there are about `bins` of them.
+    """
+    found = [value for value in values if math.isfinite(value)]
+    if not found:
+        return []
+    low, high = _widened(min(found), max(found), 0.0)
+    edges = ticks(low, high, bins + 1)
+    step = edges[1] - edges[0]
+    first = math.floor(low / step + 1e-9)
+    counts = [0] * (math.floor(high / step + 1e-9) - first + 1)
+    for value in found:
+        place = math.floor(value / step + 1e-9) - first
+        counts[min(max(place, 0), len(counts) - 1)] += 1
+    ends = [float(f"{(first + place) * step:.10g}") for place in range(len(counts) + 1)]
+    return list(zip(ends, [*map(float, counts), 0.0], strict=True))
 
 
 def thin(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
@@ -175,6 +205,52 @@ def number(value: float) -> str:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def _shown(chart: Chart) -> dict[str, list[Point]]:
+    """Returns the series that have points, without those that cannot be drawn."""
+    series = {}
+    for name, points in chart.series.items():
+        found = _drawable(points, chart.log_y)
+        if chart.kind == "lines":
+            found = thin(found)
+        if found:
+            series[name] = found
+    return series
+
+
+def _series(
+    chart: Chart, name: str, color: int, points: Sequence[Point], placed: Sequence[Point]
+) -> Line:
+    """Returns a line or a scatter ready to draw; `placed` are its points in pixels."""
+    is_line = chart.kind == "lines"
+    names = chart.names.get(name, ())
+    # Names belong to points as they were given; where some were left out nobody knows whose.
+    known = names if len(names) == len(points) else [name] * len(points)
+    dots = tuple(
+        Dot(at[0], at[1], f"{what}: {number(y)} at {number(x)}")
+        for what, at, (x, y) in zip(known, placed, points, strict=True)
+    )
+    return Line(
+        name=name,
+        color=color,
+        points=" ".join(f"{x:g},{y:g}" for x, y in placed) if is_line else "",
+        dots=() if is_line and len(dots) > _MOST_DOTS else dots,
+        last=number(points[-1][1]) if is_line else "",
+        is_level=False,
+    )
+
+
+def _bars(
+    name: str, color: int, points: Sequence[Point], placed: Sequence[Point], floor: float
+) -> Line:
+    """Returns a histogram ready to draw; `floor` is where a height of 0 stands in pixels."""
+    bars = []
+    for index, (left, height) in enumerate(points[:-1]):
+        (x, y), (end, _) = placed[index], placed[index + 1]
+        label = f"{name}: {number(height)} from {number(left)} to {number(points[index + 1][0])}"
+        bars.append(Bar(x, y, round(end - x, 1), round(floor - y, 1), label))
+    return Line(name, color, points="", dots=(), last="", is_level=False, bars=tuple(bars))
 
 
 def _layout(

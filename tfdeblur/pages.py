@@ -8,13 +8,14 @@ import dataclasses
 import functools
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jinja2
 
 from tfdeblur import charts
 from tfdeblur.charts import Chart
 
-__all__ = ["Chart", "PictureRow", "Table", "render_gallery"]
+__all__ = ["Chart", "PictureRow", "Table", "render", "render_gallery"]
 
 PictureRow = tuple[str, Mapping[str, str]]
 """A caption, and for each label, such as ``blurred``, a picture: its relative path, or the picture
@@ -78,6 +79,16 @@ def render_gallery(
         pixelated=pixelated,
         refresh_seconds=refresh_seconds,
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """Returns a page of its own kind as HTML.
+
+    Args:
+        template: Name of a file in `tfdeblur/templates`.
+        **values: What the template asks for; all texts are escaped.
+    """
+    return _environment().get_template(template).render(**values)
 
 
 @functools.cache

@@ -74,6 +74,9 @@ class Restorer:
             (a GPU), smaller tiles are tried.
         tiles: How larger images are cut; suited to `max_pixels` where not given.
 
+    Attributes:
+        source: What was given.
+
     Example:
         >>> restorer = load("runs/unet16")
         >>> sharp = restorer.deblur(photo)  # uint8 [H, W, 3], like the photo
@@ -89,7 +92,7 @@ class Restorer:
         tiles: Tiles | None = None,
     ) -> None:
         # Kept, because a SavedModel's variables live only as long as what was loaded.
-        self._source = source
+        self.source = source
         self.name = name
         self.about = dict(about or {})
         self.max_pixels = max_pixels

@@ -30,6 +30,12 @@ class Box:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
+def middle(height: int, width: int, side: int) -> Box:
+    """Returns the middle of a frame, at most `side` pixels high and wide."""
+    rows, columns = min(height, side), min(width, side)
+    return Box((height - rows) // 2, (width - columns) // 2, rows, columns)
+
+
 def starts(length: int, tile: int, stride: int, cover: bool) -> list[int]:
     """Returns where tiles start along one side.
 

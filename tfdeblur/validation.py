@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import runtime
+from tfdeblur import runtime, tiling
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.models._generator import Generator
@@ -73,6 +73,4 @@ def _uint8(image: np.ndarray) -> np.ndarray:
 
 def _middle(image: np.ndarray) -> np.ndarray:
     """Cuts the middle out of a large image: pictures are kept for every validation."""
-    top = max((image.shape[0] - _PICTURE_SIDE) // 2, 0)
-    left = max((image.shape[1] - _PICTURE_SIDE) // 2, 0)
-    return image[top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE]
+    return image[tiling.middle(image.shape[0], image.shape[1], _PICTURE_SIDE).slices]

@@ -118,3 +118,40 @@ def test_logarithmic_ticks_are_few_and_inside(low, extent, most):
     found = charts.log_ticks(low, low + extent, most)
     assert len(found) <= most
     assert all(low - 1e-6 <= math.log10(tick) <= low + extent + 1e-6 for tick in found)
+
+
+def test_a_scatter_has_a_named_dot_for_each_point_and_no_line():
+    points = [(x % 7, x % 11) for x in range(200)]
+    names = [f"frame {x}" for x in range(200)]
+    chart = Chart("t", {"a": points}, kind="dots", names={"a": names})
+    (line,) = lay_out(chart).lines
+    assert line.points == "" and len(line.dots) == 200
+    assert line.dots[3].label == "frame 3: 3 at 3"
+
+
+def test_a_histogram_counts_every_value_in_bars_that_stand_on_the_floor():
+    values = [0.1, 0.2, 0.25, 0.9, 1.0, math.nan, math.inf]
+    points = charts.histogram(values, bins=6)
+    assert sum(height for _, height in points) == 5
+    edges = [x for x, _ in points]
+    assert edges == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2])
+    assert [height for _, height in points] == [1, 2, 0, 0, 1, 1, 0]
+    layout = lay_out(Chart("t", {"a": points}, kind="bars"))
+    (line,) = layout.lines
+    assert len(line.bars) == 6 and line.points == ""
+    floors = {round(bar.y + bar.height, 1) for bar in line.bars}
+    assert len(floors) == 1 and line.bars[1].height > line.bars[0].height > 0
+    assert line.bars[1].label == "a: 2 from 0.2 to 0.4"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
+def test_a_histogram_loses_no_value(values):
+    points = charts.histogram(values)
+    assert sum(height for _, height in points) == len(values)
+    assert 2 <= len(points) <= 27
+    assert points[0][0] <= min(values) + 1e-6 * max(1, abs(min(values)))
+
+
+def test_a_histogram_of_nothing_and_of_one_value():
+    assert charts.histogram([]) == charts.histogram([math.nan]) == []
+    assert sum(height for _, height in charts.histogram([5.0, 5.0])) == 2

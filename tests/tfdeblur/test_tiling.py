@@ -98,3 +98,11 @@ def test_reference_grid_of_a_frame():
 def test_impossible_tiles_are_refused(case, cover):
     with pytest.raises(ValueError, match=r"does not fit|at least 1"):
         tiling.grid(*case, cover=cover)
+
+
+def test_the_middle_of_a_frame():
+    image = np.arange(7 * 10).reshape(7, 10)
+    box = tiling.middle(7, 10, 4)
+    assert (box.top, box.left, box.height, box.width) == (1, 3, 4, 4)
+    assert image[tiling.middle(7, 10, 8).slices].shape == (7, 8)
+    assert image[tiling.middle(7, 10, 99).slices].shape == image.shape

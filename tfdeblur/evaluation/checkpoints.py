@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import files, pages
+from tfdeblur import files, pages, tiling
 from tfdeblur.charts import Chart
 from tfdeblur.evaluation.score_card import (
     COLUMNS,
@@ -305,7 +305,5 @@ def _plain(row: Row) -> dict[str, Any]:
 
 def _inside_page(image: np.ndarray) -> str:
     """Returns the middle of a picture, uint8 [h, w, 3], as an address that holds its PNG file."""
-    top = max((image.shape[0] - _PICTURE_SIDE) // 2, 0)
-    left = max((image.shape[1] - _PICTURE_SIDE) // 2, 0)
-    middle = image[top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE]
+    middle = image[tiling.middle(image.shape[0], image.shape[1], _PICTURE_SIDE).slices]
     return f"data:image/png;base64,{base64.b64encode(tf.io.encode_png(middle).numpy()).decode()}"

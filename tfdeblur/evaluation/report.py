@@ -8,12 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfdeblur import files, pages
+from tfdeblur.evaluation.pictures import choose_by_gain
 from tfdeblur.evaluation.score_card import CEILING_DB, ScoreCard
 from tfdeblur.evaluation.whole_split import Triple
 from tfdeblur.metrics import PROTOCOLS
 
 PAGE = "index.html"
 PICTURES = "pictures"
+
+# Pages show their beginning; the files have them whole.
+_DIGESTS = ("weights_sha256", "configuration_sha256", "detector_sha256", "data_fingerprint")
 
 # Below this width a picture is enlarged with sharp pixel edges.
 _SMALL = 200
@@ -30,13 +34,7 @@ def choose(card: ScoreCard, each: int = 3) -> dict[str, list[int]]:
         Places in the split by kind, `best`, `median` and `worst`. Images whose input already
         equals the truth are never picked.
     """
-    gains = card.gains_db()
-    order = [int(i) for i in np.argsort(-gains, kind="stable") if not np.isnan(gains[i])]
-    best = order[:each]
-    worst = order[max(len(order) - each, len(best)) :]
-    rest = order[len(best) : len(order) - len(worst)]
-    middle = max((len(rest) - each) // 2, 0)
-    return {"best": best, "median": rest[middle : middle + each], "worst": worst}
+    return choose_by_gain(card.gains_db(), each)
 
 
 def write_report(
@@ -81,7 +79,7 @@ def write_report(
     header, body = card.cells()
     page = pages.render_gallery(
         title,
-        summary=[("images", f"{card.images:,}"), *_summary(card)],
+        summary=[("images", f"{card.images:,}"), *summary_of(card.about)],
         pictures=rows,
         subtitle=subtitle,
         tables=[pages.Table(header, body)],
@@ -93,11 +91,11 @@ def write_report(
     return path
 
 
-def _summary(card: ScoreCard) -> list[tuple[str, str]]:
-    """What the card is about, in words; what is not known is left out."""
+def summary_of(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns what a card is about, in words; what is not known is left out."""
     return [
-        (name.replace("_", " "), _words(value))
-        for name, value in card.about.items()
+        (name.replace("_", " "), value[:12] if name in _DIGESTS else _words(value))
+        for name, value in about.items()
         if value is not None and value != ""
     ]
 

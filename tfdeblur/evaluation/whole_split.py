@@ -1,6 +1,7 @@
 """One pass over a whole split: restore every image, measure it, keep every value."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -126,7 +127,9 @@ class SplitEvaluator:
         height, width = self._dataset.element_spec["blurred"].shape[1:3]
         too_small = min(height, width) < metrics.SSIM_WINDOW
         self._measures = tuple(m for m in measures if not (m == "ssim" and too_small))
-        self._step = tf.function(self._step_on_replicas)
+        # A partial object: TensorFlow counts traces by a function's code, and would warn of the
+        # evaluators of several networks as of one function that is traced again and again.
+        self._step = tf.function(functools.partial(self._step_on_replicas))
         self._looked_up: dict[int, Triple] = {}
         self._baseline: dict[str, np.ndarray] | None = None
         self._batches: int | None = None

@@ -118,6 +118,7 @@ def test_the_batch_size_changes_nothing(pairs, batch_size):
     assert parts.scenes[-1] == "scene2"
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_numbers_of_one(pairs):
     data = pairs()
     strategy = runtime.make_strategy("mirrored")
@@ -194,3 +195,10 @@ def test_an_empty_split_is_refused(pairs):
     data.dataset = lambda batch_size: empty
     with pytest.raises(DataError, match="no images"):
         quiet(halfway, data)
+
+
+def test_evaluators_of_several_networks_are_not_taken_for_one_that_retraces(pairs, capfd, caplog):
+    data = pairs()
+    for gain in np.linspace(0.5, 1.0, 7):
+        quiet(lambda images, gain=gain: images * gain, data, measures=("mse",))
+    assert "retracing" not in caplog.text + capfd.readouterr().err

@@ -1,0 +1,51 @@
+"""The full card's page in a real browser: the slider slides, by mouse's and keyboard's control."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from tests.tfdeblur.browser import dom_after
+from tests.tfdeblur.evaluation.test_full_card import make_card
+from tfdeblur.evaluation.card_page import write_card_page
+from tfdeblur.evaluation.whole_split import Triple
+
+SCRIPT = """
+const said = {errors: []};
+window.addEventListener("error", (event) => said.errors.push(event.message));
+const article = document.querySelector("article.states");
+const range = article.querySelector("input[type=range]");
+const [left, right] = article.querySelectorAll("select");
+const over = () => article.querySelectorAll(".stack img")[1];
+said.start = over().style.clipPath;
+range.value = 20;
+range.dispatchEvent(new Event("input"));
+said.moved = over().style.clipPath;
+said.spoken = range.getAttribute("aria-valuetext");
+left.value = "2";
+left.dispatchEvent(new Event("change"));
+said.over = over().alt;
+said.under = article.querySelector(".stack img").alt;
+said.kept = over().style.clipPath;
+said.named = [range, left, right].every((control) => control.getAttribute("aria-label"));
+range.focus();
+said.focus = document.activeElement === range;
+document.documentElement.dataset.said = JSON.stringify(said);
+"""
+
+
+@pytest.mark.slow
+def test_the_slider_works_from_a_file(tmp_path):
+    image = np.full((30, 40, 3), 90, np.uint8)
+    triple = Triple(1, image, image / np.float32(255), image, "scene", "7")
+    page = write_card_page(make_card([1.0, -2.0, 3.0]), [triple], str(tmp_path), title="t")
+    dom = dom_after(page, SCRIPT, tmp_path)
+    said = json.loads(re.search(r'data-said="([^"]*)"', dom)[1].replace("&quot;", '"'))
+    assert said.pop("errors") == []
+    assert said["start"] == "inset(0px 50% 0px 0px)"
+    assert said["moved"] == said["kept"] == "inset(0px 80% 0px 0px)"
+    assert said["spoken"].startswith("20% blurred") and "80% restored" in said["spoken"]
+    assert said["over"].startswith("truth") and said["under"].startswith("restored")
+    assert said["named"] and said["focus"]
+    assert dom.count('class="slider"') == 1 and dom.count("<svg") > 5
