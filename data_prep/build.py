@@ -12,6 +12,7 @@ one built; with other options it refuses.
 """
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from tfdeblur.errors import ConfigError
 from tfdeblur.settings import to_plain
 
 if TYPE_CHECKING:
+    from data_prep.runners import Runner
     from tfdeblur.data.schema import Manifest
 
 PROG = "python -m data_prep.build"
@@ -74,6 +76,14 @@ class BuildConfig:
     workers: Annotated[
         int | None, Field(gt=0, description="processes; default: one for each core")
     ] = None
+    runner: Annotated[
+        Literal["local", "beam"],
+        Field(description="where shards are made: processes of this machine, or Apache Beam"),
+    ] = "local"
+    beam_options: Annotated[
+        tuple[str, ...],
+        Field(description="Beam's own options, such as runner=DataflowRunner project=NAME"),
+    ] = ()
     overwrite: Annotated[bool, Field(description="remove the data set that the folder holds")] = (
         False
     )
@@ -83,7 +93,7 @@ class BuildConfig:
 
 
 # They say how a build is run, not what comes out of it.
-_NOT_RECORDED = ("out", "workers", "overwrite", "verify")
+_NOT_RECORDED = ("out", "workers", "runner", "beam_options", "overwrite", "verify")
 
 
 def config_class(dataset: str) -> type[BuildConfig]:
@@ -140,6 +150,7 @@ def run(config: BuildConfig) -> "Manifest":
     )
     if settings.stride and not settings.tile:
         raise ConfigError("--stride is the distance between tiles and needs --tile.")
+    runner = _runner(config)
     job = frames.Job(config.dataset, source_options, settings)
     source = job.build_source()
     listing = source.listing()
@@ -162,10 +173,32 @@ def run(config: BuildConfig) -> "Manifest":
         config.out,
         plans,
         manifest,
-        workers=config.workers or os.cpu_count() or 1,
+        runner=runner,
         overwrite=config.overwrite,
         deep=config.verify,
     )
+
+
+def _runner(config: BuildConfig) -> "Runner":
+    from data_prep.runners import local
+
+    workers = config.workers or os.cpu_count() or 1
+    if config.runner == "local":
+        if config.beam_options:
+            raise ConfigError("--beam-options are for --runner beam.")
+        return functools.partial(local.make_shards, workers=workers)
+    try:
+        from data_prep.runners import beam
+    except ImportError as error:
+        if error.name is None or error.name.split(".")[0] != "apache_beam":
+            raise
+        raise ConfigError(
+            "--runner beam needs Apache Beam, which is not installed: pip install "
+            "'tfdeblur[beam]', or pip install apache-beam."
+        ) from error
+    # Read here, so that a mistake in them is told before the source is listed.
+    options = beam.pipeline_options(config.beam_options, workers)
+    return functools.partial(beam.make_shards, options=options)
 
 
 def _general_help() -> str:

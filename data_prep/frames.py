@@ -1,27 +1,22 @@
-"""From one frame to its encoded tiles, and from a plan to the tiles of a whole shard.
+"""From one frame to its encoded tiles, and from a plan to a whole shard in its place.
 
-This is the work that is spread over processes. It needs no TensorFlow, so a worker starts in a
-fraction of a second and takes little memory; the main process alone writes files.
+This is the work that runners spread over processes and machines. For local files it needs no
+TensorFlow, so a worker starts in a fraction of a second and takes little memory.
 """
 
 import dataclasses
-import itertools
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from data_prep import images
+from data_prep import images, journal
 from data_prep.blur import item_rng
 from data_prep.plan import Settings, ShardPlan, boxes, frame_size
 from data_prep.sources import REGISTRY
 from data_prep.sources._source import Item, Source
+from tfdeblur import files
+from tfdeblur.data import wire
 from tfdeblur.data.pixels import encode_image
-from tfdeblur.errors import DataError, UserError
+from tfdeblur.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedTile:
-    """One record with its images encoded; the fields are the arguments of `schema.serialize`."""
+    """One record with its images encoded; the fields are the arguments of `wire.record_pieces`."""
 
     blurred: bytes
     sharp: bytes
@@ -94,92 +89,61 @@ def frame_tiles(
         )
 
 
-def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> list[EncodedTile]:
-    """Returns the tiles of a shard in the order in which they are stored."""
-    tiles = [tile for item in plan.items for tile in frame_tiles(source, item, plan, settings)]
-    if plan.shuffled:
-        order = item_rng(settings.seed, plan.file).permutation(len(tiles))
-        tiles = [tiles[place] for place in order]
-    return tiles
+def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator[EncodedTile]:
+    """Yields the tiles of a shard in the order in which they are stored.
 
-
-_worker: tuple[Job, Source] | None = None
-
-
-def _start_worker(job: Job) -> None:
-    global _worker
-    # Ctrl-C goes to the whole group; the parent alone decides what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A parent that was killed outright cannot tell its workers to stop.
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
-    _worker = (job, job.build_source())
-
-
-def _work(plan: ShardPlan) -> list[EncodedTile]:
-    assert _worker is not None
-    job, source = _worker
-    return shard_tiles(source, plan, job.settings)
-
-
-def make_tiles(
-    job: Job, plans: list[ShardPlan], workers: int
-) -> Iterator[tuple[ShardPlan, list[EncodedTile]]]:
-    """Makes the tiles of shards and yields each shard as it is ready, in any order.
-
-    Args:
-        job: What to make them from.
-        plans: The shards to make.
-        workers: Number of processes; with one, or a single shard, no process is started.
-
-    Raises:
-        UserError: What a worker raised, or that one was killed. Shards that were in hand are
-            yielded first, so that none of the work is lost.
+    A frame is loaded when the first of its tiles is due, and only tiles that are not due yet are
+    held: those of the whole shard at most, and none where frames are kept whole.
     """
-    workers = min(workers, len(plans))
-    if workers <= 1:
-        source = job.build_source()
-        for plan in plans:
-            yield plan, shard_tiles(source, plan, job.settings)
-        return
-    others = set(multiprocessing.active_children())
-    # A forked process would inherit TensorFlow's locks and may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (job,))
-    waiting = iter(plans)
-    pending: dict[Future[list[EncodedTile]], ShardPlan] = {}
-    failure: BaseException | None = None
-    try:
-        while True:
-            # One shard more than there are workers: none waits, and few are held in memory.
-            room = 0 if failure else workers + 1 - len(pending)
-            for plan in itertools.islice(waiting, room):
-                pending[pool.submit(_work, plan)] = plan
-            if not pending:
-                break
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                plan = pending.pop(future)
-                error = future.exception()
-                if error is None:
-                    yield plan, future.result()
-                else:
-                    failure = failure or error
-    except BaseException:
-        # Ctrl-C, or whoever takes the shards gave up: do not wait for what nobody will take.
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    if isinstance(failure, BrokenProcessPool):
-        raise UserError(
-            "A worker process was killed, most often for want of memory. Finished shards are "
-            "kept: run the same command again, with fewer --workers."
-        ) from failure
-    if failure is not None:
-        raise failure
+    home = [
+        (number, place)
+        for number, item in enumerate(plan.items)
+        for place in range(len(boxes(frame_size(item, settings), plan.tile, plan.stride)))
+    ]
+    if plan.shuffled:
+        order = item_rng(settings.seed, plan.file).permutation(len(home))
+        home = [home[place] for place in order]
+    held: dict[int, list[EncodedTile | None]] = {}
+    for number, place in home:
+        if number not in held:
+            held[number] = list(frame_tiles(source, plan.items[number], plan, settings))
+        tile = held[number][place]
+        held[number][place] = None
+        assert tile is not None
+        yield tile
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a worker is told once: what shards are made from, and where they go.
+
+    Attributes:
+        job: The source and the settings.
+        directory: Folder of the data set.
+    """
+
+    job: Job
+    directory: str
+
+    def make_shard(self, source: Source, plan: ShardPlan) -> wire.Shard:
+        """Makes one shard, puts it in its place and enters it in the journal.
+
+        Its bytes follow from the source's options, the settings and the plan alone, so making it
+        twice, or in two places at once, does no harm.
+
+        Args:
+            source: What `job.build_source` returns; a worker builds one for all its shards.
+            plan: The shard.
+
+        Raises:
+            DataError: A frame cannot be read, or is not as it was listed.
+            UserError: The shard cannot be written; nothing of it is left behind.
+        """
+        place = files.join(self.directory, plan.file)
+        with files.open_new(place, shared=True, lasting=True) as file:
+            writer = wire.ShardWriter(file)
+            for tile in shard_tiles(source, plan, self.job.settings):
+                writer.write(wire.record_pieces(**vars(tile)))
+        shard = writer.shard(plan.file)
+        journal.enter(self.directory, shard)
+        return shard

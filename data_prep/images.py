@@ -185,7 +185,7 @@ def load_rgb(path: str) -> np.ndarray:
     """Reads a picture, turned upright as its EXIF data says; see the table above.
 
     Returns:
-        uint8 [height, width, 3].
+        uint8 [height, width, 3], not to be written into.
 
     Raises:
         Unreadable: The file is missing, damaged or truncated, or its pixels have no plain meaning.
@@ -223,7 +223,8 @@ def to_rgb(picture: Any, path: str) -> np.ndarray:
         layer = picture.convert("RGBA")
         sheet = Image.new("RGBA", layer.size, "white")
         picture = Image.alpha_composite(sheet, layer)
-    return np.array(picture.convert("RGB"))
+    # Copies cost as much time as writing the shard does, so none is made of what is RGB already.
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -1,52 +1,23 @@
-"""Writes the shards of a plan and, at the end, the manifest.
+"""Brings the shards of a plan together and, at the end, writes the manifest.
 
-Every shard is written beside its place, renamed when it is whole, and entered in the journal
-(`OUT/.build/`), so a build that was killed goes on where it stopped. The manifest is written
-last; then the journal is removed.
+Whoever makes a shard writes it beside its place, renames it when it is whole, and enters it in the
+journal, so a build that was killed goes on where it stopped. The manifest is written last; then
+the journal is removed.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep.frames import EncodedTile, Job, make_tiles
+from data_prep import journal
+from data_prep.frames import Job, Task
 from data_prep.plan import SplitPlan, comparable
+from data_prep.runners import Runner
 from tfdeblur import files
 from tfdeblur.data import schema
-from tfdeblur.errors import ConfigError, DataError, UserError
-
-JOURNAL = ".build"
-JOURNAL_HEAD = "build.json"
-
-
-def write_shard(directory: str, file: str, tiles: Sequence[EncodedTile]) -> schema.Shard:
-    """Writes one shard and enters it in the journal.
-
-    Raises:
-        UserError: It cannot be written.
-    """
-    path = files.join(directory, file)
-    partial = path + files.PARTIAL_SUFFIX
-    try:
-        with tf.io.TFRecordWriter(partial) as writer:
-            for tile in tiles:
-                writer.write(schema.serialize(**vars(tile)))
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"Cannot write {partial}: {error.message}. Finished shards are kept; the same command "
-            "goes on from them."
-        ) from error
-    shard = schema.Shard(file, len(tiles), files.size(partial), schema.sha256_of(partial))
-    files.rename(partial, path)
-    files.write_json(_journal_path(directory, file), dataclasses.asdict(shard))
-    return shard
-
-
-def _journal_path(directory: str, file: str) -> str:
-    return files.join(directory, JOURNAL, file.removesuffix(schema.SHARD_SUFFIX) + ".json")
+from tfdeblur.errors import ConfigError, DataError
 
 
 def write(
@@ -55,7 +26,7 @@ def write(
     plans: Mapping[str, SplitPlan],
     manifest: schema.Manifest,
     *,
-    workers: int = 1,
+    runner: Runner,
     overwrite: bool = False,
     deep: bool = False,
 ) -> schema.Manifest:
@@ -66,7 +37,7 @@ def write(
         directory: Folder of the data set.
         plans: The shards of each split.
         manifest: The manifest without its splits.
-        workers: Number of processes.
+        runner: What makes the shards; see `runners`.
         overwrite: Whether to remove another data set, or the beginning of one, from the folder.
         deep: Whether to compare the checksum of each shard that is there already.
 
@@ -79,28 +50,26 @@ def write(
     files.make_dirs(directory)
     if overwrite:
         _clear(directory)
-    wanted = [shard for plan in plans.values() for shard in plan.shards]
-    known = _made_before(directory, manifest, deep)
-    made = {name: shard for name, shard in known.items() if name in {p.file for p in wanted}}
-    missing = [plan for plan in wanted if plan.file not in made]
-    finished = files.exists(files.join(directory, schema.MANIFEST_NAME))
-    if finished and not missing:
+    wanted = {shard.file: shard for plan in plans.values() for shard in plan.shards}
+    known = _made_before(directory, manifest, wanted.keys(), deep)
+    made = {name: shard for name, shard in known.items() if name in wanted}
+    missing = [plan for name, plan in wanted.items() if name not in made]
+    if not missing and files.exists(files.join(directory, schema.MANIFEST_NAME)):
+        journal.close(directory)
         print(f"{directory}: already built, {_counts(plans)}.")
         return schema.Manifest.load(directory)
     if made:
         print(f"{directory}: {len(made)} of {len(wanted)} shards are there; making the others.")
 
-    files.make_dirs(files.join(directory, JOURNAL))
     head = {"fingerprint": manifest.fingerprint, "options": manifest.options}
-    files.write_json(
-        files.join(directory, JOURNAL, JOURNAL_HEAD), {"source": manifest.source, **head}
-    )
-    total = sum(plan.records for plan in wanted)
+    journal.begin(directory, {"source": manifest.source, **head}, made)
+    _sweep(directory)
+    total = sum(plan.records for plan in wanted.values())
     start = sum(shard.records for shard in made.values())
     with tqdm(total=total, initial=start, unit=" records", desc=manifest.source) as progress:
-        for plan, tiles in make_tiles(job, missing, workers):
-            made[plan.file] = write_shard(directory, plan.file, tiles)
-            progress.update(plan.records)
+        for shard in runner(Task(job, directory), missing):
+            made[shard.file] = shard
+            progress.update(shard.records)
 
     splits = {
         name: schema.Split(
@@ -116,7 +85,8 @@ def write(
     manifest = dataclasses.replace(manifest, splits=splits)
     schema.check_intact(directory, manifest)
     manifest.save(directory)
-    files.remove_tree(files.join(directory, JOURNAL))
+    _sweep(directory)
+    journal.close(directory)
     print(f"{directory}: built, {_counts(plans)}.")
     return manifest
 
@@ -128,31 +98,35 @@ def _counts(plans: Mapping[str, SplitPlan]) -> str:
 def _clear(directory: str) -> None:
     """Removes a data set and nothing else; the manifest first, so no half of it looks whole."""
     files.remove(files.join(directory, schema.MANIFEST_NAME))
-    files.remove_tree(files.join(directory, JOURNAL))
+    journal.close(directory)
     for name in files.list_dir(directory):
-        if name.endswith((schema.SHARD_SUFFIX, schema.SHARD_SUFFIX + files.PARTIAL_SUFFIX)):
+        if name.endswith(schema.SHARD_SUFFIX):
+            files.remove(files.join(directory, name))
+    _sweep(directory)
+
+
+def _sweep(directory: str) -> None:
+    """Removes the halves of shards that were being written when a build was killed."""
+    for name in files.list_dir(directory):
+        if schema.SHARD_SUFFIX in name and name.endswith(files.PARTIAL_SUFFIX):
             files.remove(files.join(directory, name))
 
 
-def _made_before(directory: str, wanted: schema.Manifest, deep: bool) -> dict[str, schema.Shard]:
+def _made_before(
+    directory: str, wanted: schema.Manifest, planned: Collection[str], deep: bool
+) -> dict[str, schema.Shard]:
     """Returns the shards that an earlier run of the same build has made and that are sound."""
-    known: list[schema.Shard]
-    head = files.join(directory, JOURNAL, JOURNAL_HEAD)
+    known: dict[str, schema.Shard] = {}
+    begun = journal.read_head(directory)
     if files.exists(files.join(directory, schema.MANIFEST_NAME)):
         old = schema.Manifest.load(directory)
         _check_same(directory, wanted, old.source, old.fingerprint, old.options)
-        known = [shard for split in old.splits.values() for shard in split.shards]
-    elif files.exists(head):
-        begun = files.read_json(head)
+        known = {shard.file: shard for split in old.splits.values() for shard in split.shards}
+    elif begun is not None:
         _check_same(directory, wanted, begun["source"], begun["fingerprint"], begun["options"])
-        known = [
-            schema.Shard(**files.read_json(files.join(directory, JOURNAL, name)))
-            for name in files.list_dir(files.join(directory, JOURNAL))
-            if name.endswith(".json") and name != JOURNAL_HEAD
-        ]
-    else:
-        known = []
-    names = {shard.file for shard in known}
+        known = journal.made(directory)
+    # A build that was killed may have put a shard in its place that it has not entered yet.
+    names = known.keys() if begun is None else {*known, *planned}
     strange = [
         name
         for name in files.list_dir(directory)
@@ -164,7 +138,7 @@ def _made_before(directory: str, wanted: schema.Manifest, deep: bool) -> dict[st
             f"{f', and so are {len(strange) - 1} more' if len(strange) > 1 else ''}. Give an empty "
             "folder, remove it, or give --overwrite to remove all shards in the folder."
         )
-    return {shard.file: shard for shard in known if _is_sound(directory, shard, deep)}
+    return {name: shard for name, shard in known.items() if _is_sound(directory, shard, deep)}
 
 
 def _is_sound(directory: str, shard: schema.Shard, deep: bool) -> bool:

@@ -8,13 +8,11 @@ nothing is changed.
 import dataclasses
 import functools
 
-import tensorflow as tf
-
 from data_prep import build, frames, plan
 from data_prep.sources import REGISTRY
 from tfdeblur import files, settings
-from tfdeblur.data import schema
-from tfdeblur.errors import ConfigError, DataError, UserError
+from tfdeblur.data import schema, wire
+from tfdeblur.errors import ConfigError, DataError
 
 
 class Remaker:
@@ -40,21 +38,16 @@ class Remaker:
         job, shards = self._plan
         known = {s.file: s for split in self._manifest.splits.values() for s in split.shards}
         path = files.join(self._root, file)
-        partial = path + files.PARTIAL_SUFFIX
-        ((_, tiles),) = frames.make_tiles(job, [shards[file]], 1)
-        try:
-            with tf.io.TFRecordWriter(partial) as writer:
-                for tile in tiles:
-                    writer.write(schema.serialize(**vars(tile)))
-        except tf.errors.OpError as error:
-            raise UserError(f"Cannot write {partial}: {error.message}") from error
-        if schema.sha256_of(partial) != known[file].sha256:
-            files.remove(partial)
-            raise DataError(
-                f"{file} comes out with another checksum than the manifest has: pictures of the "
-                "source have changed, or another version of a library encodes them."
-            )
-        files.rename(partial, path)
+        source = job.build_source()
+        with files.open_new(path, shared=True, lasting=True) as made:
+            writer = wire.ShardWriter(made)
+            for tile in frames.shard_tiles(source, shards[file], job.settings):
+                writer.write(wire.record_pieces(**vars(tile)))
+            if writer.shard(file).sha256 != known[file].sha256:
+                raise DataError(
+                    f"{file} comes out with another checksum than the manifest has: pictures of "
+                    "the source have changed, or another version of a library encodes them."
+                )
 
     @functools.cached_property
     def _plan(self) -> tuple[frames.Job, dict[str, plan.ShardPlan]]:

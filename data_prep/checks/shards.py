@@ -5,10 +5,8 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 
 from data_prep.checks import sets
 from data_prep.checks.examination import Examination, Halves, chosen, progress
@@ -16,7 +14,7 @@ from data_prep.checks.findings import Finding
 from data_prep.checks.pairs import RecordTask, judge_frames, run_task
 from data_prep.checks.pool import ordered
 from data_prep.checks.repair import Remaker
-from data_prep.writer import JOURNAL
+from data_prep.journal import FOLDER as JOURNAL
 from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.data.pixels import decode_image
@@ -220,7 +218,7 @@ class _Reader:
         self, name: str, split: schema.Split, path: str, index: int, data: bytes, deep: bool
     ) -> RecordTask | None:
         try:
-            record = _parse(data)
+            record = schema.read_features(data)
         except DataError as error:
             said = f"Record {index} is no record of this schema: {error}"
             self.found.findings.append(Finding("shard-damaged", path, said))
@@ -282,29 +280,6 @@ def _framed(path: str) -> Iterator[bytes]:
             index += 1
 
 
-def _parse(data: bytes) -> dict[str, Any]:
-    """Returns the features of a record by name, images still encoded.
-
-    Raises:
-        DataError: The bytes are no record of this schema.
-    """
-    try:
-        feature = tf.train.Example.FromString(data).features.feature
-    except DecodeError as error:
-        raise DataError("its bytes are no tf.train.Example") from error
-    record: dict[str, Any] = {}
-    for field in dataclasses.fields(schema.Record):
-        kind = "int64_list" if field.type is int else "bytes_list"
-        values = getattr(feature[field.name], kind).value
-        if len(values) != 1:
-            raise DataError(f"{field.name} has {len(values)} values and should have one")
-        record[field.name] = values[0]
-    try:
-        return {**record, "scene": record["scene"].decode(), "frame": record["frame"].decode()}
-    except UnicodeDecodeError as error:
-        raise DataError("its names are no UTF-8 text") from error
-
-
 def _records(
     root: str,
     manifest: schema.Manifest,
@@ -339,7 +314,7 @@ def _records(
     def load(key: str) -> Halves:
         name, path, index = reader.places[key]
         split = manifest.splits[name]
-        record = _parse(next(itertools.islice(_framed(path), index, None)))
+        record = schema.read_features(next(itertools.islice(_framed(path), index, None)))
         blurred, sharp = (
             decode_image(record[half], split.height, split.width, split.encoding)
             for half in ("blurred", "sharp")

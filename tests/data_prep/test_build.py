@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from data_prep import build
+from data_prep import build, runners
 from data_prep.sources import REGISTRY
 from tfdeblur.data.schema import Manifest
 from tfdeblur.errors import ConfigError
@@ -47,6 +47,8 @@ def test_settings_come_from_a_file_too(photos, tmp_path):
         (["scenes", "--out", "x", "--encoding", "jpg"], "encoding: "),
         (["scenes", "--out", "x", "--fraction", "1.5"], "fraction: "),
         (["scenes", "--out", "x", "--stride", "8"], "--stride is the distance between tiles"),
+        (["scenes", "--out", "x", "--runner", "bem"], "runner: "),
+        (["scenes", "--out", "x", "--beam-options", "a=1"], "--beam-options are for --runner beam"),
         (["gopro", "--source", "nowhere", "--out", "x"], "--source nowhere is not a folder"),
     ],
 )
@@ -84,13 +86,22 @@ def test_help_does_not_wait_for_tensorflow():
         "import sys\n"
         "from data_prep import build\n"
         "try:\n    build.main(['gopro', '--help'])\nexcept SystemExit:\n    pass\n"
-        "import data_prep.frames\n"  # what a worker imports
+        "import data_prep.runners.local\n"  # what a worker imports
         "from data_prep.sources import REGISTRY\n"
         "modules = [REGISTRY.load(name) for name in REGISTRY.names()]\n"
         "sys.exit(bool({'tensorflow', 'keras', 'cv2'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_without_beam_its_runner_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "data_prep.runners.beam", raising=False)
+    monkeypatch.delattr(runners, "beam", raising=False)
+    assert build.main(["scenes", "--out", str(tmp_path / "x"), "--runner", "beam"]) == 2
+    assert "pip install 'tfdeblur[beam]'" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_notebook_gets_the_same_errors(photos, tmp_path):

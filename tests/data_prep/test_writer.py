@@ -2,7 +2,6 @@
 
 import collections
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,9 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import build, frames, images, plan
-from data_prep.sources import sharp
-from tests.data_prep.conftest import DyingJob, picture, save
+from data_prep import build, images, journal, plan
+from tests.data_prep.conftest import picture, save
 from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError, UserError
@@ -198,30 +196,29 @@ def _group_lives(group):
     return True
 
 
-def test_a_worker_that_dies_is_explained():
-    size = plan.Size(1, 1)
-    shards = [plan.ShardPlan(f"{number}", (), 0, size, size, True) for number in (1, 2)]
-    with pytest.raises(UserError, match=r"worker process was killed.*fewer --workers"):
-        list(frames.make_tiles(DyingJob("sharp", None, plan.Settings()), shards, 2))
+def test_a_shard_that_was_not_entered_in_time_is_made_again(photos, tmp_path, small_shards):
+    """A build may be killed between putting a shard in its place and entering it."""
+    out = tmp_path / "out"
+    build_photos(photos, out)
+    whole = content(out)
+    manifest = schema.Manifest.load(str(out))
+    (out / schema.MANIFEST_NAME).unlink()
+    head = {"source": "sharp", "fingerprint": manifest.fingerprint, "options": manifest.options}
+    journal.begin(str(out), head, ())
+    first, second, *_ = manifest.split("train").shards
+    journal.enter(str(out), first)
+    (out / second.file).write_bytes(b"half of something")
+    (out / f"{second.file}.0a1b2c3d.partial").write_bytes(b"x")
+    build_photos(photos, out)
+    assert content(out) == whole
 
 
-def test_whoever_stops_taking_shards_does_not_wait_for_the_workers(photos):
-    source = sharp.Options(source=str(photos), length=8.0)
-    job = frames.Job("sharp", source, plan.Settings())
-    listing = job.build_source().listing()
-    # The second and third shards hold each photograph very often: minutes of work.
-    size, items = plan.Size(40, 30), listing.splits["train"]
-    shards = [
-        plan.ShardPlan(f"{n}", items * times, 4 * times, size, size, False)
-        for n, times in enumerate((1, 3000, 3000))
-    ]
-    made = frames.make_tiles(job, shards, 2)
-    first, tiles = next(made)
-    assert first.file == "0" and len(tiles) == len(items)
-    workers = multiprocessing.active_children()
-    made.close()
-    assert [worker.exitcode for worker in workers] == [-signal.SIGTERM] * 2
-    assert not multiprocessing.active_children()
+def test_a_journal_that_outlived_its_build_is_removed(photos, tmp_path):
+    build_photos(photos, tmp_path / "out")
+    whole = content(tmp_path / "out")
+    journal.begin(str(tmp_path / "out"), {}, ())
+    build_photos(photos, tmp_path / "out")
+    assert content(tmp_path / "out") == whole
 
 
 def test_a_finished_build_is_recognized(photos, tmp_path, counted, capsys):
@@ -340,7 +337,9 @@ def test_the_manifest_tells_how_the_set_was_made(photos, tmp_path):
     assert manifest.source == "sharp"
     assert manifest.blur["kind"] == "trajectory" and manifest.blur["gamma"] == 2.2
     assert manifest.options["tile"] == "10x10" and manifest.options["source"] == str(photos)
-    assert not {"out", "workers", "overwrite", "verify"} & set(manifest.options)
+    assert not {"out", "workers", "runner", "beam_options", "overwrite", "verify"} & set(
+        manifest.options
+    )
     assert any("val split is made of" in note for note in manifest.notes)
 
 

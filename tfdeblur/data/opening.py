@@ -17,6 +17,8 @@ READ_ERRORS = (
     tf.errors.FailedPreconditionError,
     tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
+    # TensorFlow puts bytes that are no record into its message, and Python cannot read that.
+    UnicodeDecodeError,
 )
 
 
@@ -159,7 +161,7 @@ def check_positive(**values: int | None) -> None:
 
 
 def explain_read_error(
-    error: tf.errors.OpError, paths: Sequence[str], split: str | None = None
+    error: Exception, paths: Sequence[str], split: str | None = None
 ) -> DataError | None:
     """Finds the damaged shard behind an error that was raised while data were read.
 

@@ -1,6 +1,7 @@
 """How the pixels of a record are stored: the part of the record that needs no TensorFlow."""
 
 import io
+import struct
 import zlib
 from typing import Literal
 
@@ -10,6 +11,9 @@ from PIL import Image
 from tfdeblur.errors import DataError
 
 Encoding = Literal["png", "raw"]
+
+# What Pillow raises for bytes that are no whole PNG.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 # zlib's fastest level: training decodes every epoch, and decoding speed hardly depends on it.
 # Filtered photographs hold runs but few longer matches: looking for runs alone gave files 6%
@@ -50,9 +54,13 @@ def decode_image(data: bytes, height: int, width: int, encoding: Encoding) -> np
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            image = np.array(picture)
-    except (OSError, SyntaxError, ValueError) as error:
+            # Before a pixel is unpacked: a damaged head may claim more of them than there is
+            # memory for.
+            if picture.size != (width, height) or picture.mode != "RGB":
+                raise DataError(
+                    f"a PNG of {picture.size[0]}x{picture.size[1]} {picture.mode}, not of "
+                    f"{width}x{height} RGB."
+                )
+            return np.array(picture)
+    except _DAMAGE as error:
         raise DataError(f"a damaged PNG ({error}).") from error
-    if image.shape != (height, width, 3):
-        raise DataError(f"a PNG of shape {image.shape}, not {(height, width, 3)}.")
-    return image

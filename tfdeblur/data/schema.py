@@ -22,9 +22,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 
 from tfdeblur import files
 from tfdeblur.data.pixels import Encoding, decode_image, encode_image
+from tfdeblur.data.wire import Shard as Shard
+from tfdeblur.data.wire import serialize
 from tfdeblur.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -59,16 +62,6 @@ class Record:
     left: int
     source_height: int
     source_width: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One file of records: its name inside the folder, its counts and its checksum."""
-
-    file: str
-    records: int
-    bytes: int
-    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,30 +191,6 @@ def encode_record(record: Record, encoding: Encoding) -> bytes:
     )
 
 
-def serialize(
-    blurred: bytes,
-    sharp: bytes,
-    scene: str,
-    frame: str,
-    top: int,
-    left: int,
-    source_height: int,
-    source_width: int,
-) -> bytes:
-    """Returns the serialized `tf.train.Example` of a record whose images are encoded already."""
-    example = tf.train.Example()
-    feature = example.features.feature
-    for name, data in zip(_IMAGES, (blurred, sharp), strict=True):
-        feature[name].bytes_list.value.append(data)
-    for name, text in zip(_NAMES, (scene, frame), strict=True):
-        feature[name].bytes_list.value.append(text.encode())
-    for name, number in zip(_NUMBERS, (top, left, source_height, source_width), strict=True):
-        feature[name].int64_list.value.append(number)
-    # Maps have no order of their own: without this, equal records might differ in their bytes.
-    serialized: bytes = example.SerializeToString(deterministic=True)
-    return serialized
-
-
 def decode_record(data: bytes, height: int, width: int, encoding: Encoding) -> Record:
     """Returns the record in a serialized `tf.train.Example`, as NumPy arrays.
 
@@ -229,17 +198,39 @@ def decode_record(data: bytes, height: int, width: int, encoding: Encoding) -> R
         DataError: The bytes are no such record.
     """
     try:
-        parsed = tf.io.parse_single_example(data, _features())
-    except tf.errors.InvalidArgumentError as error:
-        raise DataError(f"not a record of this schema ({error.message}).") from error
-    value = {name: tensor.numpy() for name, tensor in parsed.items()}
-    return Record(
-        blurred=decode_image(value["blurred"], height, width, encoding),
-        sharp=decode_image(value["sharp"], height, width, encoding),
-        scene=value["scene"].decode(),
-        frame=value["frame"].decode(),
-        **{name: int(value[name]) for name in _NUMBERS},
-    )
+        value = read_features(data)
+    except DataError as error:
+        raise DataError(f"not a record of this schema: {error}.") from error
+    for half in _IMAGES:
+        value[half] = decode_image(value[half], height, width, encoding)
+    return Record(**value)
+
+
+def read_features(data: bytes) -> dict[str, Any]:
+    """Returns the features of a serialized record by name, images still encoded.
+
+    TensorFlow's own parser, which `parse_example` uses, crashes the whole process where a damaged
+    record claims from 2 to 4 GB for a feature; that of protocol buffers raises an error. Where
+    files are read for training, the checksums of TFRecord stand before it.
+
+    Raises:
+        DataError: The bytes are no such record; a clause that says why.
+    """
+    try:
+        found = tf.train.Example.FromString(data).features.feature
+    except DecodeError as error:
+        raise DataError("its bytes are no tf.train.Example") from error
+    value: dict[str, Any] = {}
+    for name in (*_IMAGES, *_NAMES, *_NUMBERS):
+        kind = "int64_list" if name in _NUMBERS else "bytes_list"
+        values = getattr(found[name], kind).value
+        if len(values) != 1:
+            raise DataError(f"{name} has {len(values)} values and should have one")
+        value[name] = values[0]
+    try:
+        return {**value, **{name: value[name].decode() for name in _NAMES}}
+    except UnicodeDecodeError as error:
+        raise DataError("its names are no UTF-8 text") from error
 
 
 def _features(images: Sequence[str] = _IMAGES) -> dict[str, Any]:
