@@ -11,14 +11,24 @@ Padding = Literal["reflect", "zero"]
 Upsampling = Literal["transposed", "resize"]
 
 
-def normalize(x: Any, kind: Norm, *, synchronized: bool, name: str) -> Any:
+def normalize(x: Any, kind: Norm, *, synchronized: bool, epsilon: float = 1e-3, name: str) -> Any:
     """Normalizes by the batch, or each channel of each image by itself.
 
     Instance norm has neither gain nor offset, as PyTorch's has by default and DeblurGAN's code
     uses it; batch norm has both.
+
+    Args:
+        x: Tensor [B, H, W, C].
+        kind: By the batch or by the image.
+        synchronized: Whether batch norm takes its statistics over all replicas.
+        epsilon: What batch norm adds to the variance; instance norm adds 1e-5.
+        name: Name of the layer.
+
+    Returns:
+        A tensor of the same shape.
     """
     if kind == "batch":
-        return BatchNormalization(synchronized=synchronized, name=name)(x)
+        return BatchNormalization(synchronized=synchronized, epsilon=epsilon, name=name)(x)
     instance = keras.layers.GroupNormalization(
         groups=-1, epsilon=1e-5, scale=False, center=False, name=name
     )
@@ -91,13 +101,14 @@ def double(
     return keras.layers.Cropping2D(first, name=f"{name}_crop")(x)
 
 
-def correct(images: Any, features: Any, *, padding: Padding) -> Any:
+def correct(images: Any, features: Any, *, padding: Padding, residual: bool = True) -> Any:
     """Ends a network: a 7x7 convolution to three colors, tanh, plus the input, clipped.
 
     Args:
         images: The network's input, float32 [B, H, W, 3] in [-1, 1].
         features: Tensor [B, H, W, C].
         padding: Of the convolution.
+        residual: Whether the input is added; else tanh's output is the image.
 
     Returns:
         float32 [B, H, W, 3] in [-1, 1].
@@ -105,5 +116,7 @@ def correct(images: Any, features: Any, *, padding: Padding) -> Any:
     x = convolve(
         features, 3, 7, padding=padding, activation="tanh", dtype="float32", name="correction"
     )
+    if not residual:
+        return x
     x = keras.layers.Add(dtype="float32", name="add_input")([images, x])
     return Clip(-1.0, 1.0, dtype="float32", name="restored")(x)

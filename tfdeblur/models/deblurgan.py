@@ -38,6 +38,14 @@ class Options:
         bool,
         Field(description="Batch norm takes its statistics over all replicas, not over each."),
     ] = False
+    epsilon: Annotated[
+        float,
+        Field(gt=0, description="Added to the variance by batch norm; PyTorch's own is 1e-5."),
+    ] = 1e-3
+    residual: Annotated[
+        bool,
+        Field(description="The output corrects the input; without it, it is the image itself."),
+    ] = True
 
 
 def build(options: Options) -> Generator:
@@ -47,8 +55,9 @@ def build(options: Options) -> Generator:
     residual blocks (3x3 convolution, norm, ReLU, dropout, 3x3 convolution, norm, plus the input;
     no ReLU after the sum), two doublings to 128 and 64, a 7x7 convolution to three colors and
     tanh. Norm and ReLU follow every convolution outside of the blocks but the last. The output is
-    clip(input + tanh, -1, 1). As in the original's code, convolutions ahead of batch norm have no
-    bias, those ahead of instance norm have one, and instance norm has no weights.
+    clip(input + tanh, -1, 1), or tanh alone without `residual`. As in the original's code,
+    convolutions ahead of batch norm have no bias, those ahead of instance norm have one, and
+    instance norm has no weights.
 
     Args:
         options: Settings; with the defaults 11,383,427 trainable parameters and 10,496 moving
@@ -65,7 +74,11 @@ def build(options: Options) -> Generator:
 
     def unit(x: Any, name: str) -> Any:
         return _parts.normalize(
-            x, options.norm, synchronized=options.synchronized, name=f"{name}_norm"
+            x,
+            options.norm,
+            synchronized=options.synchronized,
+            epsilon=options.epsilon,
+            name=f"{name}_norm",
         )
 
     def convolution(x: Any, channels: int, kernel: int, name: str) -> Any:
@@ -96,5 +109,5 @@ def build(options: Options) -> Generator:
             name=f"{name}_conv",
         )
         x = layers.ReLU(name=f"{name}_relu")(unit(x, name))
-    restored = _parts.correct(images, x, padding=options.padding)
+    restored = _parts.correct(images, x, padding=options.padding, residual=options.residual)
     return Generator(keras.Model(images, restored, name="deblurgan"), "signed", multiple=4)

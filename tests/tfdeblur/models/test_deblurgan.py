@@ -68,6 +68,22 @@ def test_the_output_is_the_clipped_sum():
     np.testing.assert_allclose(network(PICTURE), expected, atol=1e-6)
 
 
+def test_the_output_may_be_the_image_itself():
+    corrected = models.create("deblurgan", SMALL).network
+    plain = models.create("deblurgan", {**SMALL, "residual": False}).network
+    plain.set_weights(corrected.get_weights())
+    summed = np.clip(PICTURE + plain(PICTURE), -1, 1)
+    np.testing.assert_allclose(corrected(PICTURE), summed, atol=1e-6)
+
+
+def test_epsilon_is_batch_norms():
+    options = {**SMALL, "epsilon": 1e-5}
+    for norm in ("batch", "instance"):
+        network = models.create("deblurgan", {**options, "norm": norm}).network
+        assert {x.epsilon for x in network.layers if x.name.endswith("_norm")} == {1e-5}
+    assert models.create("deblurgan", SMALL).network.get_layer("stem_norm").epsilon == 1e-3
+
+
 def test_instance_norm_sees_each_image_alone():
     generator = models.create("deblurgan", {**SMALL, "norm": "instance"})
     norms = [x for x in generator.network.layers if x.name.endswith("_norm")]

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+from tfdeblur import models
+from tfdeblur.errors import DataError
+from tfdeblur.porting import mapping
+from tfdeblur.porting.architectures import REGISTRY
+from tfdeblur.porting.mapping import Layout, Place
+
+SMALL = {
+    "deblurgan": {"blocks": 2, "width": 4, "norm": "batch"},
+    "mimo_unet": {"blocks": 1, "width": 4},
+    "nafnet": {"width": 2, "encoder": (1, 0), "middle": 2, "decoder": (0, 1)},
+}
+
+
+def theirs(generator, layout):
+    """Arrays of the shapes that PyTorch has, filled with their own number."""
+    weights = {f"{x.name}/{w.name}": w for x in generator.network.layers for w in x.weights}
+    return {
+        place.theirs: np.full(place.turn.shape(tuple(weights[place.ours].shape)), i, np.float32)
+        for i, place in enumerate(layout.places)
+    }
+
+
+@pytest.fixture(scope="module")
+def small():
+    generator = models.create("nafnet", SMALL["nafnet"])
+    layout = REGISTRY.load("nafnet").layout(generator.options)
+    return generator, layout, theirs(generator, layout)
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_every_array_has_one_place_and_tells_its_network(name):
+    module = REGISTRY.load(name)
+    generator = models.create(name, SMALL[name])
+    layout = module.layout(generator.options)
+    assert len({place.theirs for place in layout.places}) == len(layout.places)
+    arrays = theirs(generator, layout)
+    assert all(mark in arrays for mark in module.MARKS)
+    told = module.options(arrays)
+    same = models.create(name, told)
+    for option, value in SMALL[name].items():
+        assert same.options[option] == value, option
+    assert not set(told) & set(module.CHOICES)
+    again = module.layout(same.options)
+    assert mapping.fill(same, again, arrays) == {}
+    numbers = {int(np.max(w)) for x in same.network.layers for w in x.weights}
+    assert numbers == set(range(len(layout.places)))  # each array reached one weight
+
+
+def test_all_that_is_wrong_is_told_at_once(small):
+    generator, layout, arrays = small
+    wrong = dict(arrays)
+    del wrong["intro.bias"]
+    wrong["intro.bais"] = arrays["intro.bias"]
+    wrong["ending.weight"] = arrays["ending.weight"][:, :1]
+    wrong["ending.bias"] = np.array([1, 1e39, 3])
+    wrong["downs.0.bias"] = np.zeros(4, np.int64)
+    before = [weight.numpy() for weight in generator.network.weights]
+    with pytest.raises(DataError, match="not the weights of a nafnet with width 2") as caught:
+        mapping.fill(generator, layout, wrong)
+    message = str(caught.value)
+    assert "intro.bias is missing. Did you mean 'intro.bais'?" in message
+    assert "intro.bais is not known. Did you mean 'intro.bias'?" in message
+    assert "ending.weight has the shape [3, 1, 3, 3] and should have [3, 2, 3, 3]" in message
+    assert "ending.bias holds numbers that are not finite" in message
+    assert "downs.0.bias holds int64" in message
+    for weight, value in zip(generator.network.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)  # all or none
+
+
+def test_long_lists_are_cut(small):
+    generator, layout, _ = small
+    with pytest.raises(DataError, match=r"\(and \d+ more like this\)") as caught:
+        mapping.fill(generator, layout, {})
+    assert str(caught.value).count("\n") == 6
+
+
+def test_a_mapping_that_leaves_something_out_is_a_fault_of_ours(small):
+    generator, layout, arrays = small
+    for places in (layout.places[1:], [*layout.places, layout.places[0]]):
+        with pytest.raises(ValueError, match="one to one"):
+            mapping.fill(generator, Layout(places), arrays)
+
+
+def test_arrays_are_left_out_for_a_reason(small):
+    generator, layout, arrays = small
+    counters = Layout(layout.places, {r".*\.batches": "counters"})
+    extra = {**arrays, "a.batches": np.int64(1), "b.batches": np.int64(1)}
+    assert mapping.fill(generator, counters, extra) == {"counters": 2}
+
+
+def test_half_precision_becomes_float32(small):
+    generator, layout, arrays = small
+    mapping.fill(generator, layout, {k: v.astype(np.float16) for k, v in arrays.items()})
+    kernel = generator.network.get_layer("intro").kernel
+    assert kernel.dtype == "float32"
+    np.testing.assert_array_equal(kernel, 0)
+
+
+def test_turns():
+    def turned(places: list[Place], values):
+        return places[0].turn.array(values)
+
+    rng = np.random.default_rng(0)
+    kernel = rng.random((5, 2, 3, 4))  # [out, in, height, width]
+    np.testing.assert_array_equal(
+        turned(mapping.convolution("a", "a"), kernel)[1, 2, 0, 4], kernel[4, 0, 1, 2]
+    )
+    single = rng.random((5, 1, 3, 4))
+    ours = turned(mapping.depthwise("a", "a"), single)
+    assert ours.shape == (3, 4, 5, 1)
+    assert ours[1, 2, 3, 0] == single[3, 0, 1, 2]
+    # PyTorch's channel 4 c + k is ours k C + c.
+    wide = rng.random((8, 3, 1, 1))
+    shuffled = turned(mapping.before_shuffle("a", "a"), wide)
+    for channel in range(2):
+        for pixel in range(4):
+            np.testing.assert_array_equal(
+                shuffled[0, 0, :, 2 * pixel + channel], wide[4 * channel + pixel, :, 0, 0]
+            )
+    assert turned(mapping.factor("a", "a"), np.zeros((1, 6, 1, 1))).shape == (6,)
+    for places, values in (
+        (mapping.convolution("a", "a"), kernel),
+        (mapping.depthwise("a", "a"), single),
+        (mapping.before_shuffle("a", "a"), wide),
+        (mapping.factor("a", "a"), np.zeros((1, 6, 1, 1))),
+    ):
+        assert places[0].turn.shape(turned(places, values).shape) == values.shape
+
+
+def test_what_names_tell():
+    arrays = {f"part.{i}.w": np.zeros((3, 1, 1, 1)) for i in (4, 5, 6)}
+    assert mapping.count(arrays, r"part\.(\d+)\.", 4) == 3
+    assert mapping.count(arrays, r"other\.(\d+)\.") == 0
+    with pytest.raises(DataError, match=r"lack everything that begins with part\.0\."):
+        mapping.count(arrays, r"part\.(\d+)\.")
+    assert mapping.channels(arrays, "part.4.w") == 3
+    with pytest.raises(DataError, match=r"lack part\.7\.w\. Did you mean 'part\.\d\.w'"):
+        mapping.channels(arrays, "part.7.w")
+    with pytest.raises(DataError, match="four sizes"):
+        mapping.channels({"b": np.zeros(3)}, "b")
+
+
+def test_deblurgan_whose_blocks_lost_a_convolution():
+    module = REGISTRY.load("deblurgan")
+    generator = models.create("deblurgan", SMALL["deblurgan"])
+    arrays = theirs(generator, module.layout(generator.options))
+    lost = {k: v for k, v in arrays.items() if ".conv_block.6." not in k}
+    with pytest.raises(DataError, match="one convolution and not two"):
+        module.options(lost)

@@ -1,0 +1,226 @@
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.tfdeblur.porting.pickles import archive, dictionary, finished, plain, stream, tensor
+from tfdeblur.errors import DataError
+from tfdeblur.porting.torch_files import TorchFile, is_torch_file
+
+NUMBERS = np.arange(6, dtype="<f4")
+ONE = dictionary({"w": tensor("0", (2, 3))})
+
+
+def read(data):
+    file = TorchFile(data, "a.pth")
+    return {
+        place: {name: file.array(name, value) for name, value in tensors.items()}
+        for place, tensors in file.dictionaries().items()
+    }
+
+
+def both(instructions, numbers=NUMBERS):
+    content = numbers.tobytes()
+    return [
+        archive(instructions, {"0": content}),
+        stream(instructions, {"0": (numbers.size, content)}),
+    ]
+
+
+def test_both_layouts():
+    for data in both(ONE):
+        assert is_torch_file(data)
+        found = read(data)
+        np.testing.assert_array_equal(found[""]["w"], NUMBERS.reshape(2, 3))
+        assert found[""]["w"].dtype == np.float32
+        assert found[""]["w"].flags.writeable  # a copy, which outlives the file
+
+
+def test_dictionaries_are_found_by_their_place():
+    weights = dictionary({"w": tensor("0", (6,))})
+    state = dictionary({"step": plain(3), "moments": b"}" + plain(0) + tensor("0", (6,)) + b"s"})
+    whole = {"epoch": plain(7), "net": dictionary({"g": weights, "d": weights}), "optimizer": state}
+    for data in both(dictionary(whole)):
+        assert set(read(data)) == {"net.g", "net.d"}
+
+
+def test_views_and_transposed_tensors():
+    entries = {
+        "transposed": tensor("0", (3, 2), (1, 3)),
+        "part": tensor("0", (2,), (2,), offset=1, count=6),
+        "empty": tensor("0", (0, 4), count=6),
+        "number": tensor("0", (), (), offset=5, count=6),
+    }
+    for data in both(dictionary(entries)):
+        found = read(data)[""]
+        np.testing.assert_array_equal(found["transposed"], NUMBERS.reshape(2, 3).T)
+        np.testing.assert_array_equal(found["part"], [1, 3])
+        assert found["empty"].shape == (0, 4)
+        assert found["number"] == 5
+
+
+def test_a_storage_that_is_part_of_another():
+    # The older layout could say so: key of the part, its first number, and how many.
+    view = plain(("part", 2, 3))
+    instructions = dictionary({"w": tensor("0", (3,), count=6, view=view)})
+    data = stream(instructions, {"0": (6, NUMBERS.tobytes())})
+    np.testing.assert_array_equal(read(data)[""]["w"], [2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("storage", "dtype"),
+    [("DoubleStorage", "f8"), ("HalfStorage", "f2"), ("LongStorage", "i8"), ("BoolStorage", "?")],
+)
+def test_kinds_of_numbers(storage, dtype):
+    numbers = np.array([0, 1, 1], dtype)
+    for data in both(dictionary({"w": tensor("0", (3,), storage=storage)}), numbers):
+        found = read(data)[""]["w"]
+        assert found.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(found, numbers)
+
+
+def test_bfloat16_becomes_float32():
+    upper = np.array([0x3F80, 0xC020, 0x7F80], "<u2")
+    for data in both(dictionary({"w": tensor("0", (3,), storage="BFloat16Storage")}), upper):
+        np.testing.assert_array_equal(read(data)[""]["w"], np.float32([1, -2.5, np.inf]))
+
+
+def test_big_endian_files():
+    content = NUMBERS.astype(">f4").tobytes()
+    data = archive(ONE, {"0": content}, byteorder=b"big")
+    np.testing.assert_array_equal(read(data)[""]["w"].ravel(), NUMBERS)
+
+
+def test_names_of_python_2():
+    # Its strings are bytes; the instruction is another one.
+    instructions = b"}(" + b"U\x01w" + tensor("0", (6,)) + b"u"
+    assert list(read(archive(instructions, {"0": NUMBERS.tobytes()}))[""]) == ["w"]
+
+
+# ----------------------------------------------------------------------------- hostile and broken
+
+
+class Runs:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("layout", ["zip", "stream", "first"])
+def test_code_is_not_run(layout, tmp_path):
+    evil = pickle.dumps(Runs(tmp_path / "ran"), protocol=2)
+    data = {
+        "zip": archive(evil[2:-1], {}),
+        "stream": stream(evil[2:-1], {}),
+        "first": evil,
+    }[layout]
+    with pytest.raises(DataError, match=r"holds more than weights: it asks for \w+\.system"):
+        TorchFile(data, "a.pth")
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(evil)
+    assert (tmp_path / "ran").exists()  # it would have
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"cbuiltins\neval\n",
+        b"ctorch.nn.modules.conv\nConv2d\n",
+        b"ctorch._utils\n_rebuild_device_tensor_from_numpy\n",
+        b"ctorch\nload\n",
+        b"cnumpy.core.multiarray\n_reconstruct\n",
+        b"ccollections\nOrderedDict.__init__\n",
+        plain("os") + plain("system") + b"\x93",
+    ],
+)
+def test_no_other_name_is_known(name):
+    with pytest.raises(DataError, match="holds more than weights"):
+        TorchFile(archive(dictionary({"w": name}), {}), "a.pth")
+
+
+@pytest.mark.parametrize(
+    "stand_in",
+    [
+        b"ctorch._utils\n_rebuild_tensor_v2\n",
+        b"ctorch._utils\n_rebuild_parameter\n",
+        b"ctorch\nFloatStorage\n",
+        b"ctorch\nSize\n",
+        b"ccollections\nOrderedDict\n",
+        tensor("0", (6,)),
+    ],
+)
+@pytest.mark.parametrize("form", ["attributes", "slots"])
+def test_nothing_can_be_left_in_a_stand_in(stand_in, form):
+    # The instruction BUILD sets attributes of what is on the stack.
+    state = plain({"__call__": 1, "keep": 2})
+    given = state if form == "attributes" else b"N" + state + b"\x86"
+    with pytest.raises(DataError, match="is damaged"):
+        TorchFile(archive(stand_in + given + b"b", {"0": NUMBERS.tobytes()}), "a.pth")
+
+
+def test_methods_that_were_left_in_a_dictionary_are_not_called():
+    ordered = b"ccollections\nOrderedDict\n)R" + plain("w") + tensor("0", (6,)) + b"s"
+    left = plain({"items": 1, "values": 2, "keys": 3, "__iter__": 4}) + b"b"
+    for data in both(ordered + left):
+        np.testing.assert_array_equal(read(data)[""]["w"], NUMBERS)
+
+
+@pytest.mark.parametrize("number", [b"r\xff\xff\xff\x7f", b"p4000000000\n", b"q\xff"])
+def test_memory_is_as_large_as_the_content(number):
+    # Python would make room for two thousand million things before it read on.
+    for data in both(b"}" + number):
+        with pytest.raises(DataError, match="numbers things that it does not have"):
+            TorchFile(data, "a.pth")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        tensor("0", (7,), count=7),
+        tensor("0", (6,), offset=1),
+        tensor("0", (1000, 1000), (0, 0), count=6),  # one number a million times
+        tensor("0", (2,), (-1,), offset=1, count=6),
+        tensor("0", (-2, -3)),
+        tensor("0", (2, 3), (1,)),
+        tensor("0", (6,), offset=-1),
+        tensor("9", (6,)),
+        tensor("0", (3,), storage="DoubleStorage", offset=1),
+    ],
+)
+def test_tensors_stay_within_the_file(wrong):
+    file = TorchFile(archive(dictionary({"layer.w": wrong}), {"0": NUMBERS.tobytes()}), "a.pth")
+    with pytest.raises(DataError, match=r"a\.pth is damaged at layer\.w"):
+        file.array("layer.w", file.dictionaries()[""]["layer.w"])
+
+
+def test_compressed_archives_are_refused():
+    data = archive(ONE, {"0": bytes(10**6)}, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(DataError, match="compressed"):
+        TorchFile(data, "a.pth")
+
+
+def test_files_that_end_early():
+    for data in both(ONE):
+        for end in range(4, len(data), 7):
+            cut = data[:end]
+            with pytest.raises(DataError, match=r"a\.pth"):
+                read(cut)
+
+
+def test_other_pickles():
+    for data in (finished(plain({"w": 1})), b"\x80\x02", b"\x80\x02garbage", b"PK\x03\x04"):
+        with pytest.raises(DataError, match=r"a\.pth is damaged or no file of torch\.save"):
+            TorchFile(data, "a.pth")
+
+
+def test_other_files_are_told_apart(tmp_path):
+    np.savez(tmp_path / "w.npz", w=NUMBERS)
+    assert not is_torch_file((tmp_path / "w.npz").read_bytes())
+    assert not is_torch_file(b"PK\x03\x04 cut off")
+    assert not is_torch_file(b"")

@@ -1,0 +1,127 @@
+"""The convert command, from files of PyTorch that were made there once."""
+
+import hashlib
+import pathlib
+
+import numpy as np
+import pytest
+
+import tfdeblur
+from tfdeblur import convert, export, files, models, settings
+from tfdeblur.convert import ConvertConfig
+from tfdeblur.errors import ConfigError, DataError, UserError
+from tfdeblur.training import checkpoint
+from tfdeblur.training.initial import init_from
+
+GOLDEN = pathlib.Path(__file__).parent / "porting" / "golden"
+NAFNET = str(GOLDEN / "nafnet.pth")
+
+
+def config(**values):
+    return settings.validate(ConvertConfig, values)
+
+
+def unit_image(case):
+    """The picture of a golden case and its finest result, in [0, 1]."""
+    expected = np.load(GOLDEN / "expected.npz")
+    image, restored = expected[f"{case}/image"], expected[f"{case}/restored0"]
+    signed = case.startswith("deblurgan")
+    return ((image + 1) / 2, (restored + 1) / 2) if signed else (image, restored)
+
+
+@pytest.mark.parametrize("case", ["mimo_unet", "deblurgan"])
+def test_what_was_written_is_loaded_and_restores(case, tmp_path):
+    out = str(tmp_path / "ported")
+    convert.run(config(weights=str(GOLDEN / f"{case}.pth"), out=out))
+    image, restored = unit_image(case)
+    found = tfdeblur.load(out).deblur(image)
+    np.testing.assert_allclose(found, np.clip(restored, 0, 1), atol=1e-4)
+
+
+def test_the_command_says_what_it_did(tmp_path, capsys):
+    out = str(tmp_path / "a folder")
+    assert convert.main(["--weights", NAFNET, "--out", out, "--options", "pool_window=384"]) == 0
+    printed = capsys.readouterr().out
+    assert "nafnet with" in printed and "pool_window 384" in printed
+    assert "--license" in printed
+    assert f"--model '{out}'" in printed
+    meta = checkpoint.verify_checkpoint(out)
+    assert meta["model"]["name"] == "nafnet" and meta["model"]["encoder"] == [1, 2]
+    assert meta["origin"]["file"] == "nafnet.pth"
+    assert meta["origin"]["entry"] == "params"
+    assert meta["origin"]["architecture"] == "nafnet"
+    digest = hashlib.sha256(pathlib.Path(NAFNET).read_bytes()).hexdigest()
+    assert meta["origin"]["sha256"] == digest
+
+
+def test_training_begins_with_it_on_any_file_system():
+    out = "ram://convert/nafnet"
+    result = convert.run(config(weights=NAFNET, out=out + "/", license="MIT"))
+    assert result.path == out
+    assert files.read_json(f"{out}/meta.json")["origin"]["license"] == "MIT"
+    generator = models.create("nafnet", {"width": 4, "encoder": [1, 2], "decoder": [0, 1]})
+    match = init_from(out, generator)
+    assert len(match.matched) == result.arrays
+    assert not (match.reshaped or match.missing or match.unused)
+
+
+@pytest.mark.slow
+def test_it_is_exported(tmp_path):
+    out = str(tmp_path / "nafnet")
+    convert.run(config(weights=NAFNET, out=out))
+    shipped = export.run(settings.validate(export.ExportConfig, {"workdir": out}))
+    image, restored = unit_image("nafnet")
+    found = tfdeblur.load(shipped.path).deblur(image)
+    np.testing.assert_allclose(found, np.clip(restored, 0, 1), atol=1e-4)
+
+
+def test_a_residual_that_was_not_learned(tmp_path):
+    out = str(tmp_path / "out")
+    weights = str(GOLDEN / "deblurgan_batch.pth")
+    convert.run(config(weights=weights, out=out, options=["residual=false"]))
+    generator, _ = checkpoint.load_generator(out)
+    expected = np.load(GOLDEN / "expected.npz")
+    image = expected["deblurgan_batch/image"]
+    summed = np.clip(image + generator.network(image, training=False), -1, 1)
+    np.testing.assert_allclose(summed, expected["deblurgan_batch/restored0"], atol=1e-5)
+
+
+def test_folders_are_not_overwritten_unasked(tmp_path):
+    out = tmp_path / "out"
+    convert.run(config(weights=NAFNET, out=str(out)))
+    with pytest.raises(UserError, match="--overwrite"):
+        convert.run(config(weights=NAFNET, out=str(out)))
+    convert.run(config(weights=NAFNET, out=str(out), overwrite=True))
+    (out / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(UserError, match="other things"):
+        convert.run(config(weights=NAFNET, out=str(out), overwrite=True))
+    with pytest.raises(UserError, match="is a file"):
+        convert.run(config(weights=NAFNET, out=str(out / "photo.jpg")))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"architecture": "nafnt"}, ConfigError, "Did you mean 'nafnet'"),
+        ({"architecture": "mimo_unet"}, DataError, r"lack feat_extract\.0\.main\.0\.weight"),
+        ({"options": ["width=8"]}, ConfigError, "width.*follows from the weights.*pool_window"),
+        ({"options": ["pool_window"]}, ConfigError, "NAME=VALUE"),
+        ({"options": ["pool_window=0"]}, ConfigError, "pool_window"),
+        ({"entry": "model"}, UserError, "entry"),
+        ({"weights": "none.pth"}, UserError, "does not exist"),
+    ],
+)
+def test_mistakes_are_one_clear_error(wrong, error, message, tmp_path, capsys):
+    values = {"weights": NAFNET, "out": str(tmp_path / "out"), **wrong}
+    with pytest.raises(error, match=message):
+        convert.run(config(**values))
+    words = [f"--{k}={v[0] if isinstance(v, list) else v}" for k, v in values.items()]
+    assert convert.main(words) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_an_unknown_network(tmp_path):
+    np.savez(tmp_path / "w.npz", **{"fpn.weight": np.zeros((1, 2), np.float32)})
+    with pytest.raises(DataError, match=r"fpn\.weight.*none of the networks.*chosj95"):
+        convert.run(config(weights=str(tmp_path / "w.npz"), out=str(tmp_path / "out")))

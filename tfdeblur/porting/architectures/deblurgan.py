@@ -1,0 +1,77 @@
+"""DeblurGAN's generator of residual blocks, by the names of its authors' code.
+
+Its layers are one numbered sequence, in which those without weights count as well: padding,
+convolution, norm, ReLU from 0; two strided convolutions at 4 and 7; the blocks from 10; then two
+transposed convolutions and the last one. In a block the second convolution comes fifth, or sixth
+where there is dropout between the two.
+
+That code runs its network in training mode when it tests: dropout is at work, and batch norm takes
+the statistics of the one image. `tfdeblur` leaves dropout out and takes the moving averages; with
+instance norm, by which the published weights were made, dropout is the only difference.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tfdeblur.errors import DataError
+from tfdeblur.porting.mapping import Arrays, Layout, Place, channels, convolution, count, norm
+
+REPOSITORY = "https://github.com/KupynOrest/DeblurGAN"
+MARKS = ("model.1.weight", "model.4.weight", "model.10.conv_block.1.weight")
+CHOICES = ("residual",)
+
+_FIRST_BLOCK = 10
+_EPSILON = 1e-5  # of PyTorch's batch norm
+
+
+def options(arrays: Arrays) -> dict[str, Any]:
+    """Returns what the weights tell: width, blocks, the norm, and whether there was dropout."""
+    return {
+        "width": channels(arrays, "model.1.weight"),
+        "blocks": count(arrays, r"model\.(\d+)\.conv_block\.", _FIRST_BLOCK),
+        "dropout": 0.5 if _second_convolution(arrays) == 6 else 0.0,
+        # Instance norm has no weights of its own there.
+        **({"norm": "batch", "epsilon": _EPSILON} if "model.2.weight" in arrays else {}),
+        **({"norm": "instance"} if "model.2.weight" not in arrays else {}),
+    }
+
+
+def _second_convolution(arrays: Arrays) -> int:
+    for place in (5, 6):
+        values = arrays.get(f"model.{_FIRST_BLOCK}.conv_block.{place}.weight")
+        if values is not None and values.ndim == 4:
+            return place
+    found = [name for name in arrays if re.match(r"model\.10\.conv_block\.", name)]
+    raise DataError(
+        "The residual blocks of these weights have one convolution and not two "
+        f"({', '.join(found) or 'none'}). Some versions of DeblurGAN's code lose the second; such "
+        "a network is not among the models here."
+    )
+
+
+def layout(options: Mapping[str, Any]) -> Layout:
+    """Returns where each array belongs, given all options of `deblurgan`."""
+    biased = options["norm"] == "instance"
+
+    def unit(theirs: str, number: int, ours: str) -> list[Place]:
+        """A convolution and the norm behind it."""
+        places = convolution(f"{theirs}.{number}", f"{ours}_conv", bias=biased)
+        if biased:
+            return places
+        return places + norm(f"{theirs}.{number + 1}", f"{ours}_norm", moving=True)
+
+    places = unit("model", 1, "stem") + unit("model", 4, "down1") + unit("model", 7, "down2")
+    for index in range(options["blocks"]):
+        block = f"model.{_FIRST_BLOCK + index}.conv_block"
+        places += unit(block, 1, f"block{index + 1}_1")
+        places += unit(block, 6 if options["dropout"] else 5, f"block{index + 1}_2")
+    after = _FIRST_BLOCK + options["blocks"]
+    places += unit("model", after, "up1") + unit("model", after + 3, "up0")
+    places += convolution(f"model.{after + 7}", "correction")
+    counters = {r".*\.num_batches_tracked": "counters of batches"}
+    averages = {
+        r".*\.running_(mean|var)": "moving averages of instance norm, which normalizes each image "
+        "by itself"
+    }
+    return Layout(places, counters | averages if biased else counters)

@@ -1,0 +1,135 @@
+"""Files of weights: which kind one is, and the arrays in it by their names."""
+
+import dataclasses
+import hashlib
+import importlib
+import io
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfdeblur import files
+from tfdeblur.errors import DataError, UserError
+from tfdeblur.porting.torch_files import BFLOAT16, ZIP, TorchFile, is_torch_file, to_array
+from tfdeblur.registry import did_you_mean
+
+# What wrappers of a network put before every name.
+_PREFIXES = ("module.", "_orig_mod.")
+
+_SAFETENSORS_KINDS = {
+    "F64": "f8",
+    "F32": "f4",
+    "F16": "f2",
+    "BF16": BFLOAT16,
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """Arrays by name, and what they were read from.
+
+    Attributes:
+        path: The file.
+        entry: Place of the arrays in it, such as `model`; empty where they are all it holds.
+        sha256: Of the whole file.
+        arrays: By the names that the file gives them, without the prefixes of wrappers.
+    """
+
+    path: str
+    entry: str
+    sha256: str
+    arrays: Mapping[str, np.ndarray]
+
+
+def read(path: str, entry: str | None = None) -> WeightsFile:
+    """Reads weights; the file's content tells its kind, not its ending.
+
+    Args:
+        path: A file of `torch.save`, of safetensors, or of `numpy.savez`.
+        entry: Which of several dictionaries of weights in a file of `torch.save` is meant, such as
+            `model`; may be left out where there is one.
+
+    Returns:
+        The arrays in the precision of the file; bfloat16 as float32.
+
+    Raises:
+        DataError: It is damaged or of another kind, or holds no weights.
+        UserError: It holds several dictionaries of weights, or not the one named; or what reads
+            its kind is not installed.
+    """
+    data = files.read_bytes(path)
+    if is_torch_file(data):
+        place, arrays = _from_torch(TorchFile(data, path), path, entry)
+    elif entry:
+        raise UserError(f"entry: {path} holds one set of weights and no {entry!r}; leave it out.")
+    elif data.startswith(ZIP):
+        place, arrays = "", _from_numpy(data, path)
+    elif data[8:9] == b"{":
+        place, arrays = "", _from_safetensors(data, path)
+    else:
+        raise DataError(
+            f"{path} is no file of weights: neither of torch.save (.pth, .pt), nor of safetensors, "
+            "nor of numpy.savez (.npz). A file of PyTorch 0.1 has to be loaded and saved again "
+            "there."
+        )
+    if not arrays:
+        raise DataError(f"{path} holds no weights.")
+    return WeightsFile(path, place, hashlib.sha256(data).hexdigest(), _without_prefix(arrays))
+
+
+def _from_torch(file: TorchFile, path: str, entry: str | None) -> tuple[str, dict[str, np.ndarray]]:
+    found = file.dictionaries()
+    if not found:
+        raise DataError(
+            f"{path} holds no dictionary of weights. Save one: torch.save(network.state_dict(), "
+            "'weights.pth') in PyTorch."
+        )
+    if entry is not None and entry not in found:
+        raise UserError(f"entry: {path} holds no weights {entry!r}.{did_you_mean(entry, found)}")
+    if entry is None and len(found) > 1:
+        raise UserError(
+            f"{path} holds several sets of weights: {', '.join(sorted(found))}. Choose one with "
+            "--entry."
+        )
+    place = entry if entry is not None else next(iter(found))
+    return place, {name: file.array(name, tensor) for name, tensor in found[place].items()}
+
+
+def _from_numpy(data: bytes, path: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return {name: np.asarray(file[name]) for name in file.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged or no file of numpy.savez: {error}") from error
+
+
+def _from_safetensors(data: bytes, path: str) -> dict[str, np.ndarray]:
+    try:
+        safetensors = importlib.import_module("safetensors")
+    except ImportError as error:
+        raise UserError(
+            f"{path} is a file of safetensors, and that package is not installed: "
+            "pip install 'tfdeblur[convert]'."
+        ) from error
+    try:
+        tensors = safetensors.deserialize(data)
+        return {
+            name: to_array(tensor["data"], _SAFETENSORS_KINDS[tensor["dtype"]], tensor["shape"])
+            for name, tensor in tensors
+        }
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise DataError(f"{path} is no file of safetensors that is read here: {error}") from error
+
+
+def _without_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in arrays):
+            return _without_prefix({k.removeprefix(prefix): v for k, v in arrays.items()})
+    return dict(arrays)
