@@ -1,8 +1,10 @@
-"""Command: writes the generator of a run as a SavedModel.
+"""Command: writes the generator of a run as a SavedModel, a LiteRT file or an ONNX file.
 
 ::
 
     python -m tfdeblur.export --workdir WORKDIR
+    python -m tfdeblur.export --workdir WORKDIR --format onnx
+    python -m tfdeblur.export --workdir WORKDIR --format litert --size 640x360 --weights float16
 
 `run` does the same for a notebook.
 """
@@ -14,8 +16,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tfdeblur import cli
+from tfdeblur.errors import ConfigError
+from tfdeblur.quantities import Size
 
-DEFAULT_NAME = "saved_model"
+Format = Literal["saved_model", "litert", "onnx"]
+
+# In the work directory, where no other place is given.
+DEFAULT_NAMES: dict[Format, str] = {
+    "saved_model": "saved_model",
+    "litert": "model.tflite",
+    "onnx": "model.onnx",
+}
+SUFFIXES: dict[Format, str] = {"litert": ".tflite", "onnx": ".onnx"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,43 +38,105 @@ class ExportConfig:
         str, Field(description="work directory of tfdeblur.train, or a checkpoint", min_length=1)
     ]
     out: Annotated[
-        str, Field(description="folder to write; WORKDIR/saved_model where not given")
+        str,
+        Field(
+            description="folder or file to write; saved_model, model.tflite or model.onnx in "
+            "WORKDIR where not given"
+        ),
     ] = ""
+    format: Annotated[
+        Format,
+        Field(
+            description="saved_model: a folder for TensorFlow; litert: a file for phones, of one "
+            "size of image; onnx: a file for other runtimes (extra onnx)"
+        ),
+    ] = "saved_model"
+    size: Annotated[
+        Size | None,
+        Field(
+            description="litert, onnx: size of the images, WIDTHxHEIGHT; onnx takes any if not "
+            "given"
+        ),
+    ] = None
+    weights: Annotated[
+        Literal["float32", "float16"],
+        Field(description="litert: how weights are stored; float16 halves the file"),
+    ] = "float32"
     checkpoint: Annotated[
         Literal["best", "last"], Field(description="which checkpoint of the work directory")
     ] = "best"
     overwrite: Annotated[
-        bool, Field(description="write into a folder that holds other things than an export")
+        bool,
+        Field(description="replace a file, or write into a folder that holds other things"),
     ] = False
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportResult:
-    """Where the SavedModel lies and what its `tfdeblur.json` says."""
+    """What was written.
+
+    Attributes:
+        path: The folder or file.
+        description: The network and its options (`model`), and for a SavedModel all that its
+            `tfdeblur.json` says.
+    """
 
     path: str
     description: Mapping[str, Any]
 
 
 def run(config: ExportConfig) -> ExportResult:
-    """Writes a SavedModel with float, uint8 and bytes signatures.
+    """Writes a SavedModel with float, uint8 and bytes signatures, or one file for other programs.
 
     Args:
         config: What is exported.
 
     Raises:
-        UserError: There is no checkpoint, or the folder cannot be written.
+        ConfigError: A setting is missing, or belongs to another format.
+        UserError: There is no checkpoint, the network cannot be written in this format, or there
+            is something else in the place.
     """
-    from tfdeblur import files, saving
+    from tfdeblur import files
     from tfdeblur.training import checkpoint
 
-    out = config.out or files.join(config.workdir, DEFAULT_NAME)
+    _check(config)
+    out = config.out or files.join(config.workdir, DEFAULT_NAMES[config.format])
+    if config.format != "saved_model":
+        from tfdeblur.exporting import network
+
+        network.check_target(out, SUFFIXES[config.format], config.overwrite)
     generator, meta = checkpoint.load_generator(config.workdir, config.checkpoint)
-    about: dict[str, Any] = {
-        name: meta[name] for name in ("images", "averaged", "metrics") if name in meta
-    }
-    description = saving.export_saved_model(generator, out, about=about, overwrite=config.overwrite)
+    description: dict[str, Any] = {"model": {"name": generator.name, **dict(generator.options)}}
+    if config.format == "saved_model":
+        from tfdeblur import saving
+
+        about: dict[str, Any] = {
+            name: meta[name] for name in ("images", "averaged", "metrics", "origin") if name in meta
+        }
+        description = saving.export_saved_model(
+            generator, out, about=about, overwrite=config.overwrite
+        )
+    elif config.format == "litert":
+        from tfdeblur.exporting import litert
+
+        assert config.size is not None
+        litert.write(generator, out, size=config.size, weights=config.weights)
+    else:
+        from tfdeblur.exporting import onnx
+
+        onnx.write(generator, out, size=config.size)
     return ExportResult(out, description)
+
+
+def _check(config: ExportConfig) -> None:
+    if config.format == "litert" and config.size is None:
+        raise ConfigError(
+            "size: a LiteRT file restores images of one size: give --size WIDTHxHEIGHT."
+        )
+    if config.format == "saved_model" and config.size is not None:
+        raise ConfigError("size: a SavedModel takes images of any size; leave --size out.")
+    if config.format != "litert" and config.weights != "float32":
+        raise ConfigError("weights: --weights float16 is for --format litert.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,8 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.export",
         description=(
-            "Writes the generator of a run as a SavedModel that takes images of any size and "
-            "runs without tfdeblur."
+            "Writes the generator of a run as a SavedModel that takes images of any size, or as a "
+            "LiteRT or ONNX file. All run without tfdeblur."
         ),
     )
 
@@ -82,6 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_and_report(config: ExportConfig) -> int:
     result = run(config)
     model = result.description["model"]
+    if config.format != "saved_model":
+        size = "any size" if config.size is None else f"{config.size[1]}x{config.size[0]}"
+        print(
+            f"{model['name']} written to {result.path}, for images of {size}: images float32 "
+            "[B, H, W, 3] in [0, 1] -> restored, likewise, clipped"
+        )
+        return 0
     print(f"{model['name']} written to {result.path}; its signatures:")
     for name, meaning in result.description["signatures"].items():
         print(f"  {name:<16} {meaning}")

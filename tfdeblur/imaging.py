@@ -106,7 +106,8 @@ def pad_to_multiple(images: Any, multiple: int) -> Any:
 
 def padded_size(size: Any, multiple: int) -> Any:
     """Returns the smallest multiple of `multiple` that is not below `size` (pixels)."""
-    return -(-size // multiple) * multiple
+    # Not by the floor of a negative quotient, which ONNX rounds toward zero.
+    return (size + multiple - 1) // multiple * multiple
 
 
 def crop_to(images: Any, height: Any, width: Any) -> Any:

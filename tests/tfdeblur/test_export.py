@@ -52,3 +52,43 @@ def test_bad_input_is_one_clear_error(write_run, tmp_path, capsys):
     write_run(workdir)
     with pytest.raises(UserError, match="--overwrite"):
         export.run(config(workdir=workdir, out=workdir))
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_the_command_writes_a_litert_file(write_run, tmp_path, capsys):
+    import tensorflow as tf
+
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    words = ["--workdir", workdir, "--format", "litert", "--size", "20x9"]
+    assert export.main(words) == 0
+    assert (
+        f"unet16 written to {workdir}/model.tflite, for images of 20x9" in capsys.readouterr().out
+    )
+    image = np.random.default_rng(0).random((9, 20, 3), np.float32)
+    runner = tf.lite.Interpreter(f"{workdir}/model.tflite").get_signature_runner()
+    np.testing.assert_allclose(
+        runner(images=image[None])["restored"][0],
+        restoration.load(workdir).deblur(image),
+        atol=1e-5,
+    )
+    assert export.main(words) == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert export.main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--format", "litert"], "give --size WIDTHxHEIGHT"),
+        (["--size", "20x9"], "leave --size out"),
+        (["--weights", "float16"], "is for --format litert"),
+        (["--format", "onnx", "--out", "model.pb"], "ends with .onnx"),
+        (["--format", "tfjs"], "format"),
+    ],
+)
+def test_settings_that_do_not_go_together(write_run, tmp_path, capsys, words, says):
+    workdir = str(tmp_path / "run")
+    write_run(workdir)
+    assert export.main(["--workdir", workdir, *words]) == 2
+    assert says in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Networks as single files for programs without TensorFlow; SavedModels are in `saving`."""

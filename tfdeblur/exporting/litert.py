@@ -1,0 +1,64 @@
+"""LiteRT (TensorFlow Lite) files: one network for one size of image, for phones and small boards.
+
+They need the package ai-edge-litert, or TensorFlow::
+
+    interpreter = ai_edge_litert.interpreter.Interpreter("model.tflite")
+    restored = interpreter.get_signature_runner()(images=images)["restored"]
+"""
+
+import tempfile
+from typing import Any, Literal
+
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from tfdeblur import files
+from tfdeblur.errors import UserError
+from tfdeblur.exporting.network import OUTPUT, as_function
+from tfdeblur.models._generator import Generator
+
+Weights = Literal["float32", "float16"]
+
+
+def write(
+    generator: Generator, path: str, *, size: tuple[int, int], weights: Weights = "float32"
+) -> None:
+    """Writes a generator as a LiteRT file.
+
+    Args:
+        generator: The trained generator.
+        path: File to write; any scheme that TensorFlow writes.
+        size: Height and width of the images, in pixels; the file restores no others.
+        weights: How weights are stored. With float16 the file is half as large, and results
+            differ by about the rounding of an 8-bit image; delegates for GPUs compute in float16
+            anyhow.
+
+    Raises:
+        UserError: The network cannot be converted, or the file cannot be written.
+    """
+    function = as_function(generator, size, batch=1)
+    # A file has no variables that somebody could give their values.
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+
+    @tf.function(input_signature=function.input_signature)
+    def restore(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT: frozen(images)[0]}
+
+    with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
+        # By way of a SavedModel, which keeps the names of inputs and outputs.
+        module = tf.Module()
+        module.restore = restore
+        tf.saved_model.save(module, folder, {"serving_default": restore})
+        converter: Any = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if weights == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        try:
+            content: bytes = converter.convert()
+        except (RuntimeError, ValueError, tf.errors.OpError) as error:
+            # The converter's own error class is not public and derives from one of these.
+            raise UserError(
+                f"{generator.name} cannot be written as LiteRT: {str(error).splitlines()[0]}. "
+                "--format saved_model and onnx hold every network."
+            ) from error
+    files.write_bytes(path, content)

@@ -1,0 +1,51 @@
+"""ONNX files: one network for images of any size, for runtimes other than TensorFlow.
+
+They need such a runtime, for example onnxruntime::
+
+    session = onnxruntime.InferenceSession("model.onnx")
+    (restored,) = session.run(["restored"], {"images": images})
+"""
+
+from typing import Any
+
+from tfdeblur import files
+from tfdeblur.errors import UserError
+from tfdeblur.exporting.network import INPUT, OUTPUT, as_function
+from tfdeblur.models._generator import Generator
+
+# Read by onnxruntime 1.14 (2023) and later, and the first with all that the networks need.
+OPSET = 18
+
+
+def write(generator: Generator, path: str, *, size: tuple[int, int] | None = None) -> None:
+    """Writes a generator as an ONNX file.
+
+    Args:
+        generator: The trained generator.
+        path: File to write; any scheme that TensorFlow writes.
+        size: Height and width of the images, in pixels; None leaves them and the batch free.
+            Engines that plan their memory ahead want it given.
+
+    Raises:
+        UserError: tf2onnx is not installed, or the file cannot be written.
+    """
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise UserError(
+            "--format onnx needs tf2onnx, which is not installed: pip install 'tfdeblur[onnx]', "
+            "or pip install tf2onnx onnx."
+        ) from error
+    function = as_function(generator, size, batch=1 if size else None)
+    proto, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=OPSET
+    )
+    _check_names(proto)
+    files.write_bytes(path, proto.SerializeToString())
+
+
+def _check_names(proto: Any) -> None:
+    graph = proto.graph
+    names = [value.name for value in graph.input], [value.name for value in graph.output]
+    if names != ([INPUT], [OUTPUT]):
+        raise UserError(f"tf2onnx named inputs and outputs {names}; try another version of it.")
