@@ -343,18 +343,15 @@ class Run:
 
     def _validator(self) -> ValidateHook | None:
         output = self.config.output
-        path = next(
-            (
-                path
-                for path, manifest in zip(self.config.data.paths, self.data.manifests, strict=True)
-                if output.validation_split in manifest.splits
-            ),
-            None,
-        )
+        manifests = zip(self.config.data.paths, self.data.manifests, strict=True)
+        having = {p: m for p, m in manifests if output.validation_split in m.splits}
+        # Where blur is only made on the fly, both halves that are stored are the sharp one.
+        path = next((p for p, m in having.items() if m.blur.get("kind") != "none"), None)
         if path is None:
+            fault = "has blurred images in" if having else "has"
             tqdm.write(
-                f"No data set has a split {output.validation_split!r}: nothing is validated, and "
-                "the newest weights are the ones to use."
+                f"No data set {fault} a split {output.validation_split!r}: nothing is validated, "
+                "and the newest weights are the ones to use."
             )
             return None
         data = EvaluationData(path, output.validation_split, limit=output.validation_images)

@@ -253,3 +253,19 @@ def test_print_config_and_help_of_plug_ins(capsys):
     assert "--model.depth" in capsys.readouterr().out
     assert train.main(["--help-objective", "content"]) == 0
     assert "--objective.losses" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["none", "contrast"])
+def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind, capsys):
+    """Where all blur is made on the fly, both halves that are stored are the same."""
+    data = write_data_set(files.join(folder, "data"), gain=1.0, offset=0)
+    manifest = files.read_json(files.join(data, "manifest.json"))
+    files.write_json(files.join(data, "manifest.json"), {**manifest, "blur": {"kind": kind}})
+    result = train.run(
+        settings(folder, training={"duration": "3 steps"}, output={"validate_every": "3 steps"})
+    )
+    assert result.images == 24
+    told = "No data set has blurred images in a split 'val': nothing is validated"
+    assert (told in capsys.readouterr().out) == (kind == "none")
+    assert load_generator(result.workdir, "last")[1]["images"] == 24
+    assert "psnr_db" not in load_generator(result.workdir, "last")[1]["metrics"]

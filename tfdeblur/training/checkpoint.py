@@ -275,7 +275,8 @@ def _write_meta(folder: str, state: TrainingState, metrics: Mapping[str, float])
             "epoch_images": state.epoch_images,
             "model": {"name": generator.name, **generator.options},
             "averaged": bool(state.average),
-            "metrics": {name: float(value) for name, value in metrics.items()},
+            # JSON knows no NaN, which a PSNR is where blurred images equal their truth.
+            "metrics": {n: float(value) for n, value in metrics.items() if math.isfinite(value)},
             "files": {name: _fingerprint(files.join(folder, name)) for name in _content(folder)},
         },
     )

@@ -117,7 +117,7 @@ class ValidateHook:
         self._history.write()
         best = self._store.best_metrics().get(self._metric)
         value = validation.metrics[self._metric]
-        if best is None or _is_better(self._metric, value, best):
+        if _is_better(self._metric, value, best):
             self._store.save_best(self._state, validation.metrics)
         self._gallery.add(report, validation, self._history)
         gain = value - validation.baseline[self._metric]
@@ -127,9 +127,12 @@ class ValidateHook:
         )
 
 
-def _is_better(metric: str, value: float, best: float) -> bool:
+def _is_better(metric: str, value: float, best: float | None) -> bool:
+    # Where all blurred images of the split equal their truth, there is no PSNR.
     if not math.isfinite(value):
         return False
+    if best is None:
+        return True
     return value > best if HIGHER_IS_BETTER[metric] else value < best
 
 
