@@ -8,6 +8,8 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 REQUIREMENTS_STAMP := $(VENV)/.requirements-$(PYTHON_VERSION)
 ENV_STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
 SOURCES := tfdeblur data_prep examples benchmarks tests
+# The documentation's tools stand apart: they read the sources and need neither TensorFlow nor Keras.
+DOCS_STAMP := $(VENV)-docs/.installed-$(PYTHON_VERSION)
 # Where `make quickstart` puts its data, its run and its report.
 QUICKSTART_DIR ?= quickstart
 # PYTHON:TENSORFLOW pairs of `make test-matrix`; 2.19.1 is what TPUs run and has no Python 3.13 build.
@@ -20,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help env quickstart test test-slow test-all test-matrix lint types contracts format check \
-	bench clean
+	docs bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +76,15 @@ format: env ## rewrites the sources in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+$(DOCS_STAMP): docs/requirements.txt
+	$(PYTHON) -m venv --clear $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS_STAMP) ## the documentation site, in site/; a warning is an error
+	$(VENV)-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
+		--doctree-dir $(VENV)-docs/doctrees docs site
+
 # TFDEBLUR_DATA names a folder with gopro/ in it, TORCH_PYTHON an interpreter that has PyTorch.
 bench: env ## the benchmarks, each a ratio of two things run side by side
 	@test -d "$(TFDEBLUR_DATA)/gopro" || { \
@@ -83,6 +94,6 @@ bench: env ## the benchmarks, each a ratio of two things run side by side
 	$(BIN)/python -m benchmarks.shared_pass
 
 clean: ## environments, caches and what the quickstart made
-	rm -rf $(VENV) $(VENV)-matrix $(QUICKSTART_DIR) build *.egg-info
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-matrix $(QUICKSTART_DIR) site docs/reference build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.tfdeblur.tiny_data import write_data_set
 from tfdeblur import files
@@ -27,21 +28,75 @@ def test_notebooks_are_small_and_hold_no_outputs(path):
             assert cell["execution_count"] is None
 
 
+def run(name, settings):
+    """Runs a notebook with other settings than those of its first cell; returns its names."""
+    first, *rest = code_cells(next(path for path in NOTEBOOKS if path.stem == name))
+    names = {}
+    exec(first, names)
+    assert settings.keys() <= names.keys()
+    names |= settings
+    for cell in rest:
+        exec(cell, names)
+    return names
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Counts the figures that are shown."""
+    figures = []
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: figures.append(1))
+    yield figures
+    import matplotlib.pyplot as plt  # loaded by notebooks only
+
+    plt.close("all")
+
+
 @pytest.mark.slow
-def test_train_a_recipe_runs(tmp_path, monkeypatch, capsys):
+def test_deblur_your_photos_runs_from_nothing(tmp_path, monkeypatch, shown, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run("deblur_your_photos", {"DURATION": "64 images"})
+    assert len(shown) == 2
+    for photo in ("chelsea.png", "coffee.png"):
+        with Image.open(f"photos/{photo}") as before, Image.open(f"restored/{photo}") as after:
+            assert before.size == after.size
+            assert np.any(np.asarray(before) != np.asarray(after))
+    assert "2 restored" in capsys.readouterr().out
+    # Now with a model that is there, and one photograph among others that are none.
+    monkeypatch.setattr("tfdeblur.train.run", lambda config: pytest.fail("trained again"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "deep").mkdir()
+    (tmp_path / "photos" / "coffee.png").rename(tmp_path / "mine" / "deep" / "coffee.PNG")
+    (tmp_path / "mine" / "broken.png").write_bytes(b"no picture")
+    run("deblur_your_photos", {"MODEL": names["MODEL"], "PHOTOS": "mine", "OUT": "out"})
+    assert len(shown) == 3
+    printed = capsys.readouterr().out
+    assert "1 restored into out" in printed and "broken.png" in printed
+    assert "bytes of PNG" in printed
+    run("deblur_your_photos", {"MODEL": "runs/small", "PHOTOS": "mine/deep/coffee.PNG"})
+    assert len(shown) == 4
+
+
+@pytest.mark.slow
+def test_look_at_data_and_blur_runs(tmp_path, monkeypatch, shown, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run("look_at_data_and_blur", {"SCENES": 9})
+    assert len(shown) == 5
+    assert names["report"].exit_code == 0
+    printed = capsys.readouterr().out
+    assert "shard-truncated" in printed and "[repaired]" in printed
+    assert names["pairs"]["blurred"].shape == (5, 96, 96, 3)
+
+
+@pytest.mark.slow
+def test_train_a_recipe_runs(tmp_path, monkeypatch, shown, capsys):
     """With a data set that is there already, in place of the 60,000 images."""
     data, workdir = str(tmp_path / "data"), str(tmp_path / "run")
     write_data_set(data, side=32)
     monkeypatch.setattr("data_prep.build.run", lambda config: schema.Manifest.load(config.out))
-    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
-    path = next(path for path in NOTEBOOKS if path.stem == "train_a_recipe")
-    first, *rest = code_cells(path)
-    names = {}
-    exec(first, names)
-    names |= {"DATA": data, "WORKDIR": workdir, "DURATION": "2 steps"}
-    for cell in rest:
-        exec(cell, names)
+    settings = {"DATA": data, "WORKDIR": workdir, "DURATION": "2 steps"}
+    names = run("train_a_recipe", settings)
     assert names["restored"].shape == (6, 32, 32, 3)
     assert names["restored"].dtype == np.uint8
     assert files.exists(files.join(workdir, "saved_model", "saved_model.pb"))
     assert "blurred" in capsys.readouterr().out
+    assert len(shown) == 1

@@ -1,0 +1,116 @@
+"""The guides' commands exist, and those for everybody's first hour run as they are written."""
+
+import importlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.test_repository import commands
+
+ROOT = pathlib.Path(__file__).parents[2]
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+# Run one after the other in one folder: what one leaves the next may use.
+FIRST_HOUR = ("first-run", "your-data", "metrics", "serving", "weights")
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "ihc.png", "camera.png")
+
+
+def of_ours(path):
+    """The commands of a guide that are this project's."""
+    found = commands(path.read_text(encoding="utf-8"))
+    return [words for words in found if words[2:] and words[2].startswith(("tfdeblur", "data_"))]
+
+
+def help_of(words, capsys):
+    leading = words[3:4] if words[2] == "data_prep.build" else []
+    with pytest.raises(SystemExit) as left:
+        importlib.import_module(words[2]).main([*leading, "--help"])
+    assert not left.value.code
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_commands_know_their_flags(path, capsys):
+    for words in of_ours(path):
+        known = set(re.findall(r"--[\w.-]+", help_of(words, capsys)))
+        given = {word.split("=")[0] for word in words[3:] if word.startswith("--")}
+        own = {flag for flag in given if flag.startswith(("--model.", "--critic.", "--objective."))}
+        assert given - own <= known, words
+
+
+def test_all_guides_of_the_first_hour_have_commands():
+    for name in FIRST_HOUR:
+        assert of_ours(ROOT / "docs" / f"{name}.md")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A folder with what the guides take for granted: photographs, pairs, a file of weights."""
+    skimage = pytest.importorskip("skimage", reason="the photographs are in scikit-image's wheel")
+    from PIL import Image
+
+    from tfdeblur import kernels
+
+    for folder in ("photos", "pairs/blur", "pairs/sharp", "mixed"):
+        (tmp_path / folder).mkdir(parents=True)
+    kernel = kernels.gaussian_kernel1d(2.0, 13)
+    for place, name in enumerate(PHOTOS):
+        with Image.open(pathlib.Path(skimage.__file__).parent / "data" / name) as photo:
+            picture = np.asarray(photo.convert("RGB").crop((100, 80, 260, 208)))
+        (tmp_path / "photos" / name).write_bytes(_png(picture[:, :128]))
+        blurred = kernels.convolve_separable(picture.astype(np.float32), kernel)
+        blurred = np.rint(blurred).astype(np.uint8)
+        for half, content in (("blur", blurred), ("sharp", picture)):
+            (tmp_path / "pairs" / half / f"{place}.png").write_bytes(_png(content))
+            (tmp_path / "mixed" / f"{place}_{half}.png").write_bytes(_png(content))
+    (tmp_path / "photos" / "chelsea.png").rename(tmp_path / "photos" / "cat.png")
+    golden = ROOT / "tests/tfdeblur/porting/golden/nafnet.pth"
+    shutil.copyfile(golden, tmp_path / "NAFNet-GoPro-width32.pth")
+    return tmp_path
+
+
+def _png(picture):
+    import io
+
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    return content.getvalue()
+
+
+def run(words, folder):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_first_hour(desk):
+    for name in FIRST_HOUR:
+        page = ROOT / "docs" / f"{name}.md"
+        for words in of_ours(page):
+            if "--compare" in words:
+                shutil.copytree(desk / "runs/first", desk / "runs/second")
+            run(words[1:], desk)
+    (in_python, *_) = re.findall(r"```python\n(.*?)```", page_text("serving"), flags=re.DOTALL)
+    run(["-c", in_python], desk)
+    made = ("restored/cat.png", "doctor.html", "cat-restored.png", "restored-nafnet/cat.png")
+    for path in made:
+        assert (desk / path).stat().st_size > 0, path
+
+
+def page_text(name):
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
