@@ -133,7 +133,7 @@ class ReflectionPadding(keras.layers.Layer):
             positions: Any = np.arange(-self.size, size + self.size, dtype="int32") % period
             return np.minimum(positions, period - positions)
         period = ops.maximum(2 * (size - 1), 1)
-        # Without a sign, which a mirror does not see: ONNX has other remainders of negative numbers.
+        # A mirror does not see signs, and ONNX has other remainders of negative numbers.
         distances = ops.abs(ops.arange(-self.size, size + self.size, dtype="int32"))
         positions = ops.mod(distances, period)
         return ops.minimum(positions, period - positions)
