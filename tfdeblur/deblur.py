@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,24 @@ class DeblurConfig:
     max_pixels: Annotated[
         int, Field(description="larger photos go through as tiles; lower it to save memory", ge=1)
     ] = 2**20
+    tlc: Annotated[
+        int | Literal["auto", "off"],
+        Field(
+            description="networks that pool over the whole image: the window that they pool over "
+            "instead, in pixels; auto: one and a half of the training crops"
+        ),
+    ] = "auto"
+    ensemble: Annotated[
+        bool,
+        Field(
+            description="restore in all eight orientations and average: eight times the work for "
+            "a little more precision"
+        ),
+    ] = False
+    side_by_side: Annotated[
+        bool,
+        Field(description="also write NAME.before-after: the photo and what became of it"),
+    ] = False
     overwrite: Annotated[
         bool, Field(description="restore again what lies in the output folder already")
     ] = False
@@ -60,7 +78,7 @@ class DeblurResult:
     """What became of the photos.
 
     Attributes:
-        written: Paths of the restored photos.
+        written: Paths of the restored photos; pictures of before and after not among them.
         skipped: Outputs that were there already.
         failed: Input and reason of those that could not be restored.
     """
@@ -88,16 +106,26 @@ def run(config: DeblurConfig) -> DeblurResult:
     from tfdeblur import files, restoration
 
     tiles = restoration.Tiles.within(config.max_pixels, config.tile, config.overlap)
-    plan = plan_outputs(config.photos, config.out)
-    skipped = [] if config.overwrite else [out for out in plan.values() if files.exists(out)]
+    plan = plan_outputs(config.photos, config.out, config.side_by_side)
+    skipped = []
+    if not config.overwrite:
+        for out in plan.values():
+            if all(files.exists(path) for path in outputs(out, config.side_by_side)):
+                skipped.append(out)
     there = set(skipped)
     todo = {photo: out for photo, out in plan.items() if out not in there}
     written, failed = [], []
     if todo:
-        restorer = restoration.load(config.model, max_pixels=config.max_pixels, tiles=tiles)
+        restorer = restoration.load(
+            config.model,
+            max_pixels=config.max_pixels,
+            tiles=tiles,
+            ensemble=config.ensemble,
+            pooling=config.tlc,
+        )
         for photo, out in tqdm.tqdm(todo.items(), desc="photos", unit="photo", disable=None):
             try:
-                _restore_one(restorer, photo, out)
+                _restore_one(restorer, photo, *outputs(out, config.side_by_side))
             except UserError as error:
                 failed.append((photo, str(error)))
             else:
@@ -105,7 +133,17 @@ def run(config: DeblurConfig) -> DeblurResult:
     return DeblurResult(tuple(written), tuple(skipped), tuple(failed))
 
 
-def plan_outputs(inputs: Sequence[str], out: str) -> dict[str, str]:
+def outputs(out: str, side_by_side: bool) -> list[str]:
+    """Returns the restored photo's path and, if wanted, that of the picture of before and after."""
+    from tfdeblur import photos
+
+    if not side_by_side:
+        return [out]
+    ending = out[len(out) - len(photos.suffix(out)) :]
+    return [out, f"{out.removesuffix(ending)}.before-after{ending}"]
+
+
+def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) -> dict[str, str]:
     """Decides where each photo goes, before anything is touched.
 
     The content of a single folder goes to `out` with its structure; of several inputs, each
@@ -114,6 +152,7 @@ def plan_outputs(inputs: Sequence[str], out: str) -> dict[str, str]:
     Args:
         inputs: Photos and folders.
         out: The output folder, or a file name where there is one photo.
+        side_by_side: Each photo has a picture of before and after, too; see `outputs`.
 
     Returns:
         The output of each photo.
@@ -145,7 +184,7 @@ def plan_outputs(inputs: Sequence[str], out: str) -> dict[str, str]:
         raise UserError(
             f"No photos in {', '.join(inputs)}: looked for {' '.join(photos.SUFFIXES)}."
         )
-    _refuse_collisions(plan)
+    _refuse_collisions(plan, side_by_side)
     return plan
 
 
@@ -179,31 +218,40 @@ def _run_and_report(config: DeblurConfig) -> int:
     return 0
 
 
-def _restore_one(restorer: "Restorer", path: str, out: str) -> None:
+def _restore_one(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
+    import numpy as np
+
     from tfdeblur import files, photos
 
     photo: Photo = photos.read_photo(path)
     restored = dataclasses.replace(photo, pixels=restorer.deblur(photo.pixels, progress=True))
     if files.parent(out):
         files.make_dirs(files.parent(out))
+    if side is not None:
+        both = np.concatenate([photo.pixels, restored.pixels], axis=1)
+        alpha = None if photo.alpha is None else np.concatenate([photo.alpha, photo.alpha], axis=1)
+        photos.write_photo(side, dataclasses.replace(photo, pixels=both, alpha=alpha))
+    # Last: what lies there counts as done.
     photos.write_photo(out, restored)
 
 
-def _refuse_collisions(plan: dict[str, str]) -> None:
+def _refuse_collisions(plan: dict[str, str], side_by_side: bool) -> None:
     originals = {_identity(photo): photo for photo in plan}
     claimed: dict[str, str] = {}
     for photo, out in plan.items():
-        place = _identity(out)
-        if place in originals:
-            raise UserError(
-                f"{originals[place]} would be overwritten by a restored photo. Give another --out."
-            )
-        if place in claimed:
-            raise UserError(
-                f"{claimed[place]} and {photo} would both be written to {out}. Restore them into "
-                "different folders."
-            )
-        claimed[place] = photo
+        for path in outputs(out, side_by_side):
+            place = _identity(path)
+            if place in originals:
+                raise UserError(
+                    f"{originals[place]} would be overwritten by a restored photo. Give another "
+                    "--out."
+                )
+            if place in claimed:
+                raise UserError(
+                    f"{claimed[place]} and {photo} would both be written to {path}. Restore them "
+                    "into different folders."
+                )
+            claimed[place] = photo
 
 
 def _folder_name(path: str) -> str:

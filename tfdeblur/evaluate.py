@@ -116,7 +116,8 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         raise UserError("all_checkpoints: run judges one checkpoint; run_checkpoints all of them.")
     source = network_path(config)
     data = open_data(config)
-    restorer = restoration.load(source, config.checkpoint)
+    # As it was trained: --full judges it with its local converter as well.
+    restorer = restoration.load(source, config.checkpoint, pooling=None)
     about = about_run(config, restorer, data.manifest)
     folder = config.out or default_folder(config)
     # A folder that cannot be written should be known before the work, not after it.

@@ -65,6 +65,13 @@ class ExportConfig:
     checkpoint: Annotated[
         Literal["best", "last"], Field(description="which checkpoint of the work directory")
     ] = "best"
+    tlc: Annotated[
+        int | Literal["auto", "off"],
+        Field(
+            description="networks that pool over the whole image: the window that they pool over "
+            "instead, in pixels; auto: one and a half of the training crops"
+        ),
+    ] = "auto"
     overwrite: Annotated[
         bool,
         Field(description="replace a file, or write into a folder that holds other things"),
@@ -96,7 +103,7 @@ def run(config: ExportConfig) -> ExportResult:
         UserError: There is no checkpoint, the network cannot be written in this format, or there
             is something else in the place.
     """
-    from tfdeblur import files
+    from tfdeblur import files, tlc
     from tfdeblur.training import checkpoint
 
     _check(config)
@@ -105,7 +112,9 @@ def run(config: ExportConfig) -> ExportResult:
         from tfdeblur.exporting import network
 
         network.check_target(out, SUFFIXES[config.format], config.overwrite)
-    generator, meta = checkpoint.load_generator(config.workdir, config.checkpoint)
+    folder = checkpoint.checkpoint_folder(config.workdir, config.checkpoint)
+    trained, meta = checkpoint.load_generator(folder)
+    generator = tlc.convert(trained, config.tlc, folder)
     description: dict[str, Any] = {"model": {"name": generator.name, **dict(generator.options)}}
     if config.format == "saved_model":
         from tfdeblur import saving

@@ -5,6 +5,7 @@ tiles that overlap and are blended. What is compiled serves every later image.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from tfdeblur import files, saving, tiling
+from tfdeblur import files, saving, tiling, tlc
 from tfdeblur.errors import UserError
 from tfdeblur.training import checkpoint
 
@@ -73,6 +74,11 @@ class Restorer:
             batch. Memory grows with it. Where it turns out too much for a device that says so
             (a GPU), smaller tiles are tried.
         tiles: How larger images are cut; suited to `max_pixels` where not given.
+        ensemble: Restore each image in all eight orientations and average: eight times the work
+            for a little more precision (Lim et al., "Enhanced Deep Residual Networks for Single
+            Image Super-Resolution", CVPR workshops 2017, geometric self-ensemble).
+        plain: The network without its local converter, for images that it spoils; see
+            `tfdeblur.tlc`.
 
     Attributes:
         source: What was given.
@@ -90,6 +96,8 @@ class Restorer:
         about: Mapping[str, Any] | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         tiles: Tiles | None = None,
+        ensemble: bool = False,
+        plain: "Restorer | None" = None,
     ) -> None:
         # Kept, because a SavedModel's variables live only as long as what was loaded.
         self.source = source
@@ -97,6 +105,8 @@ class Restorer:
         self.about = dict(about or {})
         self.max_pixels = max_pixels
         self.tiles = tiles or Tiles.within(max_pixels)
+        self.ensemble = ensemble
+        self._plain = plain
         self._network = _function(source)
         # Whole images come in every size: one graph of dynamic shape serves them all, where a
         # graph a size would be traced for each. Tiles have one size each, and a graph for it.
@@ -143,21 +153,48 @@ class Restorer:
         array = np.asarray(images)
         unit, white = _to_unit(array)
         batch, gray = _to_batch(unit)
-        restored = np.empty_like(batch)
         limit = self.max_pixels if max_pixels is None else max_pixels
         if limit < 1:
             raise UserError(f"max_pixels is at least 1; got {limit}.")
         if tiles is None:
             tiles = self.tiles if max_pixels is None else Tiles.within(limit)
+        restored = self._in_all_orientations(batch, limit, tiles, progress)
+        if self._plain is not None:
+            for place, image in enumerate(batch):
+                if tlc.has_mosaic(image, restored[place]):
+                    tqdm.tqdm.write(
+                        f"warning: with local pooling (TLC) blocks of an image of {image.shape[1]}x"
+                        f"{image.shape[0]} took on strange colors; it was restored without."
+                    )
+                    alone = image[np.newaxis]
+                    again = self._plain._in_all_orientations(alone, limit, tiles, progress)
+                    restored[place] = again[0]
+        if gray:
+            restored = restored.mean(axis=-1, keepdims=True)
+        return _from_unit(restored.reshape(array.shape), array.dtype, white)
+
+    def _in_all_orientations(
+        self, batch: np.ndarray, limit: int, tiles: Tiles, progress: bool
+    ) -> np.ndarray:
+        """Restores float32 [B, H, W, 3] once, or eight times as an ensemble."""
+        if not self.ensemble:
+            return self._run(batch, limit, tiles, progress)
+        total = np.zeros_like(batch)
+        for turns, mirror in itertools.product(range(4), (False, True)):
+            turned = np.ascontiguousarray(_turned(batch, turns, mirror))
+            total += _turned_back(self._run(turned, limit, tiles, progress), turns, mirror)
+        return total / 8
+
+    def _run(self, batch: np.ndarray, limit: int, tiles: Tiles, progress: bool) -> np.ndarray:
+        """Restores float32 [B, H, W, 3], whole or in tiles."""
+        restored = np.empty_like(batch)
         height, width = batch.shape[1:3]
         if height * width <= limit:
             self._run_whole(batch, restored, limit // (height * width), tiles)
         else:
             for image, out in zip(batch, restored, strict=True):
                 self._run_tiles(image, out, limit, tiles, progress)
-        if gray:
-            restored = restored.mean(axis=-1, keepdims=True)
-        return _from_unit(restored.reshape(array.shape), array.dtype, white)
+        return restored
 
     def _run_whole(self, batch: np.ndarray, out: np.ndarray, at_once: int, tiles: Tiles) -> None:
         for first in range(0, len(batch), at_once):
@@ -224,6 +261,8 @@ def load(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tiles: Tiles | None = None,
+    ensemble: bool = False,
+    pooling: tlc.Choice = "auto",
 ) -> Restorer:
     """Loads a trained network for restoring images.
 
@@ -232,6 +271,9 @@ def load(
         which: Which checkpoint of a work directory: the best by its metric, or the last.
         max_pixels: See `Restorer`.
         tiles: See `Restorer`.
+        ensemble: See `Restorer`.
+        pooling: Window of a network that pools over the whole image; see `tfdeblur.tlc.convert`.
+            A SavedModel has its own.
 
     Raises:
         UserError: There is no such thing at `path`, or it is damaged.
@@ -242,12 +284,11 @@ def load(
             f"{path} {state}. Needed is the folder of a trained network: a work directory of "
             "tfdeblur.train, one of its checkpoints, or a SavedModel."
         )
+    how: dict[str, Any] = {"max_pixels": max_pixels, "tiles": tiles, "ensemble": ensemble}
     if saving.is_saved_model(path):
         loaded = saving.load_saved_model(path)
         name = dict(loaded.description.get("model", {})).get("name", files.base_name(path))
-        return Restorer(
-            loaded, name=name, about=loaded.description, max_pixels=max_pixels, tiles=tiles
-        )
+        return Restorer(loaded, name=name, about=loaded.description, **how)
     try:
         folder = checkpoint.checkpoint_folder(path, which)
     except UserError as error:
@@ -257,7 +298,21 @@ def load(
             f"{checkpoint.CHECKPOINTS}/ (a work directory of tfdeblur.train)."
         ) from error
     generator, meta = checkpoint.load_generator(folder)
-    return Restorer(generator, name=generator.name, about=meta, max_pixels=max_pixels, tiles=tiles)
+    how |= {"name": generator.name, "about": meta}
+    local = tlc.convert(generator, pooling, folder)
+    if local is generator:
+        return Restorer(generator, **how)
+    return Restorer(local, plain=Restorer(generator, **how), **how)
+
+
+def _turned(batch: np.ndarray, turns: int, mirror: bool) -> np.ndarray:
+    """Returns [B, H, W, C] mirrored, if so, and then turned by quarters."""
+    return np.rot90(batch[:, :, ::-1] if mirror else batch, turns, axes=(1, 2))
+
+
+def _turned_back(batch: np.ndarray, turns: int, mirror: bool) -> np.ndarray:
+    upright = np.rot90(batch, -turns, axes=(1, 2))
+    return upright[:, :, ::-1] if mirror else upright
 
 
 def _function(source: Any) -> Restore:

@@ -143,6 +143,7 @@ def test_work_in_hand_is_kept_when_another_worker_fails(photos, tmp_path, small_
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_resumed_and_leaves_no_process_behind(tmp_path):
     """Kills a real build without warning as soon as its first shard is in the journal."""
     for number in range(8):

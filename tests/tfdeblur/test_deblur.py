@@ -174,3 +174,41 @@ def test_bad_input_is_one_clear_error_before_anything_is_written(run_folder, tmp
     assert not files.exists(out)
     missing = deblur.run(config(photos=(f"{photo}x",), out=out, model=run_folder))
     assert "does not exist" in missing.failed[0][1]
+
+
+def test_before_and_after_lie_side_by_side(run_folder, tmp_path):
+    photo, out = put(tmp_path / "in/a.b.png"), str(tmp_path / "out")
+    wanted = {"photos": (photo,), "out": out, "model": run_folder}
+    result = deblur.run(config(**wanted))
+    assert files.walk_files(out) == ["a.b.png"]
+    # The picture of both is missing: the photo is not done.
+    result = deblur.run(config(**wanted, side_by_side=True))
+    assert result.written == (f"{out}/a.b.png",)
+    assert files.walk_files(out) == ["a.b.before-after.png", "a.b.png"]
+    both = photos.read_photo(f"{out}/a.b.before-after.png").pixels
+    np.testing.assert_array_equal(both[:, :17], photos.read_photo(photo).pixels)
+    np.testing.assert_array_equal(both[:, 17:], photos.read_photo(f"{out}/a.b.png").pixels)
+    assert deblur.run(config(**wanted, side_by_side=True)).skipped == (f"{out}/a.b.png",)
+
+
+def test_pictures_of_both_overwrite_nothing(run_folder, tmp_path):
+    put(tmp_path / "in/a.png")
+    put(tmp_path / "in/a.before-after.png")
+    wanted = {"photos": (str(tmp_path / "in"),), "model": run_folder}
+    with pytest.raises(UserError, match=r"would both be written to .*a\.before-after\.png"):
+        deblur.run(config(**wanted, out=str(tmp_path / "out"), side_by_side=True))
+
+
+def test_an_ensemble_by_the_flag(run_folder, tmp_path):
+    photo, out = put(tmp_path / "in/a.png"), str(tmp_path / "out")
+    assert deblur.main([photo, "-o", out, "--model", run_folder, "--ensemble"]) == 0
+    wanted = restoration.load(run_folder, ensemble=True).deblur(photos.read_photo(photo).pixels)
+    np.testing.assert_array_equal(photos.read_photo(f"{out}/a.png").pixels, wanted)
+
+
+def test_a_window_for_a_network_that_does_not_pool(run_folder, tmp_path, capsys):
+    photo = put(tmp_path / "in/a.png")
+    words = [photo, "-o", str(tmp_path / "out"), "--model", run_folder, "--tlc"]
+    assert deblur.main([*words, "32"]) == 2
+    assert "unet16 has no pooling" in capsys.readouterr().err
+    assert deblur.main([*words, "off"]) == 0

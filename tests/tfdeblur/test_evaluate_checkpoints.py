@@ -69,6 +69,7 @@ def test_the_command_judges_all_and_marks_the_best(run, data, capsys):
     assert page.count("<img") == 3 * 5
 
 
+@pytest.mark.slow
 def test_each_scores_what_it_scores_alone(run, data):
     table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
     for stage in table.stages:

@@ -263,3 +263,20 @@ def test_damaged_networks_are_named(write_run, tmp_path):
     files.write_bytes(str(tmp_path / "saved/saved_model.pb"), b"damaged")
     with pytest.raises(UserError, match="not a SavedModel"):
         restoration.load(str(tmp_path / "saved"))
+
+
+@pytest.mark.parametrize(("height", "width", "limit"), [(20, 33, 10**6), (50, 37, 24 * 24)])
+def test_an_ensemble_is_the_mean_over_all_orientations(generator, height, width, limit):
+    image = photo(height, width, seed=3).astype(np.float32) / 255
+    single = Restorer(generator, max_pixels=limit)
+    ensemble = Restorer(generator, max_pixels=limit, ensemble=True)
+    wanted = np.zeros_like(image)
+    for turns in range(4):
+        for flipped in (image, image[::-1]):
+            restored = np.rot90(single.deblur(np.rot90(flipped, turns)), -turns)
+            wanted += restored if flipped is image else restored[::-1]
+    np.testing.assert_allclose(ensemble.deblur(image), wanted / 8, atol=1e-6)
+    # It no longer depends on how the image is held.
+    turned = ensemble.deblur(np.ascontiguousarray(image.swapaxes(0, 1)))
+    if limit > height * width:
+        np.testing.assert_allclose(turned.swapaxes(0, 1), wanted / 8, atol=1e-6)

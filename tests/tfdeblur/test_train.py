@@ -42,6 +42,7 @@ def test_a_whole_run_in_memory_leaves_everything_behind(folder):
     assert len(files.list_dir(files.join(workdir, "checkpoints"))) == 2
 
 
+@pytest.mark.slow
 def test_stopping_and_going_on_equals_not_having_stopped(folder):
     write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
     # 20 is no multiple of the batch: epochs end inside batches.
@@ -63,6 +64,7 @@ def test_stopping_and_going_on_equals_not_having_stopped(folder):
     assert seen == [row["images"] for row in history(files.join(folder, "whole"))]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone(folder):
     write_data_set(files.join(folder, "data"))
     first = train.run(settings(folder))
@@ -73,6 +75,7 @@ def test_a_finished_run_is_left_alone(folder):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one(folder):
     write_data_set(files.join(folder, "data"))
     train.run(settings(folder, "one"))
@@ -102,6 +105,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_weights(folder):
     assert np.isfinite(result.best["psnr_db"])
 
 
+@pytest.mark.slow
 def test_starting_from_the_weights_of_another_run(folder, capsys):
     write_data_set(files.join(folder, "data"))
     train.run(settings(folder, "first"))
@@ -115,6 +119,7 @@ def test_starting_from_the_weights_of_another_run(folder, capsys):
     assert result.best["psnr_db"] == pytest.approx(best, abs=1.5)
 
 
+@pytest.mark.slow
 def test_two_data_sets_are_mixed(folder):
     write_data_set(files.join(folder, "data"))
     write_data_set(files.join(folder, "more"), {"train": 10}, seed=1)
@@ -255,7 +260,7 @@ def test_print_config_and_help_of_plug_ins(capsys):
     assert "--objective.losses" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["none", "contrast"])
+@pytest.mark.parametrize("kind", ["none", pytest.param("contrast", marks=pytest.mark.slow)])
 def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind, capsys):
     """Where all blur is made on the fly, both halves that are stored are the same."""
     data = write_data_set(files.join(folder, "data"), gain=1.0, offset=0)

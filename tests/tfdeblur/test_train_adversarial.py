@@ -115,6 +115,7 @@ class TestMistakes:
         generator, _ = load_generator(folder_of_last)
         assert all(np.isfinite(value).all() for value in generator.network.get_weights())
 
+    @pytest.mark.slow
     def test_another_critic_in_the_same_folder(self, folder):
         write_data_set(files.join(folder, "data"))
         one_step = {"training": {"duration": "1 steps", "global_batch": 4}}

@@ -6,9 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
-from tfdeblur import files, quantities, restoration, saving, settings
+from tfdeblur import files, restoration, saving, tlc
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.full_card import CONVERTED, RESTORED
 from tfdeblur.models import _tlc
@@ -52,7 +50,7 @@ def open_network(
     Raises:
         UserError: There is no network; or a window is given and the network does not pool.
     """
-    restorer = restoration.load(path, which)
+    restorer = restoration.load(path, which, pooling=None)
     generator = restorer.source if isinstance(restorer.source, Generator) else None
     config = _config_path(path, restorer)
     states: dict[str, Callable[[Any], Any]] = {RESTORED: restorer.restore}
@@ -81,16 +79,8 @@ def _window(
     if asked != AUTO:
         return int(asked)
     own: int | None = generator.options[_tlc.OPTION]
-    patch = _patch_side(config)
+    patch = tlc.patch_side(config)
     return own or (None if patch is None else _tlc.window_for(patch))
-
-
-def _patch_side(config: str | None) -> int | None:
-    """Returns the larger side of a run's training crops; None where it is not known."""
-    if config is None:
-        return None
-    crop = settings.parse_yaml(files.read_text(config), config).get("data", {}).get("crop")
-    return None if crop is None else max(TypeAdapter(quantities.Size).validate_python(crop))
 
 
 def _config_path(path: str, restorer: Restorer) -> str | None:
@@ -98,11 +88,8 @@ def _config_path(path: str, restorer: Restorer) -> str | None:
     folder = restorer.about.get("folder")
     if folder is None:  # a SavedModel has none
         return None
-    for place in (path, files.parent(files.parent(folder))):
-        found = files.join(place, CONFIG)
-        if files.exists(found):
-            return found
-    return None
+    own = files.join(path, CONFIG)
+    return own if files.exists(own) else tlc.config_of(folder)
 
 
 def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, Any]:

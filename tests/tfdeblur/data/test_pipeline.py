@@ -68,6 +68,7 @@ class TestOrder:
         expected = expected_order(3).window(start, 40).tolist()
         assert numbers(data.dataset(4, start), 40) == expected
 
+    @pytest.mark.slow
     def test_every_position_is_a_start(self, dataset: Write) -> None:
         data = TrainingData(dataset(SHARDS), **SMALL)
         whole = take(data.dataset(5), 45)
