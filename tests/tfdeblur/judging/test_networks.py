@@ -37,7 +37,7 @@ def opened(monkeypatch, tmp_path):
             "files": {"generator.weights.h5": {"sha256": "ab"}},
         }
         restorer = Restorer(generator, name=generator.name, about=about)
-        monkeypatch.setattr(restoration, "load", lambda path, which: restorer)
+        monkeypatch.setattr(restoration, "load", lambda path, which, pooling: restorer)
         if crop:
             files.write_text(f"{tmp_path}/config.yaml", f"data:\n  crop: {crop}\n")
         return networks.open_network(str(tmp_path), "best", window)
