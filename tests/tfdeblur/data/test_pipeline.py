@@ -240,6 +240,7 @@ class TestHosts:
             got = take(share, 40 // hosts)["sharp"].reshape(5, -1, 4, 4, 3)
             np.testing.assert_array_equal(got, whole[:, host])
 
+    @pytest.mark.slow
     def test_of_several_data_sets(self, dataset: Write) -> None:
         data = TrainingData([dataset(SHARDS), dataset([9], first=1000)], **PLAIN)
         whole = numbers(data.dataset(4), 40)

@@ -26,7 +26,12 @@ def batches(data: TrainingData, replicas: int, count: int, start: int = 0) -> np
 
 
 @pytest.mark.parametrize(
-    ("encoding", "start"), [("raw", 0), ("png", RECORDS - 5), ("raw", 3 * RECORDS + 77)]
+    ("encoding", "start"),
+    [
+        ("raw", 0),
+        ("png", RECORDS - 5),
+        pytest.param("raw", 3 * RECORDS + 77, marks=pytest.mark.slow),
+    ],
 )
 def test_global_batches_are_those_of_any_replicas_and_readers(
     dataset: Write, encoding: str, start: int
@@ -99,7 +104,7 @@ def test_what_lies_before_the_start_is_not_parsed(dataset: Write, parses: Parses
     assert not before & set(parses.frames)
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
+@pytest.mark.parametrize("hosts", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_host_parses_its_own_share_alone(dataset: Write, parses: Parses, hosts: int) -> None:
     data = TrainingData(
         dataset(SHARDS, encoding="png"),
@@ -122,7 +127,7 @@ def test_a_host_parses_its_own_share_alone(dataset: Write, parses: Parses, hosts
         assert parsed == collections.Counter(own.ravel()[: len(parses.frames)].tolist())
 
 
-@pytest.mark.parametrize("hosts", [1, 2, 4])
+@pytest.mark.parametrize("hosts", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_all_hosts_together_see_each_image_once_an_epoch(dataset: Write, hosts: int) -> None:
     shards = (16, 24, 8, 16)
     data = TrainingData(
@@ -139,7 +144,7 @@ def test_all_hosts_together_see_each_image_once_an_epoch(dataset: Write, hosts: 
         assert sorted(seen) == list(range(sum(shards)))
 
 
-@pytest.mark.parametrize("position", [40, 64, 100])
+@pytest.mark.parametrize("position", [40, pytest.param(64, marks=pytest.mark.slow), 100])
 def test_going_on_with_another_number_of_hosts(dataset: Write, position: int) -> None:
     data = TrainingData(dataset(SHARDS, size=(6, 6)), seed=1, quarter_turns=True, shuffle_block=32)
     expected = batches(data, 1, 5, position)

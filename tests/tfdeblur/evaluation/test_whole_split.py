@@ -106,7 +106,7 @@ def test_a_perfect_restoration_counts_as_the_ceiling(pairs):
     assert card.restored.psnr_db == pytest.approx((100 + psnr[3:].sum()) / 5, rel=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 7, 16])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 2, 4, 7, 16])
 def test_the_batch_size_changes_nothing(pairs, batch_size):
     data = pairs()
     whole, parts = quiet(halfway, data, 7), quiet(halfway, data, batch_size)

@@ -96,6 +96,7 @@ class TestLiteRT:
         found = in_litert(files.read_bytes("ram://litert/model.tflite"), images)
         np.testing.assert_allclose(found, wanted(generator, images), atol=2e-5)
 
+    @pytest.mark.slow
     def test_half_precision_halves_the_file_and_rounds(self):
         generator = models.create("unet16", {"width": 32})
         sizes, found = {}, {}
