@@ -54,11 +54,17 @@ def convert(generator: Generator, choice: Choice, folder: str) -> Generator:
     own: int | None = generator.options[_tlc.OPTION]
     window: int | None
     if choice == "auto":
-        patch = patch_side(config_of(folder))
-        window = own or (None if patch is None else _tlc.window_for(patch))
+        window = own_window(generator, config_of(folder))
     else:
         window = None if choice == "off" else choice
     return generator if window == own else _tlc.with_window(generator, window)
+
+
+def own_window(generator: Generator, config: str | None) -> int | None:
+    """Returns the window that a network has, or that its run's training crops ask for."""
+    own: int | None = generator.options[_tlc.OPTION]
+    patch = patch_side(config)
+    return own or (None if patch is None else _tlc.window_for(patch))
 
 
 def config_of(folder: str) -> str | None:

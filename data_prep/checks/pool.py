@@ -2,32 +2,16 @@
 
 import collections
 import itertools
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from data_prep import processes
 from tfdeblur.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-def _start() -> None:
-    # Ctrl-C goes to the whole group; the parent alone decides what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A parent that was killed outright cannot tell its workers to stop.
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
 
 
 def _run(function: Callable[[T], R], chunk: list[T]) -> list[R]:
@@ -55,29 +39,20 @@ def ordered(
         yield from map(function, tasks)
         return
     waiting = iter(tasks)
-    others = set(multiprocessing.active_children())
-    # A forked process would inherit TensorFlow's locks and may hang.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start)
     pending: collections.deque[Future[list[R]]] = collections.deque()
     try:
-        while True:
-            while len(pending) < 2 * workers:
-                taken = list(itertools.islice(waiting, chunk))
-                if not taken:
-                    break
-                pending.append(pool.submit(_run, function, taken))
-            if not pending:
-                return
-            yield from pending.popleft().result()
+        with processes.pool(workers) as pool:
+            while True:
+                while len(pending) < 2 * workers:
+                    taken = list(itertools.islice(waiting, chunk))
+                    if not taken:
+                        break
+                    pending.append(pool.submit(_run, function, taken))
+                if not pending:
+                    return
+                yield from pending.popleft().result()
     except BrokenProcessPool as error:
         raise UserError(
             "A worker process was killed, most often for want of memory. Run the command again "
             "with fewer --workers."
         ) from error
-    except BaseException:
-        # Ctrl-C, or whoever takes the results gave up: do not wait for what nobody will take.
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

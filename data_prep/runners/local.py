@@ -6,14 +6,11 @@ files, so it starts in a fraction of a second.
 """
 
 import itertools
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
+from data_prep import processes
 from data_prep.frames import Task
 from data_prep.plan import ShardPlan
 from data_prep.runners._memory import keep_freed_memory
@@ -26,16 +23,6 @@ _worker: tuple[Task, Source] | None = None
 
 def _start_worker(task: Task) -> None:
     global _worker
-    # Ctrl-C goes to the whole group; the parent alone decides what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A parent that was killed outright cannot tell its workers to stop.
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
     keep_freed_memory()
     _worker = (task, task.job.build_source())
 
@@ -65,14 +52,10 @@ def make_shards(task: Task, plans: Sequence[ShardPlan], workers: int) -> Iterato
         for plan in plans:
             yield task.make_shard(source, plan)
         return
-    others = set(multiprocessing.active_children())
-    # A forked process would inherit TensorFlow's locks and may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (task,))
     waiting = iter(plans)
     pending: set[Future[Shard]] = set()
     failure: BaseException | None = None
-    try:
+    with processes.pool(workers, _start_worker, (task,)) as pool:
         while True:
             # One shard more than there are workers, so that none waits.
             room = 0 if failure else workers + 1 - len(pending)
@@ -86,13 +69,6 @@ def make_shards(task: Task, plans: Sequence[ShardPlan], workers: int) -> Iterato
                     yield future.result()
                 else:
                     failure = failure or error
-    except BaseException:
-        # Ctrl-C, or whoever takes the shards gave up: do not wait for what nobody will take.
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
     if isinstance(failure, BrokenProcessPool):
         raise UserError(
             "A worker process was killed, most often for want of memory. Finished shards are "

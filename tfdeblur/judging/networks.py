@@ -78,9 +78,7 @@ def _window(
         )
     if asked != AUTO:
         return int(asked)
-    own: int | None = generator.options[_tlc.OPTION]
-    patch = tlc.patch_side(config)
-    return own or (None if patch is None else _tlc.window_for(patch))
+    return tlc.own_window(generator, config)
 
 
 def _config_path(path: str, restorer: Restorer) -> str | None:
