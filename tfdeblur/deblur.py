@@ -1,8 +1,8 @@
-"""Command: restores photographs, one by one or by the folder.
+"""Command: restores photographs and videos, one by one or by the folder.
 
 ::
 
-    python -m tfdeblur.deblur PHOTO_OR_FOLDER... -o OUT --model RUN_OR_SAVEDMODEL
+    python -m tfdeblur.deblur FILE_OR_FOLDER... -o OUT --model RUN_OR_SAVEDMODEL
 
 `run` does the same for a notebook.
 """
@@ -30,11 +30,11 @@ class DeblurConfig:
     """What is restored, with what, and where to."""
 
     photos: Annotated[
-        tuple[str, ...], Field(description="photos, or folders of them", min_length=1)
+        tuple[str, ...], Field(description="photos and videos, or folders of them", min_length=1)
     ]
     out: Annotated[
         str,
-        Field(description="folder to write to; for a single photo also a file", min_length=1),
+        Field(description="folder to write to; for a single file also a file", min_length=1),
     ]
     model: Annotated[
         str, Field(description="work directory, checkpoint or SavedModel", min_length=1)
@@ -48,7 +48,7 @@ class DeblurConfig:
         Field(description="pixels that neighboring tiles share; up to 64 where not given", ge=0),
     ] = None
     max_pixels: Annotated[
-        int, Field(description="larger photos go through as tiles; lower it to save memory", ge=1)
+        int, Field(description="larger pictures go through as tiles; lower it to save memory", ge=1)
     ] = 2**20
     tlc: Annotated[
         int | Literal["auto", "off"],
@@ -66,7 +66,7 @@ class DeblurConfig:
     ] = False
     side_by_side: Annotated[
         bool,
-        Field(description="also write NAME.before-after: the photo and what became of it"),
+        Field(description="also write NAME.before-after: the file and what became of it"),
     ] = False
     overwrite: Annotated[
         bool, Field(description="restore again what lies in the output folder already")
@@ -75,10 +75,10 @@ class DeblurConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DeblurResult:
-    """What became of the photos.
+    """What became of the files.
 
     Attributes:
-        written: Paths of the restored photos; pictures of before and after not among them.
+        written: Paths of the restored files; those of before and after not among them.
         skipped: Outputs that were there already.
         failed: Input and reason of those that could not be restored.
     """
@@ -89,7 +89,7 @@ class DeblurResult:
 
 
 def run(config: DeblurConfig) -> DeblurResult:
-    """Restores photographs; one that fails does not stop the others.
+    """Restores photographs and videos; one that fails does not stop the others.
 
     Args:
         config: What is restored.
@@ -103,7 +103,7 @@ def run(config: DeblurConfig) -> DeblurResult:
     """
     import tqdm
 
-    from tfdeblur import files, restoration
+    from tfdeblur import files, restoration, videos
 
     tiles = restoration.Tiles.within(config.max_pixels, config.tile, config.overlap)
     plan = plan_outputs(config.photos, config.out, config.side_by_side)
@@ -123,9 +123,10 @@ def run(config: DeblurConfig) -> DeblurResult:
             ensemble=config.ensemble,
             pooling=config.tlc,
         )
-        for photo, out in tqdm.tqdm(todo.items(), desc="photos", unit="photo", disable=None):
+        for photo, out in tqdm.tqdm(todo.items(), desc="files", unit="file", disable=None):
+            restore_one = _restore_video if videos.is_video(out) else _restore_photo
             try:
-                _restore_one(restorer, photo, *outputs(out, config.side_by_side))
+                restore_one(restorer, photo, *outputs(out, config.side_by_side))
             except UserError as error:
                 failed.append((photo, str(error)))
             else:
@@ -134,7 +135,7 @@ def run(config: DeblurConfig) -> DeblurResult:
 
 
 def outputs(out: str, side_by_side: bool) -> list[str]:
-    """Returns the restored photo's path and, if wanted, that of the picture of before and after."""
+    """Returns the restored file's path and, if wanted, that of the one of before and after."""
     from tfdeblur import photos
 
     if not side_by_side:
@@ -144,29 +145,29 @@ def outputs(out: str, side_by_side: bool) -> list[str]:
 
 
 def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) -> dict[str, str]:
-    """Decides where each photo goes, before anything is touched.
+    """Decides where each photo and video goes, before anything is touched.
 
     The content of a single folder goes to `out` with its structure; of several inputs, each
     folder goes to a folder of its own name. What lies in `out` already is no input.
 
     Args:
-        inputs: Photos and folders.
-        out: The output folder, or a file name where there is one photo.
-        side_by_side: Each photo has a picture of before and after, too; see `outputs`.
+        inputs: Photos, videos and folders.
+        out: The output folder, or a file name where there is one file.
+        side_by_side: Each has one of before and after, too; see `outputs`.
 
     Returns:
-        The output of each photo.
+        The output of each file.
 
     Raises:
         UserError: Nothing to restore, or an output would overwrite an input or another output.
     """
-    from tfdeblur import files, photos
+    from tfdeblur import files, photos, videos
 
-    if not files.is_dir(out) and photos.suffix(out) in photos.SUFFIXES:
+    known = (*photos.SUFFIXES, *videos.SUFFIXES)
+    if not files.is_dir(out) and photos.suffix(out) in known:
         if len(inputs) > 1 or files.is_dir(inputs[0]):
-            raise UserError(f"--out {out} names one photo, but more are given; name a folder.")
-        if photos.written_name(out) != out:
-            raise UserError(f"--out {out}: {photos.suffix(out)} is not written; try .png.")
+            raise UserError(f"--out {out} names one file, but more are given; name a folder.")
+        _refuse_kind(inputs[0], out)
         plan = {inputs[0]: out}
     else:
         plan = {}
@@ -175,14 +176,13 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
             if files.is_dir(given):
                 for name in files.walk_files(given):
                     path = files.join(given, name)
-                    if photos.suffix(name) in photos.SUFFIXES and not _is_within(path, out, given):
-                        plan[path] = files.join(inside, photos.written_name(name))
+                    if photos.suffix(name) in known and not _is_within(path, out, given):
+                        plan[path] = files.join(inside, _written_name(name))
             else:
-                name = photos.written_name(files.base_name(given))
-                plan[given] = files.join(out, name)
+                plan[given] = files.join(out, _written_name(files.base_name(given)))
     if not plan:
         raise UserError(
-            f"No photos in {', '.join(inputs)}: looked for {' '.join(photos.SUFFIXES)}."
+            f"No photos and no videos in {', '.join(inputs)}: looked for {' '.join(known)}."
         )
     _refuse_collisions(plan, side_by_side)
     return plan
@@ -196,8 +196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.deblur",
         description=(
-            "Restores photographs of any size. Folders are searched to their ends and keep their "
-            "structure; finished photos are not restored again."
+            "Restores photographs and videos of any size. Folders are searched to their ends and "
+            "keep their structure; finished files are not restored again."
         ),
         positional="photos",
         short={"out": "o"},
@@ -218,7 +218,21 @@ def _run_and_report(config: DeblurConfig) -> int:
     return 0
 
 
-def _restore_one(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
+def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
+    from tfdeblur import videos
+
+    # Several small frames at once are faster than one by one.
+    videos.rewrite(
+        path,
+        out,
+        restorer.deblur,
+        side=side,
+        pixels_at_once=restorer.max_pixels,
+        progress=True,
+    )
+
+
+def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
     import numpy as np
 
     from tfdeblur import files, photos
@@ -233,6 +247,25 @@ def _restore_one(restorer: "Restorer", path: str, out: str, side: str | None = N
         photos.write_photo(side, dataclasses.replace(photo, pixels=both, alpha=alpha))
     # Last: what lies there counts as done.
     photos.write_photo(out, restored)
+
+
+def _written_name(name: str) -> str:
+    from tfdeblur import photos, videos
+
+    return videos.written_name(name) if videos.is_video(name) else photos.written_name(name)
+
+
+def _refuse_kind(given: str, out: str) -> None:
+    """Refuses an output of a kind that is not written, or that the input is not of."""
+    from tfdeblur import photos, videos
+
+    film = videos.is_video(out)
+    if _written_name(out) != out:
+        better = ".mkv" if film else ".png"
+        raise UserError(f"--out {out}: {photos.suffix(out)} is not written; try {better}.")
+    if film != videos.is_video(given):
+        kind = "a video" if film else "a photo"
+        raise UserError(f"--out {out} is {kind}, and {given} is none.")
 
 
 def _refuse_collisions(plan: dict[str, str], side_by_side: bool) -> None:

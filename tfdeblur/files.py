@@ -14,7 +14,9 @@ import io
 import json
 import os
 import posixpath
+import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -227,6 +229,20 @@ class _LocalFile(io.FileIO):
 
 
 @contextlib.contextmanager
+def open_old(path: str) -> Iterator[BinaryIO]:
+    """Opens a file for reading, piece by piece.
+
+    Raises:
+        UserError: The file cannot be read; an error of the file system in the block counts.
+    """
+    with (
+        _named_errors(path, "read"),
+        open(path, "rb") if is_local(path) else _gfile().GFile(path, "rb") as file,
+    ):
+        yield file
+
+
+@contextlib.contextmanager
 def open_new(path: str, shared: bool = False, lasting: bool = False) -> Iterator[BinaryIO]:
     """Opens a file beside its place, for writing, and renames it when the block has ended well.
 
@@ -263,6 +279,37 @@ def open_new(path: str, shared: bool = False, lasting: bool = False) -> Iterator
             with contextlib.suppress(Exception):
                 # The first error is the one to be told of.
                 os.remove(partial) if is_local(path) else _gfile().remove(partial)
+            raise
+
+
+@contextlib.contextmanager
+def open_name(path: str) -> Iterator[str]:
+    """Gives a local name to write a file to, for libraries that open files themselves.
+
+    What lies there when the block has ended well gets its place, as with `open_new`.
+
+    Args:
+        path: Where the file will lie.
+
+    Raises:
+        UserError: The file cannot be written; an error of the file system in the block counts.
+    """
+    if not is_local(path):
+        with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
+            local = os.path.join(folder, base_name(path))
+            with _named_errors(path, "write"):
+                yield local
+            with open(local, "rb") as made, open_new(path) as file:
+                shutil.copyfileobj(made, file, _WRITE_BEHIND)
+        return
+    partial = path + PARTIAL_SUFFIX
+    with _named_errors(path, "write"):
+        try:
+            yield partial
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(partial)
             raise
 
 

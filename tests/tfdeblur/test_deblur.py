@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tfdeblur import filming
 from tfdeblur import deblur, files, photos, restoration, settings
 from tfdeblur.deblur import DeblurConfig, plan_outputs
 from tfdeblur.errors import UserError
@@ -163,8 +164,8 @@ def test_bad_input_is_one_clear_error_before_anything_is_written(run_folder, tmp
     assert deblur.main(["-o", out, "--model", run_folder]) == 2
     assert "photos" in capsys.readouterr().err
     for arguments, message in (
-        ({"photos": (str(tmp_path / "run"),), "out": out}, "No photos in"),
-        ({"photos": (photo, photo), "out": f"{out}.png"}, "names one photo"),
+        ({"photos": (str(tmp_path / "run"),), "out": out}, "No photos and no videos in"),
+        ({"photos": (photo, photo), "out": f"{out}.png"}, "names one file"),
         ({"photos": (photo,), "out": f"{out}.gif"}, "is not written"),
         ({"photos": (photo,), "out": out, "tile": 32, "overlap": 32}, "overlap by 32"),
         ({"photos": (photo,), "out": out, "model": str(tmp_path)}, "no trained network"),
@@ -212,3 +213,34 @@ def test_a_window_for_a_network_that_does_not_pool(run_folder, tmp_path, capsys)
     assert deblur.main([*words, "32"]) == 2
     assert "unet16 has no pooling" in capsys.readouterr().err
     assert deblur.main([*words, "off"]) == 0
+
+
+def test_videos_among_photos(run_folder, tmp_path, capsys):
+    source = str(tmp_path / "in")
+    put(tmp_path / "in/a.png")
+    filming.make(f"{source}/b.mp4", size=(32, 48), count=3)
+    files.write_bytes(f"{source}/c.mp4", b"no video")
+    out = str(tmp_path / "out")
+    arguments = [source, "-o", out, "--model", run_folder, "--side-by-side"]
+    assert deblur.main(arguments) == 1
+    assert "c.mp4 is not a video" in capsys.readouterr().err
+    assert files.walk_files(out) == [
+        "a.before-after.png",
+        "a.png",
+        "b.before-after.mp4",
+        "b.mp4",
+    ]
+    assert filming.frames_of(f"{out}/b.mp4")[0].shape == (3, 32, 48, 3)
+    assert filming.frames_of(f"{out}/b.before-after.mp4")[0].shape == (3, 32, 96, 3)
+    assert filming.sound_of(f"{out}/b.mp4") == filming.sound_of(f"{source}/b.mp4")
+
+
+def test_a_photo_is_no_video(tmp_path):
+    for given, out, message in (
+        ("a.png", "b.mp4", "is a video, and a.png is none"),
+        ("a.mp4", "b.png", "is a photo, and a.mp4 is none"),
+        ("a.mp4", "b.avi", "try .mkv"),
+    ):
+        with pytest.raises(UserError, match=message):
+            plan_outputs([given], out)
+    assert plan_outputs(["a.avi"], str(tmp_path)) == {"a.avi": f"{tmp_path}/a.mkv"}

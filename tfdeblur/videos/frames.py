@@ -1,0 +1,103 @@
+"""How pixels lie in a video file: format, colors, range, and which side is up."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfdeblur.errors import UserError
+
+# What FFmpeg calls these matrices and ranges, in frames and in `reformat`.
+BT709, RGB, UNSPECIFIED, BT601 = 1, 0, 2, 5
+LIMITED, FULL = 1, 2
+_HD_ROWS = 720
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How the pixels of a video are to be read.
+
+    Attributes:
+        kind: Name of the pixel format in the file.
+        deep: More than 8 bits.
+        matrix: Between luma and chroma, and RGB.
+        span: The range of its values: limited or full.
+        turn: Rows of the display matrix, which tells how the camera was held.
+    """
+
+    kind: str
+    deep: bool
+    matrix: int
+    span: int
+    turn: tuple[tuple[int, int], tuple[int, int]]
+
+    @classmethod
+    def of(cls, frame: Any) -> "Look":
+        """Returns what a decoded frame tells of itself, and what players assume of the rest."""
+        matrix = frame.colorspace
+        if not any(part.is_luma for part in frame.format.components):
+            matrix = RGB
+        elif matrix == UNSPECIFIED:
+            matrix = BT709 if frame.height >= _HD_ROWS else BT601
+        # Formats with a J were how a full range was told before there was a field for it.
+        old = frame.format.name.startswith("yuvj")
+        full = frame.color_range == FULL or old or matrix == RGB
+        return cls(
+            kind=frame.format.name.replace("yuvj", "yuv"),
+            deep=max(part.bits for part in frame.format.components) > 8,
+            matrix=matrix,
+            span=FULL if full else LIMITED,
+            turn=_turn(frame),
+        )
+
+    @property
+    def transposed(self) -> bool:
+        """Whether height and width change places."""
+        return self.turn[0][0] == 0
+
+    def pixels(self, frame: Any) -> np.ndarray:
+        """Returns a frame upright, [H, W, 3] RGB, uint8 or uint16."""
+        array = frame.reformat(
+            format="rgb48le" if self.deep else "rgb24",
+            interpolation=interpolation(),
+            src_colorspace=None if self.matrix == RGB else self.matrix,
+            src_color_range=self.span,
+            dst_color_range=FULL,
+        ).to_ndarray()
+        (a, b), (c, d) = self.turn
+        if self.transposed:
+            array = array.swapaxes(0, 1)
+            a, d = c, b
+        return np.ascontiguousarray(array[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _turn(frame: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns the signs of the display matrix: x' = a x + c y, y' = b x + d y."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return ((1, 0), (0, 1))
+    matrix = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2].astype(np.int64)
+    # Cameras turn by quarters; the larger axis decides for anything between.
+    straight = abs(matrix[0, 0]) >= abs(matrix[0, 1])
+    kept = np.sign(matrix) * (np.eye(2, dtype=np.int64) if straight else 1 - np.eye(2, dtype=int))
+    (a, b), (c, d) = kept.tolist()
+    return ((a, b), (c, d))
+
+
+def interpolation() -> Any:
+    """Chroma is scaled smoothly, and rounded instead of cut off."""
+    kinds = pyav().video.reformatter.Interpolation
+    return kinds.BICUBIC | kinds.FULL_CHR_H_INT | kinds.FULL_CHR_H_INP | kinds.ACCURATE_RND
+
+
+def pyav() -> Any:
+    """Returns the module `av`.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise UserError("Videos need PyAV: pip install 'tfdeblur[video]' (or av).") from error
+    return av
