@@ -28,7 +28,7 @@ SIGNATURES: dict[str, str] = {
     "serving_default": "images float32 [B, H, W, 3] in [0, 1] -> restored, likewise, clipped",
     "float": "the same as serving_default",
     "uint8": "images uint8 [B, H, W, 3] -> restored uint8, rounded half to even",
-    "bytes": "images string [B], each an encoded PNG or JPEG of its own size -> restored PNGs",
+    "bytes": "images string [B], each a PNG or JPEG of its own size -> restored_bytes, PNGs",
 }
 
 
@@ -160,8 +160,9 @@ def _archive(model: keras.Model) -> keras.export.ExportArchive:
 
     def from_bytes(images: tf.Tensor) -> dict[str, tf.Tensor]:
         # One at a time: their sizes differ, and a large one needs all the memory there is.
+        # TensorFlow Serving's REST interface tells by the ending that these are no texts.
         return {
-            "restored": tf.map_fn(
+            "restored_bytes": tf.map_fn(
                 from_encoded, images, fn_output_signature=tf.string, parallel_iterations=1
             )
         }

@@ -62,7 +62,7 @@ def test_the_signatures_agree_with_the_generator(generator, exported, shape):
     rounded = signatures["uint8"](images=tf.constant(images))["restored"]
     assert rounded.dtype == tf.uint8
     np.testing.assert_allclose(rounded, wanted * 255, atol=0.501)
-    pngs = signatures["bytes"](images=tf.constant([encoded(i) for i in images]))["restored"]
+    pngs = signatures["bytes"](images=tf.constant([encoded(i) for i in images]))["restored_bytes"]
     np.testing.assert_array_equal([decoded(data) for data in pngs.numpy()], rounded)
 
 
@@ -72,9 +72,9 @@ def test_encoded_images_may_differ_in_size_and_kind(exported):
     images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     data = [encoded(images[0]), encoded(images[1], "JPEG"), encoded(images[2][..., 0])]
     signature = saving.load_saved_model(exported).root.signatures["bytes"]
-    found = [decoded(d) for d in signature(images=tf.constant(data))["restored"].numpy()]
+    found = [decoded(d) for d in signature(images=tf.constant(data))["restored_bytes"].numpy()]
     assert [image.shape for image in found] == [(*size, 3) for size in sizes]
-    assert signature(images=tf.constant([], tf.string))["restored"].shape == (0,)
+    assert signature(images=tf.constant([], tf.string))["restored_bytes"].shape == (0,)
     with pytest.raises(tf.errors.InvalidArgumentError):
         signature(images=tf.constant([data[0][:40]]))
 
