@@ -201,15 +201,18 @@ def run_full(config: EvaluateConfig) -> FullResult:
         The score card and where it lies.
 
     Raises:
-        UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded.
-        DataError: The data or the split cannot be read.
+        UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded; or
+            the files of `lpips_weights` do not go with `lpips`.
+        DataError: The data, the split or a file of weights cannot be read.
     """
     from tfdeblur import files
     from tfdeblur.judging.full import judge
+    from tfdeblur.judging.lpips_weights import open_lpips
     from tfdeblur.judging.networks import open_network
 
     source = network_path(config)
     data = open_data(config)
+    lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
     judged = open_network(source, config.checkpoint, config.tlc_window)
     folder = config.out or default_folder(config)
     files.make_dirs(folder)
@@ -220,9 +223,10 @@ def run_full(config: EvaluateConfig) -> FullResult:
         folder,
         crop=config.crops,
         batch_size=batch_size_for(config, data),
-        about={**about, "data_fingerprint": data.manifest.fingerprint},
+        about={**about, "data_fingerprint": data.manifest.fingerprint, **about_lpips},
         pictures=config.pictures,
         title=f"{judged.restorer.name} on {data_name(config.data)}, {config.split}",
+        lpips=lpips,
     )
     return FullResult(card, folder, page)
 
@@ -269,6 +273,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_and_report(config: EvaluateConfig) -> int:
     if sum((config.all_checkpoints, config.full, bool(config.compare))) > 1:
         raise UserError("Give one of --full, --all-checkpoints and --compare.")
+    if not config.full and (config.lpips or config.lpips_weights):
+        raise UserError("lpips: it stands in the full score card. Give --full as well.")
     if config.all_checkpoints:
         return _run_and_report_checkpoints(config)
     if config.full:

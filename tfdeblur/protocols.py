@@ -6,6 +6,7 @@ second decimal with them. Here every variant has a key, a title and a sentence t
 is; the quick measures of `tfdeblur.metrics` are two of them.
 
 All functions take `(sharp, restored)`, two tensors [B, H, W, 3] in [0, 1], and return float32 [B].
+LPIPS has none here: it needs weights, see `tfdeblur.lpips`.
 """
 
 import dataclasses
@@ -15,7 +16,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import metrics
+from tfdeblur import lpips, metrics
+
+LPIPS = "lpips_"
+"""What the keys of LPIPS begin with; the name of a network of `tfdeblur.lpips` follows."""
 
 _C1, _C2 = 0.01**2, 0.03**2
 _RADIUS, _SIGMA = 5, 1.5
@@ -33,7 +37,7 @@ class Measure:
     Attributes:
         title: Head of its column.
         sentence: How it is measured.
-        function: `(sharp, restored)` to float32 [B].
+        function: `(sharp, restored)` to float32 [B]; None where it is made of files of weights.
         decimals: How many are printed.
         smallest: Pixels that height and width must have.
         higher_is_better: Which way is up.
@@ -41,7 +45,7 @@ class Measure:
 
     title: str
     sentence: str
-    function: Callable[[Any, Any], tf.Tensor]
+    function: Callable[[Any, Any], tf.Tensor] | None
     decimals: int
     smallest: int = 1
     higher_is_better: bool = True
@@ -195,6 +199,22 @@ def _ssim_map(
     return brightness * structure
 
 
+def _learned(network: str) -> Measure:
+    known = lpips.NETWORKS[network]
+    return Measure(
+        f"LPIPS ({known.title}, v0.1)",
+        f"LPIPS 0.1 of RGB with the features of {known.title} after five of its ReLUs: images taken"
+        " from [0, 1] to [-1, 1] and then shifted and scaled as the reference does it, features of"
+        " unit length, squared differences weighted by the linear heads, averaged over positions,"
+        " summed over the five. Whole images only. Lower is better. The reference reads files, so"
+        " what was rounded to uint8 is comparable with papers.",
+        None,
+        4,
+        known.smallest,
+        higher_is_better=False,
+    )
+
+
 _CONSTANTS = "K1 = 0.01, K2 = 0.03"
 _WINDOW = "an 11x11 Gaussian window of sigma 1.5"
 
@@ -268,10 +288,15 @@ MEASURES: dict[str, Measure] = {
         4,
         metrics.SSIM_WINDOW,
     ),
+    **{f"{LPIPS}{network}": _learned(network) for network in lpips.NETWORKS},
 }
 """What a full score card measures, by key."""
 
 
 def fitting(height: int, width: int) -> list[str]:
-    """Returns the keys of the measures that images of this size have."""
-    return [key for key, measure in MEASURES.items() if min(height, width) >= measure.smallest]
+    """Returns the keys of the measures that images of this size have, without any weights."""
+    return [
+        key
+        for key, measure in MEASURES.items()
+        if measure.function is not None and min(height, width) >= measure.smallest
+    ]

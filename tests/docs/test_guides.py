@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.golden.lpips_weights import random_backbone, random_heads
 from tests.test_repository import commands
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def test_all_guides_of_the_first_hour_have_commands():
 
 @pytest.fixture
 def desk(tmp_path):
-    """A folder with what the guides take for granted: photographs, pairs, a file of weights."""
+    """A folder with what the guides take for granted: photographs, pairs, files of weights."""
     skimage = pytest.importorskip("skimage", reason="the photographs are in scikit-image's wheel")
     from PIL import Image
 
@@ -71,6 +72,10 @@ def desk(tmp_path):
     (tmp_path / "photos" / "chelsea.png").rename(tmp_path / "photos" / "cat.png")
     golden = ROOT / "tests/tfdeblur/porting/golden/nafnet.pth"
     shutil.copyfile(golden, tmp_path / "NAFNet-GoPro-width32.pth")
+    lpips = {"alexnet-owt-7be5be79.pth": random_backbone("alex"), "alex.pth": random_heads("alex")}
+    for name, arrays in lpips.items():
+        with open(tmp_path / name, "wb") as file:  # its content tells the kind of a file
+            np.savez(file, **arrays)
     return tmp_path
 
 

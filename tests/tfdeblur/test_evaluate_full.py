@@ -1,7 +1,9 @@
 """The full score card and the comparison as commands."""
 
+import numpy as np
 import pytest
 
+from tests.golden.lpips_weights import random_backbone, random_heads
 from tests.tfdeblur.tiny_data import write_data_set
 from tfdeblur import evaluate, files, settings
 from tfdeblur.errors import UserError
@@ -48,7 +50,37 @@ def test_whole_images_alone(write_run, tmp_path, capsys):
     assert list(stored["protocols"]["measures"]) == ["psnr", "psnr_y"]
 
 
+def test_lpips_stands_in_the_card(write_run, tmp_path, capsys):
+    run, data = f"{tmp_path}/run", write_data_set(f"{tmp_path}/pairs", {"test": 2}, side=32)
+    write_run(run)
+    weights = [f"{tmp_path}/{name}.npz" for name in ("backbone", "heads")]
+    for path, arrays in zip(weights, (random_backbone("alex"), random_heads("alex")), strict=True):
+        np.savez(path, **arrays)
+    arguments = ["--workdir", run, "--data", data, "--full", "--crops", "none"]
+    lpips = ["--lpips", "alex", "--lpips-weights", *weights]
+    assert evaluate.main([*arguments, *lpips, "--pictures", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "Gain in LPIPS (AlexNet, v0.1): " in printed and "not the published files" in printed
+    folder = f"{run}/evaluation/pairs-test"
+    stored = files.read_json(f"{folder}/card.json")
+    assert stored["lpips_alex_weights"]["heads"] == weights[1]
+    assert len(stored["lpips_alex_sha256"]) == 64
+    assert "papers" in stored["protocols"]["measures"]["lpips_alex"]
+    assert 0 < stored["settings"][0]["averages"]["lpips_alex"]["mean"] < 1
+    assert "blurred/uint8/whole/lpips_alex" in files.read_text(f"{folder}/card.csv")
+    html = files.read_text(f"{folder}/card.html")
+    assert stored["lpips_alex_sha256"][:12] in html and stored["lpips_alex_sha256"] not in html
+
+    small = write_data_set(f"{tmp_path}/small", {"test": 2}, side=16)
+    assert evaluate.main([*arguments, *lpips, "--data", small]) == 2
+    assert "at least 31x31 pixels" in capsys.readouterr().err
+
+
 def test_what_contradicts_is_refused(capsys):
+    assert evaluate.main(["--workdir", "w", "--lpips", "alex", "--lpips-weights", "a", "b"]) == 2
+    assert "Give --full as well" in capsys.readouterr().err
+    assert evaluate.main(["--workdir", "w", "--full", "--lpips", "squeeze"]) == 2
+    assert "lpips" in capsys.readouterr().err
     assert evaluate.main(["--full", "--all-checkpoints", "--workdir", "w"]) == 2
     assert "one of --full, --all-checkpoints and --compare" in capsys.readouterr().err
     with pytest.raises(UserError, match="--data"):

@@ -21,7 +21,7 @@ from tfdeblur.evaluation.report import summary_of
 from tfdeblur.evaluation.score_card import CEILING_DB
 from tfdeblur.evaluation.statistics import Summary
 from tfdeblur.evaluation.whole_split import Triple
-from tfdeblur.protocols import MEASURES
+from tfdeblur.protocols import LPIPS, MEASURES
 
 PAGE = "card.html"
 _SMALL = 200  # below this side pictures are enlarged with sharp pixel edges
@@ -82,7 +82,8 @@ def _average_tables(card: FullCard) -> list[dict[str, Any]]:
     for region in card.regions:
         _, rows = card.cells(region)
         caption = f"Means over the split: {card.region_name(region)}"
-        tables.append({"caption": caption, "columns": card.measures, "rows": rows, "head": ""})
+        columns = card.measured_in(region)
+        tables.append({"caption": caption, "columns": columns, "rows": rows, "head": ""})
     return tables
 
 
@@ -192,18 +193,25 @@ def _charts(card: FullCard) -> list[Chart]:
             "share of the truth's gradient that the input lost",
         ),
     ]
-    if "ssim_gaussian" in card.measures:
-        ssims = {
-            name: charts.histogram(list(card.column(part, "ssim_gaussian")))
-            for name, part in ((STATE_NAMES[BLURRED], setting.baseline), (setting.label, setting))
-        }
-        found.insert(
-            1,
-            Chart(
-                "SSIM Gaussian of the images", ssims, x_label="SSIM", y_label="images", kind="bars"
-            ),
-        )
+    learned = [measure for measure in card.measures if measure.startswith(LPIPS)]
+    ssims = [measure for measure in ("ssim_gaussian",) if measure in card.measures]
+    found[1:1] = [_before_and_after(card, measure) for measure in (*ssims, *learned)]
     return found
+
+
+def _before_and_after(card: FullCard, measure: str) -> Chart:
+    """Returns how a measure's values lie before and after restoration."""
+    setting, about = card.primary, MEASURES[measure]
+    return Chart(
+        f"{about.title} of the images",
+        {
+            name: charts.histogram(list(card.column(part, measure)))
+            for name, part in ((STATE_NAMES[BLURRED], setting.baseline), (setting.label, setting))
+        },
+        x_label=about.title.split()[0] + ("" if about.higher_is_better else ", lower is better"),
+        y_label="images",
+        kind="bars",
+    )
 
 
 def _shown(card: FullCard, triple: Triple, kind: str) -> Shown:

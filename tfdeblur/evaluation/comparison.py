@@ -21,7 +21,9 @@ from tfdeblur.evaluation.full_card import (
     FullCard,
     Setting,
     better,
+    digest_key,
     gain_text,
+    lower_is_better,
     number,
     plain,
 )
@@ -103,9 +105,32 @@ class Comparison:
 
     @property
     def measures(self) -> list[str]:
-        """The measures that all runs have."""
+        """The measures that all runs have, with one set of weights where they need some."""
+        return [measure for measure in self._common() if not self._differ(measure)]
+
+    def measured_in(self, region: str) -> list[str]:
+        """Returns those of `measures` that a region has."""
+        found = self.cards[0].measured_in(region)
+        return [measure for measure in self.measures if measure in found]
+
+    def _common(self) -> list[str]:
         first, *others = self.cards
         return [m for m in first.measures if all(m in other.measures for other in others)]
+
+    def _differ(self, measure: str) -> bool:
+        return len({card.about.get(digest_key(measure)) for card in self.cards}) > 1
+
+    def notes(self) -> list[str]:
+        """Returns what a reader must know of the measures."""
+        return [
+            *lower_is_better(self.measures),
+            *(
+                f"{MEASURES[measure].title} is left out: the runs were judged with other weights "
+                "of it."
+                for measure in self._common()
+                if self._differ(measure)
+            ),
+        ]
 
     def shared(self) -> list[tuple[str, str]]:
         """Returns the regions and values that all runs were judged under."""
@@ -133,7 +158,8 @@ class Comparison:
         return found
 
     def _means(self, card: FullCard, setting: Setting) -> list[str]:
-        return [number(Summary.of(card.column(setting, m)).mean, m) for m in self.measures]
+        measures = self.measured_in(setting.region)
+        return [number(Summary.of(card.column(setting, m)).mean, m) for m in measures]
 
     def paired(self) -> dict[str, dict[str, Gain]]:
         """Returns by run, but for the first, how much better it is than the first, by measure.
@@ -155,22 +181,18 @@ class Comparison:
 
     def table(self) -> str:
         """Returns everything as aligned text for a terminal."""
-        header = [MEASURES[measure].title for measure in self.measures]
-        parts = [
-            aligned_table(
-                [f"{self.cards[0].region_name(region)}, {values}", *header],
-                self.rows(region, values),
-                [],
-            )
-            for region, values in self.shared()
-        ]
+        parts = []
+        for region, values in self.shared():
+            titles = [MEASURES[measure].title for measure in self.measured_in(region)]
+            header = [f"{self.cards[0].region_name(region)}, {values}", *titles]
+            parts.append(aligned_table(header, self.rows(region, values), []))
         lines = [
             f"{label} against {self.labels[0]}, {MEASURES[m].title}: {gain_text(gain, m)}"
             for label, found in self.paired().items()
             for m, gain in found.items()
             if gain.count
         ]
-        return "\n\n".join([*parts, "\n".join(lines)])
+        return "\n\n".join([*parts, "\n".join([*lines, *self.notes()])])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the runs, their means and their paired differences as plain values."""
@@ -210,7 +232,7 @@ def write(compared: Comparison, directory: str) -> str:
     tables = [
         {
             "caption": f"Means: {first.region_name(region)}, {values}",
-            "columns": compared.measures,
+            "columns": compared.measured_in(region),
             "rows": compared.rows(region, values),
             "head": "",
         }
@@ -231,6 +253,7 @@ def write(compared: Comparison, directory: str) -> str:
             "Differences are paired, image by image: whole images, float, each run with its "
             "local converter where it has one. An interval that holds 0 tells no difference.",
             *first.notes()[:2],
+            *compared.notes(),
             f"Pictures larger than 256 pixels are JPEG of quality {pictures.JPEG_QUALITY}.",
         ],
         charts=[charts.lay_out(chart) for chart in _charts(compared)],
@@ -255,7 +278,7 @@ def _difference_tables(compared: Comparison) -> list[dict[str, Any]]:
             rows[-1].append(f"{gain.share_better:.0%}" if gain.count else "-")
         tables.append(
             {
-                "caption": f"{label} minus {compared.labels[0]}",
+                "caption": f"How much better {label} is than {compared.labels[0]}",
                 "columns": compared.measures,
                 "rows": rows,
                 "head": "",

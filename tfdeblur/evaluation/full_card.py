@@ -122,6 +122,11 @@ class FullCard:
         """The measures of whole images, in the order of `MEASURES`."""
         return list(self.values[self.primary])
 
+    def measured_in(self, region: str) -> list[str]:
+        """Returns those of `measures` that a region has; crops may be too small for some."""
+        settings = [setting for setting in self.values if setting.region == region]
+        return [m for m in self.measures if any(m in self.values[s] for s in settings)]
+
     def column(self, setting: Setting, measure: str) -> np.ndarray:
         """Returns a measure's values as they are averaged, float64 [images].
 
@@ -163,11 +168,12 @@ class FullCard:
     def cells(self, region: str) -> tuple[list[str], list[list[str]]]:
         """Returns the header and the rows of one region's averages as texts."""
         settings = [setting for setting in self.values if setting.region == region]
-        header = ["", *(MEASURES[measure].title for measure in self.measures)]
+        measures = self.measured_in(region)
+        header = ["", *(MEASURES[measure].title for measure in measures)]
         rows = []
         for setting in settings:
-            means = [Summary.of(self.column(setting, measure)).mean for measure in self.measures]
-            texts = [number(v, m) for v, m in zip(means, self.measures, strict=True)]
+            means = [Summary.of(self.column(setting, measure)).mean for measure in measures]
+            texts = [number(v, m) for v, m in zip(means, measures, strict=True)]
             rows.append([setting.label, *texts])
         return header, rows
 
@@ -196,6 +202,7 @@ class FullCard:
             )
         if CONVERTED in {setting.state for setting in self.values}:
             notes.append(f"TLC: pooling over windows of {self.about.get('tlc_window')} pixels.")
+        notes.extend(self._lpips_notes())
         for state, seconds in self.seconds.items():
             found = Summary.of(np.array(seconds))
             name = STATE_NAMES[state]
@@ -206,6 +213,20 @@ class FullCard:
                 if found.count
                 else f"Time, {name}: not known, as there was one batch only."
             )
+        return notes
+
+    def _lpips_notes(self) -> list[str]:
+        notes = lower_is_better(self.measures)
+        if notes and len(self.regions) > 1:
+            notes.append("LPIPS is measured of whole images only.")
+        for measure in self.measures:
+            unknown = self.about.get(weights_key(measure), {}).get("not recognized")
+            if unknown:
+                notes.append(
+                    f"{MEASURES[measure].title}: not the published files, by their SHA-256: "
+                    f"{unknown}. Compare with other people's figures only if you know that the "
+                    "weights are the same."
+                )
         return notes
 
     def table(self) -> str:
@@ -321,6 +342,24 @@ class FullCard:
             seconds=stored["seconds"],
             about={name: value for name, value in stored.items() if name not in _COMPUTED},
         )
+
+
+def weights_key(measure: str) -> str:
+    """Returns the key of `about` under which the files of a measure's weights are named."""
+    return f"{measure}_weights"
+
+
+def digest_key(measure: str) -> str:
+    """Returns the key of `about` that holds the SHA-256 of a measure's weights."""
+    return f"{measure}_sha256"
+
+
+def lower_is_better(measures: Sequence[str]) -> list[str]:
+    """Returns a sentence on the measures of which less is better; none where there are none."""
+    titles = [MEASURES[m].title for m in measures if not MEASURES[m].higher_is_better]
+    if not titles:
+        return []
+    return [f"Lower is better: {' and '.join(titles)}. Their gains are how far they fell."]
 
 
 def better(measure: str) -> float:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ import tensorflow as tf
 import tqdm
 
 from tfdeblur import protocols, tiling
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.full_card import BLURRED, VALUES, FullCard, Setting
 from tfdeblur.evaluation.score_card import CEILING_DB
 from tfdeblur.evaluation.whole_split import PairSource, Restore
+from tfdeblur.lpips import Lpips
 
 Columns = dict[Setting, dict[str, np.ndarray]]
 
@@ -28,6 +29,11 @@ class FullEvaluator:
         batch_size: Images at a time.
         crop: Height and width of the crops that are restored and measured by themselves; None, or
             a crop that is not smaller than the images, for whole images only.
+        lpips: Distances with weights, to be measured of whole images, by their key in
+            `tfdeblur.protocols.MEASURES`.
+
+    Raises:
+        UserError: The images are too small for a distance.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class FullEvaluator:
         *,
         batch_size: int,
         crop: tuple[int, int] | None = None,
+        lpips: Mapping[str, Lpips] | None = None,
     ) -> None:
         self._dataset = data.dataset(batch_size)
         height, width = self._dataset.element_spec["blurred"].shape[1:3]
@@ -53,6 +60,7 @@ class FullEvaluator:
             names: tf.function(functools.partial(_scores, names))
             for names in {tuple(self._measures), tuple(self._crop_measures)}
         }
+        self._lpips = _traced(lpips or {}, height, width)
         self._lost = tf.function(functools.partial(protocols.lost_gradient))
         self._seconds: dict[str, list[float]] = {}
 
@@ -124,6 +132,10 @@ class FullEvaluator:
         whole = {BLURRED: blurred}
         whole |= {state: self._timed(state, blurred, first) for state in self._networks}
         columns = self._measured(whole, sharp, "whole", tuple(self._measures))
+        for name, (features, distance) in self._lpips.items():
+            truth = features(sharp)
+            for setting, images in _shown(whole, "whole"):
+                columns[setting][name] = distance(truth, images).numpy().astype(np.float64)
         if not self._boxes:
             return columns
         cut, truth = self._cut(blurred), self._cut(sharp)
@@ -151,15 +163,13 @@ class FullEvaluator:
         self, states: Mapping[str, tf.Tensor], sharp: tf.Tensor, region: str, names: tuple[str, ...]
     ) -> Columns:
         columns = {}
-        for state, images in states.items():
-            for values in VALUES if state != BLURRED else ("uint8",):
-                shown = protocols.as_uint8(images) if values == "uint8" else images
-                scores = self._score[names](sharp, shown).numpy().astype(np.float64)
-                for column, name in enumerate(names):
-                    if name.startswith("psnr") and region != "whole":
-                        # One perfect crop must not make its image's mean infinite.
-                        scores[:, column] = np.minimum(scores[:, column], CEILING_DB)
-                columns[Setting(state, values, region)] = dict(zip(names, scores.T, strict=True))
+        for setting, images in _shown(states, region):
+            scores = self._score[names](sharp, images).numpy().astype(np.float64)
+            for column, name in enumerate(names):
+                if name.startswith("psnr") and region != "whole":
+                    # One perfect crop must not make its image's mean infinite.
+                    scores[:, column] = np.minimum(scores[:, column], CEILING_DB)
+            columns[setting] = dict(zip(names, scores.T, strict=True))
         return columns
 
     def _cut(self, images: tf.Tensor) -> tf.Tensor:
@@ -180,10 +190,38 @@ def _boxes(height: int, width: int, crop: tuple[int, int] | None) -> list[tiling
     return [*grid, middle]
 
 
+def _shown(states: Mapping[str, tf.Tensor], region: str) -> Iterator[tuple[Setting, tf.Tensor]]:
+    """Returns what is measured of each state: its images as they are, and rounded."""
+    for state, images in states.items():
+        for values in VALUES if state != BLURRED else ("uint8",):
+            shown = protocols.as_uint8(images) if values == "uint8" else images
+            yield Setting(state, values, region), shown
+
+
+def _traced(lpips: Mapping[str, Lpips], height: int, width: int) -> dict[str, tuple[Any, Any]]:
+    """Returns for each distance two graphs: features of the truth, and how far others are."""
+    for name in lpips:
+        measure = protocols.MEASURES[name]
+        if min(height, width) < measure.smallest:
+            raise UserError(
+                f"lpips: {measure.title} needs images of at least {measure.smallest}x"
+                f"{measure.smallest} pixels, and those of the split are {width}x{height}. Leave "
+                f"{name.removeprefix(protocols.LPIPS)} out of --lpips."
+            )
+    return {
+        name: (
+            tf.function(functools.partial(Lpips.features, one)),
+            tf.function(functools.partial(Lpips.distance, one)),
+        )
+        for name, one in lpips.items()
+    }
+
+
 def _restored(network: Restore, images: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.cast(network(images), tf.float32), 0.0, 1.0)
 
 
 def _scores(names: tuple[str, ...], sharp: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:
     """Returns the measures of a batch, float32 [B, names]."""
-    return tf.stack([protocols.MEASURES[name].function(sharp, restored) for name in names], axis=1)
+    functions = [protocols.MEASURES[name].function for name in names]
+    return tf.stack([function(sharp, restored) for function in functions if function], axis=1)

@@ -17,7 +17,7 @@ PAGE = "index.html"
 PICTURES = "pictures"
 
 # Pages show their beginning; the files have them whole.
-_DIGESTS = ("weights_sha256", "configuration_sha256", "detector_sha256", "data_fingerprint")
+_DIGESTS = ("_sha256", "_fingerprint")
 
 # Below this width a picture is enlarged with sharp pixel edges.
 _SMALL = 200
@@ -94,7 +94,7 @@ def write_report(
 def summary_of(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns what a card is about, in words; what is not known is left out."""
     return [
-        (name.replace("_", " "), value[:12] if name in _DIGESTS else _words(value))
+        (name.replace("_", " "), value[:12] if name.endswith(_DIGESTS) else _words(value))
         for name, value in about.items()
         if value is not None and value != ""
     ]

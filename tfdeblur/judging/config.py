@@ -74,6 +74,20 @@ class EvaluateConfig(JudgedConfig):
             "converter, for networks that pool; auto: 1.5 training patches; none: left out"
         ),
     ] = "auto"
+    lpips: Annotated[
+        tuple[Literal["alex", "vgg"], ...],
+        Field(
+            description="with --full, networks of LPIPS v0.1: alex (AlexNet, what most papers "
+            "report), vgg (VGG16), or both"
+        ),
+    ] = ()
+    lpips_weights: Annotated[
+        tuple[str, ...],
+        Field(
+            description="for each network of --lpips two files: torchvision's weights, then the "
+            "linear heads of the lpips package"
+        ),
+    ] = ()
     compare: Annotated[
         tuple[str, ...],
         Field(

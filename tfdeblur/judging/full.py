@@ -12,6 +12,7 @@ from tfdeblur.evaluation.full_card import FullCard
 from tfdeblur.evaluation.full_pass import FullEvaluator
 from tfdeblur.evaluation.pictures import spread, write_triples
 from tfdeblur.judging.networks import Judged
+from tfdeblur.lpips import Lpips
 
 # Evenly spread images whose pictures are kept, so that runs have some in common.
 _COMPARED = 4
@@ -27,6 +28,7 @@ def judge(
     about: Mapping[str, Any],
     pictures: int,
     title: str,
+    lpips: Mapping[str, Lpips] | None = None,
 ) -> tuple[FullCard, str]:
     """Judges a network and writes `card.json`, `card.csv`, `card.html` and some pictures.
 
@@ -39,15 +41,16 @@ def judge(
         about: Where the numbers come from.
         pictures: Best, median and worst pictures on the page, of each.
         title: Heading of the page.
+        lpips: Distances with weights, by their key in `tfdeblur.protocols.MEASURES`.
 
     Returns:
         The score card and the page's path.
 
     Raises:
-        UserError: Something cannot be written.
+        UserError: Something cannot be written, or the images are too small for a distance.
         DataError: The data cannot be read.
     """
-    evaluator = FullEvaluator(judged.states, data, batch_size=batch_size, crop=crop)
+    evaluator = FullEvaluator(judged.states, data, batch_size=batch_size, crop=crop, lpips=lpips)
     about = {**about, "batch_size": batch_size, "device": runtime.device_summary()}
     if evaluator.has_crops and crop is not None:
         about["crop"] = f"{crop[1]}x{crop[0]}"

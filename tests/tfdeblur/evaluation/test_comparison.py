@@ -53,10 +53,33 @@ def test_the_page_shows_the_pictures_that_all_have(runs, tmp_path):
     html = files.read_text(page)
     # Images 0, 4 and 6, each blurred, of three runs, and true.
     assert html.count("data:image/png;base64,") == 3 * 5
-    assert "mimo minus unet (1)" in html and 'class="states"' in html
+    assert "How much better mimo is than unet (1)" in html and 'class="states"' in html
     stored = files.read_json(f"{tmp_path}/out/comparison.json")
     assert stored["against"] == "unet (1)"
     assert stored["differences"]["mimo"]["psnr"]["mean"] == pytest.approx(0.25)
+
+
+def test_less_lpips_is_more(runs):
+    compared = Comparison.of(runs[:2])
+    first, second = compared.cards
+    second.values[second.primary]["lpips_alex"] = first.column(first.primary, "lpips_alex") - 0.02
+    gain = compared.paired()["mimo"]["lpips_alex"]
+    assert gain.mean == pytest.approx(0.02) and gain.share_better == 1
+    text = compared.table()
+    assert "mimo against unet, LPIPS (AlexNet, v0.1): +0.0200 (by image +0.0200 to" in text
+    assert "Lower is better: LPIPS (AlexNet, v0.1) and" in text
+
+
+def test_lpips_of_other_weights_is_not_compared(tmp_path):
+    gains = [1.0, 2.0, 3.0]
+    digests = [{"lpips_alex_sha256": "a", "lpips_vgg_sha256": part} for part in "bc"]
+    pair = [write(f"{tmp_path}/{i}", gains, "unet", **d) for i, d in enumerate(digests)]
+    compared = Comparison.of(pair)
+    assert "lpips_alex" in compared.measures and "lpips_vgg" not in compared.measures
+    assert "LPIPS (VGG16, v0.1) is left out" in compared.table()
+    html = files.read_text(comparison.write(compared, f"{tmp_path}/out"))
+    assert "LPIPS (VGG16, v0.1) is left out" in html and 'id="measure-lpips_vgg"' not in html
+    assert "lpips_vgg" not in files.read_json(f"{tmp_path}/out/comparison.json")["differences"]
 
 
 def test_other_images_are_refused(runs, tmp_path):

@@ -1,6 +1,7 @@
 """The full card's averages, worst images, texts and files."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -61,6 +62,26 @@ def test_the_table_names_settings_gains_and_time():
         assert words in text
 
 
+def test_where_lower_is_better_a_rise_is_a_loss():
+    card = make_card([1.0, 2.0, 3.0])  # every measure rises, by 0.01 but for PSNR
+    gain = card.gains(card.primary)
+    assert gain["lpips_alex"].mean == pytest.approx(-0.01) and gain["lpips_alex"].share_better == 0
+    assert gain["ssim"].mean == pytest.approx(0.01) and gain["ssim"].share_better == 1
+    text = card.table()
+    assert "Gain in LPIPS (AlexNet, v0.1): -0.0100 (by image" in text
+    assert "Lower is better: LPIPS (AlexNet, v0.1) and LPIPS (VGG16, v0.1)." in text
+    without = {s: {"psnr": found["psnr"]} for s, found in card.values.items()}
+    plain = dataclasses.replace(card, values=without)
+    assert "Lower" not in plain.table()
+
+
+def test_weights_that_nobody_published_are_told():
+    unknown = {"backbone": "a.pth", "heads": "b.pth", "not recognized": "heads"}
+    card = make_card([1.0, 2.0], about={"lpips_vgg_weights": unknown})
+    (note,) = [note for note in card.notes() if "SHA-256" in note]
+    assert note.startswith("LPIPS (VGG16, v0.1): not the published files, by their SHA-256: heads.")
+
+
 def test_json_has_every_number_with_its_sentence_and_csv_every_image(tmp_path):
     card = make_card([1.0, 2.0, 3.0], about={"weights_sha256": "ab" * 32})
     card.write(str(tmp_path))
@@ -106,5 +127,8 @@ def test_the_page_is_one_file_with_everything_in_it(tmp_path):
     for key, measure in MEASURES.items():
         assert f'id="measure-{key}"' in html and f'href="#measure-{key}"' in html
         assert measure.sentence.split("'")[0] in html
-    assert html.count('class="chart"') == 5
+    assert html.count("LPIPS (AlexNet, v0.1)&nbsp;↓</a>") == 4 and "SSIM 7x7&nbsp;↓" not in html
+    assert "LPIPS, lower is better</text>" in html
+    # Two of PSNR, one of SSIM, two of LPIPS, and gains against two things.
+    assert html.count('class="chart"') == 7
     assert "+0.67" in html and "67%" in html

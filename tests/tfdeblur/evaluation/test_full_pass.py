@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.golden.lpips_weights import random_backbone, random_heads
 from tfdeblur import protocols
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.full_card import FullCard, Setting
 from tfdeblur.evaluation.full_pass import FullEvaluator
 from tfdeblur.evaluation.score_card import CEILING_DB
+from tfdeblur.lpips import Lpips
 
 
 def by_mean(images):
@@ -44,7 +46,8 @@ def test_every_setting_is_there(judged):
     assert set(card.values) == {Setting(*s, r) for s in states for r in card.regions}
     assert card.primary == Setting("restored_tlc", "float", "whole")
     assert card.images == 5 and list(card.differs) == [False, True, True, True, True]
-    assert all(set(found) == set(protocols.MEASURES) for found in card.values.values())
+    names = set(protocols.fitting(26, 40))
+    assert all(set(found) == names for found in card.values.values())
 
 
 def test_rounding_is_done_before_measuring(judged):
@@ -109,6 +112,46 @@ def test_an_empty_split_is_refused(pairs):
     data.dataset = lambda batch_size: empty
     with pytest.raises(DataError, match="no images"):
         FullEvaluator({"restored": tf.identity}, data, batch_size=2).run(progress=False)
+
+
+@pytest.fixture(scope="module")
+def lpips():
+    return {"lpips_alex": Lpips("alex", random_backbone("alex") | random_heads("alex"))}
+
+
+def test_lpips_is_measured_of_whole_images_in_every_state(lpips, pairs, tmp_path):
+    data = pairs(count=3, height=33, width=40, same=1)
+    networks = {"restored": by_mean, "restored_tlc": lambda images: images * 0.98}
+    evaluator = FullEvaluator(networks, data, batch_size=2, crop=(32, 32), lpips=lpips)
+    card = evaluator.run(progress=False)
+    assert card.measures == [*protocols.fitting(33, 40), "lpips_alex"]
+    sharp, blurred = unit(data.sharp), unit(data.blurred)
+    restored = np.clip(by_mean(blurred), 0, 1)
+    rounded = np.rint(restored * 255) / np.float32(255)
+    measure = lpips["lpips_alex"]
+    for setting, images in (
+        (Setting("blurred", "uint8", "whole"), blurred),
+        (Setting("restored", "float", "whole"), restored),
+        (Setting("restored", "uint8", "whole"), rounded),
+        (Setting("restored_tlc", "float", "whole"), blurred * np.float32(0.98)),
+    ):
+        found = card.values[setting]["lpips_alex"]
+        np.testing.assert_allclose(found, measure(sharp, images), atol=1e-6)
+    assert card.column(Setting("blurred", "uint8", "whole"), "lpips_alex")[0] == 0
+    assert np.isnan(card.column(Setting("restored", "float", "crops"), "lpips_alex")).all()
+    assert "LPIPS is measured of whole images only." in card.notes()
+    assert card.cells("whole")[0][-1] == "LPIPS (AlexNet, v0.1)"
+    header, rows = card.cells("crops")
+    assert header[-1] == "SSIM-Y" and {len(row) for row in rows} == {len(header)}
+    card.write(str(tmp_path))
+    assert FullCard.load(str(tmp_path)).table() == card.table()
+
+
+def test_images_too_small_for_lpips_are_refused_before_the_work(lpips, pairs):
+    data = pairs(count=2, height=30, width=40)
+    with pytest.raises(UserError, match=r"at least 31x31 .* are 40x30\. Leave alex out of --lpips"):
+        FullEvaluator({"restored": tf.identity}, data, batch_size=2, lpips=lpips)
+    assert data.read == 0
 
 
 def test_a_card_is_read_as_it_was_written(judged, tmp_path):
