@@ -71,7 +71,9 @@ def start(workdir: pathlib.Path, arguments: argparse.Namespace) -> subprocess.Po
             command(workdir, arguments),
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            # Sums are the same to the bit only with as many threads, and a process has as many
+            # as there are cores that it may use when it starts.
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "1"},
         )
 
 
