@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from tfdeblur.errors import UserError
 
 PARTIAL_SUFFIX = ".partial"
+_LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
 def _gfile() -> Any:
@@ -104,11 +105,15 @@ def parent(path: str) -> str:
 
 def exists(path: str) -> bool:
     """Tells whether a file or folder is there."""
+    if is_local(path):
+        return os.path.exists(path)
     return bool(_gfile().exists(path))
 
 
 def is_dir(path: str) -> bool:
     """Tells whether `path` is a folder."""
+    if is_local(path):
+        return os.path.isdir(path)
     return bool(_gfile().isdir(path))
 
 
@@ -131,11 +136,23 @@ def walk_files(path: str) -> list[str]:
     """
     found: list[str] = []
     with _named_errors(path, "list"):
-        for folder, folders, names in _gfile().walk(path):
+        for folder, folders, names in _walk(path):
             folders[:] = [name for name in folders if not _leads_up(folder, name)]
             inside = folder[len(path) :].strip("/")
             found.extend(posixpath.join(inside, name) for name in names)
     return sorted(found)
+
+
+def _walk(path: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    # TensorFlow stops at a name that is not UTF-8; Python's own carries such bytes along.
+    if is_local(path):
+        return os.walk(path, onerror=_not_listed, followlinks=True)
+    walk: Iterator[tuple[str, list[str], list[str]]] = _gfile().walk(path)
+    return walk
+
+
+def _not_listed(error: OSError) -> None:
+    raise _told(str(error.filename), "list", _reason(error)) from error
 
 
 def _leads_up(folder: str, name: str) -> bool:
@@ -186,6 +203,9 @@ def rename(source: str, target: str) -> None:
 
 def read_bytes(path: str) -> bytes:
     """Reads a whole file."""
+    if is_local(path):
+        with _named_errors(path, "read"), open(path, "rb") as file:
+            return file.read()
     with _named_errors(path, "read"), _gfile().GFile(path, "rb") as file:
         data: bytes = file.read()
     return data
@@ -242,6 +262,14 @@ def open_old(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
+def _beside(path: str, own: str) -> str:
+    """Returns where a file lies while it is written."""
+    partial = path + own + PARTIAL_SUFFIX
+    if len(os.fsencode(base_name(partial))) <= _LONGEST_NAME:
+        return partial
+    return join(parent(path), f"{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+
+
 @contextlib.contextmanager
 def open_new(path: str, shared: bool = False, lasting: bool = False) -> Iterator[BinaryIO]:
     """Opens a file beside its place, for writing, and renames it when the block has ended well.
@@ -259,7 +287,7 @@ def open_new(path: str, shared: bool = False, lasting: bool = False) -> Iterator
         UserError: The file cannot be written; an error of the file system in the block counts.
     """
     own = f".{uuid.uuid4().hex[:8]}" if shared else ""
-    partial = path + own + PARTIAL_SUFFIX
+    partial = _beside(path, own)
     with _named_errors(path, "write"):
         try:
             if is_local(path):

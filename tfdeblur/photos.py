@@ -1,26 +1,32 @@
 """Photographs as files: read as they were taken, written back as they were found.
 
 Pixels come with their orientation applied. The alpha channel, the color profile, the resolution
-and the EXIF record are kept and written back. 16-bit PNGs stay 16-bit.
+and the EXIF record are kept and written back. PNG and TIFF files of 16 bits stay so.
 """
 
 import contextlib
 import dataclasses
+import errno
 import io
-import struct
+import os
+import stat
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+import tqdm
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from tfdeblur import files
+from tfdeblur import files, photo_codecs
 from tfdeblur.errors import UserError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_SUFFIXES = (
+    ".avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pgm .png .ppm .tga .tif "
+    ".tiff .webp"
+)
+SUFFIXES = tuple(_SUFFIXES.split())
 """What is looked for in a folder; a file given by name may have any suffix Pillow reads."""
 
 MOST_PIXELS = 2**30
@@ -28,6 +34,8 @@ MOST_PIXELS = 2**30
 
 _FORMATS = {
     ".bmp": "BMP",
+    ".jfif": "JPEG",
+    ".jpe": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
     ".png": "PNG",
@@ -39,10 +47,26 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     # Nothing of the restored detail is given away to smaller files.
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95, "method": 4},
-    "TIFF": {"compression": "tiff_deflate"},
 }
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP")
 _SIXTEEN_BITS = ("PNG", "TIFF")
+_MOST_DPI = 65535
+"""JPEG holds no more."""
+
+_HEIC = (b"heic", b"heim", b"heis", b"heix")
+
+_HOW_PIXELS_LIE = (
+    *range(254, 269),
+    *range(273, 282),
+    284,
+    *range(288, 294),
+    301,
+    317,
+    *range(320, 348),
+    *range(512, 533),
+    34675,
+)
+"""Tags of an EXIF record, or of a TIFF, that say how the old file's pixels lie in it."""
 
 _pillow_limit = threading.Lock()
 
@@ -85,7 +109,8 @@ def read_photo(path: str) -> Photo:
     """Reads a photograph.
 
     Palettes are resolved; CMYK is converted to sRGB, through its color profile if it has one.
-    Of a camera's multi-picture file the first is taken.
+    Of a camera's multi-picture file the first is taken. Color of 16 bits is read from PNG, TIFF
+    and PPM; of other kinds Pillow gives 8.
 
     Args:
         path: Any scheme TensorFlow reads.
@@ -94,18 +119,24 @@ def read_photo(path: str) -> Photo:
         UserError: The file is missing, damaged, animated, not an image that Pillow reads, or of
             floating-point pixels; the message names it.
     """
+    refuse_endless(path)
     data = files.read_bytes(path)
-    with _any_size():
+    if not data:
+        raise UserError(f"{path} is empty.")
+    with _pillow(path):
         try:
             with Image.open(io.BytesIO(data)) as image:
                 return _photo(image, data)
         except UserError as error:
             raise UserError(f"{path} {error}") from error
         except UnidentifiedImageError as error:
-            raise UserError(f"{path} is not an image that Pillow can read.") from error
+            hint = " Export it as JPEG or PNG first." if data[8:12] in _HEIC else ""
+            raise UserError(f"{path} is not an image that Pillow can read.{hint}") from error
         except Image.DecompressionBombError as error:
             raise UserError(f"{path} claims more than {MOST_PIXELS:,} pixels.") from error
-        except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+        except MemoryError as error:
+            raise UserError(f"{path} does not fit into memory.") from error
+        except Exception as error:  # decoders raise almost anything over bytes that are wrong
             raise UserError(f"{path} is damaged or cut off: {error}.") from error
 
 
@@ -113,52 +144,95 @@ def write_photo(path: str, photo: Photo) -> None:
     """Writes a photograph whole or not at all; the suffix of `path` chooses the format.
 
     What a format cannot hold is left out: alpha in a JPEG or BMP, 16 bits anywhere but in PNG and
-    gray TIFF.
+    TIFF.
 
     Raises:
-        UserError: The suffix is none that is written, or the file cannot be written.
+        UserError: The suffix is none that is written, the photo does not fit into such a file, or
+            the file cannot be written.
     """
     kind = _FORMATS.get(suffix(path))
     if kind is None:
         raise UserError(f"{path}: photos are written as {', '.join(_FORMATS)}.")
     pixels, alpha = photo.pixels, photo.alpha if kind in _WITH_ALPHA else None
     deep = pixels.dtype == np.uint16
-    if deep and kind == "PNG":
-        files.write_bytes(path, _deep_png(photo))
-        return
-    if deep and (kind not in _SIXTEEN_BITS or pixels.ndim == 3 or alpha is not None):
+    if deep and kind not in _SIXTEEN_BITS:
         pixels, alpha = _to_eight_bits(pixels), None if alpha is None else _to_eight_bits(alpha)
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
+    try:
+        data = _encoded(kind, pixels, photo)
+    except Exception as error:  # encoders say in many ways that a picture is too large for them
+        height, width = pixels.shape[:2]
+        raise UserError(
+            f"{path}: a photo of {width}x{height} cannot be written as {kind}: {error}."
+        ) from error
+    files.write_bytes(path, data)
+
+
+def _encoded(kind: str, pixels: np.ndarray, photo: Photo) -> bytes:
+    extras: dict[str, Any] = {"exif": photo.exif, "dpi": photo.dpi}
+    if kind == "TIFF":
+        return photo_codecs.encode_tiff(pixels, profile=photo.profile, **extras)
+    if pixels.dtype == np.uint16:
+        return photo_codecs.encode_png(pixels, profile=photo.profile, **extras)
+    extras |= {"icc_profile": photo.profile}
     buffer = io.BytesIO()
-    extras = {"icc_profile": photo.profile, "exif": photo.exif, "dpi": photo.dpi}
-    Image.fromarray(pixels).save(
-        buffer, kind, **_OPTIONS.get(kind, {}), **{k: v for k, v in extras.items() if v}
-    )
-    files.write_bytes(path, buffer.getvalue())
+    given = {key: value for key, value in extras.items() if value}
+    Image.fromarray(pixels).save(buffer, kind, **_OPTIONS.get(kind, {}), **given)
+    return buffer.getvalue()
 
 
-def _photo(image: Image.Image, data: bytes) -> Photo:
+def refuse_endless(path: str) -> None:
+    """Refuses what is no file: a pipe would wait for ever, and a device never end."""
+    if not files.is_local(path):
+        return
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ENOENT and os.path.islink(path):
+            raise UserError(f"{path} is a link to what does not exist.") from error
+        return  # reading it says why
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no file but a pipe, a socket or a device"
+        raise UserError(f"{path} is {kind}.")
+
+
+def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise UserError(
             f"holds {image.n_frames} pictures; only single pictures are restored."  # type: ignore[attr-defined]  # only the formats that have frames define it
         )
-    exif = image.getexif()
-    orientation = exif.pop(ExifTags.Base.Orientation, 1)
     profile = image.info.get("icc_profile")
-    if _is_deep_color_png(image, data):
-        pixels, alpha = _decode_deep_png(data)
+    deep = photo_codecs.read_deep(image, data)
+    if deep is not None:
+        pixels, alpha = deep
     else:
-        image, profile = _plain_mode(image, profile)
-        array = np.asarray(image)
-        pixels, alpha = _without_alpha(array, image.mode)
+        plain, profile = _plain_mode(image, profile)
+        pixels, alpha = _without_alpha(np.asarray(plain), plain.mode)
+    # After the pixels: Pillow stands a TIFF upright by itself, and then forgets how it lay.
+    exif, orientation = _exif(image)
     return Photo(
         pixels=_upright(pixels, orientation),
         alpha=None if alpha is None else _upright(alpha, orientation),
         profile=profile,
-        exif=exif.tobytes() if len(exif) else None,
+        exif=exif,
         dpi=_dpi(image.info.get("dpi")),
     )
+
+
+def _exif(image: Image.Image) -> tuple[bytes | None, int]:
+    """Returns the EXIF record without what belongs to the old file, and the orientation in it."""
+    orientation = 1
+    try:
+        record = image.getexif()
+        orientation = record.get(ExifTags.Base.Orientation, 1)
+        for tag in _HOW_PIXELS_LIE:
+            record.pop(tag, None)
+        record.bigtiff = False
+        return record.tobytes() if len(record) else None, orientation
+    except Exception:  # as of any decoder; the pixels are whole all the same
+        warnings.warn("the EXIF record is damaged and was left out", stacklevel=2)
+        return None, orientation
 
 
 def _plain_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
@@ -170,7 +244,10 @@ def _plain_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.Image,
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise UserError("holds 32-bit values; only 8 and 16 bits are restored.")
-        return Image.fromarray(values.astype(np.uint16)), profile
+        values = values.astype(np.uint16)
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]  # a TIFF has them
+            values = ~values  # white is zero; of 8 bits Pillow turns it over
+        return Image.fromarray(values), profile
     if mode == "F":
         raise UserError("holds floating-point pixels; only 8 and 16 bits are restored.")
     if mode == "CMYK":
@@ -213,47 +290,6 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[rows, columns])
 
 
-def _is_deep_color_png(image: Image.Image, data: bytes) -> bool:
-    # Bit depth and color type of the header chunk. Pillow cuts 16-bit color down to 8 bits.
-    return image.format == "PNG" and data[24:26] in (b"\x10\x02", b"\x10\x04", b"\x10\x06")
-
-
-def _decode_deep_png(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    import tensorflow as tf
-
-    try:
-        array = tf.io.decode_png(data, dtype=tf.uint16).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError(error.message) from error
-    alpha = array[..., -1] if array.shape[-1] in (2, 4) else None
-    pixels = array if alpha is None else array[..., :-1]
-    return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), alpha
-
-
-def _deep_png(photo: Photo) -> bytes:
-    import tensorflow as tf
-
-    pixels = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., np.newaxis]
-    if photo.alpha is not None:
-        pixels = np.dstack([pixels, photo.alpha])
-    data: bytes = tf.io.encode_png(pixels).numpy()
-    chunks = b""
-    if photo.profile:
-        chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.profile))
-    if photo.dpi:
-        per_meter = [round(dots / 0.0254) for dots in photo.dpi]
-        chunks += _png_chunk(b"pHYs", struct.pack(">IIB", *per_meter, 1))
-    if photo.exif:
-        chunks += _png_chunk(b"eXIf", photo.exif.removeprefix(b"Exif\0\0"))
-    header = 8 + 25  # the signature and the header chunk, which has to be the first
-    return data[:header] + chunks + data[header:]
-
-
-def _png_chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(values / 257.0).astype(np.uint8)
 
@@ -263,17 +299,23 @@ def _dpi(value: Any) -> tuple[float, float] | None:
         across, down = (float(dots) for dots in value)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (across, down) if across > 0 and down > 0 else None
+    return (across, down) if 0 < min(across, down) <= max(across, down) <= _MOST_DPI else None
 
 
 @contextlib.contextmanager
-def _any_size() -> Iterator[None]:
-    """Lifts Pillow's limit on the number of pixels: these are the person's own files."""
-    with _pillow_limit, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+def _pillow(path: str) -> Iterator[None]:
+    """Lifts Pillow's limit on the number of pixels, and names the file in what it warns of."""
+    with _pillow_limit:
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice this
         try:
-            yield
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                # These are the person's own files.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+    # A read that failed has said why. Pillow says the same of each place that is wrong.
+    for text in dict.fromkeys(str(warning.message).split(".")[0].strip() for warning in told):
+        tqdm.tqdm.write(f"warning: {path}: {text}.")

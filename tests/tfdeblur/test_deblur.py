@@ -155,8 +155,38 @@ def test_originals_are_never_overwritten(tmp_path, monkeypatch):
 def test_two_photos_never_share_an_output(tmp_path):
     put(tmp_path / "in/a.png")
     Image.fromarray(picture()).save(tmp_path / "in/a.gif")
+    source, out = str(tmp_path / "in"), str(tmp_path / "out")
+    assert plan_outputs([source, f"{source}/"], out) == plan_outputs([source], out)
+    assert plan_outputs([source], out) == {
+        f"{source}/a.gif": f"{out}/a.gif.png",
+        f"{source}/a.png": f"{out}/a.png",
+    }
+    put(tmp_path / "in/a.gif.png")
     with pytest.raises(UserError, match="both be written"):
-        plan_outputs([str(tmp_path / "in")], str(tmp_path / "out"))
+        plan_outputs([source], out)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_waited_for(run_folder, tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.mp4")
+    given = (str(tmp_path / "a.png"), str(tmp_path / "b.mp4"))
+    result = deblur.run(config(photos=given, out=str(tmp_path / "out"), model=run_folder))
+    assert [path for path, _ in result.failed] == list(given)
+
+
+def test_a_photo_that_needs_too_much_memory_is_refused(run_folder, tmp_path, monkeypatch):
+    photo, out = put(tmp_path / "a.png"), str(tmp_path / "out")
+    monkeypatch.setattr(deblur, "_BYTES_A_PIXEL", 2**50)
+    result = deblur.run(config(photos=(photo,), out=out, model=run_folder))
+    assert "GiB of memory" in result.failed[0][1]
+
+
+def test_the_output_is_no_file(tmp_path):
+    photo, there = put(tmp_path / "a.png"), tmp_path / "there"
+    there.write_text("")
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        plan_outputs([photo], str(there))
 
 
 def test_bad_input_is_one_clear_error_before_anything_is_written(run_folder, tmp_path, capsys):
@@ -165,7 +195,7 @@ def test_bad_input_is_one_clear_error_before_anything_is_written(run_folder, tmp
     assert "photos" in capsys.readouterr().err
     for arguments, message in (
         ({"photos": (str(tmp_path / "run"),), "out": out}, "No photos and no videos in"),
-        ({"photos": (photo, photo), "out": f"{out}.png"}, "names one file"),
+        ({"photos": (photo, f"{photo}.png"), "out": f"{out}.png"}, "names one file"),
         ({"photos": (photo,), "out": f"{out}.gif"}, "is not written"),
         ({"photos": (photo,), "out": out, "tile": 32, "overlap": 32}, "overlap by 32"),
         ({"photos": (photo,), "out": out, "model": str(tmp_path)}, "no trained network"),

@@ -158,3 +158,29 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 def test_nan_is_no_json(tmp_path):
     with pytest.raises(ValueError, match="Out of range float"):
         files.write_json(str(tmp_path / "nan.json"), {"a": float("nan")})
+
+
+def test_names_of_any_length_and_coding(tmp_path):
+    long = f"{tmp_path}/{'x' * 250}.txt"
+    files.write_text(long, "kept")
+    assert files.read_text(long) == "kept"
+    odd = os.fsencode(tmp_path) + b"/\xff.txt"
+    with open(odd, "wb") as file:
+        file.write(b"odd")
+    assert [os.fsencode(name) for name in files.walk_files(str(tmp_path))][-1] == b"\xff.txt"
+    assert files.read_bytes(os.fsdecode(odd)) == b"odd"
+
+
+def test_a_name_is_given_to_libraries_that_open_files_themselves(folder, tmp_path):
+    path = f"{tmp_path}/made"
+    with files.open_name(path) as name, open(name, "w", encoding="utf-8") as file:
+        file.write("whole")
+    assert files.list_dir(str(tmp_path)) == ["made"]
+    with pytest.raises(RuntimeError), files.open_name(path) as name:
+        files.write_text(name, "half")
+        raise RuntimeError
+    assert files.read_text(path) == "whole" and files.list_dir(str(tmp_path)) == ["made"]
+    with files.open_name(f"{folder}/far") as name, open(name, "wb") as file:
+        file.write(b"far away")
+    with files.open_old(f"{folder}/far") as far:
+        assert far.read() == b"far away"

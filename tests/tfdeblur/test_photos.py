@@ -1,15 +1,16 @@
 """Photographs as files: every kind comes in right and goes out with what it carried."""
 
 import io
+import os
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from tfdeblur import files, photos
+from tfdeblur import files, photo_codecs, photos
 from tfdeblur.errors import UserError
 from tfdeblur.photos import Photo
 
@@ -72,12 +73,12 @@ def test_pictures_are_stood_upright(tmp_path, orientation):
     exif = image.getexif()
     exif[ExifTags.Base.Orientation] = orientation
     exif[ExifTags.Base.Make] = "camera"
-    path = save(tmp_path / "a.png", image, exif=exif)
-    from PIL import ImageOps
-
-    wanted = np.asarray(ImageOps.exif_transpose(Image.open(path)))
-    read = photos.read_photo(path)
-    np.testing.assert_array_equal(read.pixels, wanted)
+    wanted = np.asarray(
+        ImageOps.exif_transpose(Image.open(save(tmp_path / "a.png", image, exif=exif)))
+    )
+    for kind in ("png", "tif"):  # which Pillow turns by itself
+        read = photos.read_photo(save(tmp_path / f"a.{kind}", image, exif=exif))
+        np.testing.assert_array_equal(read.pixels, wanted)
     # Written back, it must not be turned a second time, and must not forget its camera.
     for kind in ("png", "jpg", "webp", "tif"):
         out = str(tmp_path / f"out.{kind}")
@@ -99,10 +100,11 @@ def test_profile_and_resolution_are_kept(tmp_path, kind):
         assert again.dpi == pytest.approx((300, 300), abs=0.1)
 
 
-def test_sixteen_bits_stay_sixteen_bits(tmp_path):
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_sixteen_bits_stay_sixteen_bits(tmp_path, kind):
+    path = str(tmp_path / f"a.{kind}")
     for shape in ((5, 6), (5, 6, 3)):
         photo = Photo(pixels(*shape, dtype=np.uint16))
-        path = str(tmp_path / "a.png")
         photos.write_photo(path, photo)
         again = photos.read_photo(path)
         assert again.pixels.dtype == np.uint16
@@ -110,13 +112,10 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path):
     alpha = pixels(5, 6, dtype=np.uint16)
     photos.write_photo(path, Photo(photo.pixels, alpha, SRGB, None, (200.0, 200.0)))
     again = photos.read_photo(path)
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
     np.testing.assert_array_equal(again.alpha, alpha)
     assert again.profile == SRGB
     assert again.dpi == pytest.approx((200, 200), abs=0.1)
-    gray = Photo(pixels(5, 6, dtype=np.uint16))
-    path = str(tmp_path / "gray.tif")
-    photos.write_photo(path, gray)
-    np.testing.assert_array_equal(photos.read_photo(path).pixels, gray.pixels)
 
 
 def test_sixteen_bits_become_eight_where_they_must(tmp_path):
@@ -133,6 +132,47 @@ def test_a_deep_png_keeps_its_exif(tmp_path):
     photos.write_photo(path, Photo(pixels(3, 3, 3, dtype=np.uint16), exif=exif.tobytes()))
     with Image.open(path) as written:
         assert written.getexif()[ExifTags.Base.Make] == "camera"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_exposure_and_place_are_kept(tmp_path, kind, dtype):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:02 03:04:05"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (48.0, 8.0, 15.0)
+    path = str(tmp_path / f"a.{kind}")
+    photos.write_photo(path, Photo(pixels(9, 8, 3, dtype=dtype), exif=exif.tobytes()))
+    again = Image.Exif()
+    again.load(photos.read_photo(path).exif)
+    assert again[ExifTags.Base.Make] == "camera"
+    assert ExifTags.Base.DateTimeOriginal in again.get_ifd(ExifTags.IFD.Exif)
+    assert again.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (48.0, 8.0, 15.0)
+
+
+def test_a_record_says_nothing_of_how_the_old_pixels_lay(tmp_path):
+    # A palette's TIFF, written as RGB, must not call itself one of a palette.
+    source = Image.fromarray(pixels(40, 30, 3)).quantize(16)
+    read = photos.read_photo(save(tmp_path / "a.tif", source, description="old"))
+    photos.write_photo(str(tmp_path / "out.tif"), read)
+    again = photos.read_photo(str(tmp_path / "out.tif"))
+    np.testing.assert_array_equal(again.pixels, np.asarray(source.convert("RGB")))
+    record = Image.Exif()
+    record.load(again.exif)
+    assert record[ExifTags.Base.ImageDescription] == "old"
+    assert ExifTags.Base.StripOffsets not in record
+
+
+def test_a_resolution_that_no_file_holds_is_none(tmp_path):
+    image = Image.fromarray(pixels(8, 8, 3))
+    path = save(tmp_path / "a.tif", image, x_resolution=720000, y_resolution=72, resolution_unit=2)
+    assert photos.read_photo(path).dpi is None
+
+
+def test_white_may_be_zero(tmp_path):
+    gray = pixels(6, 5, dtype=np.uint16)
+    path = save(tmp_path / "a.tif", Image.fromarray(~gray), tiffinfo={262: 0})
+    np.testing.assert_array_equal(photos.read_photo(path).pixels, gray)
 
 
 def test_cmyk_becomes_rgb(tmp_path):
@@ -185,11 +225,27 @@ def test_bad_files_are_named(tmp_path):
         "cut.png": "damaged or cut off",
         "cut16.png": "damaged or cut off",
         "cut.jpg": "damaged or cut off",
+        "cut.tif": "not an image|damaged or cut off",
+        "empty.png": "is empty",
+        "phone.heic": "Export it as JPEG",
+        "link.png": "a link to what does not exist",
+        "pipe.png": "no file but a pipe",
+        "folder.png": "is a folder",
+        "planes.tif": "one after the other",
         "bomb.png": "more than",
         "missing.png": "does not exist",
     }
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "cut.png").write_bytes(whole.getvalue()[:-3000])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (tmp_path / "link.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    deep_tiff = photo_codecs.encode_tiff(pixels(64, 64, 3, dtype=np.uint16))
+    (tmp_path / "cut.tif").write_bytes(deep_tiff[: len(deep_tiff) // 2])
+    interleaved, apart = (struct.pack("<HHLL", 284, 3, 1, kind) for kind in (1, 2))
+    (tmp_path / "planes.tif").write_bytes(deep_tiff.replace(interleaved, apart))
     (tmp_path / "cut16.png").write_bytes(deep[: len(deep) // 2])
     jpeg = io.BytesIO()
     Image.fromarray(pixels(64, 64, 3)).save(jpeg, "JPEG")
@@ -203,6 +259,38 @@ def test_bad_files_are_named(tmp_path):
     assert before == Image.MAX_IMAGE_PIXELS
     with pytest.raises(UserError, match="written as"):
         photos.write_photo(str(tmp_path / "a.xyz"), Photo(pixels(2, 2)))
+    with pytest.raises(UserError, match=r"a\.webp: a photo of 17000x1 cannot be written as WEBP"):
+        photos.write_photo(str(tmp_path / "a.webp"), Photo(pixels(1, 17000)))
+    assert not (tmp_path / "a.webp").exists()
+
+
+def test_whatever_a_decoder_raises_is_a_bad_file(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", Image.fromarray(pixels(4, 4)))
+    for error, message in ((TypeError("odd"), "damaged.*: odd"), (MemoryError(), "into memory")):
+        monkeypatch.setattr(
+            photos, "_plain_mode", lambda *_, error=error: (_ for _ in ()).throw(error)
+        )
+        with pytest.raises(UserError, match=f"a.png .*{message}"):
+            photos.read_photo(path)
+
+
+def test_what_pillow_warns_of_names_the_file(tmp_path, capsys):
+    image = Image.fromarray(pixels(8, 8, 3))
+    path = save(tmp_path / "a.jpg", image, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 30)
+    photos.read_photo(path)
+    assert capsys.readouterr().out == f"warning: {path}: Corrupt EXIF data.\n"
+
+
+def test_a_photo_outlives_its_record(tmp_path, monkeypatch, capsys):
+    image = Image.fromarray(pixels(8, 6, 3))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "camera"
+    path = save(tmp_path / "a.png", image, exif=exif)
+    monkeypatch.setattr(Image.Exif, "tobytes", lambda self: struct.unpack("B", b""))
+    read = photos.read_photo(path)
+    np.testing.assert_array_equal(read.pixels, np.rot90(np.asarray(image), -1))
+    assert read.exif is None
+    assert "a.png: the EXIF record is damaged and was left out." in capsys.readouterr().out
 
 
 def test_a_large_photo_is_read_without_a_warning(tmp_path, recwarn):
@@ -224,3 +312,4 @@ def test_names():
     assert photos.written_name("x/a.JPG") == "x/a.JPG"
     assert photos.written_name("x/a.gif") == "x/a.png"
     assert photos.written_name("holiday.2024") == "holiday.2024.png"
+    assert photos.written_name("phone.avif") == "phone.png"
