@@ -238,24 +238,22 @@ class PixelShuffle(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class MeanPooling(keras.layers.Layer):
-    """Mean over the whole image, or over a window around each pixel, in float32.
+    """Mean over the whole image, or over every window that lies in it, in float32.
 
     A network with global pooling is trained on patches and meets other statistics in whole
     images. Windows as large as the training patches (the test-time local converter) bring the old
-    ones back without a change of weights.
+    ones back without a change of weights. `WindowScaling` gives each pixel the window around it.
 
     Args:
         window: None for one mean an image; or (height, width) in pixels of this layer's input.
-            Every pixel then gets the mean of the window that begins (size - 1) // 2 above and left
-            of it, moved inside the image where it would stick out. A side of the window that is
-            larger than the image is cut to it.
+            A side of the window that is larger than the image is cut to it.
 
     Call arguments:
         features: Tensor [B, H, W, C].
 
     Returns:
-        A tensor [B, 1, 1, C] without a window, or where both sides of the image are known and no
-        larger than the window; else [B, H, W, C].
+        A tensor [B, 1, 1, C] without a window; else [B, H - height + 1, W - width + 1, C], the
+        mean of the window that begins at each pixel.
 
     Reference:
         Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
@@ -272,8 +270,8 @@ class MeanPooling(keras.layers.Layer):
             x = ops.mean(x, axis=(1, 2), keepdims=True)
         else:
             # One axis after the other: sums stay short, and so do their rounding errors.
-            for axis, size in zip((1, 2), self.window or (), strict=True):
-                x = _sliding_mean(x, axis, size)
+            for axis, side in zip((1, 2), self.window or (), strict=True):
+                x = _window_means(x, axis, side)
         return ops.cast(x, self.compute_dtype)
 
     def _is_global(self, shape: Any) -> bool:
@@ -283,24 +281,75 @@ class MeanPooling(keras.layers.Layer):
         return all(side is not None and side <= size for side, size in sides)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        if self._is_global(input_shape):
-            return (input_shape[0], 1, 1, input_shape[3])
-        return tuple(input_shape)
+        batch, *sizes, channels = input_shape
+        places = [
+            size if size is None else max(size - side, 0) + 1
+            for size, side in zip(sizes, self.window or sizes, strict=True)
+        ]
+        return (batch, *(places if self.window else (1, 1)), channels)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "window": self.window}
 
 
-def _sliding_mean(x: Any, axis: int, window: int) -> Any:
-    """Returns the means over `window` neighbors along one axis, the ends repeated: same shape."""
-    size = ops.shape(x)[axis]
-    window = ops.minimum(window, size)
-    border = [(0, 0)] * 4
-    border[axis] = (1, 0)
-    sums = ops.pad(ops.cumsum(x, axis=axis), border)
-    starts = ops.clip(ops.arange(size, dtype="int32") - (window - 1) // 2, 0, size - window)
-    totals = ops.take(sums, starts + window, axis=axis) - ops.take(sums, starts, axis=axis)
-    return totals / ops.cast(window, "float32")
+def _window_means(x: Any, axis: int, side: int) -> Any:
+    """Returns the means over `side` neighbors along one axis, from every place where they fit."""
+    _, height, width, channels = ops.shape(x)
+    size = (height, width)[axis - 1]
+    if isinstance(size, int) and size <= side:
+        return ops.mean(x, axis=axis, keepdims=True)
+    side = side if isinstance(size, int) else ops.minimum(side, size)
+    places = size - side + 1
+    steps = ops.arange(size, dtype="int32") - ops.arange(places, dtype="int32")[:, None]
+    # A product with a matrix of ones and zeros: running sums add less, but took two to four times
+    # as long in tiles of 512, and lose digits besides.
+    inside = ops.cast(ops.logical_and(steps >= 0, steps < side), "float32")
+    if axis == 1:
+        sums = ops.matmul(inside, ops.reshape(x, (-1, height, width * channels)))
+        sums = ops.reshape(sums, (-1, places, width, channels))
+    else:
+        sums = ops.matmul(inside, x)
+    return sums / ops.cast(side, "float32")
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class WindowScaling(keras.layers.Layer):
+    """Multiplies each pixel by the factors of the pooling window around it.
+
+    Pixels near the border, whose windows would stick out, take the nearest that does not. What is
+    computed of a window between `MeanPooling` and this layer is computed once.
+
+    Args:
+        window: That of `MeanPooling`.
+
+    Call arguments:
+        features: Tensor [B, H, W, C].
+        factors: Tensor [B, 1, 1, C] without a window; else an entry for each window. That of a
+            pixel begins (size - 1) // 2 above and left of it.
+
+    Returns:
+        A tensor of the shape of the features.
+    """
+
+    def __init__(self, window: tuple[int, int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window = None if window is None else (int(window[0]), int(window[1]))
+
+    def call(self, features: Any, factors: Any) -> Any:
+        # Columns first, while there are few rows.
+        for axis, side in zip((2, 1), reversed(self.window or ()), strict=False):
+            if factors.shape[axis] != 1:
+                size = ops.shape(features)[axis]
+                side = ops.minimum(side, size)
+                starts = ops.arange(size, dtype="int32") - (side - 1) // 2
+                factors = ops.take(factors, ops.clip(starts, 0, size - side), axis=axis)
+        return features * factors
+
+    def compute_output_shape(self, features_shape: Any, factors_shape: Any) -> Any:
+        return features_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "window": self.window}
 
 
 @functools.cache

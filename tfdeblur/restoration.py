@@ -1,13 +1,15 @@
 """Restoring photographs of any size with a trained generator.
 
-An image up to a pixel limit goes through the network whole; a larger one as batches of equal
-tiles that overlap and are blended. What is compiled serves every later image.
+An image up to a pixel limit goes through the network whole; a larger one as equal tiles that
+overlap and are blended. What is compiled serves every later image.
 """
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,6 +26,7 @@ DEFAULT_MAX_PIXELS = 2**20
 DEFAULT_TILE = 512
 DEFAULT_OVERLAP = 64
 _SMALLEST_TILE = 128
+_CORES = os.cpu_count() or 1
 
 Restore = Callable[[tf.Tensor], tf.Tensor]
 
@@ -70,9 +73,9 @@ class Restorer:
             Keras model from float32 [B, H, W, 3] in [0, 1] to restored images of that shape.
         name: What the network is called.
         about: What is known of it, such as a checkpoint's metrics.
-        max_pixels: Height times width up to which an image goes through whole, and pixels in one
-            batch. Memory grows with it. Where it turns out too much for a device that says so
-            (a GPU), smaller tiles are tried.
+        max_pixels: Height times width up to which an image goes through whole, and pixels of the
+            tiles in work at a time. Memory grows with it. Where it turns out too much for a device
+            that says so (a GPU), smaller tiles are tried.
         tiles: How larger images are cut; suited to `max_pixels` where not given.
         ensemble: Restore each image in all eight orientations and average: eight times the work
             for a little more precision (Lim et al., "Enhanced Deep Residual Networks for Single
@@ -223,35 +226,37 @@ class Restorer:
         self, image: np.ndarray, out: np.ndarray, limit: int, tiles: Tiles, progress: bool
     ) -> None:
         """Runs overlapping tiles of one [H, W, 3] image and blends them into `out`."""
-        height, width = image.shape[:2]
         side, stride = tiles.side, tiles.side - tiles.overlap
-        padded = _mirror_up_to(image, side)
+        padded = tiling.mirror_up_to(image, side)
         rows, columns = padded.shape[:2]
         boxes = tiling.grid(rows, columns, side, side, stride, stride, cover=True)
         total = np.zeros_like(padded)
-        weights = np.zeros((*padded.shape[:2], 1), np.float32)
-        at_once = max(1, min(limit // side**2, len(boxes)))
+        weights = np.zeros((rows, columns, 1), np.float32)
+        at_once, together = _schedule(limit // side**2, len(boxes))
         run = self._for_tiles(at_once, side)
-        bar = tqdm.tqdm(
-            total=len(boxes), desc="tiles", leave=False, disable=None if progress else True
-        )
-        with bar:
-            for first in range(0, len(boxes), at_once):
-                part = boxes[first : first + at_once]
-                batch = np.zeros((at_once, side, side, 3), np.float32)
-                for place, box in enumerate(part):
-                    batch[place] = padded[box.slices]
-                for box, tile in zip(part, run(tf.constant(batch)).numpy(), strict=False):
-                    weight = _weights(box, rows, columns, tiles)
+        parts = [boxes[first : first + at_once] for first in range(0, len(boxes), at_once)]
+
+        def restore(part: Sequence[tiling.Box]) -> np.ndarray:
+            batch = np.zeros((at_once, side, side, 3), np.float32)
+            batch[: len(part)] = [padded[box.slices] for box in part]
+            return np.asarray(run(tf.constant(batch)))
+
+        hidden = not progress or None  # None where that depends on the terminal
+        with tqdm.tqdm(total=len(boxes), desc="tiles", leave=False, disable=hidden) as bar:
+            for part, done in zip(parts, _in_order(restore, parts, together), strict=True):
+                for box, tile in zip(part, done, strict=False):
+                    weight = tiling.blending_weights(box, rows, columns, tiles.overlap)
                     total[box.slices] += tile * weight
                     weights[box.slices] += weight
                 bar.update(len(part))
-        np.divide(total[:height, :width], weights[:height, :width], out=out)
+        inside = tuple(map(slice, image.shape[:2]))
+        np.divide(total[inside], weights[inside], out=out)
 
     def _for_tiles(self, at_once: int, side: int) -> Any:
         if (at_once, side) not in self._tiled:
             spec = tf.TensorSpec([at_once, side, side, 3], tf.float32)
-            self._tiled[at_once, side] = tf.function(self.restore, input_signature=[spec])
+            # Traced here, because what Keras is told (precision, devices) is told to a thread.
+            self._tiled[at_once, side] = tf.function(self.restore).get_concrete_function(spec)
         return self._tiled[at_once, side]
 
 
@@ -303,6 +308,33 @@ def load(
     if local is generator:
         return Restorer(generator, **how)
     return Restorer(local, plain=Restorer(generator, **how), **how)
+
+
+def _schedule(allowed: int, tiles: int) -> tuple[int, int]:
+    """Returns how many tiles go in one batch, and how many batches at the same time."""
+    # On a CPU one by one, but several side by side, because many operations keep one core busy.
+    allowed = max(1, min(allowed, tiles))
+    if {device.device_type for device in tf.config.list_logical_devices()} != {"CPU"}:
+        return allowed, 1
+    return 1, min(allowed, tf.config.threading.get_intra_op_parallelism_threads() or _CORES)
+
+
+def _in_order(
+    function: Callable[[Any], np.ndarray], items: Sequence[Any], together: int
+) -> Iterator[np.ndarray]:
+    """Yields what a function makes of each item; `together` of them run at the same time."""
+    if together == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(together) as pool:
+        running: list[Future[np.ndarray]] = []
+        for item in items:
+            running.append(pool.submit(function, item))
+            # One more waits, so that no thread does while a result is taken up.
+            if len(running) > together:
+                yield running.pop(0).result()
+        while running:
+            yield running.pop(0).result()
 
 
 def _turned(batch: np.ndarray, turns: int, mirror: bool) -> np.ndarray:
@@ -366,33 +398,3 @@ def _to_batch(unit: np.ndarray) -> tuple[np.ndarray, bool]:
     unit = unit[..., np.newaxis] if len(shape) == 2 else unit
     batch = unit if len(unit.shape) == 4 else unit[np.newaxis]
     return (np.repeat(batch, 3, axis=-1) if gray else batch), gray
-
-
-def _mirror_up_to(image: np.ndarray, side: int) -> np.ndarray:
-    """Mirrors the bottom and right border until the image holds one tile."""
-    missing = [(0, max(side - size, 0)) for size in image.shape[:2]]
-    return np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
-
-
-def _weights(box: tiling.Box, height: int, width: int, tiles: Tiles) -> np.ndarray:
-    """Returns how much each pixel of a tile counts, [side, side, 1].
-
-    Nothing in the margin, where the network missed the surroundings, unless the image ends
-    there; then a ramp over the seam; then all.
-    """
-    margin = tiles.overlap // 4
-    inner = tiles.side - 2 * margin
-    seam = max(tiles.overlap - 2 * margin, 0)
-    core = tiling.feather(inner, inner, seam, seam)
-    at_edge = ((box.top == 0, box.bottom == height), (box.left == 0, box.right == width))
-    rows, columns = (
-        _extended(line, margin, *edges)
-        for line, edges in zip((core[:, inner // 2], core[inner // 2]), at_edge, strict=True)
-    )
-    return np.outer(rows, columns)[..., np.newaxis]
-
-
-def _extended(ramp: np.ndarray, margin: int, at_start: bool, at_end: bool) -> np.ndarray:
-    before = np.full(margin, ramp[0] if at_start else 0, np.float32)
-    after = np.full(margin, ramp[-1] if at_end else 0, np.float32)
-    return np.concatenate([before, ramp, after])

@@ -90,6 +90,41 @@ def grid(
     ]
 
 
+def mirror_up_to(image: np.ndarray, side: int) -> np.ndarray:
+    """Mirrors the bottom and right border of [H, W, C] until the image holds one tile."""
+    missing = [(0, max(side - size, 0)) for size in image.shape[:2]]
+    return np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
+
+
+def blending_weights(box: Box, height: int, width: int, overlap: int) -> np.ndarray:
+    """Returns how much each pixel of a tile of a restored frame counts.
+
+    Nothing in the margin, the outer quarter of the overlap, where the network missed the
+    surroundings, unless the frame ends there; then a ramp over the seam; then all.
+
+    Args:
+        box: The tile, a square.
+        height: Rows of the frame.
+        width: Columns of the frame.
+        overlap: Pixels that a tile shares with the next.
+
+    Returns:
+        float32 [side, side, 1], in [0, 1].
+    """
+    margin = overlap // 4
+    inner, seam = box.height - 2 * margin, overlap - 2 * margin
+    weights = np.pad(feather(inner, inner, seam, seam), margin, mode="edge")
+    for axis, (start, end, size) in enumerate(
+        ((box.top, box.bottom, height), (box.left, box.right, width))
+    ):
+        along = np.moveaxis(weights, axis, 0)
+        if start > 0:
+            along[:margin] = 0
+        if end < size:
+            along[len(along) - margin :] = 0
+    return weights[..., np.newaxis]
+
+
 def feather(
     tile_height: int, tile_width: int, overlap_height: int, overlap_width: int
 ) -> np.ndarray:

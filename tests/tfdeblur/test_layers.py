@@ -247,6 +247,12 @@ def test_weights_of_pytorchs_pixel_shuffle_are_permuted_as_documented():
     np.testing.assert_allclose(layers.PixelShuffle()(x @ permuted), expected, rtol=1e-6)
 
 
+def window_around_each_pixel(window):
+    """Pooling and what it is for: all ones times the mean of the window around each pixel."""
+    pool, scale = layers.MeanPooling(window), layers.WindowScaling(window)
+    return lambda x: scale(x * 0 + 1, pool(x))
+
+
 def brute_force_mean(x: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Means over windows moved inside the image, in float64."""
     x = x.astype(np.float64)
@@ -263,11 +269,42 @@ def brute_force_mean(x: np.ndarray, window: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("window", [(1, 1), (3, 3), (4, 2), (5, 8), (9, 3), (2, 40)])
 def test_local_pooling_is_the_mean_over_the_window(window):
     x = np.random.default_rng(1).normal(3, 1, (2, 9, 11, 4)).astype(np.float32)
-    layer = layers.MeanPooling(window)
+    layer = window_around_each_pixel(window)
     expected = brute_force_mean(x, window)
     np.testing.assert_allclose(layer(x), expected, atol=5e-6)
     np.testing.assert_allclose(in_a_graph_of_unknown_sizes(layer, x), expected, atol=5e-6)
-    assert layer.compute_output_shape(x.shape) == layer(x).shape
+
+
+@pytest.mark.parametrize("window", [(1, 1), (3, 3), (4, 2), (5, 8), (9, 3), (2, 40)])
+def test_local_pooling_has_a_mean_for_each_window_inside(window):
+    x = np.random.default_rng(1).normal(3, 1, (2, 9, 11, 4)).astype(np.float32)
+    layer = layers.MeanPooling(window)
+    height, width = min(window[0], 9), min(window[1], 11)
+    pooled = layer(x).numpy()
+    assert pooled.shape == (2, 10 - height, 12 - width, 4) == layer.compute_output_shape(x.shape)
+    assert layer.compute_output_shape((None, None, 11, 4)) == (None, None, 12 - width, 4)
+    last = x[:, -height:, -width:].mean((1, 2), dtype=np.float64)
+    np.testing.assert_allclose(pooled[:, -1, -1], last, atol=5e-6)
+
+
+def test_factors_of_windows_serve_the_pixels_around():
+    x = np.arange(1, 6, dtype=np.float32)[None, None, :, None]  # one row of five
+    factors = np.float32([10, 100])[None, None, :, None]
+    expected = x[0, 0, :, 0] * [10, 10, 100, 100, 100]
+    scale = layers.WindowScaling((3, 4))
+    np.testing.assert_array_equal(scale(x, factors)[0, 0, :, 0], expected)
+    assert scale.compute_output_shape(x.shape, factors.shape) == x.shape
+    alike = layers.WindowScaling()(x, factors[:, :, :1])
+    np.testing.assert_array_equal(alike, x * 10)
+
+
+@pytest.mark.parametrize("window", [None, (3, 4)])
+def test_gradients_of_local_attention(window):
+    x = tf.constant(np.random.default_rng(3).normal(1, 1, (1, 5, 6, 2)))
+    pool = layers.MeanPooling(window, dtype="float64")
+    scale = layers.WindowScaling(window, dtype="float64")
+    theory, practice = tf.test.compute_gradient(lambda x: scale(x, tf.square(pool(x))), [x])
+    np.testing.assert_allclose(theory[0], practice[0], atol=1e-3)
 
 
 def test_a_window_as_large_as_the_image_is_the_global_mean():
@@ -279,14 +316,15 @@ def test_a_window_as_large_as_the_image_is_the_global_mean():
         layer = layers.MeanPooling(window)
         np.testing.assert_array_equal(layer(x), whole)
         assert layer.compute_output_shape(x.shape) == whole.shape
-        spread = in_a_graph_of_unknown_sizes(layer, x)
-        np.testing.assert_allclose(spread, np.broadcast_to(whole, x.shape), rtol=1e-5)
+        np.testing.assert_allclose(in_a_graph_of_unknown_sizes(layer, x), whole, rtol=1e-5)
+        around = in_a_graph_of_unknown_sizes(window_around_each_pixel(window), x)
+        np.testing.assert_allclose(around, np.broadcast_to(whole, x.shape), rtol=1e-5)
 
 
 def test_local_pooling_stays_exact_in_large_images():
     # One integral image over all pixels would lose the third decimal here.
     x = np.random.default_rng(1).normal(100, 1, (1, 400, 500, 1)).astype(np.float32)
-    pooled = layers.MeanPooling((16, 16))(x).numpy()[0, 384:, 484:, 0]
+    pooled = window_around_each_pixel((16, 16))(x).numpy()[0, 384:, 484:, 0]
     expected = brute_force_mean(x[:, 376:, 476:], (16, 16))[0, 8:, 8:, 0]
     np.testing.assert_allclose(pooled, expected, atol=1e-3)
 
@@ -298,7 +336,8 @@ def test_pooling_sums_in_float32():
         pooled = layers.MeanPooling(window, dtype="mixed_bfloat16")(x)
         assert pooled.dtype == tf.bfloat16
         exact = expected.mean((1, 2), keepdims=True)
-        exact = brute_force_mean(expected, window) if window else exact
+        if window:
+            exact = brute_force_mean(expected, window)[:, 16:48, 9:54]  # those inside
         np.testing.assert_allclose(tf.cast(pooled, tf.float64), exact, rtol=2**-8)
 
 
@@ -312,6 +351,7 @@ def test_pooling_sums_in_float32():
         layers.PixelShuffle(),
         layers.MeanPooling(),
         layers.MeanPooling((3, 4)),
+        layers.WindowScaling((3, 4)),
         layers.CropTo(),
         layers.ToRange("unit", "signed"),
         layers.BatchNormalization(epsilon=1e-5),

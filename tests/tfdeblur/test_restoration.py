@@ -1,5 +1,8 @@
 """Restoring images of any size, whole and in tiles."""
 
+import threading
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -165,6 +168,47 @@ def test_one_graph_serves_all_whole_images_and_one_each_tile_size():
     for size in ((100, 90), (70, 200), (90, 33)):
         restorer.deblur(photo(*size))
     assert traces == [(None, None, None, 3), (1, 32, 32, 3)]
+
+
+@pytest.mark.parametrize("cores", [2, 3])
+def test_tiles_at_the_same_time_change_nothing(generator, cores, monkeypatch):
+    image = photo(90, 131)
+    how = {"max_pixels": 4 * 32 * 32, "tiles": Tiles(32, 8)}
+    monkeypatch.setattr(restoration, "_CORES", 1)
+    alone = Restorer(generator, **how).deblur(image)
+    monkeypatch.setattr(restoration, "_CORES", cores)
+    np.testing.assert_array_equal(Restorer(generator, **how).deblur(image), alone)
+
+
+def test_results_come_in_order_and_only_so_many_are_in_work():
+    working, most = [], 0
+    both = threading.Barrier(2, timeout=60)  # it breaks, and the test with it, unless two meet
+
+    def restore(item):
+        nonlocal most
+        working.append(item)
+        most = max(most, len(working))
+        both.wait()
+        working.remove(item)
+        return np.full(3, item)
+
+    found = list(restoration._in_order(restore, range(8), 2))
+    np.testing.assert_array_equal(found, np.repeat(np.arange(8), 3).reshape(8, 3))
+    assert most == 2
+    main = threading.current_thread()
+    assert all(restoration._in_order(lambda _: threading.current_thread() is main, range(3), 1))
+
+
+def test_a_cpu_takes_tiles_side_by_side_and_other_devices_take_batches(monkeypatch):
+    monkeypatch.setattr(restoration, "_CORES", 8)
+    assert restoration._schedule(4, 45) == (1, 4)
+    assert restoration._schedule(0, 45) == (1, 1)
+    assert restoration._schedule(16, 45) == (1, 8)
+    assert restoration._schedule(16, 3) == (1, 3)
+    devices = [types.SimpleNamespace(device_type=kind) for kind in ("CPU", "GPU")]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda: devices)
+    assert restoration._schedule(4, 45) == (4, 1)
+    assert restoration._schedule(0, 45) == (1, 1)
 
 
 def test_too_little_memory_leads_to_smaller_tiles():

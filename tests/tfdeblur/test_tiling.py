@@ -85,6 +85,32 @@ def test_weights_of_two_neighbors_sum_to_one_in_the_seam(overlap, inside):
     np.testing.assert_allclose(weights[overlap:-overlap], 1)
 
 
+@given(st.integers(4, 40), st.integers(0, 30), st.integers(0, 50), st.integers(0, 50))
+def test_blended_tiles_count_nothing_where_they_missed_the_surroundings(side, overlap, more, less):
+    overlap = min(overlap, side * 3 // 4)  # more would only be slow
+    height, width = side + more, side + less
+    total = np.zeros((height, width, 1))
+    stride = side - overlap
+    for box in tiling.grid(height, width, side, side, stride, stride, cover=True):
+        weights = tiling.blending_weights(box, height, width, overlap)
+        assert weights.shape == (side, side, 1) and weights.dtype == np.float32
+        assert weights.min() >= 0 and weights.max() <= 1
+        margin = overlap // 4
+        inner = (weights[:margin], weights[side - margin :], weights[:, :margin])
+        outside = (box.top > 0, box.bottom < height, box.left > 0)
+        for part, missed in zip(inner, outside, strict=True):
+            assert not (missed and part.any())
+        total[box.slices] += weights
+    assert total.min() > 0
+
+
+def test_a_narrow_frame_is_mirrored_up_to_a_tile():
+    image = np.random.default_rng(0).random((5, 9, 3))
+    expected = np.pad(image, ((0, 3), (0, 0), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(tiling.mirror_up_to(image, 8), expected)
+    assert tiling.mirror_up_to(image, 5) is image
+
+
 def test_reference_grid_of_a_frame():
     boxes = tiling.grid(288, 512, 96, 128, 96, 128, False)
     assert len(boxes) == 12

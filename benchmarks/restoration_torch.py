@@ -1,0 +1,189 @@
+"""The other side of `benchmarks.restore`: NAFNet-32 and MIMO-UNet in PyTorch, restoring images.
+
+Run by the Python that has PyTorch, from the repository's root; it needs NumPy besides. A program
+written with care is meant: inference mode, channels-last memory, PyTorch's own layer norm, fused
+sums, and the local converter's means by the same matrix products as ours, of each window once
+(running sums, as its authors have them, took half as long again). Tiles are placed and blended by
+`tfdeblur.tiling`, so that the networks are compared.
+
+It answers requests on standard input, one JSON line each. With `--weights FOLDER` it writes random
+weights under the authors' names instead, for both sides.
+"""
+
+import functools
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tests.torch_networks.examples import build, picture, restore
+from tfdeblur import tiling
+
+NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
+    # Architecture, options, and what sizes must be multiples of.
+    "nafnet32": (
+        "nafnet",
+        {"width": 32, "encoder": (1, 1, 1, 28), "middle": 1, "decoder": (1, 1, 1, 1)},
+        16,
+    ),
+    "mimo_unet": ("mimo_unet", {}, 4),
+}
+
+
+@functools.cache
+def band(size: int, side: int) -> torch.Tensor:
+    """Returns [size - side + 1, size]: a row for each window, one inside it and zero outside."""
+    steps = torch.arange(size) - torch.arange(size - side + 1)[:, None]
+    return ((steps >= 0) & (steps < side)).float()
+
+
+def window_means(x: torch.Tensor, side: int) -> torch.Tensor:
+    """Returns the mean of each window of [B, C, H, W] that lies inside."""
+    batch, channels, height, width = x.shape
+    rows, columns = min(side, height), min(side, width)
+    x = x.permute(0, 2, 3, 1)
+    x = torch.matmul(band(height, rows), x.reshape(batch, height, width * channels))
+    x = torch.matmul(band(width, columns), x.view(batch, -1, width, channels))
+    return (x / (rows * columns)).permute(0, 3, 1, 2)
+
+
+def normalized(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+    """Layer norm over the channels, which lie next to each other."""
+    x = functional.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], norm.weight, norm.bias, 1e-6)
+    return x.permute(0, 3, 1, 2)
+
+
+def gate(x: torch.Tensor) -> torch.Tensor:
+    """The simple gate."""
+    half = x.shape[1] // 2
+    return x[:, :half] * x[:, half:]
+
+
+class LocalBlock(nn.Module):
+    """A block of NAFNet with pooling over windows."""
+
+    def __init__(self, block: Any, side: int) -> None:
+        super().__init__()
+        self.block, self.side = block, side
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Mixes pixels, then channels: [B, C, H, W] to the same."""
+        block = self.block
+        y = gate(block.conv2(block.conv1(normalized(x, block.norm1))))
+        height, width = y.shape[2:]
+        attention = block.sca[1](window_means(y, self.side))
+        if attention.shape[2:] != (1, 1):
+            top, left = ((min(self.side, size) - 1) // 2 for size in (height, width))
+            right, bottom = width - attention.shape[3] - left, height - attention.shape[2] - top
+            border = (left, right, top, bottom)
+            attention = functional.pad(attention, border, mode="replicate")
+        x = torch.addcmul(x, block.beta, block.conv3(y * attention))
+        return torch.addcmul(
+            x, block.gamma, block.conv5(gate(block.conv4(normalized(x, block.norm2))))
+        )
+
+
+def load(name: str, path: str, window: int) -> nn.Module:
+    """Builds a network with the weights of a file, ready to restore."""
+    architecture, options, _ = NETWORKS[name]
+    network: Any = build(architecture, **options)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    if architecture == "nafnet":
+        deepest = len(network.encoders)
+        stages = {
+            **dict(enumerate(network.encoders)),
+            deepest: network.middle_blks,
+            # The decoder counts from the smallest size.
+            **{2 * deepest - level: stage for level, stage in enumerate(network.decoders[::-1])},
+        }
+        for place, stage in stages.items():
+            level = min(place, 2 * deepest - place)
+            for index, block in enumerate(stage):
+                stage[index] = LocalBlock(block, window >> level)
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+class Restorer:
+    """Restores images as `tfdeblur.restoration.Restorer` does.
+
+    Args:
+        settings: `network`, `weights`, `window`, `threads`, and how images are cut: `max_pixels`,
+            `side`, `overlap`.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        torch.set_num_threads(settings["threads"])
+        self._settings = settings
+        self._multiple = NETWORKS[settings["network"]][2]
+        self._network = load(settings["network"], settings["weights"], settings["window"])
+        self.parameters = sum(p.numel() for p in self._network.parameters())
+
+    def deblur(self, image: np.ndarray) -> np.ndarray:
+        """Restores float32 [H, W, 3] in [0, 1]."""
+        height, width = image.shape[:2]
+        if height * width <= self._settings["max_pixels"]:
+            return self._run(image)
+        side, overlap = self._settings["side"], self._settings["overlap"]
+        stride = side - overlap
+        total, weights = np.zeros_like(image), np.zeros((height, width, 1), np.float32)
+        for box in tiling.grid(height, width, side, side, stride, stride, cover=True):
+            weight = tiling.blending_weights(box, height, width, overlap)
+            total[box.slices] += self._run(image[box.slices]) * weight
+            weights[box.slices] += weight
+        return total / weights
+
+    @torch.inference_mode()
+    def _run(self, image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        missing = [(0, -size % self._multiple) for size in (height, width)]
+        padded = np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
+        # Channels-last memory is how the image lies already.
+        x = torch.from_numpy(np.ascontiguousarray(padded)).permute(2, 0, 1)[None]
+        y = self._network(x)
+        finest = y[0] if isinstance(y, list) else y
+        cut = finest[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0)
+        return cut.contiguous().numpy()
+
+
+def write_weights(folder: str) -> None:
+    """Writes random weights of every network, by which a restored image is mostly in [0, 1]."""
+    for name, (architecture, options, _) in NETWORKS.items():
+        network: Any = build(architecture, seed=1, **options)
+        image = picture(128, 128)
+        correction = restore(network, image)[0] - image
+        last = network.ending if architecture == "nafnet" else network.feat_extract[-1].main[0]
+        with torch.no_grad():
+            for values in last.parameters():
+                values *= 0.1 / float(np.abs(correction).max())
+        torch.save(network.state_dict(), os.path.join(folder, f"{name}.pth"))
+
+
+def main() -> None:
+    """Serves: first line the settings, then images as `benchmarks.restore` asks for them."""
+    if sys.argv[1:2] == ["--weights"]:
+        write_weights(sys.argv[2])
+        return
+    restorer = Restorer(json.loads(sys.stdin.readline()))
+    about = {"version": f"PyTorch {torch.__version__}", "parameters": restorer.parameters}
+    print(json.dumps(about), flush=True)
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        image = np.load(request["image"])
+        start = time.perf_counter()
+        restored = restorer.deblur(image)
+        seconds = time.perf_counter() - start
+        if request["out"]:
+            np.save(request["out"], restored)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"seconds": seconds, "peak_gib": peak}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The benchmark of restoring compares two sides that compute the same."""
+
+import argparse
+import importlib.util
+import sys
+
+import pytest
+
+from benchmarks import restore
+from tfdeblur import restoration
+
+CUT = {"side": restoration.DEFAULT_TILE, "overlap": restoration.DEFAULT_OVERLAP}
+ROW = {
+    "network": "nafnet32",
+    "size": "3840x2160",
+    "tiles": 45,
+    "seconds": {"tfdeblur": [2.0, 3.0, 4.0], "torch": [6.0, 6.0, 6.0]},
+    "gib": {"tfdeblur": 1.5, "torch": 1.25},
+    "ratio": 2.0,
+    "differ": 3e-7,
+}
+
+
+def test_a_frame_of_4k_has_45_tiles():
+    assert restore.count_tiles(2160, 3840, CUT) == 45
+
+
+def test_speed_counts_always_and_memory_at_4k():
+    large = {"tfdeblur": 6.5, "torch": 1.0}
+    assert restore.reached(ROW)
+    assert not restore.reached({**ROW, "ratio": 0.99})
+    assert not restore.reached({**ROW, "gib": large})
+    assert restore.reached({**ROW, "gib": large, "size": "1280x720"})
+
+
+def test_the_table_shows_medians():
+    printed = restore.table({"threads": 2, "versions": ["A 1", "B 2"], "rows": [ROW]})
+    assert printed.splitlines()[0] == "2 threads; A 1, B 2"
+    shown = ["nafnet32", "3840x2160", "45", "3.0", "6.0", "2.00", "1.50", "1.25", "3e-07"]
+    assert printed.splitlines()[2].split() == shown
+
+
+def test_without_pytorch_there_is_nothing_to_compare_with(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["restore"])
+    with pytest.raises(SystemExit):
+        restore.main()
+    assert "--torch-python is needed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@pytest.mark.parametrize("network", restore.NETWORKS)
+def test_both_sides_restore_alike(network):
+    arguments = argparse.Namespace(
+        torch_python=sys.executable,
+        networks=[network],
+        sizes=["400x398"],  # wider than the window, and no multiple of 16
+        rounds=1,
+        threads=1,
+        torch_keeps_memory=False,
+    )
+    (row,) = restore.race(arguments)["rows"]
+    assert row["tiles"] == 1
+    # Zero where both libraries call the same convolutions.
+    assert row["differ"] < restore.TOLERANCE
+    assert min(row["gib"].values()) > 0
