@@ -92,6 +92,7 @@ bench: env ## the benchmarks, each a ratio of two things run side by side
 	$(BIN)/python -m benchmarks.input_pipeline --data $(TFDEBLUR_DATA)/gopro
 	$(BIN)/python -m benchmarks.train_step $(if $(TORCH_PYTHON),--torch-python $(TORCH_PYTHON))
 	$(BIN)/python -m benchmarks.shared_pass
+	$(if $(TORCH_PYTHON),$(BIN)/python -m benchmarks.restore --torch-python $(TORCH_PYTHON))
 
 clean: ## environments, caches and what the quickstart made
 	rm -rf $(VENV) $(VENV)-docs $(VENV)-matrix $(QUICKSTART_DIR) site docs/reference build *.egg-info

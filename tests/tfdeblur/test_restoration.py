@@ -172,12 +172,13 @@ def test_one_graph_serves_all_whole_images_and_one_each_tile_size():
 
 @pytest.mark.parametrize("cores", [2, 3])
 def test_tiles_at_the_same_time_change_nothing(generator, cores, monkeypatch):
-    image = photo(90, 131)
+    # Tiles that met each other would differ by far more than what rounding may do.
+    image = photo(90, 131).astype(np.float32) / 255
     how = {"max_pixels": 4 * 32 * 32, "tiles": Tiles(32, 8)}
     monkeypatch.setattr(restoration, "_CORES", 1)
     alone = Restorer(generator, **how).deblur(image)
     monkeypatch.setattr(restoration, "_CORES", cores)
-    np.testing.assert_array_equal(Restorer(generator, **how).deblur(image), alone)
+    np.testing.assert_allclose(Restorer(generator, **how).deblur(image), alone, atol=1e-6)
 
 
 def test_results_come_in_order_and_only_so_many_are_in_work():
