@@ -5,6 +5,7 @@ validation and the printed configuration all come from the dataclass, so they ca
 """
 
 import argparse
+import io
 import os
 import sys
 import typing
@@ -224,6 +225,10 @@ def guard(body: Callable[[], int]) -> int:
     """Runs a command's body; a person's mistake becomes one line and an honest exit code."""
     # TensorFlow's start-up notices would bury what a command has to say.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name need not be text; it is shown as far as it is.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return body()
     except UserError as error:

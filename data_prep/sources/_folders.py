@@ -26,14 +26,20 @@ def walk_files(path: str) -> list[str]:
 
 
 def _checked(look: Callable[[str], list[str]], path: str) -> list[str]:
+    # TensorFlow's lists fail at such a name; Python's carry it along.
     try:
-        return look(path)
-    except UnicodeDecodeError as error:
-        name = error.object.decode("utf-8", "backslashreplace")
+        names = look(path)
+        for name in names:
+            name.encode()
+    except UnicodeError as error:
+        raw = getattr(error, "object", b"")
+        whole = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
         raise DataError(
-            f"{path} holds a file whose name is no UTF-8 text, {name}: rename it, for names are "
-            "stored in the records."
+            f"{path} holds a file whose name is no UTF-8 text, "
+            f"{whole.decode('utf-8', 'backslashreplace')}: rename it, for names are stored in the "
+            "records."
         ) from error
+    return names
 
 
 def sub_folders(path: str) -> list[str]:
