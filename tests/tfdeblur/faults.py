@@ -318,7 +318,8 @@ says one thing, and what was finished is kept. Exit code 0: the run went on by i
 others the fault is taken away, the same command runs once more, and the weights at the end equal
 those of an undisturbed run, bit for bit, unless the fault is meant to change them.
 
-`tests/tfdeblur/test_faults.py` does all of it; `python -m tests.tfdeblur.faults` (extra `dev`) prints this page.
+`tests/tfdeblur/test_faults.py` does all of it; `python -m tests.tfdeblur.faults` (extra `dev`)
+prints this page.
 Workers that die are tested with real processes (`tests/tfdeblur/test_workers.py`): the others leave
 with exit code 75 and say so. `python -m benchmarks.kill_test` kills a real run at random, again and
 again: after 50 kills of a WGAN-GP run (REDNet at depth 10, 200 steps, a checkpoint every second
