@@ -15,6 +15,7 @@ import json
 import os
 import posixpath
 import shutil
+import stat
 import sys
 import tempfile
 import uuid
@@ -202,10 +203,18 @@ def rename(source: str, target: str) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """Reads a whole file."""
+    """Reads a whole file.
+
+    Raises:
+        UserError: It cannot be read, or is a device or a pipe, which may have no end.
+    """
     if is_local(path):
-        with _named_errors(path, "read"), open(path, "rb") as file:
-            return file.read()
+        with _named_errors(path, "read"):
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise OSError(errno.EINVAL, "it is a device or a pipe")
+            with open(path, "rb") as file:
+                return file.read()
     with _named_errors(path, "read"), _gfile().GFile(path, "rb") as file:
         data: bytes = file.read()
     return data

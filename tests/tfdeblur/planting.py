@@ -8,6 +8,7 @@ import os
 import pathlib
 import resource
 import shutil
+import signal
 import time
 from collections.abc import Callable
 
@@ -328,7 +329,14 @@ def told_to_stop(number: int) -> Callable[[Site], Callable[[], object]]:
 
     def plant(site: Site) -> Callable[[], object]:
         while_training(site, lambda images: os.kill(os.getpid(), number))
-        return site.patch.undo
+        # A program that a shell started in the background ignores SIGINT, and so does a run in it.
+        before = signal.signal(number, signal.SIG_DFL)
+
+        def undo() -> None:
+            signal.signal(number, before)
+            site.patch.undo()
+
+        return undo
 
     return plant
 

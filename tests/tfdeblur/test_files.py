@@ -184,3 +184,10 @@ def test_a_name_is_given_to_libraries_that_open_files_themselves(folder, tmp_pat
         file.write(b"far away")
     with files.open_old(f"{folder}/far") as far:
         assert far.read() == b"far away"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no such device")
+def test_a_device_is_not_read_for_ever(tmp_path):
+    (tmp_path / "endless").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="endless: it is a device or a pipe"):
+        files.read_bytes(f"{tmp_path}/endless")

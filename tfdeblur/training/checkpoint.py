@@ -283,7 +283,8 @@ def _write_meta(folder: str, state: TrainingState, metrics: Mapping[str, float])
 
 
 def _content(folder: str) -> list[str]:
-    return [name for name in files.list_dir(folder) if name != META]
+    names = files.list_dir(folder)
+    return [name for name in names if name != META and not name.endswith(files.PARTIAL_SUFFIX)]
 
 
 def _fingerprint(path: str) -> dict[str, Any]:
