@@ -316,16 +316,16 @@ def _window_means(x: Any, axis: int, side: int) -> Any:
 class WindowScaling(keras.layers.Layer):
     """Multiplies each pixel by the factors of the pooling window around it.
 
-    Pixels near the border, whose windows would stick out, take the nearest that does not. What is
-    computed of a window between `MeanPooling` and this layer is computed once.
+    The window of a pixel begins (size - 1) // 2 above and left of it. Pixels near the border,
+    whose windows would stick out, take the nearest that does not. What is computed of a window
+    between `MeanPooling` and this layer is computed once.
 
     Args:
         window: That of `MeanPooling`.
 
     Call arguments:
         features: Tensor [B, H, W, C].
-        factors: Tensor [B, 1, 1, C] without a window; else an entry for each window. That of a
-            pixel begins (size - 1) // 2 above and left of it.
+        factors: Tensor [B, 1, 1, C] without a window; else an entry for each window.
 
     Returns:
         A tensor of the shape of the features.
