@@ -11,11 +11,8 @@ weights under the authors' names instead, for both sides.
 """
 
 import functools
-import json
 import os
-import resource
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import contestants
 from tests.torch_networks.examples import build, picture, restore
 from tfdeblur import tiling
 
@@ -170,19 +168,9 @@ def main() -> None:
     if sys.argv[1:2] == ["--weights"]:
         write_weights(sys.argv[2])
         return
-    restorer = Restorer(json.loads(sys.stdin.readline()))
+    restorer = Restorer(contestants.settings())
     about = {"version": f"PyTorch {torch.__version__}", "parameters": restorer.parameters}
-    print(json.dumps(about), flush=True)
-    for line in iter(sys.stdin.readline, ""):
-        request = json.loads(line)
-        image = np.load(request["image"])
-        start = time.perf_counter()
-        restored = restorer.deblur(image)
-        seconds = time.perf_counter() - start
-        if request["out"]:
-            np.save(request["out"], restored)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({"seconds": seconds, "peak_gib": peak}), flush=True)
+    contestants.answer(about, lambda request: contestants.timed(request, restorer.deblur))
 
 
 if __name__ == "__main__":

@@ -37,16 +37,16 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from benchmarks import contestants
 
 NETWORKS = {"nafnet32": 384, "mimo_unet": 0}
 """What is restored with, and the local converter's window: one and a half of 256-pixel crops."""
@@ -93,38 +93,13 @@ def main() -> int:
 # ------------------------------------------------------------------------------------ the referee
 
 
-class Worker:
-    """A process that restores on request and waits in between."""
-
-    def __init__(self, command: list[str], settings: dict[str, Any], **environment: str) -> None:
-        self._name = " ".join(command)
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            env={**os.environ, **environment},
-        )
-        self.about: dict[str, Any] = self._ask(settings)
-
-    def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self._name} ended early.")
-        return json.loads(answer)
+class Worker(contestants.Worker):
+    """A process that restores on request."""
 
     def restore(self, image: str, out: str = "", *, as_tile: bool = False) -> dict[str, float]:
         """Returns the seconds for an image in an .npy file, and the peak memory until now."""
-        answer: dict[str, float] = self._ask({"image": image, "out": out, "as_tile": as_tile})
+        answer: dict[str, float] = self.ask({"image": image, "out": out, "as_tile": as_tile})
         return answer
-
-    def close(self) -> None:
-        """Ends the process, which has nothing to save; TensorFlow's own end takes seconds."""
-        self._process.kill()
-        self._process.wait()
 
 
 @contextlib.contextmanager
@@ -254,12 +229,11 @@ def table(figures: dict[str, Any]) -> str:
 def serve() -> None:
     """Reads the settings and then requests from standard input, and answers with JSON lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    given = json.loads(sys.stdin.readline())
+    given = contestants.settings()
     import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
-    tf.config.threading.set_inter_op_parallelism_threads(given["threads"])
+    contestants.limit_tensorflow(given["threads"])
     from tfdeblur import restoration
     from tfdeblur.models._generator import Generator
 
@@ -275,20 +249,14 @@ def serve() -> None:
             "overlap": restorer.tiles.overlap,
         },
     }
-    print(json.dumps(about), flush=True)
-    for line in iter(sys.stdin.readline, ""):
-        request = json.loads(line)
-        image = np.load(request["image"])
+
+    def respond(request: dict[str, Any]) -> dict[str, float]:
         how: dict[str, Any] = {}
         if request["as_tile"]:
             how = {"max_pixels": 1, "tiles": restorer.tiles}
-        start = time.perf_counter()
-        restored = restorer.deblur(image, **how)
-        seconds = time.perf_counter() - start
-        if request["out"]:
-            np.save(request["out"], restored)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({"seconds": seconds, "peak_gib": peak}), flush=True)
+        return contestants.timed(request, lambda image: restorer.deblur(image, **how))
+
+    contestants.answer(about, respond)
 
 
 if __name__ == "__main__":

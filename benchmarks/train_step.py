@@ -35,11 +35,12 @@ import json
 import math
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
+
+from benchmarks import contestants
 
 PRECISIONS = ("float32", "bfloat16")
 LEAST = {"float32": 0.95, "bfloat16": 1.3}
@@ -72,34 +73,14 @@ def main() -> int:
 # ------------------------------------------------------------------------------------ the referee
 
 
-class Worker:
-    """A process that trains on request and waits in between."""
-
-    def __init__(self, command: list[str], settings: dict[str, Any]) -> None:
-        self._name = " ".join(command)
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-        self.about: dict[str, Any] = self._ask(settings)
-
-    def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self._name} ended early.")
-        return json.loads(answer)
+class Worker(contestants.Worker):
+    """A process that trains on request."""
 
     def milliseconds(self, precision: str, steps: int) -> dict[str, float]:
         """Returns the time of a step by the clock and on CPUs, after one that does not count."""
-        self._ask({"precision": precision, "steps": 1})
-        answer: dict[str, float] = self._ask({"precision": precision, "steps": steps})
+        self.ask({"precision": precision, "steps": 1})
+        answer: dict[str, float] = self.ask({"precision": precision, "steps": steps})
         return answer
-
-    def close(self) -> None:
-        """Ends the process, which has nothing to save; TensorFlow's own end takes seconds."""
-        self._process.kill()
-        self._process.wait()
 
 
 @contextlib.contextmanager
@@ -193,19 +174,18 @@ def table(figures: dict[str, Any]) -> str:
 def serve() -> None:
     """Reads the settings and then requests from standard input, and answers with JSON lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    settings = json.loads(sys.stdin.readline())
+    settings = contestants.settings()
     import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
-    tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])
+    contestants.limit_tensorflow(settings["threads"])
     trainers = {p: Trainer(p, settings["batch"], settings["size"]) for p in settings["precisions"]}
     version = f"TensorFlow {tf.__version__} with Keras {keras.__version__}"
     trainable = trainers[settings["precisions"][0]].trainable
-    print(json.dumps({"version": version, "trainable": trainable}), flush=True)
-    for line in iter(sys.stdin.readline, ""):
-        request = json.loads(line)
-        print(json.dumps(trainers[request["precision"]].run(request["steps"])), flush=True)
+    contestants.answer(
+        {"version": version, "trainable": trainable},
+        lambda request: trainers[request["precision"]].run(request["steps"]),
+    )
 
 
 class Trainer:

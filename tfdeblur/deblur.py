@@ -230,9 +230,8 @@ def _run_and_report(config: DeblurConfig) -> int:
 
 
 def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
-    from tfdeblur import photos, videos
+    from tfdeblur import videos
 
-    photos.refuse_endless(path)
     # Several small frames at once are faster than one by one.
     videos.rewrite(
         path,

@@ -202,6 +202,25 @@ def rename(source: str, target: str) -> None:
         _gfile().rename(source, target, overwrite=True)
 
 
+def refuse_endless(path: str) -> None:
+    """Refuses what is no file: a pipe would wait for ever, and a device never end.
+
+    Raises:
+        UserError: A local path is a folder, a pipe, a socket, a device, or a link to nothing.
+    """
+    if not is_local(path):
+        return
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ENOENT and os.path.islink(path):
+            raise UserError(f"{path} is a link to what does not exist.") from error
+        return  # reading it says why
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no file but a pipe, a socket or a device"
+        raise UserError(f"{path} is {kind}.")
+
+
 def read_bytes(path: str) -> bytes:
     """Reads a whole file.
 
@@ -271,12 +290,32 @@ def open_old(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _beside(path: str, own: str) -> str:
-    """Returns where a file lies while it is written."""
+@contextlib.contextmanager
+def _beside(path: str, own: str = "") -> Iterator[str]:
+    """Gives the name of a file beside `path`, which gets its place when the block has ended well.
+
+    Where the block raises, the file is removed again, and what was there before is kept.
+
+    Args:
+        path: Where the file will lie.
+        own: Goes into the name.
+    """
     partial = path + own + PARTIAL_SUFFIX
-    if len(os.fsencode(base_name(partial))) <= _LONGEST_NAME:
-        return partial
-    return join(parent(path), f"{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+    if len(os.fsencode(base_name(partial))) > _LONGEST_NAME:
+        partial = join(parent(path), f"{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+    local = is_local(path)
+    with _named_errors(path, "write"):
+        try:
+            yield partial
+            if local:
+                os.replace(partial, path)
+            else:
+                _gfile().rename(partial, path, overwrite=True)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                # The first error is the one to be told of.
+                os.remove(partial) if local else _gfile().remove(partial)
+            raise
 
 
 @contextlib.contextmanager
@@ -295,28 +334,18 @@ def open_new(path: str, shared: bool = False, lasting: bool = False) -> Iterator
     Raises:
         UserError: The file cannot be written; an error of the file system in the block counts.
     """
-    own = f".{uuid.uuid4().hex[:8]}" if shared else ""
-    partial = _beside(path, own)
-    with _named_errors(path, "write"):
-        try:
-            if is_local(path):
-                raw = _LocalFile(partial, "w")
-                with io.BufferedWriter(raw) as file:
-                    yield file
-                    if lasting:
-                        file.flush()
-                        os.fsync(raw.fileno())
-                        raw.let_go()
-                os.replace(partial, path)
-            else:
-                with _gfile().GFile(partial, "wb") as file:
-                    yield file
-                _gfile().rename(partial, path, overwrite=True)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                # The first error is the one to be told of.
-                os.remove(partial) if is_local(path) else _gfile().remove(partial)
-            raise
+    with _beside(path, f".{uuid.uuid4().hex[:8]}" if shared else "") as partial:
+        if not is_local(path):
+            with _gfile().GFile(partial, "wb") as file:
+                yield file
+            return
+        raw = _LocalFile(partial, "w")
+        with io.BufferedWriter(raw) as file:
+            yield file
+            if lasting:
+                file.flush()
+                os.fsync(raw.fileno())
+                raw.let_go()
 
 
 @contextlib.contextmanager
@@ -331,23 +360,16 @@ def open_name(path: str) -> Iterator[str]:
     Raises:
         UserError: The file cannot be written; an error of the file system in the block counts.
     """
-    if not is_local(path):
-        with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
-            local = os.path.join(folder, base_name(path))
-            with _named_errors(path, "write"):
-                yield local
-            with open(local, "rb") as made, open_new(path) as file:
-                shutil.copyfileobj(made, file, _WRITE_BEHIND)
-        return
-    partial = path + PARTIAL_SUFFIX
-    with _named_errors(path, "write"):
-        try:
+    if is_local(path):
+        with _beside(path) as partial:
             yield partial
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.remove(partial)
-            raise
+        return
+    with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
+        local = os.path.join(folder, base_name(path))
+        with _named_errors(path, "write"):
+            yield local
+        with open(local, "rb") as made, open_new(path) as file:
+            shutil.copyfileobj(made, file, _WRITE_BEHIND)
 
 
 def write_bytes(path: str, data: bytes) -> None:

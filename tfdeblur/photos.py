@@ -6,10 +6,7 @@ and the EXIF record are kept and written back. PNG and TIFF files of 16 bits sta
 
 import contextlib
 import dataclasses
-import errno
 import io
-import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -119,7 +116,7 @@ def read_photo(path: str) -> Photo:
         UserError: The file is missing, damaged, animated, not an image that Pillow reads, or of
             floating-point pixels; the message names it.
     """
-    refuse_endless(path)
+    files.refuse_endless(path)
     data = files.read_bytes(path)
     if not data:
         raise UserError(f"{path} is empty.")
@@ -180,21 +177,6 @@ def _encoded(kind: str, pixels: np.ndarray, photo: Photo) -> bytes:
     given = {key: value for key, value in extras.items() if value}
     Image.fromarray(pixels).save(buffer, kind, **_OPTIONS.get(kind, {}), **given)
     return buffer.getvalue()
-
-
-def refuse_endless(path: str) -> None:
-    """Refuses what is no file: a pipe would wait for ever, and a device never end."""
-    if not files.is_local(path):
-        return
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        if error.errno == errno.ENOENT and os.path.islink(path):
-            raise UserError(f"{path} is a link to what does not exist.") from error
-        return  # reading it says why
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "no file but a pipe, a socket or a device"
-        raise UserError(f"{path} is {kind}.")
 
 
 def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:

@@ -193,9 +193,11 @@ def _charts(card: FullCard) -> list[Chart]:
             "share of the truth's gradient that the input lost",
         ),
     ]
-    learned = [measure for measure in card.measures if measure.startswith(LPIPS)]
-    ssims = [measure for measure in ("ssim_gaussian",) if measure in card.measures]
-    found[1:1] = [_before_and_after(card, measure) for measure in (*ssims, *learned)]
+    found[1:1] = [
+        _before_and_after(card, measure)
+        for measure in card.measures
+        if measure == "ssim_gaussian" or measure.startswith(LPIPS)
+    ]
     return found
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import tqdm
 
 from tfdeblur import files
-from tfdeblur.videos.frames import pyav
 from tfdeblur.videos.reading import Batch, open_source
 from tfdeblur.videos.writing import CONTAINERS, Film
 
@@ -77,7 +76,6 @@ def rewrite(
         UserError: PyAV is not installed, `path` is no video, is damaged or cut off, or a file
             cannot be written; the message names it.
     """
-    pyav()
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(path))
         films = [stack.enter_context(Film.new(out, source, sound=True))]

@@ -39,11 +39,11 @@ class Look:
             matrix = RGB
         elif matrix == UNSPECIFIED:
             matrix = BT709 if frame.height >= _HD_ROWS else BT601
-        # Formats with a J were how a full range was told before there was a field for it.
-        old = frame.format.name.startswith("yuvj")
-        full = frame.color_range == FULL or old or matrix == RGB
+        kind = kind_of(frame)
+        # A format under its old name is of full range.
+        full = frame.color_range == FULL or kind != frame.format.name or matrix == RGB
         return cls(
-            kind=frame.format.name.replace("yuvj", "yuv"),
+            kind=kind,
             deep=max(part.bits for part in frame.format.components) > 8,
             matrix=matrix,
             span=FULL if full else LIMITED,
@@ -69,6 +69,15 @@ class Look:
             array = array.swapaxes(0, 1)
             a, d = c, b
         return np.ascontiguousarray(array[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def kind_of(frame: Any) -> str:
+    """Returns the name of a frame's pixel format.
+
+    Names with a J told a full range before there was a field for it; they are one format.
+    """
+    name: str = frame.format.name
+    return name.replace("yuvj", "yuv")
 
 
 def _turn(frame: Any) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -11,7 +11,7 @@ import tqdm
 
 from tfdeblur import files
 from tfdeblur.errors import UserError
-from tfdeblur.videos.frames import Look, pyav
+from tfdeblur.videos.frames import Look, kind_of, pyav
 
 # The last packets of a stream may be shorter than they are told to be.
 _SLACK_SECONDS = 1.0
@@ -72,7 +72,7 @@ class Source:
                 continue
             for frame in self._decoded(packet, count):
                 look = look or self._look(frame)
-                if frame.format.name.replace("yuvj", "yuv") != look.kind:
+                if kind_of(frame) != look.kind:
                     raise UserError(f"{self.path} changes its pixel format in frame {count + 1}.")
                 pixels = look.pixels(frame)
                 if waiting and pixels.shape != waiting[0].shape:
@@ -145,6 +145,7 @@ def open_source(path: str) -> Iterator[Source]:
         UserError: There is no such file, or it is no video.
     """
     av = pyav()
+    files.refuse_endless(path)
     with contextlib.ExitStack() as stack:
         # FFmpeg reads local files best by itself.
         file = path if files.is_local(path) else stack.enter_context(files.open_old(path))

@@ -1,0 +1,1 @@
+"""Benchmarks: each shows a ratio of two things that ran side by side."""
