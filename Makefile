@@ -52,7 +52,8 @@ test-slow: env ## the slow tests: real data, whole runs, several processes
 test-all: env ## every test
 	$(BIN)/python -m pytest --run-slow -n $(TEST_PROCESSES)
 
-test-matrix: $(addprefix matrix-,$(MATRIX)) ## the quick tests on each Python and TensorFlow
+test-matrix: ## the quick tests on each Python and TensorFlow; one that fails does not hide the rest
+	@$(MAKE) --keep-going $(addprefix matrix-,$(MATRIX))
 
 matrix-%:
 	python$(firstword $(subst -, ,$*)) -m venv --clear $(VENV)-matrix/$*

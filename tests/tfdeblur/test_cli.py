@@ -1,6 +1,7 @@
 """Flags out of dataclasses, and all errors at once."""
 
 import dataclasses
+import re
 from typing import Annotated, Literal
 
 import pytest
@@ -162,4 +163,5 @@ def test_short_flags(capsys):
     assert config.out == "x"
     with pytest.raises(SystemExit):
         run_and_catch(["--help"], short={"out": "o"})
-    assert "-o OUT, --out OUT" in capsys.readouterr().out
+    # Python 3.13 names the value once, before that it stands behind both flags.
+    assert re.search(r"-o( OUT)?, --out OUT", capsys.readouterr().out)
