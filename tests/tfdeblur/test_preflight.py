@@ -48,7 +48,7 @@ def test_recipes_and_chips_are_rows_of_a_table(compiler, folder, capsys):
     assert asked[1:] == [("unet16_cifar10", name, 64, True) for name in ("v5e", "v6e")]
     printed = capsys.readouterr().out
     assert "without the all-reduce" in printed and files.join(folder, "table.md") in printed
-    assert "| `unet16_cifar10` | v6e |" in files.read_text(files.join(folder, "table.md"))
+    assert "| `unet16_cifar10` | 32x32 |" in files.read_text(files.join(folder, "table.md"))
 
 
 def test_all_recipes(compiler, folder):

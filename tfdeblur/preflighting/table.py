@@ -6,7 +6,7 @@ from typing import Any
 
 from tfdeblur import files
 from tfdeblur.preflighting import fit
-from tfdeblur.preflighting.chips import GIB, Chip
+from tfdeblur.preflighting.chips import CHIPS, GIB, Chip
 from tfdeblur.preflighting.fit import Compiled
 from tfdeblur.preflighting.inspection import Inspection
 from tfdeblur.preflighting.targets import Target
@@ -202,25 +202,29 @@ class Table:
         files.write_text(files.join(self._folder, TABLE_MARKDOWN), markdown(rows))
 
 
-_COLUMNS = (
-    "recipe",
-    "chip",
-    "samples",
-    "batch",
-    "memory, GiB",
-    "largest batch",
-    "GFLOP an image",
-    "step, at least",
-    "images/s a device, at most",
-)
+_COLUMNS = ("recipe", "samples", "batch", "GFLOP an image")
+_COLUMNS_OF_A_CHIP = ("GiB", "largest batch", "ms at least")
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Returns the table with the versions that made it and what it does not say."""
-    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + " --- |" * len(_COLUMNS)]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    """Returns a line for each run, chips side by side, and what made it and what it does not say.
+
+    Args:
+        rows: In any order; a run at two batch sizes has two lines.
+    """
+    by_run: dict[tuple[str, str, int], dict[str, Row]] = {}
+    for row in rows:
+        by_run.setdefault((row.name, row.size, row.wanted), {})[row.chip] = row
+    chips = [name for name in CHIPS if any(row.chip == name for row in rows)]
+    head = [*_COLUMNS, *(f"{chip}: {words}" for chip in chips for words in _COLUMNS_OF_A_CHIP)]
+    lines = [_line(head), "|" + " --- |" * len(head)]
+    lines += [_line(_cells(by_run[run], chips)) for run in sorted(by_run)]
     made = sorted({_made_by(row) for row in rows if row.versions})
     return "\n".join([*lines, "", f"{CAVEAT} Made with {'; '.join(made)}.", ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _made_by(row: Row) -> str:
@@ -228,23 +232,28 @@ def _made_by(row: Row) -> str:
     return ", ".join(f"{names[name]} {row.versions[name]}" for name in VERSIONS)
 
 
-def _cells(row: Row) -> list[str]:
-    head = [f"`{row.name}`", row.chip, row.size, str(row.wanted)]
+def _cells(on: Mapping[str, Row], chips: Sequence[str]) -> list[str]:
+    """Returns a run's line; fusing changes a chip's count of operations by parts of a percent."""
+    row = next(iter(on.values()))
+    flops = next((other.flops for other in on.values() if other.flops is not None), None)
+    head = [
+        f"`{row.name}`",
+        row.size,
+        str(row.wanted),
+        "" if flops is None else f"{flops / 1e9:,.1f}",
+    ]
+    return [*head, *(cell for chip in chips for cell in _chip_cells(on.get(chip)))]
+
+
+def _chip_cells(row: Row | None) -> list[str]:
+    if row is None:
+        return [""] * len(_COLUMNS_OF_A_CHIP)
     if row.error:
-        return [*head, "does not compile", "", "", "", ""]
+        return ["does not compile", "", ""]
     needed = "" if row.needed is None else f"{row.needed / GIB:.2f}"
     if not row.fits:
         needed += " (no room)"
     largest = "" if row.largest is None else f"{row.largest:,}"
     if row.confirmed:
-        largest += ", compiled"
-    if row.batch is None:
-        return [*head, needed, largest, "", "", ""]
-    return [
-        *head,
-        needed,
-        largest,
-        f"{(row.flops or 0) / 1e9:,.1f}",
-        f"{row.least_ms:.2f} ms",
-        f"{row.most_images:,.0f}",
-    ]
+        largest += " (compiled)"
+    return [needed, largest, "" if row.least_ms is None else f"{row.least_ms:.2f}"]
