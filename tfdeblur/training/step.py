@@ -3,6 +3,7 @@
 This is the only module that knows `tf.GradientTape`.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from tfdeblur.objectives._objective import GENERATOR, Objective, View
 from tfdeblur.training.state import Player, TrainingState
 from tfdeblur.training.undo import Undo
 
+Batch = Mapping[str, tf.Tensor]
 Pair = tuple[tf.Tensor, tf.Tensor]
 Outputs = tuple[tf.Tensor, ...]
 Scalars = dict[str, tf.Tensor]
@@ -46,6 +48,10 @@ class ReplicaStep:
     averages of batch norm move once. Where gradients are accumulated, keeping what the gradient
     needs of all micro-batches would cost the memory that they are to save: then the images alone
     are kept, and the generator's own update restores them once more.
+
+    A critic that moves five times in a row is a loop in the program, not five copies of itself:
+    the program is smaller and a TPU's compiler is done sooner. Under MirroredStrategy and with
+    several workers it is five copies, since their replicas meet in Python at every update.
 
     Args:
         generator: The network that restores, with its value range.
@@ -100,7 +106,7 @@ class ReplicaStep:
             names += [f"{player}/{part}" for part in ("loss", *terms, "gradient_norm")]
         return (*names, SKIPPED) if self._undo else tuple(names)
 
-    def __call__(self, *batches: Mapping[str, tf.Tensor]) -> Scalars:
+    def __call__(self, *batches: Batch) -> Scalars:
         """Makes one training step.
 
         Args:
@@ -111,69 +117,119 @@ class ReplicaStep:
             Scalars by name; their *sum* over replicas is the mean over the global batch.
         """
         before = self._undo.before() if self._undo else []
-        pairs = [self._micro(batch) for batch in batches]
         # A player that moves several times a step reports the mean over its moves.
         metrics = dict.fromkeys(self.metric_names, tf.constant(0.0))
         if self._shares and self._micro_batches == 1:
-            self._restore_once(pairs[0], metrics)
+            self._restore_once(batches[0], metrics)
         else:
-            self._restore_often(pairs, metrics)
+            self._restore_often(batches, metrics)
         self._state.update_average()
         if self._undo:
             metrics[SKIPPED] = self._undo.unless_sound(before, list(metrics.values()))
         return metrics
 
-    def _restore_once(self, pairs: Sequence[Pair], metrics: Scalars) -> None:
+    def _restore_once(self, batch: Batch, metrics: Scalars) -> None:
         """Makes all moves with one taped pass of the generator."""
-        last = len(self._objective.moves) - 1
+        *others, (name, last, _) = self._rows()
+        pair = self._micro(batch)[0]
         with tf.GradientTape() as tape:
-            outputs = self._outputs(pairs[0][0])
+            outputs = self._outputs(pair[0])
             with tape.stop_recording():
-                for move in range(last):
-                    self._move(move, pairs, [outputs], metrics)
-            scaled, parts = self._loss(last, 0, pairs[0], outputs)
-        gradients = tape.gradient(scaled, self._state.players[GENERATOR].variables)
-        self._update(GENERATOR, gradients, parts, metrics)
+                for row in others:
+                    self._report(row[0], self._moves(*row, [batch], [outputs]), metrics)
+            scaled, scalars = self._loss(name, last, 0, pair, outputs)
+        gradients = tape.gradient(scaled, self._state.players[name].variables)
+        self._report(name, self._update(name, gradients, scalars), metrics)
 
-    def _restore_often(self, pairs: Sequence[Sequence[Pair]], metrics: Scalars) -> None:
+    def _restore_often(self, batches: Sequence[Batch], metrics: Scalars) -> None:
         """Makes all moves, the generator's own with a pass of its own."""
-        kept: list[Outputs] = []
-        for move, name in enumerate(self._objective.moves):
-            own = pairs[move if self._fresh else 0]
-            if name == GENERATOR:
-                self._move(move, own, None, metrics)
-                continue
-            restored = kept or [self._outputs(blurred) for blurred, _ in own]
-            if self._shares:
-                kept = restored
-            self._move(move, own, restored, metrics)
+        kept: list[Outputs] | None = None
+        for name, first, count in self._rows():
+            own = batches[first : first + count] if self._fresh else batches
+            if self._shares and kept is None and name != GENERATOR:
+                kept = [self._outputs(blurred) for blurred, _ in self._micro(own[0])]
+            restored = None if name == GENERATOR else kept
+            self._report(name, self._moves(name, first, count, own, restored), metrics)
+
+    def _rows(self) -> list[tuple[str, int, int]]:
+        """Returns each player's moves in a row: its name, its first move and their number."""
+        rows = []
+        first = 0
+        for name, group in itertools.groupby(self._objective.moves):
+            count = len(list(group))
+            rows.append((name, first, count))
+            first += count
+        return rows
+
+    def _moves(
+        self,
+        name: str,
+        first: int,
+        count: int,
+        batches: Sequence[Batch],
+        restored: Sequence[Outputs] | None,
+    ) -> Scalars:
+        """Moves one player several times in a row.
+
+        Args:
+            name: The player's.
+            first: Place of the first move among all of the step.
+            count: How many.
+            batches: One for all moves, or one for each.
+            restored: By micro-batch, what the generator makes of the one batch, where it is known.
+
+        Returns:
+            The sums of the moves' scalars.
+        """
+        if count == 1 or not _can_loop():
+            made = [
+                self._move(name, first + i, batches[i % len(batches)], restored)
+                for i in range(count)
+            ]
+            return {key: tf.add_n([scalars[key] for scalars in made]) for key in made[0]}
+        stacked = {half: tf.stack([batch[half] for batch in batches]) for half in batches[0]}
+
+        def move_and_add(index: tf.Tensor, sums: Scalars) -> tuple[tf.Tensor, Scalars]:
+            place = 0 if len(batches) == 1 else index
+            batch = {half: images[place] for half, images in stacked.items()}
+            scalars = self._move(name, first + index, batch, restored)
+            return index + 1, {key: sums[key] + scalars[key] for key in sums}
+
+        names = [key for key in self.metric_names if key.startswith(f"{name}/")]
+        start = (tf.constant(0), dict.fromkeys(names, tf.constant(0.0)))
+        sums: Scalars = tf.while_loop(lambda index, _: index < count, move_and_add, start)[1]
+        return sums
 
     def _move(
-        self,
-        move: int,
-        pairs: Sequence[Pair],
-        restored: Sequence[Outputs] | None,
-        metrics: Scalars,
-    ) -> None:
-        """Updates one player; without `restored` images it restores them under its own tape."""
-        name = self._objective.moves[move]
+        self, name: str, move: Any, batch: Batch, restored: Sequence[Outputs] | None
+    ) -> Scalars:
+        """Updates one player; the generator restores the batch under its own tape.
+
+        Args:
+            name: The player's.
+            move: Place among the step's moves, an int or an int32 scalar.
+            batch: What it learns from.
+            restored: As for `_moves`.
+        """
+        pairs = self._micro(batch)
+        if restored is None and name != GENERATOR:
+            restored = [self._outputs(blurred) for blurred, _ in pairs]
         variables = self._state.players[name].variables
         gradients: list[Any] = []
         scalars: Scalars = {}
         for micro, pair in enumerate(pairs):
             with tf.GradientTape() as tape:
                 outputs = self._outputs(pair[0]) if restored is None else restored[micro]
-                scaled, parts = self._loss(move, micro, pair, outputs)
+                scaled, parts = self._loss(name, move, micro, pair, outputs)
             part = tape.gradient(scaled, variables)
             gradients = _add(gradients, part) if micro else part
             scalars = {key: scalars[key] + parts[key] for key in scalars} if micro else parts
-        self._update(name, gradients, scalars, metrics)
+        return self._update(name, gradients, scalars)
 
     def _loss(
-        self, move: int, micro: int, pair: Pair, outputs: Outputs
+        self, name: str, move: Any, micro: int, pair: Pair, outputs: Outputs
     ) -> tuple[tf.Tensor, Scalars]:
         """Returns a player's share of the global mean loss, and the scalars to report."""
-        name = self._objective.moves[move]
         view = self._view(move, micro, pair, outputs)
         loss = self._objective.loss(name, view)
         scaled = tf.reduce_sum(loss.per_example) / self._global_batch
@@ -183,7 +239,7 @@ class ReplicaStep:
         }
         return scaled, {f"{name}/loss": scaled, **terms}
 
-    def _micro(self, batch: Mapping[str, tf.Tensor]) -> list[Pair]:
+    def _micro(self, batch: Batch) -> list[Pair]:
         """Cuts the batch, and turns uint8 into the generator's range at the last moment."""
         blurred = tf.split(batch["blurred"], self._micro_batches)
         sharp = tf.split(batch["sharp"], self._micro_batches)
@@ -197,7 +253,7 @@ class ReplicaStep:
         outputs = self._generator.network(blurred, training=True)
         return tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
 
-    def _view(self, move: int, micro: int, pair: Pair, outputs: Outputs) -> View:
+    def _view(self, move: Any, micro: int, pair: Pair, outputs: Outputs) -> View:
         blurred, sharp = pair
         return View(
             blurred=blurred,
@@ -210,9 +266,9 @@ class ReplicaStep:
             batch_mean=_batch_mean,
         )
 
-    def _uniform(self, move: int, micro: int) -> tf.Tensor:
+    def _uniform(self, move: Any, micro: int) -> tf.Tensor:
         """Draws one number for each image: by seed, images seen, move, and place in the batch."""
-        seed = [tf.constant(self._seed + _MOVE_STRIDE * move, tf.int64), self._state.images.value()]
+        seed = [self._seed + _MOVE_STRIDE * tf.cast(move, tf.int64), self._state.images.value()]
         # Philox whatever the device; XLA has its own numbers even so.
         draws = tf.random.stateless_uniform([self._global_batch], tf.stack(seed), alg="philox")
         context = tf.distribute.get_replica_context()
@@ -222,12 +278,14 @@ class ReplicaStep:
         first = context.replica_id_in_sync_group * share + micro * count
         return tf.slice(draws, [first], [count])
 
-    def _update(
-        self, name: str, gradients: Sequence[tf.Tensor], parts: Scalars, metrics: Scalars
-    ) -> None:
-        """Moves one player and adds its scalars to what is reported."""
+    def _update(self, name: str, gradients: Sequence[tf.Tensor], parts: Scalars) -> Scalars:
+        """Moves one player; returns what is to be reported of it."""
         norm = self._apply(self._state.players[name], gradients)
-        for key, value in {**parts, f"{name}/gradient_norm": norm}.items():
+        return {**parts, f"{name}/gradient_norm": norm}
+
+    def _report(self, name: str, sums: Scalars, metrics: Scalars) -> None:
+        """Adds a player's share of the means over its moves."""
+        for key, value in sums.items():
             metrics[key] += value / self._objective.moves.count(name)
 
     def _apply(self, player: Player, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -253,6 +311,14 @@ class ReplicaStep:
             for variable in player.variables:
                 variable.assign(tf.clip_by_value(variable.value, -limit, limit))
         return norm / replicas
+
+
+def _can_loop() -> bool:
+    """Tells whether an update may stand in a loop of the program."""
+    if not tf.distribute.has_strategy():
+        return True
+    strategies = (tf.distribute.OneDeviceStrategy, tf.distribute.TPUStrategy)
+    return isinstance(tf.distribute.get_strategy(), strategies)
 
 
 def _batch_mean(values: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,7 @@ from tests.tfdeblur.training.toys import (
 from tfdeblur import objectives
 from tfdeblur.models import critics
 from tfdeblur.objectives._objective import GENERATOR, Loss
+from tfdeblur.training import step as step_module
 from tfdeblur.training.step import ReplicaStep, taped_gradient
 
 
@@ -261,6 +262,49 @@ def test_fresh_batches_give_each_move_its_own():
     expected = [batch["sharp"].mean() / 255 for batch in batches]
     assert [player for player, _ in objective.means] == ["critic", "critic", GENERATOR]
     np.testing.assert_allclose([mean for _, mean in objective.means], expected, rtol=1e-5)
+
+
+ROWS = [
+    {},
+    {"share_generator_pass": False},
+    {"fresh_critic_batches": True},
+    {"micro_batches": 2},
+    {"fresh_critic_batches": True, "micro_batches": 2},
+    {"options": {"critic_updates": 3}, "skip_nonfinite": True},
+]
+
+
+@pytest.mark.parametrize("options", ROWS, ids=lambda options: "-".join(options) or "shared")
+def test_a_loop_of_moves_equals_as_many_copies(options, monkeypatch):
+    looped = Adversarial(**options)
+    got = looped.train()
+    monkeypatch.setattr(step_module, "_can_loop", lambda: False)
+    copies = Adversarial(**options)
+    expected = copies.train()
+    assert got.keys() == expected.keys()
+    for name in expected:
+        assert got[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+    assert_same_weights(weights(copies.state), weights(looped.state), atol=2e-5)
+
+
+def operations(run, wanted):
+    """Counts a kind of operation in a step and in all functions that it calls."""
+    batches = [{k: tf.constant(v) for k, v in toy_batch().items()}] * run.step.batches
+    graph = tf.function(run.step).get_concrete_function(*batches).graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return sum(node.op in wanted for node in nodes)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_program_does_not_grow_with_the_critics_moves(fresh):
+    convolutions = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
+    runs = [
+        Adversarial(options={"critic_updates": count}, fresh_critic_batches=fresh)
+        for count in (2, 6)
+    ]
+    few, many = (operations(run, convolutions) for run in runs)
+    assert few == many > 0
+    assert operations(runs[0], ("While", "StatelessWhile")) == 1
 
 
 def test_clipped_critics_stay_within_their_bounds():
