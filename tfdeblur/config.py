@@ -5,6 +5,7 @@ the core, then the options of the plug-ins it names; the errors of both are repo
 This module imports neither TensorFlow nor Keras, so that ``--help`` is quick.
 """
 
+import copy
 import dataclasses
 import importlib.resources
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from tfdeblur import settings
 from tfdeblur.degradation import Degradation
 from tfdeblur.errors import ConfigError
 from tfdeblur.guards import Guards
-from tfdeblur.quantities import Duration, Interval, Keep, Size
+from tfdeblur.quantities import Duration, Interval, Keep, Period, Size
 from tfdeblur.registry import Registry, did_you_mean
 
 MODELS = Registry("tfdeblur.models", "model")
@@ -119,7 +120,7 @@ class ScheduleConfig:
     )
     start: Annotated[Duration, Field(description="when the decay begins")] = "0 images"
     every: Annotated[
-        Duration | None, Field(description="interval of the decay (step, exponential)")
+        Period | None, Field(description="interval of the decay (step, exponential)")
     ] = None
     factor: Annotated[
         float, Field(gt=0, le=1, description="multiplies the rate at each interval")
@@ -149,7 +150,7 @@ class TrainingConfig:
     """How long, in what batches, and from where."""
 
     duration: Annotated[
-        Duration, Field(description="length of the run: 'N epochs', 'N steps' or 'N images'")
+        Period, Field(description="length of the run: 'N epochs', 'N steps' or 'N images'")
     ] = "100 epochs"
     global_batch: Annotated[
         int, Field(ge=1, description="images in one update, over all devices")
@@ -217,8 +218,8 @@ class RuntimeConfig:
 class OutputConfig:
     """What is kept of a run."""
 
-    log_every: Annotated[Duration, Field(description="scalars")] = "200 steps"
-    validate_every: Annotated[Duration, Field(description="validation")] = "1 epochs"
+    log_every: Annotated[Period, Field(description="scalars")] = "200 steps"
+    validate_every: Annotated[Period, Field(description="validation")] = "1 epochs"
     validation_split: Annotated[str, Field(description="split that is validated on")] = "val"
     validation_images: Annotated[
         int | None, Field(ge=1, description="validate on the first so many images only")
@@ -256,7 +257,7 @@ class TrainConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     players: Annotated[
         Mapping[str, PlayerConfig],
-        Field(description="optimizer and schedule of single players, by name"),
+        Field(description="what of optimizer and schedule differs for single players, by name"),
     ] = dataclasses.field(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -291,6 +292,7 @@ def resolve(*layers: Mapping[str, Any]) -> TrainConfig:
         problems += found
     tree["critic"], found = _resolve_critic(tree.get("critic"), tree["objective"]["name"])
     problems += found
+    _complete_players(tree)
     config, found = settings.check(TrainConfig, tree)
     # What is wrong with a plug-in is reported once, by its own stage.
     problems += [p for p in found if p.path.split(".")[0] not in PLUG_INS]
@@ -306,6 +308,22 @@ def _normalized(layer: Mapping[str, Any]) -> dict[str, Any]:
         key: {"name": value} if key in PLUG_INS and isinstance(value, str) else value
         for key, value in layer.items()
     }
+
+
+def _complete_players(tree: dict[str, Any]) -> None:
+    """Lets a player's settings change what they name and keep the rest of the common ones.
+
+    A player with another optimizer or another kind of schedule begins with that one's defaults.
+    """
+    if not isinstance(tree.get("players"), Mapping):
+        return
+    tree["players"] = copy.deepcopy(tree["players"])
+    for part, kind in (("optimizer", OptimizerConfig), ("schedule", ScheduleConfig)):
+        given = tree.get(part)
+        common = {"name": kind().name, **(given if isinstance(given, Mapping) else {})}
+        for own in tree["players"].values():
+            if isinstance(own, dict) and isinstance(own.get(part), Mapping):
+                own[part] = settings.merge({part: common}, {part: own[part]})[part]
 
 
 def _resolve_plug_in(

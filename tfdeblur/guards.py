@@ -42,3 +42,9 @@ class Guards:
     most_wasserstein: Annotated[
         float, Field(gt=0, description="warn when the size of the Wasserstein estimate is above")
     ] = 1e4
+
+    def __post_init__(self) -> None:
+        for what in ("gradient", "wasserstein"):
+            least, most = getattr(self, f"least_{what}"), getattr(self, f"most_{what}")
+            if least >= most:
+                raise ValueError(f"least_{what} ({least:g}) must be below most_{what} ({most:g})")

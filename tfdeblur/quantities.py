@@ -35,17 +35,27 @@ def images_of(duration: str, *, epoch_images: int, global_batch: int) -> int:
         duration: ``"120 epochs"``, ``"5000 steps"`` (updates of the generator) or ``"1e6 images"``.
         epoch_images: Images in one epoch of the training data.
         global_batch: Images that one step takes, over all replicas and micro-batches.
+
+    Returns:
+        The count; at least 1 unless the duration is 0.
     """
     number, unit = _split_duration(duration)
     factor = {"images": 1, "epochs": epoch_images, "steps": global_batch}[unit]
-    return round(number * factor)
+    return max(1, round(number * factor)) if number else 0
+
+
+def _check_period(value: Any) -> str:
+    text = _check_duration(value)
+    if _split_duration(text)[0] == 0:
+        raise ValueError(f"must be more than {text}")
+    return text
 
 
 def _check_interval(value: Any) -> str:
     minutes = _MINUTES.match(str(value))
     if minutes is None:
         try:
-            return _check_duration(value)
+            return _check_period(value)
         except ValueError as error:
             raise ValueError(f"{error}, or '20 minutes'") from error
     if float(minutes.group(1)) == 0:
@@ -83,5 +93,6 @@ def _check_keep(value: Any) -> int | str:
 
 Keep = Annotated[int | Literal["all"], pydantic.BeforeValidator(_check_keep)]
 Duration = Annotated[str, pydantic.BeforeValidator(_check_duration)]
+Period = Annotated[str, pydantic.BeforeValidator(_check_period)]
 Interval = Annotated[str, pydantic.BeforeValidator(_check_interval)]
 Size = Annotated[tuple[int, int], pydantic.BeforeValidator(_check_size)]

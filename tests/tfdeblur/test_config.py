@@ -133,6 +133,54 @@ def test_players_fall_back_to_the_common_settings():
     assert schedule == config.ScheduleConfig()
 
 
+def test_players_change_what_they_name_and_keep_the_rest():
+    common = {"learning_rate": 0.1, "beta_1": 0.5}
+    own = {"optimizer": {"clip_norm": 2.0}, "schedule": {"warmup": "5 steps"}}
+    tree = {
+        **BASE,
+        "optimizer": common,
+        "schedule": {"name": "cosine", "final": 0.01},
+        "players": {"critic": own},
+    }
+    optimizer, schedule = config.resolve(tree).player("critic")
+    assert optimizer == config.OptimizerConfig(learning_rate=0.1, beta_1=0.5, clip_norm=2.0)
+    assert schedule == config.ScheduleConfig(name="cosine", final=0.01, warmup="5 steps")
+    assert config.resolve(tree).player("generator")[0].clip_norm is None
+    assert own == {"optimizer": {"clip_norm": 2.0}, "schedule": {"warmup": "5 steps"}}
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_a_player_with_another_optimizer_begins_with_its_defaults(name):
+    tree = {**BASE, "optimizer": {"learning_rate": 0.1}}
+    resolved = config.resolve({**tree, "players": {"critic": {"optimizer": {"name": name}}}})
+    rate = 0.1 if name == "adam" else 1e-3
+    assert resolved.player("critic")[0] == config.OptimizerConfig(name=name, learning_rate=rate)
+
+
+@pytest.mark.parametrize("part", ["optimizer", "schedule"])
+@pytest.mark.parametrize("wrong", [3, "adam", []])
+def test_wrong_players_are_told(part, wrong):
+    for players in ({"critic": {part: wrong}}, {"critic": wrong}, wrong):
+        with pytest.raises(ConfigError, match=r"players"):
+            config.resolve({**BASE, "players": players})
+
+
+@pytest.mark.parametrize(
+    "key", ["training.duration", "output.log_every", "output.validate_every", "output.save_every"]
+)
+@pytest.mark.parametrize("nothing", ["0 steps", "0 images", 0, "0.0 epochs"])
+def test_periods_are_more_than_nothing(key, nothing):
+    section, name = key.split(".")
+    with pytest.raises(ConfigError, match=rf"^{key}: must be more than 0"):
+        config.resolve({**BASE, section: {name: nothing}})
+
+
+def test_the_shortest_period_is_an_image():
+    assert images_of("0.2 images", epoch_images=100, global_batch=8) == 1
+    assert images_of("0.001 epochs", epoch_images=100, global_batch=8) == 1
+    assert images_of("0 epochs", epoch_images=100, global_batch=8) == 0
+
+
 @pytest.mark.parametrize("name", config.list_recipes())
 def test_every_recipe_resolves_and_says_where_it_comes_from(name):
     recipe = config.load_recipe(name)

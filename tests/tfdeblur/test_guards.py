@@ -8,6 +8,7 @@ from tests.tfdeblur.runs import history, settings, weights
 from tests.tfdeblur.tiny_data import write_data_set
 from tfdeblur import config, files, train
 from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.guards import Guards
 from tfdeblur.training.checkpoint import list_checkpoints, load_generator
 
 EXPLODES = {"optimizer": {"learning_rate": 1e30}}
@@ -113,6 +114,12 @@ def test_saving_by_the_clock(folder):
     # The clock is looked at when a compiled call ends.
     whole = list_checkpoints(files.join(result.workdir, "checkpoints"))
     assert whole == [16, 32, 48]
+
+
+@pytest.mark.parametrize("what", ["gradient", "wasserstein"])
+def test_limits_in_the_wrong_order_are_told(what):
+    with pytest.raises(ValueError, match=rf"least_{what} \(2\) must be below most_{what} \(2\)"):
+        Guards(**{f"least_{what}": 2.0, f"most_{what}": 2.0})
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,10 @@ class History:
                 if seen <= images:
                     self._rows[seen] = values
         self._curves = files.join(workdir, TENSORBOARD)
-        self._writer = tf.summary.create_file_writer(self._curves)
+        try:
+            self._writer = tf.summary.create_file_writer(self._curves)
+        except tf.errors.OpError as error:
+            raise self._no_curves(error) from error
 
     def add(self, images: int, values: Mapping[str, float]) -> None:
         """Adds scalars to the row of a count of images."""
@@ -71,10 +74,13 @@ class History:
         try:
             self._writer.flush()
         except tf.errors.OpError as error:
-            raise UserError(
-                f"Cannot write TensorBoard's curves in {self._curves}: {error.message}. Free some "
-                "space, or see to the rights of the folder, and run the same command again."
-            ) from error
+            raise self._no_curves(error) from error
+
+    def _no_curves(self, error: tf.errors.OpError) -> UserError:
+        return UserError(
+            f"Cannot write TensorBoard's curves in {self._curves}: {error.message}. Free some "
+            "space, or see to the rights of the folder, and run the same command again."
+        )
 
 
 def _read_history(path: str) -> dict[int, dict[str, float]]:
@@ -82,7 +88,15 @@ def _read_history(path: str) -> dict[int, dict[str, float]]:
     rows: dict[int, dict[str, float]] = {}
     text = files.read_bytes(path).decode("utf-8", errors="replace")
     damaged = "\0" in text
-    for row in csv.DictReader(io.StringIO(text.replace("\0", ""))):
+    reader = csv.DictReader(io.StringIO(text.replace("\0", "")))
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error:
+            damaged = True
+            continue
         try:
             values = {name: float(value) for name, value in row.items() if value}
             rows[int(values.pop("images"))] = values

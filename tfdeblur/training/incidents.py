@@ -20,6 +20,18 @@ INCIDENTS = "incidents.json"
 _MOST_TOLD = 10
 
 
+# What each kind says besides the count of images.
+_NUMBERS = {"skip": ("steps",), "rollback": ("left", "rate_factor")}
+
+
+def _checked(entry: Any) -> dict[str, Any]:
+    """Returns an entry if it is one."""
+    for name in ("images", *_NUMBERS[entry["kind"]]):
+        if isinstance(entry[name], bool) or not isinstance(entry[name], int | float):
+            raise ValueError(f"{name} is {entry[name]!r}")
+    return dict(entry)
+
+
 class Incidents:
     """The list of a run's incidents.
 
@@ -39,15 +51,20 @@ class Incidents:
         path = files.join(source, INCIDENTS)
         if files.exists(path):
             try:
-                self._entries = [
-                    entry for entry in files.read_json(path) if entry["images"] <= images
-                ]
-            except (UserError, TypeError, KeyError) as error:
+                entries = [_checked(entry) for entry in files.read_json(path)]
+            except (UserError, TypeError, KeyError, ValueError) as error:
                 raise UserError(
                     f"{path} is damaged ({error}). Remove it to go on without its counts of "
                     "skipped steps, and with full learning rates if the run had gone back to a "
                     "checkpoint."
                 ) from error
+            self._entries = [entry for entry in entries if entry["images"] <= images]
+        if self.rollbacks:
+            tqdm.write(
+                f"This run has gone back {self.rollbacks} time{'s'[: self.rollbacks != 1]}: its "
+                f"learning rates are multiplied by {self.rate_scale:g}, and those returns count "
+                f"for guards.most_rollbacks. To begin with full rates and a new count, remove {path}."
+            )
 
     @property
     def skipped(self) -> int:

@@ -45,6 +45,21 @@ def test_a_damaged_history_is_put_aside_and_its_good_rows_are_kept(folder, capsy
     assert rows(folder) == ["images,loss", "8,1.0", "24,3.0"]
 
 
+@pytest.mark.parametrize("rubbish", [b"a\rb,2.0", b'"' + b"x" * 200_000 + b'",1'])
+def test_rubbish_in_a_history_is_no_hindrance(folder, capsys, rubbish):
+    written(folder)
+    path = files.join(folder, "history.csv")
+    files.write_bytes(path, files.read_bytes(path).replace(b"16,2.0", rubbish))
+    assert (24.0, 3.0) in History(folder, 24).series("loss")
+    assert "is damaged: it is" in capsys.readouterr().out
+
+
+def test_a_file_in_the_place_of_the_curves_is_named(tmp_path):
+    (tmp_path / "tensorboard").write_text("")
+    with pytest.raises(UserError, match=r"Cannot write TensorBoard's curves in .*tensorboard: "):
+        History(str(tmp_path), 0)
+
+
 def test_an_empty_history_is_a_beginning(folder):
     files.make_dirs(folder)
     files.write_text(files.join(folder, "history.csv"), "")

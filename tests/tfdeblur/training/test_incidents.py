@@ -44,7 +44,37 @@ def test_only_the_first_ones_are_told(folder, capsys):
     assert incidents.skipped == 30
 
 
-@pytest.mark.parametrize("text", ["[{", '{"a": 1}', '[{"kind": "skip"}]', "[1]"])
+def test_smaller_rates_are_told_when_a_run_goes_on(folder, capsys):
+    files.make_dirs(folder)
+    incidents = Incidents(folder, folder, 0)
+    incidents.add_rollback(32, 70, 0.5, "diverged")
+    incidents.add_rollback(32, 60, 0.25, "diverged again")
+    assert capsys.readouterr().out == ""
+    Incidents(folder, folder, 32)
+    told = capsys.readouterr().out
+    assert "gone back 2 times" in told and "multiplied by 0.125" in told
+    assert f"remove {files.join(folder, 'incidents.json')}" in told
+    Incidents(folder, folder, 31)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{",
+        '{"a": 1}',
+        '[{"kind": "skip"}]',
+        "[1]",
+        '["ab"]',
+        '[{"images": 8}]',
+        '[{"kind": "skip", "images": 8, "steps": "2"}]',
+        '[{"kind": "other", "images": 8}]',
+        '[{"kind": ["skip"], "images": 8}]',
+        '[{"kind": "rollback", "images": 8, "left": 16}]',
+        '[{"kind": "rollback", "images": 8, "left": 16, "rate_factor": "half"}]',
+        '[{"kind": "rollback", "images": true, "left": 16, "rate_factor": 0.5}]',
+    ],
+)
 def test_a_damaged_list_is_named(folder, text):
     files.make_dirs(folder)
     files.write_text(files.join(folder, "incidents.json"), text)
