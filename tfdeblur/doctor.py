@@ -39,7 +39,7 @@ class DoctorConfig:
     workdir: Annotated[str, Field(description="folder that a run is to be kept in")] = ""
     data: Annotated[
         tuple[str, ...],
-        Field(description="folders made by data_prep.build, for the measured input"),
+        Field(description="folders made by data_prep.build, also for the measured input"),
     ] = ()
     recipe: Annotated[str, Field(description="whose step is measured")] = "unet16_cifar10"
     measure: Annotated[
@@ -76,7 +76,7 @@ class DoctorResult:
 def run(
     config: DoctorConfig, told: "Callable[[Finding], None]" = lambda finding: None
 ) -> DoctorResult:
-    """Looks at versions, devices, precision, TPU, folders and speed, in this order.
+    """Looks at versions, folders, data, workers, TPU, devices, precision and speed, in this order.
 
     Args:
         config: What is looked at.
@@ -107,7 +107,7 @@ def run(
         text = "not looked at before TensorFlow and Keras are mended"
         add(Finding("devices, precision, speed", "skipped", text))
         return DoctorResult(tuple(found))
-    _look_at_machine(config, add)
+    _look_at_machine(config, found, add)
     return DoctorResult(tuple(found))
 
 
@@ -115,21 +115,27 @@ def _look_at_places(config: DoctorConfig, add: "Callable[..., None]") -> None:
     from tfdeblur.checkup import places
 
     if config.workdir:
-        add(*places.workdir(config.workdir))
+        add(*places.folder("work directory", config.workdir))
     if config.bucket:
-        add(places.remote("bucket", config.bucket))
+        add(*places.folder("bucket", config.bucket))
+    add(*(places.data(path) for path in config.data))
 
 
-def _look_at_machine(config: DoctorConfig, add: "Callable[..., None]") -> None:
-    from tfdeblur.checkup import machine, measuring
+def _look_at_machine(
+    config: DoctorConfig, found: "Sequence[Finding]", add: "Callable[..., None]"
+) -> None:
+    from tfdeblur.checkup import machine, measuring, workers
     from tfdeblur.checkup.finding import Finding
 
+    add(*workers.findings())
     # First, for a TPU belongs to one process at a time.
     tpu = machine.tpu(config.tpu)
     add(tpu, machine.devices())
     add(machine.precision())
     if not config.measure:
         add(Finding("measured step", "skipped", "--no-measure was given"))
+    elif any(place.name == "data" and place.status == "wrong" for place in found):
+        add(Finding("measured step", "skipped", "the data must be mended first"))
     elif tpu.status == "wrong" and config.tpu is not None:
         add(Finding("measured step", "skipped", "there is no TPU to measure it on"))
     else:

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import posixpath
+import re
 import shutil
 import stat
 import sys
@@ -25,6 +26,7 @@ from typing import Any, BinaryIO
 from tfdeblur.errors import UserError
 
 PARTIAL_SUFFIX = ".partial"
+_ONE_SLASH = re.compile(r"[a-z][a-z0-9]+:/(?!/)")
 _LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
@@ -85,7 +87,14 @@ def _tensorflow_reason(error: Exception) -> str | None:
 
 
 def is_local(path: str) -> bool:
-    """Tells whether a path lies on this machine's own file system."""
+    """Tells whether a path lies on this machine's own file system.
+
+    Raises:
+        UserError: It looks like ``gs:/bucket``, which would be a local folder called ``gs:``.
+    """
+    if _ONE_SLASH.match(path):
+        scheme, _, rest = path.partition(":/")
+        raise UserError(f"{path} has one slash too few: write {scheme}://{rest}")
     return "://" not in path
 
 
@@ -175,6 +184,7 @@ def _leads_up(folder: str, name: str) -> bool:
 
 def make_dirs(path: str) -> None:
     """Makes a folder and those above it; one that is there already is no error."""
+    is_local(path)  # refuses what would become a folder called gs:
     with _named_errors(path, "make the folder"):
         _gfile().makedirs(path)
 

@@ -100,7 +100,7 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
         names = names or [d.name for d in tf.config.list_logical_devices("CPU")]
         return _mirrored(tuple(names))
     if kind == "multi_worker":
-        if not _workers():
+        if not workers():
             raise ConfigError(
                 "The strategy 'multi_worker' needs the environment variable TF_CONFIG, a JSON text"
                 ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
@@ -127,28 +127,50 @@ def _choose_kind(tpu: str | None) -> StrategyKind:
 
     if tpu is not None or tf.config.list_physical_devices("TPU"):
         return "tpu"
-    if len(_workers()) > 1:
+    if len(workers()) > 1:
         return "multi_worker"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one"
 
 
-def _workers() -> list[str]:
-    """Returns the addresses of all workers in `TF_CONFIG`, the chief among them."""
+def workers() -> list[str]:
+    """Returns the addresses of all workers in `TF_CONFIG`, the chief first; none where it is unset.
+
+    Raises:
+        ConfigError: It is no JSON text with a cluster and a task.
+    """
+    return _cluster()[0]
+
+
+def worker_index() -> int | None:
+    """Returns this process's place among `workers`; None where its task is another one.
+
+    Raises:
+        ConfigError: As for `workers`.
+    """
+    return _cluster()[1]
+
+
+def _cluster() -> tuple[list[str], int | None]:
     text = os.environ.get("TF_CONFIG", "").strip()
     if not text:
-        return []
+        return [], None
     try:
         config = json.loads(text)
         cluster = config.get("cluster", {})
-        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
-        if workers and not {"type", "index"} <= set(config["task"]):
-            raise KeyError("task")
+        chief = list(cluster.get("chief", []))
+        addresses = [*chief, *cluster.get("worker", [])]
+        if not addresses:
+            return [], None
+        if not all(isinstance(address, str) for address in addresses):
+            raise TypeError("addresses")
+        kind, index = config["task"]["type"], int(config["task"]["index"])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ConfigError(
             "The environment variable TF_CONFIG must be a JSON text with a cluster of workers and"
             f" this worker's task; received: {text!r}."
         ) from error
-    return workers
+    first = {"chief": 0, "worker": len(chief)}.get(kind)
+    return addresses, None if first is None else first + index
 
 
 def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":

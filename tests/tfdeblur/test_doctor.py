@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tfdeblur import doctor
-from tfdeblur.checkup import machine, measuring, places, versions
+from tfdeblur.checkup import machine, measuring, places, versions, workers
 from tfdeblur.checkup.finding import Finding
 
 
@@ -29,8 +29,9 @@ def looked_at(monkeypatch):
         (machine, "devices", False),
         (machine, "precision", False),
         (machine, "tpu", False),
-        (places, "workdir", True),
-        (places, "remote", False),
+        (places, "folder", True),
+        (places, "data", False),
+        (workers, "findings", True),
         (measuring, "findings", True),
     ):
         name = f"{module.__name__.rpartition('.')[2]}.{function}"
@@ -42,6 +43,7 @@ def test_a_healthy_machine(looked_at, capsys):
     assert doctor.main([]) == 0
     assert [name for name, *_ in looked_at[0]] == [
         "versions.findings",
+        "workers.findings",
         "machine.tpu",
         "machine.devices",
         "machine.precision",
@@ -55,8 +57,9 @@ def test_everything_that_can_be_asked_for(looked_at):
     assert doctor.main([*words, "--recipe", "unet16_reds"]) == 0
     asked = looked_at[0]
     assert ("machine.tpu", "local") in asked
-    assert ("places.remote", "bucket", "gs://b") in asked
-    assert ("places.workdir", "runs") in asked
+    assert ("places.folder", "bucket", "gs://b") in asked
+    assert ("places.folder", "work directory", "runs") in asked
+    assert ("places.data", "e") in asked
     assert ("measuring.findings", "unet16_reds", ("d", "e"), "local") in asked
 
 
@@ -73,6 +76,12 @@ def test_what_is_wrong_comes_with_advice_and_an_exit_code(looked_at, capsys):
 def test_nothing_is_measured_on_a_tpu_that_is_not_there(looked_at):
     looked_at[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone")
     doctor.main(["--tpu", "mine"])
+    assert not [name for name, *_ in looked_at[0] if name == "measuring.findings"]
+
+
+def test_nothing_is_measured_with_data_that_are_wrong(looked_at):
+    looked_at[1]["places.data"] = Finding("data", "wrong", "there is none")
+    assert doctor.main(["--data", "d"]) == 1
     assert not [name for name, *_ in looked_at[0] if name == "measuring.findings"]
 
 

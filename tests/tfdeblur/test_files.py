@@ -191,3 +191,14 @@ def test_a_device_is_not_read_for_ever(tmp_path):
     (tmp_path / "endless").symlink_to("/dev/full")
     with pytest.raises(UserError, match="endless: it is a device or a pipe"):
         files.read_bytes(f"{tmp_path}/endless")
+
+
+@pytest.mark.parametrize("path", ["gs:/bucket/runs", "ram:/x", "gs:/"])
+def test_a_slash_too_few_is_told(path):
+    with pytest.raises(UserError, match=r"one slash too few: write (gs|ram)://"):
+        files.make_dirs(path)
+
+
+def test_letters_of_drives_are_no_schemes():
+    assert files.is_local("c:/runs")
+    assert files.is_local("a b:/x")

@@ -7,13 +7,17 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from tfdeblur import programs
+from tfdeblur import files, programs
 from tfdeblur.checkup.finding import Finding
+from tfdeblur.errors import UserError
 
 # A run of the largest recipe keeps three checkpoints of less than 1 GiB each.
 ENOUGH, NEEDED = 5 << 30, 1 << 30
 
 REMOTE_SECONDS = 120
+
+# In what TensorFlow's file systems say where there is no way to a bucket.
+_NO_NETWORK = ("resolve host", "connect to server", "Timeout was reached", "Couldn't connect")
 
 
 def is_remote(path: str) -> bool:
@@ -21,35 +25,40 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def workdir(path: str) -> list[Finding]:
-    """Looks whether a run could be kept in a folder, which is not made for that.
+def folder(name: str, path: str) -> list[Finding]:
+    """Looks whether something could be kept in a folder, which is not made for that.
 
     Args:
+        name: What the folder is for.
         path: Local or remote.
     """
     if is_remote(path):
-        return [remote("work directory", path)]
+        return [remote(name, path)]
+    try:
+        files.is_local(path)
+    except UserError as error:
+        return [Finding(name, "wrong", str(error))]
     place = os.path.abspath(path)
     while not os.path.exists(place):
         place = os.path.dirname(place)
     if not os.path.isdir(place):
-        advice = "Choose another --workdir, or move the file away."
-        return [Finding("work directory", "wrong", f"{place} is a file", advice)]
-    return [_permission(path, place), _space(path, place)]
+        advice = "Choose another folder, or move the file away."
+        return [Finding(name, "wrong", f"{place} is a file", advice)]
+    return [_permission(name, path, place), _space(path, place)]
 
 
-def _permission(path: str, place: str) -> Finding:
+def _permission(name: str, path: str, place: str) -> Finding:
     probe = os.path.join(place, f".tfdeblur-{uuid.uuid4().hex}")
     try:
         with open(probe, "wb") as file:
             file.write(b"tfdeblur")
         os.remove(probe)
     except OSError as error:
-        advice = f"Choose another --workdir, or let this user write into {place}."
+        advice = f"Choose another folder, or let this user write into {place}."
         text = f"{place} cannot be written: {error.strerror or error}"
-        return Finding("work directory", "wrong", text, advice)
+        return Finding(name, "wrong", text, advice)
     made = "" if os.path.abspath(path) == place else f"; {path} can be made there"
-    return Finding("work directory", "ok", f"{place} can be written{made}")
+    return Finding(name, "ok", f"{place} can be written{made}")
 
 
 def _space(path: str, place: str) -> Finding:
@@ -57,7 +66,7 @@ def _space(path: str, place: str) -> Finding:
     text = f"{free / 2**30:.1f} GiB free for {path}"
     if free >= ENOUGH:
         return Finding("disk space", "ok", text)
-    advice = "Free some, or choose another --workdir; --output.keep 1 keeps fewer checkpoints."
+    advice = "Free some, or choose another folder; --output.keep 1 keeps fewer checkpoints."
     return Finding("disk space", "warning" if free >= NEEDED else "wrong", text, advice)
 
 
@@ -73,12 +82,12 @@ def remote(name: str, path: str) -> Finding:
         seconds = answer.values["seconds"]
         text = f"{path} can be written and read; five operations took {seconds:.1f} s"
         return Finding(name, "ok", text)
-    return Finding(name, "wrong", answer.error, _advice(path, answer))
+    return Finding(name, "wrong", " ".join(answer.error.split()), _advice(path, answer))
 
 
 def _advice(path: str, answer: programs.Answer) -> str:
     scheme = path.split("://")[0]
-    if answer.timed_out:
+    if answer.timed_out or any(words in answer.error for words in _NO_NETWORK):
         return "Is there a network, and does the bucket exist (gcloud storage ls)?"
     if answer.values.get("unknown_scheme"):
         if scheme == "gs" and sys.version_info < (3, 13):
@@ -90,13 +99,26 @@ def _advice(path: str, answer: programs.Answer) -> str:
     )
 
 
+def data(path: str) -> Finding:
+    """Says what a data set has; nothing but its manifest is read.
+
+    Args:
+        path: Folder made by `data_prep.build`.
+    """
+    from tfdeblur.data import schema
+
+    try:
+        splits = schema.Manifest.load(path).splits
+    except UserError as error:
+        return Finding("data", "wrong", str(error))
+    counts = ", ".join(f"{split.records:,} in {name}" for name, split in splits.items())
+    return Finding("data", "ok", f"{path} has records: {counts}")
+
+
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     import time
 
     import tensorflow as tf
-
-    from tfdeblur import files
-    from tfdeblur.errors import UserError
 
     path = request["path"]
     scheme = path.split("://")[0]

@@ -63,7 +63,8 @@ class Incidents:
             tqdm.write(
                 f"This run has gone back {self.rollbacks} time{'s'[: self.rollbacks != 1]}: its "
                 f"learning rates are multiplied by {self.rate_scale:g}, and those returns count "
-                f"for guards.most_rollbacks. To begin with full rates and a new count, remove {path}."
+                "for guards.most_rollbacks. To begin with full rates and a new count, remove "
+                f"{path}."
             )
 
     @property

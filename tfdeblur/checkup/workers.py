@@ -1,0 +1,80 @@
+"""The workers of `TF_CONFIG`: whether they can find each other."""
+
+import errno
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+from tfdeblur import runtime
+from tfdeblur.checkup.finding import Finding
+from tfdeblur.errors import ConfigError
+
+# A host that is there answers or refuses within this; one behind a closed firewall does neither.
+PEER_SECONDS = 3.0
+
+
+def findings() -> list[Finding]:
+    """Looks at the cluster that this machine is told to be part of; nothing where there is none."""
+    try:
+        workers = runtime.workers()
+    except ConfigError as error:
+        return [Finding("workers", "wrong", str(error), "Mend it, or unset TF_CONFIG.")]
+    if not workers:
+        return []
+    own = runtime.worker_index()
+    if own is None or own >= len(workers):
+        text = f"TF_CONFIG names {len(workers)} workers, and its task is none of them"
+        advice = 'Give each host its own "index", from 0.'
+        return [Finding("workers", "wrong", text, advice)]
+    others = [address for index, address in enumerate(workers) if index != own]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        found = list(pool.map(_peer, others))
+    return [_own(own, workers[own]), *found]
+
+
+def _own(index: int, address: str) -> Finding:
+    """Says whether this worker's port can be had; the run opens it, nobody else may."""
+    name = f"worker {index} (this one)"
+    host_and_port = _split(address)
+    if host_and_port is None:
+        return _unreadable(name, address)
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("", host_and_port[1]))
+        except OSError as error:
+            what = error.strerror or str(error)
+            advice = "End what holds it (ss -ltnp names it), or choose another port on all hosts."
+            return Finding(name, "wrong", f"port {host_and_port[1]}: {what}", advice)
+    return Finding(name, "ok", f"port {host_and_port[1]} is free")
+
+
+def _peer(address: str) -> Finding:
+    """Says whether another worker's host answers; its run need not have been started."""
+    name = f"worker at {address}"
+    host_and_port = _split(address)
+    if host_and_port is None:
+        return _unreadable(name, address)
+    try:
+        with socket.create_connection(host_and_port, timeout=PEER_SECONDS):
+            return Finding(name, "ok", "answers: its run has been started")
+    except socket.gaierror:
+        advice = "Write its IP address, or mend the name."
+        return Finding(name, "wrong", f"no host has the name {host_and_port[0]!r}", advice)
+    except OSError as error:
+        if error.errno == errno.ECONNREFUSED:
+            return Finding(name, "ok", "its host answers; its run has not been started")
+        what = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        advice = "Is the host up, is the address right, and does a firewall let the port through?"
+        return Finding(name, "warning", f"{what} within {PEER_SECONDS:.0f} s", advice)
+
+
+def _split(address: str) -> tuple[str, int] | None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        return None
+    return host.strip("[]"), int(port)
+
+
+def _unreadable(name: str, address: str) -> Finding:
+    text = f"{address!r} is not an address such as 10.0.0.1:2222"
+    return Finding(name, "wrong", text, "Mend TF_CONFIG on all hosts.")
