@@ -1,6 +1,7 @@
 """Compilations that were made before, kept by what was compiled, for what, and by whom."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,12 +32,15 @@ class Cache:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Returns an answer, or None."""
+        """Returns an answer; None where there is none, or one that is damaged."""
         path = self._path(key)
         if not files.exists(path):
             return None
-        answer: dict[str, Any] = files.read_json(path)
-        return answer
+        try:
+            answer = json.loads(files.read_bytes(path))
+        except ValueError:
+            return None
+        return answer if isinstance(answer, dict) else None
 
     def put(self, key: str, answer: Mapping[str, Any]) -> None:
         """Keeps an answer."""

@@ -4,7 +4,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from tfdeblur import files
+from tfdeblur.errors import UserError
 from tfdeblur.preflighting import fit
 from tfdeblur.preflighting.chips import CHIPS, GIB, Chip
 from tfdeblur.preflighting.fit import Compiled
@@ -100,6 +103,11 @@ class Row:
         return cls(**{**kept, "problems": tuple(kept.get("problems", ()))})
 
     @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What tells it from other rows: a run at another batch size is another one."""
+        return self.name, self.chip, self.size, self.wanted
+
+    @property
     def fits(self) -> bool:
         """Whether the wanted batch was compiled and has room."""
         return not self.error and self.batch == self.wanted
@@ -185,16 +193,20 @@ class Table:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self.rows: dict[tuple[str, str], Row] = {}
+        self.rows: dict[tuple[str, str, str, int], Row] = {}
         path = files.join(folder, TABLE_JSON)
         if files.exists(path):
-            for values in files.read_json(path):
-                row = Row.from_json(values)
-                self.rows[row.name, row.chip] = row
+            try:
+                rows = [Row.from_json(values) for values in files.read_json(path)]
+            except (UserError, AttributeError, TypeError, ValueError) as error:
+                # Nothing is lost: the compilations are kept beside it, one file each.
+                tqdm.write(f"warning: {path} is damaged ({error}) and begun again.")
+                return
+            self.rows = {row.key: row for row in rows}
 
     def add(self, row: Row) -> None:
-        """Puts a row in the place of an older one, and writes both files."""
-        self.rows[row.name, row.chip] = row
+        """Puts a row in the place of an older one of the same run, and writes both files."""
+        self.rows[row.key] = row
         rows = [self.rows[key] for key in sorted(self.rows)]
         files.make_dirs(self._folder)
         values = [dataclasses.asdict(row) for row in rows]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from tfdeblur import files
 from tfdeblur.preflighting.chips import CHIPS, GIB
 from tfdeblur.preflighting.table import CAVEAT, Row, Table, markdown
@@ -38,11 +40,28 @@ def test_rows_are_kept_and_replaced(folder):
     again = Table(folder)
     again.add(row(largest=99, problems=("one thing",)))
     rows = Table(folder).rows
-    assert set(rows) == {("unet16_cifar10", "v5e"), ("unet16_cifar10", "v6e")}
-    assert rows["unet16_cifar10", "v5e"] == row(largest=99, problems=("one thing",))
+    assert set(rows) == {("unet16_cifar10", chip, "32x32", 32) for chip in ("v5e", "v6e")}
+    assert rows["unet16_cifar10", "v5e", "32x32", 32] == row(largest=99, problems=("one thing",))
     assert files.read_text(files.join(folder, "table.md")) == markdown(
         [rows[key] for key in sorted(rows)]
     )
+
+
+def test_another_batch_size_is_another_row(folder):
+    table = Table(folder)
+    for values in ({}, {"wanted": 64}, {"size": "64x64"}):
+        table.add(row(**values))
+    assert len(Table(folder).rows) == 3
+
+
+@pytest.mark.parametrize("text", ["[{", "3", "[3]", '[{"name": "a"}]'])
+def test_a_damaged_table_is_begun_again(folder, capsys, text):
+    files.make_dirs(folder)
+    files.write_text(files.join(folder, "table.json"), text)
+    table = Table(folder)
+    assert table.rows == {} and "is damaged" in capsys.readouterr().out
+    table.add(row())
+    assert len(Table(folder).rows) == 1
 
 
 def test_rows_of_another_release_are_read():
