@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 import tfdeblur
 from data_prep import build
-from tfdeblur import config
+from tfdeblur import recipes
 
 LONGEST_FILE = 420
 SKIPPED_FOLDERS = {
@@ -133,7 +133,7 @@ def figures(values: Mapping[str, Any] | None, absent: str) -> str:
 
 def recipe_row(name: str) -> str:
     """The row of README's table that a recipe's file asks for."""
-    about = config.load_recipe(name).about
+    about = recipes.load(name).about
     built = re.search(r"data_prep\.build (\w+)", about["data"])
     known = {
         "cifar10": "CIFAR-10",
@@ -160,7 +160,7 @@ def test_readme_lists_the_recipe_with_the_figures_of_its_file(
 
 @pytest.mark.parametrize("name", tfdeblur.list_recipes())
 def test_recipes_tell_commands_that_exist(name: str) -> None:
-    about = config.load_recipe(name).about
+    about = recipes.load(name).about
     built, trained = shlex.split(about["data"]), shlex.split(about["command"])
     assert trained[:3] == ["python", "-m", "tfdeblur.train"]
     assert trained[trained.index("--recipe") + 1] == name

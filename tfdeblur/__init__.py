@@ -50,9 +50,9 @@ def list_objectives() -> list[str]:
 
 def list_recipes() -> list[str]:
     """Returns the names of all recipes that `--recipe` takes."""
-    from tfdeblur import config
+    from tfdeblur import recipes
 
-    return config.list_recipes()
+    return recipes.names()
 
 
 def build_model(name: str, **options: Any) -> keras.Model:

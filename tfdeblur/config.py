@@ -7,14 +7,13 @@ This module imports neither TensorFlow nor Keras, so that ``--help`` is quick.
 
 import copy
 import dataclasses
-import importlib.resources
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field
 
-from tfdeblur import settings
+from tfdeblur import recipes, settings
 from tfdeblur.degradation import Degradation
 from tfdeblur.errors import ConfigError
 from tfdeblur.guards import Guards
@@ -239,7 +238,9 @@ class OutputConfig:
 class TrainConfig:
     """A whole training run."""
 
-    workdir: Annotated[str, Field(description="folder of the run; the same one resumes it")]
+    workdir: Annotated[
+        str, Field(min_length=1, description="folder of the run; the same one resumes it")
+    ]
     model: PlugIn
     objective: PlugIn
     critic: Annotated[
@@ -285,7 +286,7 @@ def resolve(*layers: Mapping[str, Any]) -> TrainConfig:
     for layer in layers:
         given = settings.merge(given, _normalized(layer))
     name = given.get("recipe")
-    tree = settings.merge(_normalized(load_recipe(name).config) if name else {}, given)
+    tree = settings.merge(_normalized(recipes.load(name).config) if name else {}, given)
     problems: list[settings.Problem] = []
     for section in ("model", "objective"):
         tree[section], found = _resolve_plug_in(section, tree.get(section), PLUG_INS[section])
@@ -371,46 +372,3 @@ def to_yaml(config: TrainConfig) -> str:
     crop = config.data.crop
     tree["data"]["crop"] = None if crop is None else f"{crop[1]}x{crop[0]}"
     return str(yaml.safe_dump(tree, sort_keys=False))
-
-
-# ------------------------------------------------------------------------------------------ recipes
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """A published training run as data.
-
-    Attributes:
-        name: File name without its ending.
-        about: `paper`, `section`, `data` (the build command), `reported` and `measured` figures.
-        config: The layer of configuration it stands for.
-    """
-
-    name: str
-    about: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-
-def list_recipes() -> list[str]:
-    """Returns the names of all recipes, sorted."""
-    folder = importlib.resources.files("tfdeblur.recipes")
-    return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yaml")
-    )
-
-
-def load_recipe(name: str) -> Recipe:
-    """Reads a recipe by name.
-
-    Raises:
-        ConfigError: There is no such recipe; the nearest names are suggested.
-    """
-    known = list_recipes()
-    if name not in known:
-        raise ConfigError(f"recipe: unknown recipe {name!r}.{did_you_mean(str(name), known)}")
-    text = (importlib.resources.files("tfdeblur.recipes") / f"{name}.yaml").read_text("utf-8")
-    tree = settings.parse_yaml(text, f"recipe {name}")
-    about = tree.pop("about", {})
-    return Recipe(name=name, about=about, config=tree)

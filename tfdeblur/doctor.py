@@ -88,11 +88,11 @@ def run(
     Raises:
         ConfigError: There is no such recipe.
     """
-    from tfdeblur import config as settings
+    from tfdeblur import recipes
     from tfdeblur.checkup import versions
     from tfdeblur.checkup.finding import Finding
 
-    settings.load_recipe(config.recipe)
+    recipes.load(config.recipe)
     found: list[Finding] = []
 
     def add(*findings: Finding) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from tfdeblur import cli, config
+from tfdeblur import cli, recipes
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.preflighting.chips import CHIPS, ChipName
 from tfdeblur.quantities import Size
@@ -139,7 +139,7 @@ def _targets(preflight: PreflightConfig) -> "list[Target]":
     }
     if preflight.run_config is not None:
         return [file_target(preflight.run_config, **options)]
-    names = config.list_recipes() if preflight.recipe is None else [preflight.recipe]
+    names = recipes.names() if preflight.recipe is None else [preflight.recipe]
     return [recipe_target(name, **options) for name in names]
 
 

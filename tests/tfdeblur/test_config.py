@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from tfdeblur import config, settings
+from tfdeblur import config, recipes, settings
 from tfdeblur.errors import ConfigError
 from tfdeblur.quantities import images_of
 
@@ -181,9 +181,9 @@ def test_the_shortest_period_is_an_image():
     assert images_of("0 epochs", epoch_images=100, global_batch=8) == 0
 
 
-@pytest.mark.parametrize("name", config.list_recipes())
+@pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_resolves_and_says_where_it_comes_from(name):
-    recipe = config.load_recipe(name)
+    recipe = recipes.load(name)
     resolved = config.resolve({"recipe": name, "workdir": "w"})
     assert resolved.recipe == name
     assert {"paper", "data", "command", "reported", "measured"} <= recipe.about.keys()

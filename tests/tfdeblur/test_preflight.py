@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from tests.tfdeblur.preflighting.test_table import row
-from tfdeblur import config, files, preflight, settings
+from tfdeblur import config, files, preflight, recipes, settings
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.preflight import PreflightConfig
 from tfdeblur.preflighting import survey
@@ -53,7 +53,7 @@ def test_recipes_and_chips_are_rows_of_a_table(compiler, folder, capsys):
 
 def test_all_recipes(compiler, folder):
     rows = preflight.run(given(all=True, cache=folder))
-    assert [row.name for row in rows] == config.list_recipes()
+    assert [row.name for row in rows] == recipes.names()
     assert len(files.read_json(files.join(folder, "table.json"))) == len(rows)
 
 

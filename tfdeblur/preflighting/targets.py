@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 import yaml
 
-from tfdeblur import config, settings
+from tfdeblur import config, recipes, settings
 from tfdeblur.assembly import split_batch
 from tfdeblur.config import TrainConfig
 from tfdeblur.errors import ConfigError
@@ -98,7 +98,7 @@ def _built_size(about: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def recipe_target(name: str, **options: Any) -> Target:
     """Returns what is compiled for a recipe; `options` are those of `target_of`."""
-    recipe = config.load_recipe(name)
+    recipe = recipes.load(name)
     run_config = config.resolve({"recipe": name, "workdir": "preflight"})
     return target_of(name, run_config, recipe.about, **options)
 
@@ -107,5 +107,5 @@ def file_target(path: str, **options: Any) -> Target:
     """Returns what is compiled for a run's settings in a file; `options` as in `target_of`."""
     tree = {"workdir": "preflight", **settings.read_config_file(path)}
     run_config = config.resolve(tree)
-    about = config.load_recipe(run_config.recipe).about if run_config.recipe else {}
+    about = recipes.load(run_config.recipe).about if run_config.recipe else {}
     return target_of(path, run_config, about, **options)

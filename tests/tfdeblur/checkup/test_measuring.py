@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import config, programs
+from tfdeblur import programs, recipes
 from tfdeblur.checkup import measuring
 from tfdeblur.programs import Answer
 
@@ -49,7 +49,7 @@ def test_a_step_that_fails_is_a_finding(monkeypatch):
 @pytest.fixture
 def tiny(monkeypatch):
     """A recipe of a few channels on pictures of 16x16."""
-    own = config.load_recipe
+    own = recipes.load
 
     def load(name):
         recipe = own("unet16_cifar10")
@@ -58,9 +58,9 @@ def tiny(monkeypatch):
             "training": {"global_batch": 16},
         }
         about = {"data": "--tile 16x16"}
-        return config.Recipe(name=name, about=about, config={**recipe.config, **small})
+        return recipes.Recipe(name=name, about=about, config={**recipe.config, **small})
 
-    monkeypatch.setattr(config, "load_recipe", load)
+    monkeypatch.setattr(recipes, "load", load)
 
 
 @pytest.mark.parametrize("given", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfdeblur import config
+from tfdeblur import config, recipes
 from tfdeblur.errors import ConfigError
 from tfdeblur.preflighting.targets import file_target, recipe_target, target_of
 
@@ -13,7 +13,7 @@ def settings(**sections):
 
 
 def test_every_recipe_tells_the_size_of_its_samples():
-    for name in config.list_recipes():
+    for name in recipes.names():
         target = recipe_target(name)
         assert target.height > 0 and target.width > 0, name
 
