@@ -91,8 +91,9 @@ def finish(workdir: pathlib.Path, arguments: argparse.Namespace) -> None:
 
 def newest(workdir: pathlib.Path) -> int:
     """Returns the images seen at the newest checkpoint, 0 where there is none."""
-    folders = workdir.glob("checkpoints/*/meta.json")
-    return max((int(path.parent.name) for path in folders), default=0)
+    names = (path.parent.name for path in workdir.glob("checkpoints/*/meta.json"))
+    # A damaged one, which should not be there, was put aside under another name.
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def disturb(out: pathlib.Path, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Fault:
     messages: int = 1
 
 
-EARLIER = "goes on from the checkpoint before"
+EARLIER = "goes on from the checkpoint before; the damaged one is put aside"
 ALL = "all checkpoints; the same command goes on"
 NOTHING = "nothing is lost"
 
@@ -60,7 +60,7 @@ FAULTS = (
     Fault(
         "newest checkpoint: one bit of the training state changed",
         planting.in_newest("state.data-00000-of-00001", planting.flip),
-        "is damaged. Remove",
+        "state.data-00000-of-00001 is damaged",
         0,
         EARLIER,
     ),
@@ -100,18 +100,46 @@ FAULTS = (
         EARLIER,
     ),
     Fault(
+        "newest checkpoint: description without a list of files",
+        planting.described(files=None),
+        "meta.json is damaged (files: ",
+        0,
+        EARLIER,
+    ),
+    Fault(
+        "newest checkpoint: a score changed in the description",
+        planting.another_score,
+        "it does not agree with its own checksum",
+        0,
+        EARLIER,
+    ),
+    Fault(
+        "newest checkpoint: description cannot be read (rights, network)",
+        planting.unreadable(lambda site: site.newest("meta.json")),
+        "meta.json: permission denied",
+        2,
+        ALL,
+    ),
+    Fault(
+        "newest checkpoint: training state cannot be read (rights, network)",
+        planting.unreadable(lambda site: site.newest("state.index")),
+        "state.index: permission denied",
+        2,
+        ALL,
+    ),
+    Fault(
         "killed before a checkpoint was whole",
         planting.in_newest("meta.json", pathlib.Path.unlink),
         "",
         0,
-        EARLIER + "; the rest is swept away",
+        "goes on from the checkpoint before; the rest is swept away",
     ),
     Fault(
         "newest checkpoint: written by a later version",
-        planting.newer_format,
+        planting.described(format=99),
         "has checkpoint format 99",
-        0,
-        EARLIER,
+        2,
+        "all checkpoints; the version that wrote it goes on",
     ),
     Fault(
         "all checkpoints damaged",
@@ -123,14 +151,35 @@ FAULTS = (
     Fault(
         "best weights damaged",
         planting.best,
-        "Until then there are no best weights",
+        "The next validation writes new best weights",
         0,
-        "the next validation writes new ones",
+        "the next validation writes new ones; the damaged ones are put aside",
+    ),
+    Fault(
+        "best weights: description cannot be read (rights, network)",
+        planting.unreadable(planting.best_description),
+        "meta.json: permission denied",
+        2,
+        ALL,
+    ),
+    Fault(
+        "somebody's folders among the checkpoints",
+        planting.somebodys_folders,
+        "",
+        0,
+        "the folders; nothing is lost",
     ),
     Fault(
         "configuration of the work directory damaged",
         planting.replaced("config.yaml", "model: ["),
         "config.yaml is damaged",
+        2,
+        ALL,
+    ),
+    Fault(
+        "configuration of the work directory empty",
+        planting.replaced("config.yaml", ""),
+        "config.yaml is damaged (it names no model)",
         2,
         ALL,
     ),
@@ -203,7 +252,14 @@ FAULTS = (
     ),
     Fault(
         "work directory taken over by another run meanwhile",
-        planting.taken_over,
+        planting.taken_over(0.02),
+        "was taken over by another run",
+        2,
+        "all checkpoints; the other run goes on",
+    ),
+    Fault(
+        "work directory taken over while this run was asleep, right before it saves",
+        planting.taken_over(3600.0),
         "was taken over by another run",
         2,
         "all checkpoints; the other run goes on",

@@ -17,8 +17,10 @@ import tensorflow as tf
 
 from tests.tfdeblur.poison import poison
 from tfdeblur import assembly, files, train
+from tfdeblur.errors import UserError
 from tfdeblur.training import loop, step
 from tfdeblur.training.checkpoint import BEST, CHECKPOINTS
+from tfdeblur.training.checkpoint_meta import META, sealed
 from tfdeblur.training.lock import LOCK, WorkdirLock
 
 # What the command had finished before the fault, and where it is to end, in steps.
@@ -92,6 +94,18 @@ def flip(path: pathlib.Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def deny(patch: pytest.MonkeyPatch, *paths: str) -> None:
+    """Lets files refuse to be read, as their rights do, to root as well."""
+    read = files.read_bytes
+
+    def refused(path: str) -> bytes:
+        if path in paths:
+            raise UserError(f"Cannot read {path}: permission denied.")
+        return read(path)
+
+    patch.setattr(files, "read_bytes", refused)
+
+
 def in_newest(name: str, how: Callable[[pathlib.Path], object]) -> Callable[[Site], None]:
     """Damages a file of the newest checkpoint."""
     return lambda site: how(site.newest(name)) and None
@@ -109,10 +123,54 @@ def best(site: Site) -> None:
     flip(next((site.run / BEST).iterdir()) / "generator.weights.h5")
 
 
-def newer_format(site: Site) -> None:
-    """Gives the newest checkpoint the format of a later version."""
-    path = site.newest("meta.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+def described(**entries: object) -> Callable[[Site], Callable[[], object]]:
+    """Lets the newest checkpoint say something else of itself, with a checksum that agrees."""
+
+    def plant(site: Site) -> Callable[[], object]:
+        path = site.newest(META)
+        before = path.read_bytes()
+        path.write_text(json.dumps(sealed({**json.loads(before), **entries})))
+        # Where it was put aside, nothing has to be mended.
+        return lambda: path.parent.is_dir() and path.write_bytes(before)
+
+    return plant
+
+
+def another_score(site: Site) -> None:
+    """Changes a score in the description of the newest checkpoint, which stays valid."""
+    path = site.newest(META)
+    meta = json.loads(path.read_text())
+    scores = {name: value + 1.0 for name, value in meta["metrics"].items()}
+    path.write_text(json.dumps({**meta, "metrics": scores}))
+
+
+def unreadable(path: Callable[[Site], pathlib.Path]) -> Callable[[Site], Callable[[], object]]:
+    """Takes away the right to read a file, or the network that it lies behind."""
+
+    def plant(site: Site) -> Callable[[], object]:
+        deny(site.patch, str(path(site)))
+        return site.patch.undo
+
+    return plant
+
+
+def best_description(site: Site) -> pathlib.Path:
+    """The description of the best weights."""
+    return next((site.run / BEST).iterdir()) / META
+
+
+def somebodys_folders(site: Site) -> Callable[[], object]:
+    """Puts folders of a person among the checkpoints; they must be there at the end."""
+    notes = [site.run / kind / "notes" / "a.txt" for kind in (CHECKPOINTS, BEST)]
+    for path in notes:
+        path.parent.mkdir()
+        path.write_text("mine")
+
+    def look() -> None:
+        if any(path.read_text() != "mine" for path in notes):
+            raise AssertionError("a folder of somebody else was changed")
+
+    return look
 
 
 def replaced(name: str, text: str) -> Callable[[Site], Callable[[], object]]:
@@ -205,25 +263,32 @@ def living_owner(site: Site) -> Callable[[], object]:
     return stack.close
 
 
-def taken_over(site: Site) -> Callable[[], object]:
-    """Lets another run take the work directory in the middle of the training."""
+def taken_over(beat_seconds: float) -> Callable[[Site], Callable[[], object]]:
+    """Lets another run take the work directory in the middle of the training.
 
-    def steal(images: int) -> None:
-        (site.run / LOCK).write_text(json.dumps({"token": "other", "host": "there", "pid": 7}))
+    Whoever beats often sees it soon; whoever beats seldom has to look before it saves.
+    """
 
-    beat = WorkdirLock.__init__
+    def plant(site: Site) -> Callable[[], object]:
+        def steal(images: int) -> None:
+            (site.run / LOCK).write_text(json.dumps({"token": "other", "host": "there", "pid": 7}))
+            time.sleep(min(50 * beat_seconds, 1.0))
 
-    def quick(self: WorkdirLock, workdir: str, **options: float) -> None:
-        beat(self, workdir, beat_seconds=0.02)
+        make_lock = WorkdirLock.__init__
 
-    site.patch.setattr(WorkdirLock, "__init__", quick)
-    while_training(site, lambda images: (steal(images), time.sleep(1.0)))
+        def with_beat(self: WorkdirLock, workdir: str, **options: float) -> None:
+            make_lock(self, workdir, beat_seconds=beat_seconds)
 
-    def mend() -> None:
-        site.patch.undo()
-        (site.run / LOCK).unlink()
+        site.patch.setattr(WorkdirLock, "__init__", with_beat)
+        while_training(site, steal)
 
-    return mend
+        def mend() -> None:
+            site.patch.undo()
+            (site.run / LOCK).unlink()
+
+        return mend
+
+    return plant
 
 
 # ------------------------------------------------------------------------------------------- data

@@ -15,6 +15,7 @@ from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
 from tfdeblur.evaluation import SplitEvaluator
 from tfdeblur.training.checkpoint import CheckpointStore
+from tfdeblur.training.checkpoint_meta import sealed
 
 
 def config(**values):
@@ -123,7 +124,7 @@ def test_another_network_among_them_is_left_out(run, data):
     path = f"{run}/checkpoints/{128:012d}/meta.json"
     meta = files.read_json(path)
     # No weight tells the two apart.
-    files.write_json(path, {**meta, "model": {**meta["model"], "residual": False}})
+    files.write_json(path, sealed({**meta, "model": {**meta["model"], "residual": False}}))
     table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
     assert [stage.images for stage in table.stages] == [64, 192]
     (message,) = table.skipped.values()
@@ -134,7 +135,7 @@ def test_checkpoints_of_before_do_not_say_their_epochs(run, data):
     for images in (64, 128, 192):
         path = f"{run}/checkpoints/{images:012d}/meta.json"
         meta = files.read_json(path)
-        del meta["epoch_images"]
+        del meta["epoch_images"], meta["sha256"]
         files.write_json(path, meta)
     result = evaluate.run_checkpoints(config(workdir=run, data=data, pictures=1))
     assert [stage.epochs for stage in result.table.stages] == [None] * 3

@@ -7,11 +7,11 @@ import tempfile
 import numpy as np
 import pytest
 
-from tests.tfdeblur import faults
+from tests.tfdeblur import faults, planting
 from tests.tfdeblur.faults import FAULTS, Fault
 from tests.tfdeblur.runs import weights
-from tfdeblur.errors import DataError
-from tfdeblur.training.checkpoint import list_checkpoints, verify_checkpoint
+from tfdeblur.errors import UserError
+from tfdeblur.training.checkpoint import list_checkpoints, load_generator, verify_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def whole_checkpoints(run: pathlib.Path) -> set[int]:
     for images in list_checkpoints(str(run / "checkpoints")):
         try:
             verify_checkpoint(str(run / "checkpoints" / f"{images:012d}"))
-        except DataError:
+        except UserError:
             continue
         found.add(images)
     return found
@@ -77,6 +77,25 @@ def test_a_fault_costs_nothing_that_was_finished(fault: Fault, template: pathlib
             for got, expected in pairs:
                 np.testing.assert_array_equal(got, expected)
     shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_ahead_does_not_cost_the_whole_ones(template: pathlib.Path) -> None:
+    """The run that goes on from before it keeps one, ends before it, and goes on again."""
+    with faults.site_of(template, template / "ahead") as site:
+        planting.flip(site.newest("state.index"))
+        code, said = site.train("--keep", "1", "--save-every", "1 steps", steps=3)
+        assert code == 0, said
+        assert whole_checkpoints(site.run) == {24}
+        names = sorted(path.name for path in (site.run / "checkpoints").iterdir())
+        assert names == ["000000000024", "000000000032.damaged"]
+        assert load_generator(str(site.run), "last")[1]["images"] == 24
+        code, said = site.train()
+        assert code == 0, said
+        assert "warning: " not in said
+        pairs = zip(weights(str(site.run)), weights(str(template / "whole")), strict=True)
+        for got, expected in pairs:
+            np.testing.assert_array_equal(got, expected)
 
 
 def test_the_page_shows_the_table(repository: pathlib.Path) -> None:

@@ -1,7 +1,6 @@
 """From a file of weights to a generator, and to a checkpoint that all commands take."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -147,20 +146,12 @@ def write(ported: Ported, folder: str, origin: Mapping[str, Any]) -> dict[str, A
     files.make_dirs(folder)
     files.remove(files.join(folder, checkpoint.META))
     checkpoint.write_weights(folder, generator)
-    content = files.read_bytes(files.join(folder, checkpoint.WEIGHTS))
-    meta = {
+    about = {
         "format": checkpoint.FORMAT_VERSION,
         "images": 0,  # seen by a training here
         "model": {"name": generator.name, **settings.to_plain(generator.options)},
         "averaged": False,
         "metrics": {},
         "origin": {**origin, "tfdeblur": tfdeblur.__version__},
-        "files": {
-            checkpoint.WEIGHTS: {
-                "bytes": len(content),
-                "sha256": hashlib.sha256(content).hexdigest(),
-            }
-        },
     }
-    files.write_json(files.join(folder, checkpoint.META), meta)
-    return meta
+    return checkpoint.write_meta(folder, about)

@@ -7,15 +7,15 @@ A work directory holds::
         state.index, state.data-*    everything training needs (tf.train.Checkpoint)
         generator.weights.h5         the generator alone, averaged weights where there are some
         meta.json                    written last: without it the folder is not a checkpoint
+    checkpoints/000000002048.damaged/  one that was found damaged; nothing uses it
     best/000000004096/               the same without the training state, of the best validation
 
-A checkpoint is written into its folder and becomes one by its ``meta.json``, which carries the
-size and the SHA-256 of every file. What a killed process left behind is swept away later.
+A checkpoint is written into its folder and becomes one by its ``meta.json`` (`checkpoint_meta`).
+What a killed process left behind is swept away later (`keeping`).
 """
 
 import contextlib
 import errno
-import hashlib
 import math
 import os
 import tempfile
@@ -31,13 +31,39 @@ from tfdeblur import files
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.models import create
 from tfdeblur.models._generator import Generator
+from tfdeblur.training.checkpoint_meta import (
+    FORMAT_VERSION,
+    META,
+    WEIGHTS,
+    is_checkpoint,
+    read_meta,
+    verify_checkpoint,
+    write_meta,
+)
+from tfdeblur.training.keeping import Shelf, list_checkpoints, put_aside
+from tfdeblur.training.lock import WorkdirLock
 from tfdeblur.training.state import TrainingState
 
-FORMAT_VERSION = 1
+__all__ = [
+    "BEST",
+    "CHECKPOINTS",
+    "FORMAT_VERSION",
+    "META",
+    "WEIGHTS",
+    "CheckpointStore",
+    "checkpoint_folder",
+    "list_checkpoints",
+    "load_generator",
+    "read_meta",
+    "read_weights",
+    "stored_weights",
+    "verify_checkpoint",
+    "write_meta",
+    "write_weights",
+]
+
 CHECKPOINTS = "checkpoints"
 BEST = "best"
-META = "meta.json"
-WEIGHTS = "generator.weights.h5"
 STATE = "state"
 
 # Bytes of one weight at most, and what HDF5 adds to an array at most.
@@ -51,74 +77,90 @@ class CheckpointStore:
     Args:
         workdir: The run's folder.
         keep: How many of the newest checkpoints stay, or `all` of them.
+        lock: The run's hold on the directory, looked at right before something is written or
+            removed.
+        notes: What new checkpoints say of themselves beside what they always do.
     """
 
-    def __init__(self, workdir: str, keep: int | Literal["all"]) -> None:
+    def __init__(
+        self,
+        workdir: str,
+        keep: int | Literal["all"],
+        lock: WorkdirLock | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
         self._folder = files.join(workdir, CHECKPOINTS)
-        self._best = files.join(workdir, BEST)
+        self._shelf = Shelf(self._folder)
+        self._best = Shelf(files.join(workdir, BEST))
         self._keep = keep
+        self._lock = lock
+        self._notes = dict(notes or {})
 
     def images(self) -> list[int]:
-        """Returns the image counts of all whole checkpoints, oldest first."""
-        return list_checkpoints(self._folder)
+        """Returns the image counts of all checkpoints, oldest first."""
+        return self._shelf.images()
 
     def path(self, images: int) -> str:
         """Returns the folder of the checkpoint at a count of images."""
-        return files.join(self._folder, f"{images:012d}")
+        return self._shelf.path(images)
 
     def save(self, state: TrainingState, metrics: Mapping[str, float]) -> str:
         """Writes a checkpoint of now and removes those past `keep`; returns its folder."""
-        folder = self.path(state.images_seen)
-        if _is_whole(folder):
-            return folder
-        files.remove_tree(folder)
-        files.make_dirs(folder)
-        with _whole_or_nothing(folder):
+        images = state.images_seen
+        self._look()
+        if self._shelf.verified(images):
+            return self.path(images)
+        # A smaller `keep` makes room for this one. What hinders it is told after the save.
+        with contextlib.suppress(UserError):
+            self._shelf.sweep(images, self._keep)
+        with _told_of(self.path(images)), self._shelf.writing(images) as folder:
             state.checkpoint().write(files.join(folder, STATE))
             with state.averaged():
                 write_weights(folder, state.generator)
-            _write_meta(folder, state, metrics)
-        self._sweep()
+            write_meta(folder, {**self._notes, **_about(state, metrics)})
+        self._look()
+        self._shelf.sweep(images, self._keep)
         return folder
 
     def save_best(self, state: TrainingState, metrics: Mapping[str, float]) -> None:
         """Writes the weights of now as the best ones, then removes those that were the best."""
-        name = f"{state.images_seen:012d}"
-        folder = files.join(self._best, name)
-        files.remove_tree(folder)
-        files.make_dirs(folder)
-        with _whole_or_nothing(folder):
+        images = state.images_seen
+        self._look()
+        with _told_of(self._best.path(images)), self._best.writing(images) as folder:
             with state.averaged():
                 write_weights(folder, state.generator)
-            _write_meta(folder, state, metrics)
-        _keep_only(self._best, {name})
+            write_meta(folder, {**self._notes, **_about(state, metrics)})
+        self._look()
+        self._best.keep_only(images)
 
     def best_metrics(self) -> dict[str, float]:
         """Returns the metrics of the best weights, or nothing where there are none yet.
 
-        Damaged ones count as none, so that the next validation writes new ones.
+        Damaged ones are put aside, so that the next validation writes new ones.
         """
-        counts = list_checkpoints(self._best)
-        if not counts:
-            return {}
-        try:
-            return dict(verify_checkpoint(files.join(self._best, f"{counts[-1]:012d}"))["metrics"])
-        except DataError as error:
-            tqdm.write(f"warning: {error} Until then there are no best weights.")
-            return {}
+        folder, damage = self._best.newest_whole()
+        for found in damage:
+            self._look()
+            put_aside(found, "" if folder else "The next validation writes new best weights.")
+        return dict(read_meta(folder)["metrics"]) if folder else {}
 
-    def restore_latest(self, state: TrainingState) -> str | None:
+    def restore_latest(self, state: TrainingState, aside: bool = True) -> str | None:
         """Restores the newest whole checkpoint into a freshly built state.
 
-        A damaged one is passed over with a warning that names the file.
+        Args:
+            state: Takes the values.
+            aside: Put damaged ones after it aside; else they are passed over where they are, which
+                is for workers that own nothing. Either is told with the name of the file.
 
         Returns:
             Its folder, or None where the run has none yet.
 
         Raises:
-            DataError: All are damaged, or the state has other variables than the checkpoint.
+            DataError: All are damaged, or the state has other variables than the checkpoint, or
+                another version wrote it.
+            UserError: A file cannot be read, which is no damage: nothing is passed over then.
         """
-        folder = self._newest_whole()
+        folder = self._newest_whole(aside)
         if folder is None:
             return None
         try:
@@ -136,43 +178,59 @@ class CheckpointStore:
             ) from error
         return folder
 
-    def _newest_whole(self) -> str | None:
-        damage: list[DataError] = []
-        for count in reversed(self.images()):
-            try:
-                verify_checkpoint(self.path(count))
-            except DataError as error:
-                damage.append(error)
-                continue
-            for found in damage:
-                tqdm.write(f"warning: {found}")
-            return self.path(count)
-        if damage:
-            raise damage[0]
-        return None
+    def _look(self) -> None:
+        """Raises a UserError where the directory has become another run's."""
+        if self._lock is not None:
+            self._lock.look()
 
-    def _sweep(self) -> None:
-        """Removes all but the newest checkpoints, and the remains of interrupted ones."""
-        counts = self.images()
-        kept = counts if self._keep == "all" else counts[-self._keep :]
-        _keep_only(self._folder, {f"{count:012d}" for count in kept})
-
-
-def _keep_only(folder: str, names: set[str]) -> None:
-    for name in files.list_dir(folder):
-        if name not in names:
-            files.remove_tree(files.join(folder, name))
+    def _newest_whole(self, aside: bool) -> str | None:
+        folder, damage = self._shelf.newest_whole()
+        if folder is None and damage:
+            raise DataError(
+                f"{damage[0].finding} No checkpoint in {self._folder} is whole. Put a whole one "
+                "there, or remove that folder to begin anew; best weights stay."
+            )
+        for found in damage:
+            if aside:
+                self._look()
+                put_aside(found)
+            else:
+                tqdm.write(f"warning: {found.finding} It is passed over.")
+        return folder
 
 
-def list_checkpoints(folder: str) -> list[int]:
-    """Returns the image counts of the whole checkpoints in a folder, oldest first."""
-    if not files.is_dir(folder):
-        return []
-    return sorted(
-        int(name)
-        for name in files.list_dir(folder)
-        if name.isdigit() and files.exists(files.join(folder, name, META))
-    )
+def _about(state: TrainingState, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Returns what a checkpoint says of the run."""
+    generator = state.generator
+    return {
+        "format": FORMAT_VERSION,
+        "images": state.images_seen,
+        # Turns images into epochs for those who read it; the clock itself counts images.
+        "epoch_images": state.epoch_images,
+        "model": {"name": generator.name, **generator.options},
+        "averaged": bool(state.average),
+        # JSON knows no NaN, which a PSNR is where blurred images equal their truth.
+        "metrics": {n: float(value) for n, value in metrics.items() if math.isfinite(value)},
+    }
+
+
+@contextlib.contextmanager
+def _told_of(folder: str) -> Iterator[None]:
+    """Explains why a checkpoint could not be written."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError, RuntimeError, UserError) as error:
+        raise UserError(
+            f"The checkpoint {folder} could not be written: {_reason(error)}. Earlier "
+            "checkpoints are whole; free some space (a smaller --keep does) and run the same "
+            "command again to go on from them."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns the first line of what an error says; TensorFlow's go on with the graph."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return text.strip().split("\n")[0].rstrip(".")
 
 
 def write_weights(folder: str, generator: Generator) -> None:
@@ -241,111 +299,6 @@ def stored_weights(path: str) -> dict[str, Any]:
     return arrays
 
 
-@contextlib.contextmanager
-def _whole_or_nothing(folder: str) -> Iterator[None]:
-    """Removes a checkpoint that could not be written to its end."""
-    try:
-        yield
-    except (tf.errors.OpError, OSError, RuntimeError, UserError) as error:
-        # Removing it may fail as well; it is no checkpoint, and is swept away later.
-        with contextlib.suppress(UserError):
-            files.remove_tree(folder)
-        raise UserError(
-            f"The checkpoint {folder} could not be written: {_reason(error)}. Earlier "
-            "checkpoints are whole; free some space and run the same command again to go on "
-            "from them."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Returns the first line of what an error says; TensorFlow's go on with the graph."""
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return text.strip().split("\n")[0].rstrip(".")
-
-
-def _write_meta(folder: str, state: TrainingState, metrics: Mapping[str, float]) -> None:
-    """Makes a folder a checkpoint: the last file to be written."""
-    generator = state.generator
-    files.write_json(
-        files.join(folder, META),
-        {
-            "format": FORMAT_VERSION,
-            "images": state.images_seen,
-            # Turns images into epochs for those who read it; the clock itself counts images.
-            "epoch_images": state.epoch_images,
-            "model": {"name": generator.name, **generator.options},
-            "averaged": bool(state.average),
-            # JSON knows no NaN, which a PSNR is where blurred images equal their truth.
-            "metrics": {n: float(value) for n, value in metrics.items() if math.isfinite(value)},
-            "files": {name: _fingerprint(files.join(folder, name)) for name in _content(folder)},
-        },
-    )
-
-
-def _content(folder: str) -> list[str]:
-    names = files.list_dir(folder)
-    return [name for name in names if name != META and not name.endswith(files.PARTIAL_SUFFIX)]
-
-
-def _fingerprint(path: str) -> dict[str, Any]:
-    data = files.read_bytes(path)
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def read_meta(folder: str) -> dict[str, Any]:
-    """Reads what a checkpoint says of itself.
-
-    Raises:
-        DataError: It is damaged, or was written by another version of the format.
-    """
-    path = files.join(folder, META)
-    try:
-        meta: dict[str, Any] = files.read_json(path)
-        if not {"images", "model", "metrics", "files"} <= set(meta) and "format" not in meta:
-            raise TypeError("no description of a checkpoint")
-    except (UserError, TypeError) as error:
-        raise DataError(
-            f"The checkpoint file {path} is damaged. Remove {folder} and run the same command to "
-            "go on from the checkpoint before it."
-        ) from error
-    if meta.get("format") != FORMAT_VERSION:
-        raise DataError(
-            f"{folder} has checkpoint format {meta.get('format')}; this version reads "
-            f"{FORMAT_VERSION}. Use the tfdeblur version that wrote it."
-        )
-    return meta
-
-
-def verify_checkpoint(folder: str) -> dict[str, Any]:
-    """Compares every file with what ``meta.json`` says; returns its content.
-
-    Raises:
-        DataError: A file is missing or altered; the message names it.
-    """
-    meta = read_meta(folder)
-    for name, expected in meta["files"].items():
-        path = files.join(folder, name)
-        if not files.exists(path):
-            raise DataError(f"The checkpoint file {path} is missing. Remove {folder} to go back.")
-        if _fingerprint(path) != expected:
-            raise DataError(
-                f"The checkpoint file {path} is damaged. Remove {folder} and run the same command "
-                "to go on from the checkpoint before it."
-            )
-    return meta
-
-
-def _is_whole(folder: str) -> bool:
-    """Tells whether a folder is a checkpoint without damage."""
-    if not files.exists(files.join(folder, META)):
-        return False
-    try:
-        verify_checkpoint(folder)
-    except DataError:
-        return False
-    return True
-
-
 def checkpoint_folder(path: str, which: str = "best") -> str:
     """Finds the checkpoint meant by a work directory or a checkpoint's own folder.
 
@@ -356,7 +309,7 @@ def checkpoint_folder(path: str, which: str = "best") -> str:
     Raises:
         UserError: There is none.
     """
-    if files.exists(files.join(path, META)):
+    if is_checkpoint(path):
         return path
     for kind in (BEST, CHECKPOINTS) if which == "best" else (CHECKPOINTS,):
         folder = files.join(path, kind)

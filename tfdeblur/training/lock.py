@@ -126,6 +126,21 @@ class WorkdirLock:
                 "its checkpoints are where the other one goes on."
             )
 
+    def look(self) -> None:
+        """Does the same by the lock itself, not by what was last seen of it.
+
+        That is for moments before something is changed: a process that was asleep for a while
+        has not seen yet who came in between.
+
+        Raises:
+            UserError: Another run has taken the directory over, or the lock cannot be read.
+        """
+        if self._thread is not None and self._other is None:
+            owner = self._read()
+            if owner and not self._is_mine(owner):
+                self._other = owner
+        self.check()
+
     def _create(self) -> bool:
         """Writes the lock where there is none; tells whether it is ours now."""
         if files.exists(self._path):

@@ -137,6 +137,27 @@ def test_a_run_that_was_taken_for_dead_stops(tmp_path):
     assert read(tmp_path)["token"] == "other"
 
 
+def test_a_look_sees_at_once_what_the_next_beat_would(tmp_path):
+    with WorkdirLock(str(tmp_path), beat_seconds=3600) as lock:
+        lock.look()
+        write(tmp_path)
+        lock.check()
+        for see in (lock.look, lock.check):
+            with pytest.raises(UserError, match="taken over by another run, process 7 on elsew"):
+                see()
+    assert read(tmp_path)["token"] == "other"
+
+
+def test_a_lock_that_is_gone_or_damaged_is_nobody_elses(tmp_path, folder):
+    with WorkdirLock(str(tmp_path), beat_seconds=3600) as lock:
+        (tmp_path / LOCK).write_text("{")
+        lock.look()
+        (tmp_path / LOCK).unlink()
+        lock.look()
+    with WorkdirLock(folder) as lock:
+        lock.look()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}'])
 def test_a_damaged_lock_is_nobodys(tmp_path, text):
     (tmp_path / LOCK).write_text(text)

@@ -10,6 +10,7 @@ from tfdeblur import config, runtime
 from tfdeblur.models._generator import Generator
 from tfdeblur.objectives._objective import GENERATOR, Loss, Objective
 from tfdeblur.training.state import TrainingState
+from tfdeblur.training.step import ReplicaStep
 
 
 def toy_generator(seed=0, batch_norm=False, dropout=0.0, value_range="unit"):
@@ -88,3 +89,12 @@ def toy_batch(count=8, side=16, seed=0):
 
 def weights(state):
     return {name: player.network.get_weights() for name, player in state.players.items()}
+
+
+def toy_run(seed=0, dropout=0.5):
+    """Two players with averages, dropout and batch norm: all that a checkpoint can hold."""
+    objective = TwoPlayers()
+    generator = toy_generator(seed=seed, batch_norm=True, dropout=dropout)
+    run_config = toy_config(training={"ema_decay": 0.9})
+    state = toy_state(run_config, generator, objective)
+    return state, ReplicaStep(generator, objective, state, global_batch=8)
