@@ -211,6 +211,10 @@ class RuntimeConfig:
     steps_per_loop: Annotated[
         int, Field(ge=1, description="updates between two looks at the results")
     ] = 50
+    worker_minutes: Annotated[
+        float,
+        Field(gt=0, le=1e6, description="how long the workers of TF_CONFIG wait for each other"),
+    ] = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

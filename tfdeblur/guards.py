@@ -30,6 +30,15 @@ class Guards:
         float,
         Field(gt=0, le=1, description="warn when the devices wait for data this share of the time"),
     ] = 0.3
+    stall_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1e6,
+            description="say when no call of steps has ended for so many seconds (the first one, "
+            "which is compiled, gets five times as many)",
+        ),
+    ] = 120.0
     least_gradient: Annotated[
         float, Field(ge=0, description="warn when a player's gradient norm is below this")
     ] = 1e-8

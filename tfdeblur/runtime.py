@@ -173,6 +173,19 @@ def _cluster() -> tuple[list[str], int | None]:
     return addresses, None if first is None else first + index
 
 
+def meeting_place(kind: StrategyKind, tpu: str | None) -> tuple[list[str], int]:
+    """Returns whom `make_strategy` would connect: all workers' addresses and this one's place.
+
+    There is no address where the strategy would span no other process.
+    """
+    addresses, place = _cluster()
+    if len(addresses) < 2 or place is None or not 0 <= place < len(addresses):
+        return [], 0
+    if kind == "auto":
+        kind = _choose_kind(tpu)
+    return (addresses, place) if kind == "multi_worker" else ([], 0)
+
+
 def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
     import tensorflow as tf
 

@@ -11,6 +11,7 @@ from tfdeblur import cli, config, settings
 from tfdeblur.config import TrainConfig
 from tfdeblur.errors import ConfigError, WorkerLost
 from tfdeblur.runtime import require_tensorflow
+from tfdeblur.training.signals import StopRequest
 
 if TYPE_CHECKING:
     from tfdeblur.assembly import RunResult
@@ -47,11 +48,13 @@ _ALIASES = {
 _DURATIONS = {"--epochs": "epochs", "--images": "images", "--steps": "steps"}
 
 
-def run(run_config: TrainConfig) -> "RunResult":
+def run(run_config: TrainConfig, stop: StopRequest | None = None) -> "RunResult":
     """Trains, or goes on training, as the configuration says.
 
     Args:
         run_config: From `tfdeblur.config.resolve`, which takes plain dictionaries.
+        stop: Holds the signals of a process that is this run's alone. Without it, SIGINT and
+            SIGTERM are held while steps are made, and a second SIGINT is a KeyboardInterrupt.
 
     Returns:
         Where the run lies and its best validation scores.
@@ -67,12 +70,13 @@ def run(run_config: TrainConfig) -> "RunResult":
     require_tensorflow()
     from tfdeblur import assembly
 
-    return assembly.train(run_config)
+    return assembly.train(run_config, stop)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    code = cli.guard(lambda: _main(argv))
+    with StopRequest(own_process=True) as stop:
+        code = cli.guard(lambda: _main(argv, stop))
     if code == WorkerLost.exit_code:
         # TensorFlow's own end might wait for the workers that are gone.
         sys.stdout.flush()
@@ -81,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     namespace, rest = parser.parse_known_args(words)
@@ -106,7 +110,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if namespace.print_config:
         print(config.to_yaml(resolved), end="")
         return 0
-    result = run(resolved)
+    result = run(resolved, stop)
     print(result)
     return 0
 

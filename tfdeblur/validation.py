@@ -1,6 +1,7 @@
 """Validation within a training run: evaluation's numbers in the form that training's hook takes."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.models._generator import Generator
 from tfdeblur.training.hooks import Validation
+from tfdeblur.training.signals import ValidationEnded
 
 # Pixels that are validated at once, and the side of the pictures that are kept of them.
 _VALIDATION_PIXELS = 2**20
@@ -25,6 +27,7 @@ class Validator:
         data: The validation split.
         strategy: Shares the work.
         pictures: How many images to picture, spread over the split.
+        stop: Looked at before each batch; once it is true, the validation ends there.
     """
 
     def __init__(
@@ -33,7 +36,9 @@ class Validator:
         data: EvaluationData,
         strategy: tf.distribute.Strategy,
         pictures: int,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._stop = stop
         with strategy.scope():
             model = generator.as_unit_model()
         pixels = data.height * data.width
@@ -49,8 +54,12 @@ class Validator:
         self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()
 
     def __call__(self) -> Validation:
-        """Goes over the whole split."""
-        card = self._evaluator.run()
+        """Goes over the whole split.
+
+        Raises:
+            ValidationEnded: Somebody wanted the run to stop.
+        """
+        card = self._evaluator.run(before_batch=self._end_if_asked)
         triples = self._evaluator.pictures(self._indices)
         return Validation(
             metrics=_scores(card.rows["restored"]),
@@ -61,6 +70,10 @@ class Validator:
                 "truth": [_middle(triple.sharp) for triple in triples],
             },
         )
+
+    def _end_if_asked(self) -> None:
+        if self._stop():
+            raise ValidationEnded("The run is to stop.")
 
 
 def _scores(row: Any) -> dict[str, float]:

@@ -1,19 +1,128 @@
 """A run that is told to stop keeps what it has, says so, and goes on as if nothing had been."""
 
+import contextlib
+import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from tests.tfdeblur.runs import settings, weights
+from tests.tfdeblur.runs import history, settings, weights
 from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import train
+from tfdeblur import files, train
+from tfdeblur.errors import Stopped
+from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.training.checkpoint import list_checkpoints
+from tfdeblur.training.signals import NOTHING_YET, STOPPING
+
+
+@pytest.mark.parametrize("which", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_a_validation_is_ended_between_batches_and_made_when_the_run_goes_on(
+    which: int, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second is the last one, after which there are no more steps."""
+    write_data_set(files.join(folder, "data"))
+    options = {
+        "training": {"duration": "4 steps", "global_batch": 8},
+        "output": {"validate_every": "2 steps", "save_every": "4 steps", "log_every": "1 steps"},
+        "runtime": {"deterministic": True},
+    }
+    # Stalls are looked for in this one only: that changes no number.
+    train.run(settings(folder, "whole", **options, guards={"stall_seconds": 0.001}))
+    assert "warning: the first step has not ended" in capsys.readouterr().err
+
+    batches, begun = SplitEvaluator._bar, []
+
+    def told_to_stop(self: SplitEvaluator, progress: bool) -> Iterator[dict]:
+        begun.append(True)
+        if len(begun) == which:
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield from batches(self, progress)
+
+    monkeypatch.setattr(SplitEvaluator, "_bar", told_to_stop)
+    with pytest.raises(Stopped) as stopped:
+        train.run(settings(folder, "run", **options))
+    assert stopped.value.exit_code == 143
+    assert STOPPING in capsys.readouterr().err
+    run, whole = files.join(folder, "run"), files.join(folder, "whole")
+    assert list_checkpoints(files.join(run, "checkpoints")) == [16 * which]
+    assert not history(run)[-1].get("val/psnr_db")
+
+    result = train.run(settings(folder, "run", **options))
+    names = ("images", "generator/loss", "val/psnr_db", "val/ssim")
+    rows = [[[row[name] for name in names] for row in history(one)] for one in (run, whole)]
+    assert rows[0] == rows[1]
+    assert str(result.best["psnr_db"]) in [row[2] for row in rows[1]]
+    for a, b in zip(weights(run), weights(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Nothing is owed any more.
+    train.run(settings(folder, "run", **options))
+    assert len(begun) == 3
+
+
+class Command:
+    """The training command on one of two hosts, of which the other one never comes."""
+
+    def __init__(self, folder: pathlib.Path, minutes: float) -> None:
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+            for one in sockets:
+                one.bind(("127.0.0.1", 0))
+            self.workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+        cluster = {"cluster": {"worker": self.workers}, "task": {"type": "worker", "index": 0}}
+        path = os.pathsep.join(sys.path)
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tfdeblur.train", "--model", "unet16"),
+                *("--objective", "content", "--data", str(folder / "data")),
+                *("--workdir", str(folder / "run"), "--steps", "1"),
+                *("--runtime.worker-minutes", str(minutes)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "TF_CONFIG": json.dumps(cluster)},
+        )
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.mark.slow
+def test_a_worker_whose_peer_never_comes_says_so_and_leaves_with_75(tmp_path: pathlib.Path) -> None:
+    with Command(tmp_path, minutes=1e-4) as command:
+        said, _ = command.process.communicate()
+    assert command.process.returncode == 75, said
+    assert f"Waiting for 1 worker: {command.workers[1]}." in said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: Not all workers of this job came")
+    assert f"missing {command.workers[1]}." in last
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_waits_leaves_at_the_first_signal(
+    number: signal.Signals, tmp_path: pathlib.Path
+) -> None:
+    with Command(tmp_path, minutes=60) as command:
+        assert command.process.stdout is not None
+        assert any("Waiting for" in line for line in command.process.stdout)
+        command.process.send_signal(number)
+        said, _ = command.process.communicate()
+    assert command.process.returncode == 128 + number
+    assert NOTHING_YET in said
 
 
 @pytest.mark.slow

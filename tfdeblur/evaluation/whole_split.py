@@ -141,8 +141,12 @@ class SplitEvaluator:
         on_images: Callable[[Sequence[Triple]], None] | None = None,
         baseline: bool = True,
         about: Mapping[str, Any] | None = None,
+        before_batch: Callable[[], object] | None = None,
     ) -> ScoreCard:
-        """Goes over the split once; see `evaluate_split` for the arguments."""
+        """Goes over the split once; see `evaluate_split` for the arguments.
+
+        `before_batch` is called before each batch is measured; it ends the pass by raising.
+        """
         measure_input = baseline and self._baseline is None
         names = [f"restored {m}" for m in self._measures]
         names += [f"blurred {m}" for m in self._measures] if measure_input else []
@@ -151,6 +155,8 @@ class SplitEvaluator:
         frames: list[str] = []
         count = 0
         for batch in self._bar(progress):
+            if before_batch is not None:
+                before_batch()
             valid = batch["valid"].numpy()
             scores, restored = self._measure(batch, measure_input, on_images is not None)
             columns.append(scores[valid])

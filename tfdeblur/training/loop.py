@@ -1,5 +1,6 @@
 """The only loop: steps inside one `tf.function`, everything with a side effect between them."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -135,6 +136,7 @@ class Loop:
         several_workers: Other processes run the same loop: whether to stop, and whether a hook's
             time is over, is agreed with them, for a worker that went its own way would leave the
             others waiting.
+        watch: Holds each call of the compiled function, given its steps, and each agreement (0).
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class Loop:
         jit_compile: bool = False,
         most_skips: int = 1,
         several_workers: bool = False,
+        watch: Callable[[int], contextlib.AbstractContextManager[None]] | None = None,
     ) -> None:
         if jit_compile and strategy.num_replicas_in_sync > 1:
             raise ConfigError(
@@ -162,6 +165,7 @@ class Loop:
         self._most_skips = most_skips
         self._skips_in_a_row = 0
         self._several_workers = several_workers
+        self._watch = watch or (lambda steps: contextlib.nullcontext())
         self._vote = _vote(strategy)
         self._names = step.metric_names
         self._run_steps = _run_steps(strategy, step, state, step_images, jit_compile)
@@ -193,7 +197,7 @@ class Loop:
         """
         images = self._state.images_seen
         turns = [_Turn(hook, images) for hook in hooks]
-        while images < total_images and not self._agreed([stop()])[0]:
+        while images < total_images and not self.agreed([stop()])[0]:
             goal = min([total_images, *(turn.goal for turn in turns)])
             steps = min(self._steps_per_loop, math.ceil((goal - images) / self._step_images))
             call = self._call(iterator, steps, on_skipped)
@@ -202,7 +206,7 @@ class Loop:
             last = images >= total_images
             for turn in turns:
                 turn.total = turn.total.plus(call)
-            late = self._agreed([turn.is_late() for turn in turns])
+            late = self.agreed([turn.is_late() for turn in turns])
             for turn, is_late in zip(turns, late, strict=True):
                 if images >= turn.goal or is_late or last:
                     turn.hook.call(self._report(turn.total, images, last))
@@ -213,10 +217,12 @@ class Loop:
     ) -> _Call:
         """Makes some steps and waits for them."""
         start = _now()
-        results = self._run_steps(iterator, tf.constant(steps), tf.constant(self._skips_in_a_row))
-        totals, first_broken, broken, waited, in_a_row, most_in_a_row = results
-        # Reading the result waits for the device; the clock is read after that.
-        sums = dict(zip(self._names, totals.numpy().tolist(), strict=True))
+        arguments = (iterator, tf.constant(steps), tf.constant(self._skips_in_a_row))
+        with self._watch(steps):
+            results = self._run_steps(*arguments)
+            totals, first_broken, broken, waited, in_a_row, most_in_a_row = results
+            # Reading the result waits for the device; the clock is read after that.
+            sums = dict(zip(self._names, totals.numpy().tolist(), strict=True))
         seconds = _now() - start
         names = [name for name, bad in zip(self._names, broken.numpy(), strict=True) if bad]
         which = ", ".join(names) or "a weight"
@@ -237,12 +243,13 @@ class Loop:
             )
         return _Call(steps, skipped, seconds, float(waited), sums)
 
-    def _agreed(self, wishes: Sequence[bool]) -> list[bool]:
-        """Returns which of some wishes any worker has."""
+    def agreed(self, wishes: Sequence[bool]) -> list[bool]:
+        """Returns which of some wishes any worker has; all workers have to ask."""
         if not self._several_workers or not wishes:
             return list(wishes)
-        votes = self._vote(tf.constant([float(wish) for wish in wishes]))
-        return [bool(vote > 0) for vote in votes.numpy()]
+        with self._watch(0):
+            votes = self._vote(tf.constant([float(wish) for wish in wishes])).numpy()
+        return [bool(vote > 0) for vote in votes]
 
     def _report(self, total: _Call, images: int, last: bool) -> Report:
         seconds = max(total.seconds, 1e-9)

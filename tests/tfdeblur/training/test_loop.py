@@ -1,5 +1,7 @@
 """The loop: steps are counted, hooks come on time, a NaN stops the run."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,6 +83,33 @@ def test_a_wish_to_stop_ends_the_run_between_two_calls():
     loop.run(batches(), 800, [Hook(16, called.append)], stop=lambda: len(called) == 3)
     assert state.images_seen == 48
     assert not called[-1].last
+
+
+def test_calls_are_held_by_who_watches_them():
+    held = []
+
+    @contextlib.contextmanager
+    def watch(steps):
+        held.append(steps)
+        yield
+        held.append("ended")
+
+    loop, _ = build(steps_per_loop=2, watch=watch)
+    loop.run(batches(), 40, [Hook(24, lambda report: held.append(report.images))])
+    assert held == [2, "ended", 1, "ended", 24, 2, "ended", 40]
+
+
+def test_agreements_between_workers_are_held_as_well():
+    held = []
+
+    @contextlib.contextmanager
+    def watch(steps):
+        yield
+        held.append(steps)
+
+    loop, _ = build(several_workers=True, watch=watch)
+    assert loop.agreed([True, False]) == [True, False]
+    assert held == [0]
 
 
 def test_steps_per_loop_changes_nothing_but_the_speed():
