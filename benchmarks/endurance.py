@@ -124,13 +124,13 @@ def phases(arguments: argparse.Namespace) -> dict[str, float]:
         import tensorflow as tf
 
         done("TensorFlow")
-        from tfdeblur import assembly, runtime
+        from tfdeblur import assembly, inputs, runtime
 
         done("the rest of the library")
         strategy = runtime.make_strategy(resolved.runtime.strategy)
         runtime.seed_everything(resolved.seed)
         done("devices")
-        data = assembly.open_training_data(resolved)
+        data = inputs.open_training_data(resolved)
         done("data opened and checked")
         run = assembly.Run(resolved, strategy, data, folder)
         done("networks, optimizers, state")

@@ -34,7 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from tfdeblur import assembly, cli, config, files, runtime
+from tfdeblur import assembly, cli, config, files, inputs, runtime
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
@@ -228,7 +228,7 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
         reference = runs[REFERENCE]
         strategy = runtime.make_strategy(reference.runtime.strategy)
         policy = runtime.resolve_precision(reference.runtime.precision, strategy)
-        data = assembly.open_training_data(reference)
+        data = inputs.open_training_data(reference)
         judged = EvaluationData(arguments.data, arguments.split, arguments.limit)
         with runtime.precision_scope(policy):
             contestants = {

@@ -5,10 +5,9 @@ Packages of one floor do not import each other; what one needs of another is han
 
 import contextlib
 import dataclasses
-import math
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import tensorflow as tf
@@ -16,16 +15,22 @@ from tqdm import tqdm
 
 from tfdeblur import files, models, objectives, runtime
 from tfdeblur.config import TrainConfig
-from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.opening import READ_ERRORS, explain_read_error
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.errors import ConfigError, Stopped, UserError
+from tfdeblur.errors import Stopped, UserError
+from tfdeblur.inputs import check_crop, open_training_data, open_validation_data, split_batch
 from tfdeblur.models import critics
-from tfdeblur.models._generator import Generator
 from tfdeblur.models.critics._critic import Critic
 from tfdeblur.objectives._objective import CRITIC
 from tfdeblur.quantities import images_of, seconds_of
-from tfdeblur.training.checkpoint import CheckpointStore
+from tfdeblur.training.agreement import (
+    Workers,
+    agree_on_place,
+    agree_on_start,
+    told_by_checkpoint,
+    weights_digest,
+)
+from tfdeblur.training.checkpoint import CheckpointStore, read_meta
 from tfdeblur.training.failures import explain_failure
 from tfdeblur.training.history import History
 from tfdeblur.training.hooks import (
@@ -40,13 +45,17 @@ from tfdeblur.training.hooks import (
 from tfdeblur.training.incidents import Incidents
 from tfdeblur.training.initial import init_from
 from tfdeblur.training.lock import WorkdirLock
-from tfdeblur.training.loop import Diverged, Hook, Loop
-from tfdeblur.training.signals import StopRequest
+from tfdeblur.training.loop import Diverged, Hook, Loop, Report
+from tfdeblur.training.meeting import meeting
+from tfdeblur.training.signals import StopRequest, ValidationEnded
+from tfdeblur.training.stalls import StallWatch
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.step import ReplicaStep
 from tfdeblur.training.watch import Watch
 from tfdeblur.validation import Validator
-from tfdeblur.workdir import prepare_workdir
+from tfdeblur.workdir import prepare_workdir, shared_settings
+
+VALIDATE = "validate"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,81 +82,47 @@ class RunResult:
         )
 
 
-def train(run_config: TrainConfig) -> RunResult:
+def train(run_config: TrainConfig, stop: StopRequest | None = None) -> RunResult:
     """Runs a training from its configuration; see `tfdeblur.train.run`."""
-    strategy = runtime.make_strategy(run_config.runtime.strategy, run_config.runtime.tpu)
+    kind, tpu = run_config.runtime.strategy, run_config.runtime.tpu
+    workers, place = runtime.meeting_place(kind, tpu)
+    with meeting(workers, place, 60.0 * run_config.runtime.worker_minutes) as all_came:
+        strategy = runtime.make_strategy(kind, tpu)
+        try:
+            return _train(run_config, strategy, stop or StopRequest(), all_came)
+        except READ_ERRORS as error:
+            raise _explained(error, run_config, runtime.spans_workers(strategy)) or error from error
+
+
+def _train(
+    run_config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    stop: StopRequest,
+    all_came: Callable[[], None],
+) -> RunResult:
     policy = runtime.resolve_precision(run_config.runtime.precision, strategy)
     runtime.seed_everything(run_config.seed, run_config.runtime.deterministic)
     data = open_training_data(run_config)
+    identity = data.identity(run_config.output.validation_split)
+    agree_on_start(Workers(strategy), shared_settings(run_config, policy), identity)
+    all_came()
     # Every worker of a cluster takes part in whatever a run does, but only the chief's files are
     # kept: what the others write goes where nobody looks.
     chief = runtime.is_chief(strategy)
     with contextlib.ExitStack() as stack:
-        is_mine: Callable[[], None] = lambda: None  # noqa: E731  # the chief's is a method
+        lock: WorkdirLock | None = None
         if chief:
-            is_mine = stack.enter_context(WorkdirLock(run_config.workdir)).check
-            prepare_workdir(run_config)
+            lock = stack.enter_context(WorkdirLock(run_config.workdir))
+            if changes := prepare_workdir(run_config):
+                tqdm.write(f"Changed since the last start: {'; '.join(changes)}.")
         # A notebook goes on in the precision that it had.
         stack.enter_context(runtime.precision_scope(policy))
         aside = stack.enter_context(tempfile.TemporaryDirectory())
         output = run_config.workdir if chief else aside
-        run = Run(run_config, strategy, data, output, is_mine=is_mine)
+        run = Run(run_config, strategy, data, output, identity, lock)
         devices = runtime.device_summary(strategy)
         tqdm.write(f"{network_summary(run.state.players)}; {policy}; {devices}")
-        return run.train()
-
-
-def open_training_data(run_config: TrainConfig) -> TrainingData:
-    """Opens the data sets that a configuration names.
-
-    Raises:
-        ConfigError: It names none, or the crop does not fit.
-        DataError: One is missing, damaged, or too small for the crop.
-    """
-    options = run_config.data
-    if not options.paths:
-        raise ConfigError("data.paths: name a folder made by data_prep.build with --data FOLDER.")
-    return TrainingData(
-        options.paths,
-        weights=options.weights,
-        split=options.split,
-        crop=options.crop,
-        horizontal_flips=options.horizontal_flips,
-        vertical_flips=options.vertical_flips,
-        quarter_turns=options.quarter_turns,
-        seed=run_config.seed,
-        shuffle_block=options.shuffle_block,
-        cache=options.cache,
-        train_on_test=options.train_on_test,
-        synthesis=run_config.synthesis,
-    )
-
-
-def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[int, int]:
-    """Divides a global batch over replicas and micro-batches.
-
-    Args:
-        global_batch: Images in one update.
-        replicas: Devices that share it.
-        largest: Most images that one device takes at once, or None.
-
-    Returns:
-        Images of one replica in one update, and the number of micro-batches they are cut into.
-
-    Raises:
-        ConfigError: The replicas cannot share the batch equally.
-    """
-    if global_batch % replicas:
-        near = math.ceil(global_batch / replicas) * replicas
-        raise ConfigError(
-            f"training.global_batch: {global_batch} images cannot be shared equally by {replicas} "
-            f"devices. Use {near}, for example."
-        )
-    share = global_batch // replicas
-    micro = math.ceil(share / min(largest or share, share))
-    while share % micro:
-        micro += 1
-    return share, micro
+        return run.train(stop)
 
 
 class Run:
@@ -159,14 +134,18 @@ class Run:
         strategy: tf.distribute.Strategy,
         data: TrainingData,
         output: str,
-        is_mine: Callable[[], None] = lambda: None,
+        identity: Mapping[str, Any] | None = None,
+        lock: WorkdirLock | None = None,
     ) -> None:
         self.config = run_config
-        self.is_mine = is_mine
+        self.lock = lock
         self.several_workers = runtime.spans_workers(strategy)
         self.strategy = strategy
         self.output = output
         self.data = data
+        self.identity = identity
+        self.workers = Workers(strategy)
+        self.stalls = StallWatch(run_config.guards.stall_seconds, self.several_workers)
         self.global_batch = run_config.training.global_batch
         self.share, self.micro_batches = split_batch(
             self.global_batch, strategy.num_replicas_in_sync, run_config.training.replica_batch
@@ -179,7 +158,7 @@ class Run:
         self.total_images = self.images(training.duration)
         with strategy.scope():
             generator = models.create(run_config.model.name, run_config.model.options)
-            _check_crop(data, generator)
+            check_crop(data, generator)
             objective.prepare()
             self.state = TrainingState(
                 run_config,
@@ -189,11 +168,13 @@ class Run:
                 epoch_images=data.records,
                 step_images=self.step_images,
             )
-        self.store = CheckpointStore(output, run_config.output.keep)
+        notes = {} if identity is None else {"data": identity}
+        self.store = CheckpointStore(output, run_config.output.keep, lock, notes)
         self.resumed = self._start()
         self.history = History(output, self.state.images_seen)
         self.incidents = Incidents(run_config.workdir, output, self.state.images_seen)
         self.state.rate_scale.assign(self.incidents.rate_scale)
+        self._agree_on_place()
         self.loop = Loop(
             strategy,
             ReplicaStep(
@@ -214,6 +195,7 @@ class Run:
             jit_compile=run_config.runtime.xla == "on",
             most_skips=run_config.guards.most_skips,
             several_workers=self.several_workers,
+            watch=self.stalls.call,
         )
 
     def images(self, duration: str) -> int:
@@ -222,13 +204,19 @@ class Run:
 
     def _restore(self) -> str | None:
         """Reads the newest whole checkpoint, which every worker finds where the chief wrote it."""
+        if self.output == self.config.workdir:
+            return self.store.restore_latest(self.state)
         store = CheckpointStore(self.config.workdir, self.config.output.keep)
-        return store.restore_latest(self.state)
+        return store.restore_latest(self.state, aside=False)
 
     def _start(self) -> bool:
         """Goes on from the newest checkpoint, or takes over initial weights; tells which."""
         folder = self._restore()
         if folder is not None:
+            if self.identity is not None:
+                averages = bool(self.state.average)
+                for told in told_by_checkpoint(read_meta(folder), self.identity, averages):
+                    tqdm.write(f"warning: {told}")
             tqdm.write(f"Going on from {folder} ({self.state.images_seen:,} images seen).")
         elif self.config.training.init_from is not None:
             match = init_from(self.config.training.init_from, self.state.generator)
@@ -236,21 +224,36 @@ class Run:
             tqdm.write(f"Weights from {self.config.training.init_from}: {match}.")
         return folder is not None
 
-    def train(self) -> RunResult:
+    def _agree_on_place(self) -> None:
+        """Ends the run on all workers where one has restored something else than the others."""
+        if len(self.workers.names) > 1:
+            networks = [player.network for player in self.state.players.values()]
+            agree_on_place(
+                self.workers,
+                self.state.images_seen,
+                rate_scale=self.incidents.rate_scale,
+                weights=weights_digest(networks),
+            )
+
+    def train(self, stop: StopRequest | None = None) -> RunResult:
         """Trains to the end; an interrupted run saves what it has."""
+        stop = stop or StopRequest()
         if self.config.guards.on_nonfinite == "rollback" and not self.resumed:
             # There must be something to go back to from the beginning.
             self.store.save(self.state, {})
-        hooks = self._hooks()
-        seen = self.state.images_seen
-        with StopRequest() as stop, Progress(seen, self.total_images, self.incidents) as progress:
+        hooks = self._hooks(stop)
+        progress = Progress(self.state.images_seen, self.total_images, self.incidents)
+        with progress, self.stalls, stop.training():
 
             def wants_to_stop() -> bool:
-                self.is_mine()
+                if self.lock is not None:
+                    self.lock.check()
                 return stop.requested()
 
+            ended = False
             while True:
                 try:
+                    self._catch_up(hooks)
                     self.loop.run(
                         iter(self.batches()),
                         self.total_images,
@@ -262,12 +265,26 @@ class Run:
                     break
                 except Diverged as error:
                     self._go_back(error, progress)
-                except (tf.errors.OpError, *READ_ERRORS) as error:
-                    raise self._explained(error) or error from error
-            if self.state.images_seen < self.total_images:
+                except ValidationEnded:
+                    ended = True
+                    break
+            if ended or self.state.images_seen < self.total_images:
                 # Another worker may have been the one that was told.
                 self._save_and_leave(stop.signal_number or signal.SIGTERM)
         return RunResult(self.config.workdir, self.state.images_seen, self.store.best_metrics())
+
+    def _catch_up(self, hooks: Sequence[Hook]) -> None:
+        """Makes the validation that was due where the run stands and was ended by a signal."""
+        images, before = self.state.images_seen, self.state.images_seen - self.step_images
+        last = before < self.total_images <= images
+        chief = self.output == self.config.workdir
+        for hook in hooks:
+            if hook.name == VALIDATE and hook.every is not None and images:
+                due = last or images // hook.every > before // hook.every
+                done = images in dict(self.history.series(f"val/{self.config.output.best_metric}"))
+                # Of the workers the chief alone knows what was done, and all have to take part.
+                if self.loop.agreed([chief and due and not done])[0]:
+                    hook.call(Report(images, self.data.records, {}, 0.0, last))
 
     def _save_and_leave(self, signal_number: int) -> NoReturn:
         check_weights(self.state)
@@ -288,6 +305,7 @@ class Run:
         left = self.state.images_seen
         folder = self._restore()
         images = self.state.images_seen
+        self._agree_on_place()
         self.incidents.add_rollback(images, left, guards.rollback_factor, str(error))
         self.state.rate_scale.assign(self.incidents.rate_scale)
         self.history.go_back(images)
@@ -296,12 +314,6 @@ class Run:
             f"warning: {error} Went back to {folder}; learning rates are multiplied by "
             f"{self.incidents.rate_scale:g} from here."
         )
-
-    def _explained(self, error: Exception) -> UserError | None:
-        known = explain_failure(error, self.several_workers)
-        # A wrong shape inside a network raises one of the data's errors too: then it is no news.
-        data = self.config.data
-        return known or explain_read_error(error, data.paths, data.split)
 
     def _last_good(self) -> str:
         counts = self.store.images()
@@ -323,7 +335,7 @@ class Run:
 
         return self.strategy.distribute_datasets_from_function(of_host)
 
-    def _hooks(self) -> list[Hook]:
+    def _hooks(self, stop: StopRequest) -> list[Hook]:
         output = self.config.output
         hooks = [
             Hook(
@@ -333,29 +345,20 @@ class Run:
             ),
             Hook(self.images(output.log_every), Watch(self.config.guards), "watch"),
         ]
-        validator = self._validator()
+        validator = self._validator(lambda: self.loop.agreed([stop.requested()])[0])
         if validator is not None:
-            hooks.append(Hook(self.images(output.validate_every), validator, "validate"))
+            hooks.append(Hook(self.images(output.validate_every), validator, VALIDATE))
         save = SaveHook(self.store, self.state, validator)
         seconds = seconds_of(output.save_every)
         every = self.images(output.save_every) if seconds is None else None
         return [*hooks, Hook(every, save, "save", seconds)]
 
-    def _validator(self) -> ValidateHook | None:
+    def _validator(self, stop: Callable[[], bool]) -> ValidateHook | None:
         output = self.config.output
-        manifests = zip(self.config.data.paths, self.data.manifests, strict=True)
-        having = {p: m for p, m in manifests if output.validation_split in m.splits}
-        # Where blur is only made on the fly, both halves that are stored are the sharp one.
-        path = next((p for p, m in having.items() if m.blur.get("kind") != "none"), None)
-        if path is None:
-            fault = "has blurred images in" if having else "has"
-            tqdm.write(
-                f"No data set {fault} a split {output.validation_split!r}: nothing is validated, "
-                "and the newest weights are the ones to use."
-            )
+        data = open_validation_data(self.config, self.data)
+        if data is None:
             return None
-        data = EvaluationData(path, output.validation_split, limit=output.validation_images)
-        validate = Validator(self.state.generator, data, self.strategy, output.pictures)
+        validate = Validator(self.state.generator, data, self.strategy, output.pictures, stop)
         title = self.config.recipe or f"{self.config.model.name} in training"
         gallery = Gallery(
             self.output,
@@ -372,15 +375,16 @@ class Run:
         )
 
 
+def _explained(
+    error: Exception, run_config: TrainConfig, several_workers: bool
+) -> UserError | None:
+    known = explain_failure(error, several_workers)
+    # A wrong shape inside a network raises one of the data's errors too: then it is no news.
+    splits = (run_config.data.split, run_config.output.validation_split)
+    return known or explain_read_error(error, run_config.data.paths, splits)
+
+
 def _opponents(run_config: TrainConfig) -> dict[str, Critic]:
     """Builds the critic, where the objective has one."""
     chosen = run_config.critic
     return {} if chosen is None else {CRITIC: critics.create(chosen.name, chosen.options)}
-
-
-def _check_crop(data: TrainingData, generator: Generator) -> None:
-    if data.height % generator.multiple or data.width % generator.multiple:
-        raise ConfigError(
-            f"data.crop: {generator.name} needs sizes that are multiples of {generator.multiple}, "
-            f"but samples are {data.width}x{data.height}. Choose a crop that is."
-        )

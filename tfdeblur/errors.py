@@ -1,5 +1,7 @@
 """Errors that a person can mend: each message names the file or key and says what to do."""
 
+import re
+
 
 class UserError(Exception):
     """A mistake in what was given to the program, not in the program.
@@ -42,3 +44,25 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+# What TensorFlow puts around the sentence that tells what went wrong.
+_NOISE = re.compile(
+    r"Graph execution error:|Detected at node|<stack traces|File \"|\d+ root error|\[\[|$"
+)
+_WRAPPING = re.compile(r"^\{\{[^}]*\}\} |^\(\d+\) [A-Z_]+: +| \[Op:\w+\].*$")
+
+
+def reason_of(message: str, longest: int = 300) -> str:
+    """Returns the line of an error message of TensorFlow that tells what went wrong.
+
+    Args:
+        message: What the error says, with the names of graphs and nodes and on several lines.
+        longest: Characters that are kept at most.
+
+    Returns:
+        One line without a full stop or a colon at its end.
+    """
+    lines = [line.strip() for line in message.splitlines()]
+    line = next((line for line in lines if not _NOISE.match(line)), message.strip())
+    return _WRAPPING.sub("", line).rstrip(".: ")[:longest]

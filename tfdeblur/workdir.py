@@ -4,14 +4,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdeblur import config, files, settings
-from tfdeblur.config import TrainConfig
-from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.config import PlugIn, TrainConfig
+from tfdeblur.errors import ConfigError
 
 CONFIG = "config.yaml"
 
+# What may be written otherwise on each host of a job, and still mean the same.
+_OF_THE_HOST = {
+    "workdir",
+    "recipe",
+    "data.paths",
+    "data.cache",
+    "training.init_from",
+    "runtime.strategy",
+    "runtime.worker_minutes",
+    "guards.stall_seconds",
+}
 
-def prepare_workdir(run_config: TrainConfig) -> None:
+
+def prepare_workdir(run_config: TrainConfig) -> list[str]:
     """Makes the work directory and writes the resolved configuration into it.
+
+    Returns:
+        What was changed since the last start, such as ``seed 0 -> 5``; nothing for a new run.
 
     Raises:
         ConfigError: It belongs to a run with another model or objective.
@@ -20,6 +35,7 @@ def prepare_workdir(run_config: TrainConfig) -> None:
     files.make_dirs(run_config.workdir)
     path = files.join(run_config.workdir, CONFIG)
     text = config.to_yaml(run_config)
+    changes = []
     if files.exists(path):
         old = _read(path)
         new = settings.parse_yaml(text, path)
@@ -30,7 +46,53 @@ def prepare_workdir(run_config: TrainConfig) -> None:
                     f"{old.get(section)}, but now {new[section]} is asked for. Choose another "
                     "--workdir, or the same settings to go on with that run."
                 )
+        changes = _changes(old, new)
     files.write_text(path, text)
+    return changes
+
+
+def shared_settings(run_config: TrainConfig, precision: str) -> dict[str, Any]:
+    """Returns the settings that all workers of a job must have alike, by the path of the key.
+
+    Args:
+        run_config: This worker's configuration.
+        precision: What its `runtime.precision` came to on this host.
+    """
+    tree = settings.parse_yaml(config.to_yaml(run_config), CONFIG)
+    shared = {key: value for key, value in _flat(tree).items() if key not in _OF_THE_HOST}
+    return {**shared, "runtime.precision": precision}
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Compares two configurations, but for plug-ins and for the name of the folder itself."""
+    known = settings.parse_yaml(config.to_yaml(_DEFAULTS), CONFIG)
+    # A key that the run's version did not have yet stood for its default.
+    before, now = _flat(settings.merge(known, old)), _flat(new)
+    return [
+        f"{key} {_shown(before.get(key))} -> {_shown(value)}"
+        for key, value in {**dict.fromkeys(before), **now}.items()
+        if value != before.get(key) and key.split(".")[0] not in ("workdir", *config.PLUG_INS)
+    ]
+
+
+_DEFAULTS = TrainConfig(workdir="", model=PlugIn(name=""), objective=PlugIn(name=""))
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Returns the values of a tree by their paths; lists count as values."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _as_of_today(section: str, old: Any) -> Any:
@@ -44,10 +106,18 @@ def _as_of_today(section: str, old: Any) -> Any:
 
 
 def _read(path: str) -> dict[str, Any]:
+    # What cannot be read is not damaged, and is told of by the file layer.
+    data = files.read_bytes(path)
     try:
-        return settings.parse_yaml(files.read_text(path), path)
-    except UserError as error:
+        tree = settings.parse_yaml(data.decode("utf-8"), "it")
+        for section in ("model", "objective"):
+            chosen = tree.get(section)
+            if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
+                raise ConfigError(f"it names no {section}")
+    except (ConfigError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".:")
         raise ConfigError(
-            f"{path} is damaged ({str(error).splitlines()[0]}). It says which model and objective "
-            "the run has. Remove it if you are sure that this is the same run; it is written anew."
+            f"{path} is damaged ({reason}). It says which model and objective the run has. Remove "
+            "it if you are sure that this is the same run; it is written anew."
         ) from error
+    return tree

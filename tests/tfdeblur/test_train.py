@@ -7,7 +7,7 @@ import yaml
 
 from tests.tfdeblur.runs import history, settings, weights
 from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import assembly, config, files, train
+from tfdeblur import config, files, inputs, train
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.training.checkpoint import load_generator
@@ -218,7 +218,7 @@ class TestMistakes:
     [(256, 8, None, (32, 1)), (256, 1, 64, (256, 4)), (8, 1, 3, (8, 4)), (6, 2, 100, (3, 1))],
 )
 def test_split_batch(batch, replicas, largest, expected):
-    assert assembly.split_batch(batch, replicas, largest) == expected
+    assert inputs.split_batch(batch, replicas, largest) == expected
 
 
 def test_the_command_line_reaches_the_run(folder, capsys):

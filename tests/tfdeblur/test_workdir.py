@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
+from tests.tfdeblur.planting import deny
 from tfdeblur import config, files, settings, workdir
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, UserError
 
 RUN = {
     "model": {"name": "deblurgan", "width": 4},
@@ -63,10 +64,105 @@ def _merged(changes):
     return {**RUN, section: {**given, **values} if isinstance(given, dict) else values}
 
 
-@pytest.mark.parametrize("section", [{"name": "gone"}, {"name": "deblurgan", "gone": 1}, 3, None])
+@pytest.mark.parametrize("section", [{"name": "gone"}, {"name": "deblurgan", "gone": 1}])
 def test_what_is_not_known_any_more_is_another_run(section, tmp_path):
     path = prepared(tmp_path)
     tree = settings.parse_yaml(files.read_text(path), path)
     files.write_text(path, yaml.safe_dump({**tree, "model": section}))
     with pytest.raises(ConfigError, match="belongs to a run with"):
         prepared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it names no model"),
+        (b"# nothing but a comment\n", "it names no model"),
+        (b"model: {name: unet16}\n", "it names no objective"),
+        (b"model: {name: unet16}\nobjective: 3\n", "it names no objective"),
+        (b"model: unet16\nobjective: {name: content}\n", "it names no model"),
+        (b"model: {name: [unet16]}\nobjective: {name: content}\n", "it names no model"),
+        (b"- model\n", "it must hold keys and values, not list"),
+        (b"model: [", "it is not valid YAML"),
+        (b"seed: 2020-99-99\n", "month must be in"),
+        (bytes(40), "it is not valid YAML"),
+        (b"\xff\xfe\xfa", "codec can't decode"),
+    ],
+)
+def test_a_damaged_configuration_is_named_and_left_as_it_is(content, reason, tmp_path):
+    path = prepared(tmp_path)
+    files.write_bytes(path, content)
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged \(.*\)\. It says") as caught:
+        prepared(tmp_path)
+    assert reason in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert files.read_bytes(path) == content
+    files.remove(path)
+    prepared(tmp_path)
+
+
+def test_a_configuration_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = prepared(tmp_path)
+    deny(monkeypatch, path)
+    with pytest.raises(UserError, match=r"Cannot read .*config\.yaml: permission denied"):
+        prepared(tmp_path)
+
+
+class TestChanges:
+    """What was changed since the last start is told by key, old value and new value."""
+
+    def again(self, folder, **changes):
+        return workdir.prepare_workdir(config.resolve(RUN, {"workdir": str(folder)}, changes))
+
+    def test_a_new_run_and_the_same_run_have_none(self, tmp_path):
+        assert self.again(tmp_path) == []
+        assert self.again(tmp_path) == []
+        assert self.again(f"{tmp_path}/.") == []  # the same folder, written otherwise
+
+    def test_each_is_named_with_both_values(self, tmp_path):
+        self.again(tmp_path)
+        changes = self.again(
+            tmp_path,
+            seed=5,
+            data={"paths": ["one", "two"], "crop": "8x4"},
+            training={"global_batch": 64},
+        )
+        assert changes == [
+            "seed 0 -> 5",
+            "data.paths data -> one, two",
+            "data.crop none -> 8x4",
+            "training.global_batch 32 -> 64",
+        ]
+        assert self.again(tmp_path)[0] == "seed 5 -> 0"
+
+    def test_a_player_that_comes_or_goes(self, tmp_path):
+        self.again(tmp_path)
+        players = {"critic": {"optimizer": {"clip_norm": 1.0}}}
+        assert "players.critic.optimizer.clip_norm none -> 1.0" in self.again(
+            tmp_path, players=players
+        )
+        assert "players.critic.optimizer.clip_norm 1.0 -> none" in self.again(tmp_path)
+
+    def test_settings_that_came_later_had_their_defaults(self, tmp_path):
+        path = prepared(tmp_path)
+        without(path, "training", "ema_decay", "share_generator_pass")
+        assert self.again(tmp_path) == []
+        without(path, "training", "ema_decay", "share_generator_pass")
+        assert self.again(tmp_path, training={"ema_decay": 0.9}) == [
+            "training.ema_decay none -> 0.9"
+        ]
+
+
+def test_workers_share_all_settings_but_those_of_their_host():
+    def shared(precision="float32", **changes):
+        return workdir.shared_settings(config.resolve(RUN, {"workdir": "a"}, changes), precision)
+
+    one = shared()
+    assert one["optimizer.learning_rate"] == 1e-3
+    assert one["model.width"] == 4
+    assert shared(workdir="b", data={"paths": ["c"], "cache": True}) == one
+    assert shared(runtime={"strategy": "multi_worker"}, training={"init_from": "x"}) == one
+    assert shared(runtime={"steps_per_loop": 3}) != one
+    # What `auto` came to counts, not how it was written.
+    assert shared(runtime={"precision": "float32"}) == one
+    assert shared("mixed_bfloat16") != one

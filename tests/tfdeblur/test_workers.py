@@ -46,9 +46,9 @@ def settings(folder, workdir, objective="content", steps=4, **sections):
 
 
 class Job:
-    """Worker processes of one run."""
+    """Worker processes of one run; `words` are more of the command for each of them."""
 
-    def __init__(self, folder, run_config, count, repository):
+    def __init__(self, folder, run_config, count, repository, words=None):
         text = yaml.safe_load(config.to_yaml(run_config))
         text["runtime"] = {**text["runtime"], "strategy": "multi_worker"}
         file = folder / "job.yaml"
@@ -59,11 +59,12 @@ class Job:
                 one.bind(("127.0.0.1", 0))
             workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
         self.processes = []
+        command = [sys.executable, "-m", "tfdeblur.train", "--config", str(file)]
         for index in range(count):
             task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
             self.processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tfdeblur.train", "--config", str(file)],
+                    [*command, *(words[index] if words else ())],
                     env={**os.environ, "TF_CONFIG": json.dumps(task)},
                     cwd=repository,
                     stdout=subprocess.PIPE,

@@ -86,7 +86,7 @@ def judged(values: Mapping[str, Any]) -> list[Finding]:
 
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
-    from tfdeblur import assembly, config, runtime
+    from tfdeblur import assembly, config, inputs, runtime
     from tfdeblur.preflighting.targets import recipe_target
 
     strategy = runtime.make_strategy("auto", request["tpu"])
@@ -106,7 +106,7 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
                 "runtime": {"steps_per_loop": _STEPS},
             }
         )
-        data = assembly.open_training_data(run_config)
+        data = inputs.open_training_data(run_config)
         run = assembly.Run(run_config, strategy, data, run_config.workdir)
         begin = time.monotonic()
         step, first = _step_rate(run, request["seconds"])

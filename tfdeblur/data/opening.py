@@ -1,18 +1,24 @@
 """Opening a data set: everything about it that can be checked before reading is checked here."""
 
 import dataclasses
+import hashlib
+import re
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import tensorflow as tf
 
 from tfdeblur import files
 from tfdeblur.data import schema
-from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.errors import ConfigError, DataError, UserError, reason_of
 from tfdeblur.registry import did_you_mean
 
-# What damaged data raise while they are read. A loop catches these and asks `explain_read_error`
-# whether the data are at fault, for a wrong shape in a network raises one of them as well.
-READ_ERRORS = (
+# What may be raised while data are read. A loop catches these and asks `explain_read_error` whether
+# the data are at fault, for what goes wrong in a network is one of them as well.
+READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+
+# Those that damaged data raise, and a wrong shape in a network too.
+_DAMAGE = (
     tf.errors.DataLossError,
     tf.errors.FailedPreconditionError,
     tf.errors.InvalidArgumentError,
@@ -20,6 +26,13 @@ READ_ERRORS = (
     # TensorFlow puts bytes that are no record into its message, and Python cannot read that.
     UnicodeDecodeError,
 )
+
+# The operations that read, where they are the ones that failed.
+_READING = re.compile(
+    r"(\{\{node [^}]*|\[Op:)(\w*IteratorGetNext\w*|DatasetToSingleElement)(\}\}|\])"
+)
+
+_NO_RIGHT = (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +58,19 @@ class OpenSplit:
     def paths(self) -> list[str]:
         """The paths of `shards`."""
         return [files.join(self.directory, shard.file) for shard in self.shards]
+
+    def identity(self, validation_split: str | None = None) -> dict[str, Any]:
+        """Says which images there are, as plain values for JSON; copies are equal.
+
+        Args:
+            validation_split: Another split that is described as well, where there is one.
+        """
+        other = self.manifest.splits.get(validation_split or "")
+        return {
+            "records": self.split.records,
+            "training shards": digest_of(self.split),
+            "validation shards": digest_of(other),
+        }
 
     @property
     def record_bytes(self) -> int:
@@ -160,10 +186,25 @@ def check_positive(**values: int | None) -> None:
             raise ConfigError(f"{name} must be at least 1, not {value}.")
 
 
+def digest_of(split: schema.Split | None) -> str | None:
+    """Returns what equal records in equal shards have in common; None for no split."""
+    if split is None:
+        return None
+    digest = hashlib.sha256(f"{split.height}x{split.width} {split.encoding}".encode())
+    for shard in split.shards:
+        digest.update(f" {shard.records} {shard.sha256}".encode())
+    return digest.hexdigest()[:16]
+
+
+def was_reading(error: Exception) -> TypeGuard[tf.errors.OpError]:
+    """Tells whether an error of TensorFlow was raised by the operation that waits for data."""
+    return isinstance(error, tf.errors.OpError) and bool(_READING.search(error.message))
+
+
 def explain_read_error(
-    error: Exception, paths: Sequence[str], split: str | None = None
-) -> DataError | None:
-    """Finds the damaged shard behind an error that was raised while data were read.
+    error: Exception, paths: Sequence[str], split: str | Sequence[str] | None = None
+) -> UserError | None:
+    """Finds what is wrong with data behind an error that was raised while they were read.
 
     TensorFlow's errors about damaged records and pictures name no file. So all shards are looked
     at again, sizes first, then record by record; for large data that takes as long as an epoch.
@@ -171,29 +212,53 @@ def explain_read_error(
     Args:
         error: What was raised; only `READ_ERRORS` can be the fault of data.
         paths: Folders of the data sets that were being read.
-        split: The split that was being read; all splits where not given.
+        split: The split that was being read, or several; all splits where not given.
 
     Returns:
-        An error that names the shard and its first bad record, to be raised from `error`, or None
-        when the data are sound and the error must come from somewhere else.
+        An error that names the shard and its first bad record, or says why it could not be read,
+        to be raised from `error`; None when the error must come from somewhere else.
     """
     if not isinstance(error, READ_ERRORS):
         return None
+    if isinstance(error, _DAMAGE):
+        wanted = (split,) if isinstance(split, str) else split
+        found = _find_damage(paths, wanted)
+        # Sound records that cannot be parsed, or fit no shape, are a fault of the program's.
+        if found or isinstance(error, (tf.errors.InvalidArgumentError, UnicodeDecodeError)):
+            return found
+    return _unreadable(error, paths) if was_reading(error) else None
+
+
+def _find_damage(paths: Sequence[str], splits: Sequence[str] | None) -> UserError | None:
     for path in paths:
         try:
             manifest = schema.Manifest.load(path)
             schema.check_intact(path, manifest)
-        except DataError as found:
+        except UserError as found:
             return found
         for name, part in manifest.splits.items():
-            if split not in (None, name):
+            if splits is not None and name not in splits:
                 continue
             for shard in part.shards:
                 file = files.join(path, shard.file)
-                damage = schema.find_damage(file, part.height, part.width, part.encoding)
+                try:
+                    damage = schema.find_damage(file, part.height, part.width, part.encoding)
+                except tf.errors.OpError as error:
+                    return _unreadable(error, [file])
                 if damage:
                     return DataError(
                         f"{damage} Copy it again, or delete it and repeat the command that built "
                         f"{path}."
                     )
     return None
+
+
+def _unreadable(error: tf.errors.OpError, places: Sequence[str]) -> DataError:
+    reason = reason_of(error.message) or type(error).__name__
+    where = "" if any(place in reason for place in places) else f", in {', '.join(places)}"
+    cure = (
+        "Give the user of this process the right to read it."
+        if isinstance(error, _NO_RIGHT)
+        else "Where a disk or a network failed for a moment, the same command is enough."
+    )
+    return DataError(f"The data could not be read ({reason}){where}. {cure}")

@@ -18,6 +18,7 @@ Pixels stay uint8 throughout, a quarter of float32's bytes on their way to the d
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -165,6 +166,7 @@ class TrainingData:
         self._cache = cache
         self._loaded: list[tf.Tensor] | None = None
         self._mixture = _mixture(weights, self._opened, seed)
+        self._seed = seed
 
         layouts = {(o.split.height, o.split.width, o.split.encoding) for o in self._opened}
         self._one_layout = len(layouts) == 1
@@ -200,6 +202,23 @@ class TrainingData:
         # Positions decide who reads what; TensorFlow shall not divide the files once more.
         off = tf.data.experimental.AutoShardPolicy.OFF
         self._options.experimental_distribute.auto_shard_policy = off
+
+    def identity(self, validation_split: str | None = None) -> dict[str, Any]:
+        """Says which images there are (`sets`) and what decides on their order (`order`), for JSON.
+
+        Args:
+            validation_split: Another split that is described as well, where there is one.
+        """
+        blocks = [source.order.block for source in self._sources]
+        several = len(self._sources) > 1
+        return {
+            "sets": [opened.identity(validation_split) for opened in self._opened],
+            "order": {
+                "seed": self._seed,
+                "data.shuffle_block": blocks if several else blocks[0],
+                "data.weights": list(self._mixture.weights) if several else None,
+            },
+        }
 
     def dataset(
         self,

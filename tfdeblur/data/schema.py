@@ -28,7 +28,7 @@ from tfdeblur import files
 from tfdeblur.data.pixels import Encoding, decode_image, encode_image
 from tfdeblur.data.wire import Shard as Shard
 from tfdeblur.data.wire import serialize
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, reason_of
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -387,7 +387,7 @@ def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str |
     except tf.errors.NotFoundError:
         return f"{path} is missing."
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        return f"{path} is damaged at record {index}: {error.message}"
+        return f"{path} is damaged at record {index}: {reason_of(error.message)}."
     except DataError as error:
         return f"{path} is damaged at record {index}: {error}"
     return None

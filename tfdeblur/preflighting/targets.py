@@ -9,9 +9,9 @@ import pydantic
 import yaml
 
 from tfdeblur import config, recipes, settings
-from tfdeblur.assembly import split_batch
 from tfdeblur.config import TrainConfig
 from tfdeblur.errors import ConfigError
+from tfdeblur.inputs import split_batch
 from tfdeblur.quantities import Size
 
 # Devices of one host of v5e and v6e, and of a v2-8 and a v3-8: what a global batch is divided by

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from tfdeblur.errors import UserError, WorkerLost
+from tfdeblur.data.opening import was_reading
+from tfdeblur.errors import UserError, WorkerLost, reason_of
 
 _LOST = (
     tf.errors.UnavailableError,
@@ -24,8 +25,10 @@ def explain_failure(error: Exception, several_workers: bool) -> UserError | None
     """
     if not isinstance(error, tf.errors.OpError):
         return None
-    reason = error.message.strip().split("\n")[0].rstrip(".")[:300]
-    if several_workers and (isinstance(error, _LOST) or "ollective" in error.message):
+    reason = reason_of(error.message)
+    lost = isinstance(error, _LOST) or "ollective" in error.message
+    # A bucket that cannot be reached raises the same as a worker that cannot.
+    if several_workers and lost and not was_reading(error):
         return WorkerLost(
             f"Another worker of this job is gone or cannot be reached, so this one ends as well "
             f"({reason}). Its own output says why. Start all workers again, as many as there are "

@@ -1,4 +1,10 @@
+import contextlib
+import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -141,6 +147,119 @@ class TestExplainReadError:
         tf.io.gfile.remove(shard_path(path, 0))
         error = tf.errors.ResourceExhaustedError(None, None, "out of memory")
         assert explain_read_error(error, [path]) is None
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            tf.errors.UnavailableError,
+            tf.errors.DeadlineExceededError,
+            tf.errors.AbortedError,
+            tf.errors.InternalError,
+            tf.errors.UnknownError,
+        ],
+    )
+    @pytest.mark.parametrize(
+        "where",
+        [
+            "Graph execution error:\n\n{}\n\t [[{{{{node MultiDeviceIteratorGetNextFromShard}}}}]]",
+            "{{{{function_node __wrapped__IteratorGetNext_d}}}} {} [Op:IteratorGetNext] name: ",
+            "{} [Op:DatasetToSingleElement] name: ",
+        ],
+    )
+    def test_whatever_stops_reading_is_a_sentence(
+        self, kind: type[tf.errors.OpError], where: str
+    ) -> None:
+        error = kind(None, None, where.format("HTTP 503 for gs://a/train-1"))
+        found = explain_read_error(error, ["gs://a", "gs://b"])
+        assert isinstance(found, DataError)
+        assert str(found) == (
+            "The data could not be read (HTTP 503 for gs://a/train-1). "
+            "Where a disk or a network failed for a moment, the same command is enough."
+        )
+        unnamed = kind(None, None, where.format("HTTP 503"))
+        assert "(HTTP 503), in gs://a, gs://b. " in str(
+            explain_read_error(unnamed, ["gs://a", "gs://b"])
+        )
+
+    def test_what_stops_something_else_is_not(self) -> None:
+        message = "x\n\t [[{{node Conv2D}}]]\n\t [[while/body/_1/while/IteratorGetNext]]"
+        error = tf.errors.UnavailableError(None, None, message)
+        assert explain_read_error(error, ["gs://a"]) is None
+
+    def test_a_place_that_cannot_be_looked_at_is_named(
+        self, dataset: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = dataset([3])
+
+        def refuse(*_: object) -> None:
+            raise tf.errors.PermissionDeniedError(None, None, "no right [Op:IteratorGetNext]")
+
+        monkeypatch.setattr(schema, "find_damage", refuse)
+        found = explain_read_error(DAMAGE, [path])
+        assert str(found) == (
+            f"The data could not be read (no right), in {shard_path(path, 0)}. "
+            "Give the user of this process the right to read it."
+        )
+
+    def test_several_splits_are_looked_at(self, dataset: Write) -> None:
+        path = dataset([3], splits=("train", "val", "test"))
+
+        def flip(data: bytearray) -> bytearray:
+            data[30] ^= 255
+            return data
+
+        alter(shard_path(path, 0, "val"), flip)
+        assert explain_read_error(DAMAGE, [path], ("train", "test")) is None
+        assert "val-00000" in str(explain_read_error(DAMAGE, [path], ("train", "val")))
+
+    def test_a_shard_that_is_not_for_this_user(self, dataset: Write) -> None:
+        """Read by another user where root, who may read all, runs the test."""
+        folder = Path(tempfile.mkdtemp(prefix="opening-"))  # others cannot enter pytest's own
+        try:
+            dataset([3, 3], directory=str(folder))
+            folder.chmod(0o755)
+            data = TrainingData([str(folder)])
+            for shard in folder.glob("*.tfrecord"):
+                shard.chmod(0)
+            with contextlib.ExitStack() as stack:
+                if os.geteuid() == 0:
+                    os.seteuid(65534)
+                    stack.callback(os.seteuid, 0)
+                with pytest.raises(opening.READ_ERRORS) as caught:
+                    next(iter(data.dataset(2)))
+                found = explain_read_error(caught.value, data.paths, data.split)
+        finally:
+            shutil.rmtree(folder)
+        assert isinstance(found, DataError)
+        assert f"({folder}/train-0000" in str(found)
+        assert "ermission denied" in str(found)
+        assert "\n" not in str(found)
+
+
+class TestIdentity:
+    """Equal records in equal shards are the same data, wherever they lie."""
+
+    def test_copies_are_equal_and_others_are_not(self, dataset: Write) -> None:
+        one, copy, more, later = (
+            TrainingData([dataset(shards, first=first)]).identity()
+            for shards, first in (([3, 2], 0), ([3, 2], 0), ([3, 3], 0), ([3, 2], 7))
+        )
+        assert one == copy == json.loads(json.dumps(copy))
+        assert more["sets"] != one["sets"] != later["sets"]
+        assert one["sets"][0]["records"] == 5
+
+    def test_the_validation_split_counts_where_it_is_asked_for(self, dataset: Write) -> None:
+        path = dataset([3], splits=("train", "val"))
+        with_it, without = (TrainingData([path]).identity(name) for name in ("val", None))
+        assert with_it["sets"][0]["validation shards"]
+        assert without["sets"][0]["validation shards"] is None
+
+    def test_what_decides_on_the_order(self, dataset: Write) -> None:
+        paths = [dataset([3]), dataset([4])]
+        order = TrainingData(paths, seed=3, shuffle_block=16).identity()["order"]
+        assert order == {"seed": 3, "data.shuffle_block": [16, 16], "data.weights": [3.0, 4.0]}
+        order = TrainingData(paths[0], seed=3).identity()["order"]
+        assert order == {"seed": 3, "data.shuffle_block": 4096, "data.weights": None}
 
 
 class TestCheckTrainable:

@@ -34,5 +34,16 @@ def test_collectives_that_fail_otherwise_mean_the_same():
     assert isinstance(explain_failure(what, several_workers=True), WorkerLost)
 
 
+def test_data_that_cannot_be_read_are_no_lost_worker():
+    message = "HTTP 503\n\t [[{{node MultiDeviceIteratorGetNextFromShard}}]]"
+    what = error(tf.errors.UnavailableError, message)
+    assert explain_failure(what, several_workers=True) is None
+
+
+def test_the_line_that_tells_is_quoted():
+    what = error(tf.errors.UnavailableError, "Graph execution error:\n\nSocket closed\nmore")
+    assert "(Socket closed)" in str(explain_failure(what, several_workers=True))
+
+
 def test_others_are_not_explained():
     assert explain_failure(error(tf.errors.InvalidArgumentError), several_workers=True) is None
