@@ -148,5 +148,5 @@ class TestSeveralWorkers:
 
     def test_any_wish_counts(self):
         loop, _ = build(strategy=two_replicas(), several_workers=True)
-        assert loop._agreed([False, True, False]) == [False, True, False]
-        assert loop._agreed([]) == []
+        assert loop.agreed([False, True, False]) == [False, True, False]
+        assert loop.agreed([]) == []
