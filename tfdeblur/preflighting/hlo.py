@@ -9,6 +9,11 @@ _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _SHAPE = re.compile(r"([a-z]+[0-9]*(?:e\d+m\d+\w*)?)\[([^\]]*)\]")
 _NAME = re.compile(r"%?([A-Za-z_][\w.\-]*)$")
 _OP_NAME = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
+_CALLED = re.compile(r"[\w.\-]+")
+_CALLING = (
+    *("to_apply", "calls", "body", "condition", "scatter", "select"),
+    *("branch_computations", "true_computation", "false_computation"),
+)
 _ATTRIBUTE = re.compile(r'\b(\w+)=("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s,{}"]+)')
 
 
@@ -57,6 +62,7 @@ class Instruction:
         operands: Names of what it works on.
         attributes: What stands after the operands, such as ``to_apply``.
         op_name: TensorFlow's path of the operation that it comes from; may be empty.
+        literal: What a constant is, as written; empty for other operations.
     """
 
     name: str
@@ -65,6 +71,13 @@ class Instruction:
     operands: tuple[str, ...]
     attributes: Mapping[str, str]
     op_name: str
+    literal: str = ""
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Names of the computations that it runs."""
+        words = [self.attributes[key] for key in _CALLING if key in self.attributes]
+        return tuple(_CALLED.findall(" ".join(words)))
 
     @property
     def shape(self) -> Shape:
@@ -108,6 +121,36 @@ class Program:
         for computation in self.computations.values():
             for instruction in computation.instructions.values():
                 yield computation, instruction
+
+    def repeats(self) -> dict[str, int]:
+        """Returns how often each computation runs when the program does; branches count as taken.
+
+        A loop runs as often as the one constant says that its condition compares with, which is
+        how counting from 0 is written; other loops count once.
+        """
+        counts = dict.fromkeys(self.computations, 0)
+        counts[self.entry] = 1
+        # What is called stands before what calls it.
+        for name in reversed(list(self.computations)):
+            for instruction in self.computations[name].instructions.values():
+                times = self._trips(instruction) if instruction.opcode == "while" else 1
+                for called in instruction.calls:
+                    if called in counts:
+                        counts[called] += times * counts[name]
+        return counts
+
+    def _trips(self, loop: Instruction) -> int:
+        waiting, bounds = [loop.attributes.get("condition", "")], []
+        while waiting:
+            computation = self.computations.get(waiting.pop())
+            if computation is None:
+                continue
+            for instruction in computation.instructions.values():
+                waiting += instruction.calls
+                if instruction.attributes.get("direction") == "LT":
+                    factors = [computation.instructions.get(name) for name in instruction.operands]
+                    bounds += [part.literal for part in factors if part and part.literal.isdigit()]
+        return int(bounds[0]) if len(bounds) == 1 else 1
 
 
 def parse(text: str) -> Program:
@@ -154,6 +197,7 @@ def _instruction(line: str) -> Instruction:
         operands=tuple(_operands(rest[:inside])),
         attributes=attributes,
         op_name=op_name[1] if op_name else "",
+        literal=rest[:inside].strip() if opcode.strip() == "constant" else "",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tfdeblur.preflighting.hlo import Computation, Instruction, Program
 
 # To be raised with every change of what is found: answers of the compiler are kept with it.
-EDITION = 2
+EDITION = 3
 
 LOW = ("bf16", "f16")
 WIDE = ("f64", "c128")
@@ -37,7 +37,9 @@ class Inspection:
         low_norms: Roots, logarithms, quotients and squares in 16 bits whose result is summed
             or is a norm.
         low_results: Outputs of the step with fewer than 32 bits: losses, norms, updated weights.
-        multiplications: Multiplications in convolutions and matrix products, by type.
+        multiplications: Multiplications in convolutions and matrix products, by type; those of a
+            loop as often as it runs.
+        once: All of them, with those of a loop as though it ran once, which is how XLA counts.
         widest: The largest convolutions and products in float32, largest first, with their
             share of all multiplications.
         features: Bytes of all results of convolutions and products; not all of them are needed at
@@ -53,6 +55,12 @@ class Inspection:
     multiplications: Mapping[str, int]
     widest: tuple[str, ...]
     features: int = 0
+    once: int = 0
+
+    @property
+    def repetition(self) -> float:
+        """What XLA's count of a step's operations is to be multiplied by, for its loops."""
+        return sum(self.multiplications.values()) / self.once if self.once else 1.0
 
     @property
     def bfloat16_share(self) -> float:
@@ -118,7 +126,8 @@ def inspect(program: Program) -> Inspection:
     }
     multiplications: Counter[str] = Counter()
     float32: Counter[str] = Counter()
-    features = 0
+    features = once = 0
+    repeats = program.repeats()
     reducers = _reducers(program)
     for computation, instruction in program:
         opcode, dtype = instruction.opcode, instruction.shape.dtype
@@ -131,6 +140,8 @@ def inspect(program: Program) -> Inspection:
         if opcode in ("convolution", "dot"):
             kind = _operand_type(computation, instruction)
             work = _work(computation, instruction)
+            once += work
+            work *= repeats[computation.name]
             multiplications[kind] += work
             features += instruction.shape.size
             if kind == "f32":
@@ -147,6 +158,8 @@ def inspect(program: Program) -> Inspection:
         low_results=_low_results(program),
         multiplications=dict(multiplications),
         widest=tuple(f"{name} {work / total:.1%}" for name, work in float32.most_common(8) if work),
+        features=features,
+        once=once,
     )
 
 

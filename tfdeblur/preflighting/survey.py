@@ -227,13 +227,15 @@ def _compiled(batch: int, answer: Mapping[str, Any]) -> Compiled:
     if "refused" in answer:
         seconds = answer["seconds"]
         return Compiled(batch, False, answer.get("needed", 0), {}, 0.0, 0.0, seconds)
+    # XLA counts what stands in a loop once.
+    times = Inspection.from_json(answer["inspection"]).repetition
     return Compiled(
         batch=batch,
         fits=True,
         needed=fit.needed_bytes(answer["memory"]),
         memory=answer["memory"],
-        flops=answer["flops"],
-        bytes_accessed=answer["bytes_accessed"],
+        flops=answer["flops"] * times,
+        bytes_accessed=answer["bytes_accessed"] * times,
         seconds=answer["seconds"],
     )
 

@@ -74,6 +74,68 @@ def test_sizes_that_are_found_at_run_time():
     assert found.attributes["custom_call_target"] == "U"
 
 
+LOOP = """
+HloModule loop
+
+square {
+  x = f32[4,4]{1,0} parameter(0)
+  ROOT product = f32[4,4]{1,0} dot(x, x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+less.1 {
+  state.1 = (s32[], f32[4,4]{1,0}) parameter(0)
+  index.1 = s32[] get-tuple-element(state.1), index=0
+  bound.1 = s32[] constant(5)
+  compare.1 = pred[] compare(index.1, bound.1), direction=LT
+  ROOT tuple.1 = (pred[]) tuple(compare.1)
+}
+
+condition.2 {
+  state.2 = (s32[], f32[4,4]{1,0}) parameter(0)
+  call.2 = (pred[]) call(state.2), to_apply=less.1
+  ROOT get.2 = pred[] get-tuple-element(call.2), index=0
+}
+
+body.3 {
+  state.3 = (s32[], f32[4,4]{1,0}) parameter(0)
+  index.3 = s32[] get-tuple-element(state.3), index=0
+  one.3 = s32[] constant(1)
+  next.3 = s32[] add(index.3, one.3)
+  value.3 = f32[4,4]{1,0} get-tuple-element(state.3), index=1
+  first.3 = f32[4,4]{1,0} call(value.3), to_apply=square
+  second.3 = f32[4,4]{1,0} call(first.3), to_apply=square
+  ROOT result.3 = (s32[], f32[4,4]{1,0}) tuple(next.3, second.3)
+}
+
+ENTRY main {
+  value.4 = f32[4,4]{1,0} parameter(0)
+  zero.4 = s32[] constant(0)
+  before.4 = f32[4,4]{1,0} call(value.4), to_apply=square
+  start.4 = (s32[], f32[4,4]{1,0}) tuple(zero.4, before.4)
+  ROOT loop.4 = (s32[], f32[4,4]{1,0}) while(start.4), condition=condition.2, body=body.3
+}
+"""
+
+
+def test_loops_run_as_often_as_their_condition_says():
+    repeats = hlo.parse(LOOP).repeats()
+    assert repeats == {"main": 1, "body.3": 5, "condition.2": 5, "less.1": 5, "square": 1 + 5 * 2}
+
+
+def test_a_loop_whose_length_is_not_a_constant_counts_once():
+    text = LOOP.replace("constant(5)", "get-tuple-element(state.1), index=0")
+    assert hlo.parse(text).repeats()["body.3"] == 1
+
+
+def test_branches_count_as_taken():
+    text = LOOP.replace(
+        "before.4 = f32[4,4]{1,0} call(value.4), to_apply=square",
+        "before.4 = f32[4,4]{1,0} conditional(zero.4, value.4, value.4), "
+        "branch_computations={%square, %square}",
+    )
+    assert hlo.parse(text).repeats()["square"] == 2 + 5 * 2
+
+
 def test_text_without_a_program():
     with pytest.raises(ValueError, match="ENTRY"):
         hlo.parse("HloModule nothing")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.tfdeblur.preflighting.test_hlo import STEP
+from tests.tfdeblur.preflighting.test_hlo import LOOP, STEP
 from tfdeblur.preflighting import hlo, inspection
 from tfdeblur.preflighting.inspection import Inspection
 
@@ -53,6 +53,17 @@ def test_products_count_what_is_summed():
         "lhs_contracting_dims={1}, rhs_contracting_dims={0}",
     )
     assert found.multiplications == {"f32": 4 * 16 * 8}
+
+
+def test_what_stands_in_a_loop_counts_as_often_as_it_runs():
+    found = inspection.inspect(hlo.parse(LOOP))
+    product = 4 * 4 * 4
+    assert found.multiplications == {"f32": 11 * product}
+    assert found.once == product and found.repetition == 11
+    # There is one of it at a time.
+    assert found.features == 4 * 4 * 4
+    assert inspection.inspect(hlo.parse(STEP)).repetition == 1
+    assert look("ROOT %r = f32[4,8]{1,0} negate(%a)").repetition == 1
 
 
 def test_sums_in_bfloat16_are_named():

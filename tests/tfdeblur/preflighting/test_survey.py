@@ -21,6 +21,7 @@ CLEAN = {
     "bfloat16_share": 0.99,
     # As a step of 32 images makes them that needs 1 MiB of memory for each.
     "features": 32 * 2 * 2**20,
+    "once": 100,
 }
 MADE_BY = {"jax": "0.10.2", "jaxlib": "0.10.2", "libtpu": "0.0.52"}
 CHIP = CHIPS["v5e"]
@@ -161,6 +162,15 @@ def test_findings_reach_the_row(tmp_path):
     row = row_of(Pretender(2**30, 2**20, remark={"inspection": seen}), tmp_path)
     assert row.fits and "loss/Sum" in row.problems[0]
     assert any("loss/Sum" in line for line in row.lines())
+
+
+def test_operations_of_a_loop_count_as_often_as_it_runs(tmp_path):
+    plain = row_of(Pretender(2**30, 2**20), tmp_path / "plain")
+    seen = {**CLEAN, "once": 40}
+    looped = row_of(Pretender(2**30, 2**20, remark={"inspection": seen}), tmp_path / "looped")
+    assert looped.flops == pytest.approx(2.5 * plain.flops)
+    assert looped.flow_ms == pytest.approx(2.5 * plain.flow_ms)
+    assert looped.needed == plain.needed
 
 
 def test_precision_of_a_target():
