@@ -18,7 +18,13 @@ from tfdeblur.config import TrainConfig
 from tfdeblur.data.opening import READ_ERRORS, explain_read_error
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import Stopped, UserError
-from tfdeblur.inputs import check_crop, open_training_data, open_validation_data, split_batch
+from tfdeblur.inputs import (
+    advise_on_reading,
+    check_crop,
+    open_training_data,
+    open_validation_data,
+    split_batch,
+)
 from tfdeblur.models import critics
 from tfdeblur.models.critics._critic import Critic
 from tfdeblur.objectives._objective import CRITIC
@@ -241,6 +247,12 @@ class Run:
         if self.config.guards.on_nonfinite == "rollback" and not self.resumed:
             # There must be something to go back to from the beginning.
             self.store.save(self.state, {})
+        if self.state.images_seen >= self.total_images:
+            tqdm.write(
+                f"The run has seen {self.state.images_seen:,} images already, and "
+                f"training.duration is {self.total_images:,}: nothing is left to train. A longer "
+                "duration goes on from here."
+            )
         hooks = self._hooks(stop)
         progress = Progress(self.state.images_seen, self.total_images, self.incidents)
         with progress, self.stalls, stop.training():
@@ -325,6 +337,8 @@ class Run:
         """Distributes the data: each replica takes the next element of its host's stream."""
 
         def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            if context.input_pipeline_id == 0:
+                advise_on_reading(self.data, context.num_input_pipelines)
             return self.data.dataset(
                 self.share,
                 start_image=self.state.images_seen,

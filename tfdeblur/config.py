@@ -78,6 +78,14 @@ class DataConfig:
             description="records that are permuted among each other; by their size where not given",
         ),
     ] = None
+    parts: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="divide each data set by file: hosts whose number divides this one read "
+            "only their own files",
+        ),
+    ] = 1
     cache: Annotated[bool, Field(description="keep the records in memory")] = False
     train_on_test: Annotated[
         bool, Field(description="allow training on the test split, which networks are judged by")

@@ -31,6 +31,7 @@ def open_training_data(run_config: TrainConfig) -> TrainingData:
         quarter_turns=options.quarter_turns,
         seed=run_config.seed,
         shuffle_block=options.shuffle_block,
+        parts=options.parts,
         cache=options.cache,
         train_on_test=options.train_on_test,
         synthesis=run_config.synthesis,
@@ -79,6 +80,15 @@ def open_validation_data(run_config: TrainConfig, data: TrainingData) -> Evaluat
         )
         return None
     return EvaluationData(path, output.validation_split, limit=output.validation_images)
+
+
+def advise_on_reading(data: TrainingData, hosts: int) -> None:
+    """Says so where several hosts will each fetch all of the data through a network."""
+    if hosts > 1 and data.remote and not data.divides_files(hosts):
+        tqdm.write(
+            f"Each of {hosts} hosts reads all of {', '.join(data.paths)} and drops what the others "
+            f"take. With --data.parts {hosts}, or a multiple, a host reads only its own files."
+        )
 
 
 def check_crop(data: TrainingData, generator: Generator) -> None:

@@ -65,12 +65,14 @@ def test_stopping_and_going_on_equals_not_having_stopped(folder):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_alone(folder):
+def test_a_finished_run_is_left_alone(folder, capsys):
     write_data_set(files.join(folder, "data"))
     first = train.run(settings(folder))
     before = weights(first.workdir)
+    assert "nothing is left to train" not in capsys.readouterr().out
     second = train.run(settings(folder))
     assert second == first
+    assert f"has seen {first.images} images already" in capsys.readouterr().out
     for a, b in zip(before, weights(first.workdir), strict=True):
         np.testing.assert_array_equal(a, b)
 

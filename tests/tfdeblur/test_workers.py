@@ -125,6 +125,16 @@ def test_workers_train_as_one_process(objective, count, tmp_path, repository):
     assert not (tmp_path / "job" / "run.lock").exists()
 
 
+def test_workers_with_files_of_their_own_train_as_one_process(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"))
+    data = {"data": {"paths": [str(tmp_path / "data")], "parts": 2, "cache": True}}
+    train.run(settings(tmp_path, "one", **data))
+    with Job(tmp_path, settings(tmp_path, "job", **data), 2, repository) as job:
+        codes, outputs = job.end()
+    assert codes == [0, 0], "\n".join(outputs)
+    assert_same_run(tmp_path / "one", tmp_path / "job")
+
+
 LONG = {
     "runtime": {"steps_per_loop": 1},
     "output": {"save_every": "2 steps", "log_every": "2 steps", "validate_every": "5000 steps"},

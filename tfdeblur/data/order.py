@@ -29,6 +29,9 @@ _FIRST = 0xBF58476D1CE4E5B9
 _SECOND = 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 
+# The streams drawn from a run's seed.
+ORDER, AUGMENTATION, MIXTURE, SYNTHESIS = 0, 1, 2, 3
+
 # The streams drawn from the key of one data set.
 _SHARDS, _RECORDS = 0, 1
 

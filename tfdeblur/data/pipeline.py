@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | split | one split of each data set is opened and checked | `opening.open_to_train` |
 | cache | the stored records are kept in memory | `reading.Source.load` |
-| shuffle | records come in the computed order, from shards or memory | `order`, `reading.Source` |
+| shuffle | records come in the computed order, from shards or memory | `order`, `records` |
 | parse | records become uint8 pairs | `schema.parse_example`, `schema.parse_batch` |
 | modify | the caller's own function changes pairs | the argument `modify` |
 | augment | crops, flips and quarter turns, fixed by the position | `augment.Augmentation` |
@@ -16,7 +16,6 @@ Pixels stay uint8 throughout, a quarter of float32's bytes on their way to the d
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,8 +31,9 @@ from tfdeblur.data.opening import (
     explain_read_error,
     open_to_train,
 )
-from tfdeblur.data.order import Mixture, ShardOrder, key_of, subkey_tensor
-from tfdeblur.data.reading import BOXED_BYTES, Source, mixed, unboxed
+from tfdeblur.data.order import AUGMENTATION, SYNTHESIS, key_of, subkey_tensor
+from tfdeblur.data.reading import BOXED_BYTES, unboxed
+from tfdeblur.data.records import Records, default_shuffle_block
 from tfdeblur.data.synthesis import synthesis_of
 from tfdeblur.degradation import Degradation
 from tfdeblur.errors import ConfigError, DataError
@@ -48,25 +48,7 @@ __all__ = [
 
 Modify = Callable[[Pair], Pair]
 
-# The streams drawn from the seed.
-_ORDER, _AUGMENTATION, _MIXTURE, _SYNTHESIS = 0, 1, 2, 3
-
-# Raw pixels of a block of records by default; three blocks are in memory at a time.
-_BLOCK_BYTES = 24 << 20
-_BLOCK_RECORDS = (16, 4096)
-
 HALVES = ("blurred", "sharp")
-
-
-def default_shuffle_block(height: int, width: int) -> int:
-    """Returns how many records are permuted among each other where nothing else is asked for.
-
-    A power of two whose raw pixels fit in 24 MiB, from 16 to 4096: 4096 for 32x32 pixels, 256 for
-    128x96 and 64 for 256x256. It does not depend on the encoding, and so neither does the order.
-    """
-    least, most = _BLOCK_RECORDS
-    fitting = _BLOCK_BYTES // (height * width * 3 * 2)
-    return min(most, max(least, 1 << max(fitting, 1).bit_length() - 1))
 
 
 class TrainingData:
@@ -86,6 +68,7 @@ class TrainingData:
         manifests: The manifest of each data set.
         paths: The folder of each data set.
         split: Name of the split.
+        parts: Parts into which each data set is divided.
     """
 
     def __init__(
@@ -101,6 +84,7 @@ class TrainingData:
         seed: int = 0,
         shuffle_block: int | None = None,
         open_shards: int = 16,
+        parts: int = 1,
         cache: bool = False,
         modify: Modify | None = None,
         synthesis: Degradation | None = None,
@@ -124,6 +108,8 @@ class TrainingData:
             shuffle_block: * Records that are permuted among each other; see
                 `default_shuffle_block` for what is taken where not given.
             open_shards: * Shards that are read at once, so that their scenes mix.
+            parts: * Divide each data set by file into parts that take turns. Hosts whose number
+                divides this one read only the files of their own parts; see `records`.
             cache: Keep all records in memory, in the form in which they are stored. They are
                 loaded when `dataset` is called for the first time.
             modify: * Changes pairs right after parsing. It is called while a graph is built, with
@@ -145,7 +131,8 @@ class TrainingData:
         """
         self.paths = (paths,) if isinstance(paths, str) else tuple(paths)
         self.split = split
-        check_positive(shuffle_block=shuffle_block, open_shards=open_shards)
+        self.parts = parts
+        check_positive(shuffle_block=shuffle_block, open_shards=open_shards, parts=parts)
         check_positive(readers=readers, threads=threads)
         self._opened = open_to_train(self.paths, split, train_on_test)
         self.manifests = tuple(opened.manifest for opened in self._opened)
@@ -163,11 +150,6 @@ class TrainingData:
         # `modify` may use both halves.
         sharp_alone = self._synthesis is not None and modify is None
         self._halves = ("sharp",) if sharp_alone else HALVES
-        self._cache = cache
-        self._loaded: list[tf.Tensor] | None = None
-        self._mixture = _mixture(weights, self._opened, seed)
-        self._seed = seed
-
         layouts = {(o.split.height, o.split.width, o.split.encoding) for o in self._opened}
         self._one_layout = len(layouts) == 1
         boxes = any(opened.record_bytes >= BOXED_BYTES for opened in self._opened)
@@ -178,22 +160,20 @@ class TrainingData:
             and sizes[0] == (self.height, self.width)
             and not boxes
         )
-        self._sources = []
-        for number, (opened, size) in enumerate(zip(self._opened, sizes, strict=True)):
-            stored = opened.split
-            shard_order = ShardOrder(
-                counts=tuple(shard.records for shard in opened.shards),
-                key=key_of(seed, _ORDER, number),
-                open_shards=open_shards,
-                block=shuffle_block or default_shuffle_block(stored.height, stored.width),
-            )
-            describe = functools.partial(
-                self._describe,
-                number=number,
-                keys=(key_of(seed, _AUGMENTATION, number), key_of(seed, _SYNTHESIS, number)),
-                slack=(size[0] - self.height, size[1] - self.width),
-            )
-            self._sources.append(Source(opened, shard_order, boxes, readers, describe))
+        self._seed = seed
+        self._slacks = [(high - self.height, wide - self.width) for high, wide in sizes]
+        self._records = Records(
+            self._opened,
+            seed,
+            self._describe,
+            weights=weights,
+            parts=parts,
+            shuffle_block=shuffle_block,
+            open_shards=open_shards,
+            readers=readers,
+            boxes=boxes,
+            cache=cache,
+        )
 
         self._options = tf.data.Options()
         self._options.deterministic = deterministic
@@ -209,14 +189,15 @@ class TrainingData:
         Args:
             validation_split: Another split that is described as well, where there is one.
         """
-        blocks = [source.order.block for source in self._sources]
-        several = len(self._sources) > 1
+        blocks = self._records.blocks
+        several = len(self.paths) > 1
         return {
             "sets": [opened.identity(validation_split) for opened in self._opened],
             "order": {
                 "seed": self._seed,
                 "data.shuffle_block": blocks if several else blocks[0],
-                "data.weights": list(self._mixture.weights) if several else None,
+                "data.weights": list(self._records.drawn_by) if several else None,
+                "data.parts": self.parts if self.parts > 1 else None,
             },
         }
 
@@ -234,10 +215,11 @@ class TrainingData:
         One element is the batch of one replica, and consecutive elements are those of consecutive
         replicas: whether 1, 2 or 8 replicas share a global batch, it holds the same samples.
 
-        With several hosts each takes a contiguous part of every global batch, so that together
-        they see what one host alone would see. Every host reads all records of the shared order
-        for that (or holds them all in memory) and drops those of the others unparsed; parsing,
-        decoding and augmenting are divided.
+        With several hosts each takes its share of every global batch, so that together they see
+        what one host alone would see. Where their number divides `parts`, a share is the samples
+        of a host's own parts, and only their files are read. Else it is a contiguous part: every
+        host reads all records of the shared order (or holds them all in memory) and drops those of
+        the others unparsed; parsing, decoding and augmenting are divided.
 
         Args:
             batch_size: Samples in one element.
@@ -245,7 +227,8 @@ class TrainingData:
                 hosts. Records before it are not parsed, and those of shards and blocks before it
                 are not read.
             global_batch: Samples that all hosts together take at a time; needed with several
-                hosts, and a multiple of `hosts * batch_size` then.
+                hosts, and a multiple of `hosts * batch_size` then, and of `parts` where they divide
+                the files.
             hosts: Number of hosts, each with a dataset of its own.
             host: Number of this host, from 0.
 
@@ -260,11 +243,16 @@ class TrainingData:
         check_positive(batch_size=batch_size, hosts=hosts)
         if start_image < 0:
             raise ConfigError(f"start_image must not be negative, and is {start_image}.")
-        records = self._records(start_image)
         if hosts > 1:
             begin, end = _share(batch_size, global_batch, hosts, host)
-            records = records.batch(global_batch, drop_remainder=True)
+        if self.divides_files(hosts):
+            own = _own_parts(self.parts, global_batch, hosts, host)
+            records = self._stream(start_image, own)
+        elif hosts > 1:
+            records = self._stream(start_image).batch(global_batch, drop_remainder=True)
             records = records.map(lambda *batch: tuple(part[begin:end] for part in batch)).unbatch()
+        else:
+            records = self._stream(start_image)
         if self._in_batches:
             batches = records.batch(batch_size, drop_remainder=True)
             batches = batches.map(self._sample_batch, tf.data.AUTOTUNE)
@@ -275,33 +263,31 @@ class TrainingData:
             batches = batches.map(self._synthesized, tf.data.AUTOTUNE)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(self._options)
 
-    def _records(self, start: int) -> tf.data.Dataset:
+    @property
+    def remote(self) -> bool:
+        """Whether any of the data sets lies behind a network."""
+        return any(opened.remote for opened in self._opened)
+
+    def divides_files(self, hosts: int) -> bool:
+        """Tells whether each of several hosts reads files of its own alone."""
+        return hosts > 1 and self.parts > 1 and self.parts % hosts == 0
+
+    def _stream(self, start: int, own: Sequence[int] | None = None) -> tf.data.Dataset:
         """Returns the stream of stored records, each with its description."""
-        loaded = self._load() if self._cache else [None] * len(self._sources)
-        starts = self._mixture.counts_before(start) if len(self._sources) > 1 else [start]
-        streams = [
-            source.stream(begin, records)
-            for source, begin, records in zip(self._sources, starts, loaded, strict=True)
-        ]
-        return mixed(streams, self._mixture, start) if len(streams) > 1 else streams[0]
+        try:
+            return self._records.stream(start, own)
+        except READ_ERRORS as error:  # of those that are kept in memory
+            raise explain_read_error(error, self.paths, self.split) or error from error
 
-    def _load(self) -> list[tf.Tensor]:
-        if self._loaded is None:
-            try:
-                with tf.init_scope():
-                    self._loaded = [source.load() for source in self._sources]
-            except READ_ERRORS as error:
-                raise explain_read_error(error, self.paths, self.split) or error from error
-        return self._loaded
-
-    def _describe(
-        self, positions: tf.Tensor, *, number: int, keys: tuple[int, int], slack: tuple[int, int]
-    ) -> tf.Tensor:
+    def _describe(self, positions: tf.Tensor, path: tuple[int, ...]) -> tf.Tensor:
         """Returns what goes with a record: number of its data set, placement, key of its blur."""
-        placements = self._augmentation.draw(keys[0], positions, slack)
+        number = path[0]
+        key = key_of(self._seed, AUGMENTATION, *path)
+        placements = self._augmentation.draw(key, positions, self._slacks[number])
         parts = [tf.fill([tf.size(positions), 1], number), placements]
         if self._synthesis is not None:
-            parts.append(tf.bitcast(subkey_tensor(keys[1], positions), tf.int32))
+            key = key_of(self._seed, SYNTHESIS, *path)
+            parts.append(tf.bitcast(subkey_tensor(key, positions), tf.int32))
         return tf.concat(parts, axis=1)
 
     def _sample(self, record: tf.Tensor, description: tf.Tensor) -> Pair:
@@ -394,17 +380,6 @@ def _sample_size(
     return sizes[0]
 
 
-def _mixture(weights: Sequence[float] | None, opened: Sequence[OpenSplit], seed: int) -> Mixture:
-    if weights is None:
-        weights = [data.split.records for data in opened]
-    if len(weights) != len(opened) or not all(0 < weight < math.inf for weight in weights):
-        raise ConfigError(
-            f"weights must be one positive number for each of {len(opened)} data sets, and are "
-            f"{tuple(weights)}."
-        )
-    return Mixture(tuple(float(weight) for weight in weights), key_of(seed, _MIXTURE))
-
-
 def _share(batch_size: int, global_batch: int | None, hosts: int, host: int) -> tuple[int, int]:
     """Returns begin and end of a host's part of each global batch."""
     if not 0 <= host < hosts:
@@ -416,3 +391,14 @@ def _share(batch_size: int, global_batch: int | None, hosts: int, host: int) -> 
         )
     part = global_batch // hosts
     return host * part, (host + 1) * part
+
+
+def _own_parts(parts: int, global_batch: int | None, hosts: int, host: int) -> range:
+    """Returns the parts of each data set that a host reads."""
+    if not global_batch or global_batch % parts:
+        raise ConfigError(
+            f"data.parts: {parts} parts cannot share a global batch of {global_batch} images "
+            f"equally. Use a number of parts that divides it."
+        )
+    each = parts // hosts
+    return range(host * each, (host + 1) * each)

@@ -51,13 +51,36 @@ def keep_freed_memory() -> None:
     np.empty((32 << 20) - (1 << 16), np.uint8)
 
 
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """Consecutive records of one shard.
+
+    Attributes:
+        shard: Which one of `OpenSplit.shards`.
+        first: The first record.
+        count: Number of records.
+        to_end: Whether the last of them is the shard's last one.
+    """
+
+    shard: int
+    first: int
+    count: int
+    to_end: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is all of the shard."""
+        return not self.first and self.to_end
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """One data set to read from, and how.
+    """One data set to read from, or a part of it, and how.
 
     Attributes:
         opened: The split that is read.
-        order: The order of its records.
+        slices: What is read of it: shards, and at both ends perhaps some records of one.
+        order: The order of these records; `order.counts` are those of the slices.
         boxes: Give boxes instead of strings.
         readers: Shards that are read in parallel; None leaves the number to TensorFlow where
             files are remote or records are large, and else takes one, which costs least.
@@ -65,6 +88,7 @@ class Source:
     """
 
     opened: OpenSplit
+    slices: tuple[Slice, ...]
     order: ShardOrder
     boxes: bool
     readers: int | None
@@ -72,7 +96,7 @@ class Source:
 
     def load(self) -> tf.Tensor:
         """Reads all records into memory, as they are stored: string or variant [records]."""
-        data = tf.data.TFRecordDataset(self.opened.paths, buffer_size=self.opened.buffer_bytes)
+        data = self._read(np.arange(len(self.slices)), np.int64(0))
         if self.boxes:
             data = data.map(boxed)
         data = data.apply(tf.data.experimental.assert_cardinality(self.order.records))
@@ -123,6 +147,31 @@ class Source:
         epochs = tf.data.Dataset.counter(np.int64(first_epoch))
         return epochs.flat_map(epoch_blocks).prefetch(1).unbatch()
 
+    def _read(self, numbers: tf.Tensor, skipped: tf.Tensor) -> tf.data.Dataset:
+        """Reads slices one after another.
+
+        Args:
+            numbers: Which slices, int64 [n].
+            skipped: How many records to leave out at the beginning of the first, int64 [].
+        """
+        paths, size = self.opened.paths, self.opened.buffer_bytes
+        paths = tf.constant([paths[piece.shard] for piece in self.slices])
+        if all(piece.whole for piece in self.slices):
+            files = tf.gather(paths, numbers)
+            return tf.data.TFRecordDataset(files, buffer_size=size).skip(skipped)
+        firsts = tf.constant([piece.first for piece in self.slices], tf.int64)
+        # What reaches the end of its file is read to the end, so that surplus records are noticed.
+        limits = [-1 if piece.to_end else piece.count for piece in self.slices]
+        limits = tf.constant(limits, tf.int64)
+
+        def read(place: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
+            left_out = tf.where(place == 0, skipped, np.int64(0))
+            limit = limits[number] - tf.where(limits[number] < 0, np.int64(0), left_out)
+            records = tf.data.TFRecordDataset(paths[number], buffer_size=size)
+            return records.skip(firsts[number] + left_out).take(limit)
+
+        return tf.data.Dataset.from_tensor_slices(numbers).enumerate().flat_map(read)
+
     def _epoch_records(
         self, epoch: tf.Tensor, progress: tf.Tensor, turn: tf.Tensor
     ) -> tf.data.Dataset:
@@ -136,9 +185,7 @@ class Source:
             ends = tf.cumsum(tf.gather(tf.constant(order.counts, tf.int64), shards))
             behind = tf.reduce_sum(tf.cast(ends <= progress[number], tf.int64))
             before = tf.concat([[np.int64(0)], ends], axis=0)[behind]
-            paths = tf.gather(tf.constant(opened.paths), shards[behind:])
-            records = tf.data.TFRecordDataset(paths, buffer_size=opened.buffer_bytes)
-            records = records.skip(progress[number] - before)
+            records = self._read(shards[behind:], progress[number] - before)
             # A shard that is shorter than the manifest says must not shift the order in silence.
             left = ends[-1] - progress[number]
             records = records.apply(tf.data.experimental.assert_cardinality(left))

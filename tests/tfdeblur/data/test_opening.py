@@ -256,10 +256,20 @@ class TestIdentity:
 
     def test_what_decides_on_the_order(self, dataset: Write) -> None:
         paths = [dataset([3]), dataset([4])]
-        order = TrainingData(paths, seed=3, shuffle_block=16).identity()["order"]
-        assert order == {"seed": 3, "data.shuffle_block": [16, 16], "data.weights": [3.0, 4.0]}
+        order = TrainingData(paths, seed=3, shuffle_block=16, parts=2).identity()["order"]
+        assert order == {
+            "seed": 3,
+            "data.shuffle_block": [16, 16],
+            "data.weights": [3.0, 4.0],
+            "data.parts": 2,
+        }
         order = TrainingData(paths[0], seed=3).identity()["order"]
-        assert order == {"seed": 3, "data.shuffle_block": 4096, "data.weights": None}
+        assert order == {
+            "seed": 3,
+            "data.shuffle_block": 4096,
+            "data.weights": None,
+            "data.parts": None,  # as in checkpoints of versions that had no parts
+        }
 
 
 class TestCheckTrainable:

@@ -352,7 +352,7 @@ def test_default_shuffle_block(size: tuple[int, int], block: int) -> None:
 def test_records_before_the_start_are_dropped_before_parsing(dataset: Write) -> None:
     path = dataset([8, 8])
     data = TrainingData(path, shuffle_block=16, **PLAIN)
-    (source,) = data._sources
+    ((source,),) = data._records.sources
     records, descriptions = next(iter(source.stream(13).batch(3)))
     assert records.shape == (3,)
     parsed = tf.io.parse_example(records, {"frame": tf.io.FixedLenFeature([], tf.string)})
