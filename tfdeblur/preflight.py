@@ -59,7 +59,15 @@ class PreflightConfig:
         Field(description="sample, WIDTHxHEIGHT; what the recipe trains on where not given"),
     ] = None
     confirm: Annotated[
-        bool, Field(description="compile the largest batch, too, which two others foretell")
+        bool,
+        Field(description="compile the largest batch to the end, too"),
+    ] = False
+    memory_only: Annotated[
+        bool,
+        Field(
+            description="stop where the compiler has laid out the memory: seconds instead of "
+            "minutes, but no word on whether it can make the program"
+        ),
     ] = False
     cache: Annotated[
         str, Field(description="folder of the table and of compilations that need no repeating")
@@ -83,6 +91,10 @@ def run(config: PreflightConfig) -> "list[Row]":
         ConfigError: Unknown recipe, contradicting settings, or samples of unknown size.
     """
     # First what can be told without importing anything large.
+    if config.confirm and config.memory_only:
+        raise ConfigError("--confirm compiles to the end, and --memory-only does not: give one.")
+    if config.recipe is not None:
+        recipes.load(config.recipe)
     require_compiler()
     require_tensorflow()
     from tqdm import tqdm
@@ -104,7 +116,9 @@ def run(config: PreflightConfig) -> "list[Row]":
     ):
         for target in targets:
             for name in config.tpu:
-                row = surveyor.row(target, CHIPS[name], confirm=config.confirm)
+                row = surveyor.row(
+                    target, CHIPS[name], confirm=config.confirm, memory_only=config.memory_only
+                )
                 table.add(row)
                 rows.append(row)
                 tqdm.write("\n".join(row.lines()))

@@ -1,13 +1,16 @@
 """Program: compiles HLO with the TPU compiler that the libtpu wheel carries; no TPU is needed.
 
-JAX asks libtpu for a topology that is not attached and compiles for one device of it. TensorFlow
-must not be imported in this process: both bring an XLA and a protobuf of their own.
+It compiles all of a program, or only until the compiler has laid out its memory. JAX asks libtpu
+for a topology that is not attached and compiles for one device of it. TensorFlow must not be
+imported in this process: both bring an XLA and a protobuf of their own.
 
 Reference:
     JAX, "Ahead-of-time lowering and compilation", and `jax.experimental.topologies`.
 """
 
+import concurrent.futures
 import importlib.metadata
+import os
 import re
 import sys
 import time
@@ -15,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdeblur import programs
-from tfdeblur.preflighting import hlo, inspection
+from tfdeblur.preflighting import hlo, inspection, layout
 
 # What the TPU's library asks a machine for; without these it looks for a TPU that is not there.
 NO_TPU = {
@@ -38,6 +41,9 @@ _MEMORY = re.compile(
 )
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NO_ROOM = ("HbmOom", "memory space hbm", "available HBM")
+
+# How often to look whether the memory has been laid out.
+_LOOK_SECONDS = 0.1
 
 
 def inspected(module: bytes) -> dict[str, Any]:
@@ -98,6 +104,43 @@ def compile_module(module: bytes, topology: str) -> dict[str, Any]:
     }
 
 
+def lay_out(module: bytes, topology: str, folder: str) -> dict[str, Any]:
+    """Does what `compile_module` does, until the compiler has laid out the memory.
+
+    Args:
+        module: Serialized HLO.
+        topology: Such as ``v5e:2x2``.
+        folder: Where the compiler writes its plan, as the variable of `layout` says.
+
+    Returns:
+        The same, but no bytes of code, operations as they are before the compiler fuses them, and
+        no ``bytes_accessed``. The compiler goes on in a thread of its own that nobody waits for.
+    """
+    begin = time.monotonic()
+    work = concurrent.futures.ThreadPoolExecutor(1).submit(compile_module, module, topology)
+    memory = None
+    while memory is None and not work.done():
+        concurrent.futures.wait([work], _LOOK_SECONDS)
+        memory = layout.find(folder, work.done())
+    if memory is None:
+        # It was refused, or this compiler writes no plan, or another one.
+        answer = work.result()
+        if "refused" in answer:
+            return answer
+        memory = {**answer["memory"], "code": 0}
+    seconds = time.monotonic() - begin
+    return {"memory": memory, "flops": _operations(module), "seconds": seconds}
+
+
+def _operations(module: bytes) -> float:
+    """Returns the floating-point operations of a program as it was written."""
+    from jax._src.lib import xla_client
+
+    written = xla_client.XlaComputation(module).as_hlo_module()
+    costs = xla_client._xla.hlo_module_cost_analysis(xla_client.make_cpu_client(), written)
+    return float(costs["flops"])
+
+
 def refusal(message: str) -> dict[str, Any]:
     """Returns why the compiler refused, in one line, and what room it wanted.
 
@@ -121,11 +164,20 @@ def versions() -> dict[str, str]:
 
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
+    folder = request.get("layout")
+    if folder is not None:
+        os.environ[layout.VARIABLE] = layout.flags(folder, os.environ.get(layout.VARIABLE, ""))
     with open(request["hlo"], "rb") as file:
         module = file.read()
-    answer = {"inspection": inspected(module), **versions()}
-    return {**answer, **compile_module(module, request["topology"])}
+    answer: dict[str, Any] = versions()
+    if request["inspect"]:
+        answer["inspection"] = inspected(module)
+    if folder is None:
+        return {**answer, **compile_module(module, request["topology"])}
+    return {**answer, **lay_out(module, request["topology"], folder)}
 
 
 if __name__ == "__main__":
-    sys.exit(programs.serve(_work, sys.argv))
+    CODE = programs.serve(_work, sys.argv)
+    # The compiler may still be at work, and leaving in the usual way would wait for it.
+    os._exit(CODE)

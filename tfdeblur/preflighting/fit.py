@@ -1,4 +1,4 @@
-"""What two compilations of a step say about all other batch sizes, and about its speed."""
+"""What two batch sizes of a step say about all others, and about its speed."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ class Compiled:
         needed: Bytes that it needs at once.
         memory: Bytes by kind: arguments, outputs, aliased, temporaries, code; empty without room.
         flops: Floating-point operations of one step.
-        bytes_accessed: Bytes that its operations read and write, from whatever memory.
+        bytes_accessed: Bytes that its operations read and write, from whatever memory; None where
+            they were not counted.
         seconds: How long the compiler took.
     """
 
@@ -25,7 +26,7 @@ class Compiled:
     needed: int
     memory: Mapping[str, int]
     flops: float
-    bytes_accessed: float
+    bytes_accessed: float | None
     seconds: float
 
 
@@ -64,7 +65,7 @@ class Line:
 
 
 def through(first: Compiled, second: Compiled) -> Line:
-    """Returns the line through two compilations.
+    """Returns the line through two batch sizes.
 
     Raises:
         ValueError: They are of one batch size.
@@ -86,6 +87,8 @@ def least_seconds(compiled: Compiled, chip: Chip) -> float:
     return max(compiled.flops / chip.peak, moved / chip.bandwidth)
 
 
-def flow_seconds(compiled: Compiled, chip: Chip) -> float:
+def flow_seconds(compiled: Compiled, chip: Chip) -> float | None:
     """Returns the same with all that operations read and write, as though nothing stayed inside."""
+    if compiled.bytes_accessed is None:
+        return None
     return max(compiled.flops / chip.peak, compiled.bytes_accessed / chip.bandwidth)

@@ -1,6 +1,11 @@
-"""Compiles a run for a chip at two batch sizes, and says what follows for all others."""
+"""Compiles a run for a chip, lays out the memory of other batch sizes, and says what follows.
+
+To lay out is to compile until every value has its place; see `layout`. It takes seconds where all
+of the compilation takes minutes, and its bytes are the compiler's own.
+"""
 
 import dataclasses
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -9,8 +14,8 @@ from typing import Any
 from tfdeblur import programs
 from tfdeblur.preflighting import compiling, fit
 from tfdeblur.preflighting.cache import Cache
-from tfdeblur.preflighting.chips import Chip
-from tfdeblur.preflighting.fit import Compiled, Line
+from tfdeblur.preflighting.chips import GIB, Chip
+from tfdeblur.preflighting.fit import Compiled
 from tfdeblur.preflighting.inspection import EDITION, Inspection
 from tfdeblur.preflighting.table import Row
 from tfdeblur.preflighting.targets import Target
@@ -18,14 +23,21 @@ from tfdeblur.programs import Answer
 
 # How much of the memory the second batch is to fill at most. Close to the end the compiler begins
 # to compute things twice to save room; far from it features stay inside the chip, and the line
-# through two small batches would promise too much.
+# through two small batches would promise too much. On large chips it need not be more than on small
+# ones, and a step that was traced for one serves all.
 _FILLED = 0.7
+_ENOUGH = 11 * GIB
 
 # What a step needs at once is less than half of all features that it ever makes.
 _AT_ONCE = 0.5
 
-# How often a batch size that did not fit is made smaller.
+# How often a batch size that did not fit is made smaller, and how close is close enough.
 _TRIES = 4
+_CLOSE = 0.03
+
+
+# Lays out a batch size.
+_Place = Callable[[int], Compiled]
 
 
 class Failed(Exception):
@@ -76,56 +88,84 @@ class Surveyor:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def row(self, target: Target, chip: Chip, *, confirm: bool = False) -> Row:
+    def row(
+        self, target: Target, chip: Chip, *, confirm: bool = False, memory_only: bool = False
+    ) -> Row:
         """Compiles for one chip.
 
         Args:
             target: What is compiled.
             chip: What for.
-            confirm: Compile the largest batch as well.
+            confirm: Compile the largest batch as well, and do not only lay it out.
+            memory_only: Lay out the wanted batch, too, and compile nothing to the end. What was
+                compiled before is remembered all the same.
 
         Returns:
             What was found; a step that cannot be compiled is a row that says so.
         """
         row = Row.of(target, chip)
         try:
-            first, about = self._compile(target, target.batch, chip)
+            if memory_only and not self._remembers(target, target.batch, chip):
+                row = dataclasses.replace(row, memory_only=True)
+            memory_only = row.memory_only
+            first, about = self._first(target, target.batch, chip, memory_only)
             row = row.described(about)
             if not first.fits:
                 row = row.without_room(first)
                 smaller = self._smaller(target, first, chip)
                 if smaller is None:
                     return dataclasses.replace(row, largest=0)
-                first = smaller
-            second = self._second(target, first, chip, about["inspection"]["features"])
+                first, _ = self._first(target, smaller, chip, memory_only)
             row = row.measured(first, chip)
+            rest = 0
+            if not memory_only:
+                # What a layout leaves out: above all the program itself.
+                rest = first.needed - self._lay_out(target, first.batch, chip).needed
+            place = functools.partial(self._lay_out, target, chip=chip, rest=rest)
+            second = self._second(place, target, first, chip, about["inspection"]["features"])
             if second is None:
                 return dataclasses.replace(row, largest=first.batch)
-            line = fit.through(first, second)
-            largest = line.largest(chip.usable, target.micro_batches)
-            row = dataclasses.replace(row, largest=largest, fixed=line.fixed, each=line.each)
-            return self._confirmed(row, target, chip, first, line) if confirm else row
+            largest = self._largest(place, target, first, second, chip)
+            row = row.filled(largest, fit.through(first, second))
+            if confirm or self._remembers(target, largest.batch, chip):
+                return self._confirmed(row, target, chip, first)
+            return row
         except Failed as failure:
             return dataclasses.replace(row, error=str(failure))
 
-    def _smaller(self, target: Target, tried: Compiled, chip: Chip) -> Compiled | None:
+    def _first(
+        self, target: Target, batch: int, chip: Chip, memory_only: bool
+    ) -> tuple[Compiled, Mapping[str, Any]]:
+        """Compiles a batch, or only lays it out, and says what is to be said of it."""
+        about = self._ask_compiler(target, batch, chip, whole=not memory_only, inspect=True)
+        return _compiled(batch, about), about
+
+    def _lay_out(self, target: Target, batch: int, chip: Chip, rest: int = 0) -> Compiled:
+        """Lays out the memory of a batch, and adds the rest that layouts do not know."""
+        about = self._ask_compiler(target, batch, chip, whole=False)
+        laid = _compiled(batch, about)
+        needed = laid.needed + rest if laid.fits else laid.needed
+        return dataclasses.replace(laid, needed=needed, fits=laid.fits and needed <= chip.usable)
+
+    def _smaller(self, target: Target, tried: Compiled, chip: Chip) -> int | None:
         """Finds a batch that fits, beginning below one that did not."""
         for _ in range(_TRIES):
             if tried.batch == target.micro_batches:
                 return None
             share = chip.usable / tried.needed if tried.needed else 0.5
             batch = _whole(tried.batch * min(0.8 * share, 0.5), target.micro_batches)
-            tried, _ = self._compile(target, batch, chip)
+            tried = self._lay_out(target, batch, chip)
             if tried.fits:
-                return tried
+                return batch
         return None
 
     def _second(
-        self, target: Target, first: Compiled, chip: Chip, features: int
+        self, place: _Place, target: Target, first: Compiled, chip: Chip, features: int
     ) -> Compiled | None:
-        """Compiles another batch, so large that it fills a good part of the memory.
+        """Lays out another batch, so large that it fills a good part of the memory.
 
         Args:
+            place: Lays out a batch.
             target: What is compiled.
             first: A batch that fits.
             chip: What for.
@@ -133,12 +173,12 @@ class Surveyor:
         """
         temporaries = first.memory["temporaries"]
         growing = max(_AT_ONCE * features * first.batch / target.batch, temporaries, 1.0)
-        room = _FILLED * chip.usable - (first.needed - temporaries)
-        batch = _whole(first.batch * room / growing, target.micro_batches)
+        room = min(_FILLED * chip.usable, _ENOUGH) - (first.needed - temporaries)
+        batch = _whole(_rounded(first.batch * room / growing), target.micro_batches)
         for _ in range(_TRIES):
             if batch <= first.batch:
                 break
-            second, _ = self._compile(target, batch, chip)
+            second = place(batch)
             if second.fits:
                 return second
             share = chip.usable / second.needed if second.needed else 0.5
@@ -147,56 +187,106 @@ class Surveyor:
         batch = _whole(first.batch / 2, target.micro_batches)
         if batch == first.batch:
             batch = 2 * first.batch
-        second, _ = self._compile(target, batch, chip)
+        second = place(batch)
         return second if second.fits else None
 
-    def _confirmed(self, row: Row, target: Target, chip: Chip, first: Compiled, line: Line) -> Row:
-        """Compiles the largest batch; one that does not fit is made smaller and tried again."""
-        largest = row.largest or 0
+    def _largest(
+        self, place: _Place, target: Target, first: Compiled, second: Compiled, chip: Chip
+    ) -> Compiled:
+        """Lays out the batch that two others foretell, and closes in where it has no room."""
+        line = fit.through(first, second)
+        known = max(first, second, key=lambda one: one.batch)
+        if line.each <= 0:  # They foretell nothing, but both fit.
+            return known
+        batch, multiple = line.largest(chip.usable, target.micro_batches), target.micro_batches
+        too_large = None
         for _ in range(_TRIES):
-            if largest <= first.batch:
-                return dataclasses.replace(row, largest=first.batch, confirmed=True)
-            last, _ = self._compile(target, largest, chip)
+            if batch <= known.batch:
+                break
+            last = place(batch)
             if last.fits:
-                return dataclasses.replace(
-                    row,
-                    largest=largest,
-                    confirmed=True,
-                    predicted=line.at(largest),
-                    found=last.needed,
-                )
-            share = chip.usable / last.needed if last.needed else 0.9
-            largest = _whole(largest * min(share, 0.97), target.micro_batches)
-        return dataclasses.replace(row, largest=largest, confirmed=False)
+                known = last
+            # What a batch without room would need is an estimate, and good for one step.
+            share = 0.99 * chip.usable / last.needed if last.needed and not too_large else 0.0
+            too_large = too_large if last.fits else batch
+            if too_large is None or too_large - known.batch <= max(multiple, _CLOSE * too_large):
+                break
+            middle = (known.batch + too_large) / 2
+            batch = _whole(max(middle, min(share, 1 - _CLOSE) * too_large), multiple)
+        return known
 
-    def _compile(
-        self, target: Target, batch: int, chip: Chip
-    ) -> tuple[Compiled, Mapping[str, Any]]:
-        """Compiles one batch size, or remembers it."""
-        lowered = self._lower(target, batch)
-        made_by = {**compiling.versions(), "inspection": str(EDITION)}
-        key = self._cache.key(lowered.fingerprint, chip.name, made_by)
-        answer = self._cache.get(key)
-        if answer is None:
-            self._progress(f"{target.name}, batch {batch}: compiling for {chip.name}")
-            request = {"hlo": lowered.path, "topology": chip.topology}
+    def _confirmed(self, row: Row, target: Target, chip: Chip, first: Compiled) -> Row:
+        """Compiles the largest batch to the end."""
+        assert row.largest is not None
+        if row.largest == first.batch:
+            return dataclasses.replace(row, confirmed=True)
+        about = self._ask_compiler(target, row.largest, chip, whole=True, inspect=True)
+        last = _compiled(row.largest, about)
+        found = last.needed or row.found
+        return dataclasses.replace(row, confirmed=last.fits, found=found)
+
+    def _ask_compiler(
+        self, target: Target, batch: int, chip: Chip, *, whole: bool, inspect: bool = False
+    ) -> Mapping[str, Any]:
+        """Returns what is known of a batch, from the compiler or remembered.
+
+        Args:
+            target: What is compiled.
+            batch: Images of one replica in one batch.
+            chip: What for.
+            whole: Compile to the end, and not only until the memory is laid out.
+            inspect: Look at the operations as well.
+        """
+        key = self._key(target, batch, chip, whole, inspect)
+        remembered = self._cache.get(key)
+        if remembered is None:
+            doing = "compiling" if whole else "laying out"
+            self._progress(f"{target.name}, batch {batch}: {doing} for {chip.name}")
+            answer = self._answer(target, batch, chip, whole, inspect)
+            self._cache.put(key, answer)
+        else:
+            answer = remembered
+        if "refused" in answer and not answer.get("no_room"):
+            hint = ""
+            if inspect:
+                seen = Inspection.from_json(answer["inspection"])
+                hint = "; ".join(seen.problems(target_is_low(target)))
+            raise Failed(
+                f"the compiler refuses it: {answer['refused']}{f' ({hint})' if hint else ''}"
+            )
+        return {**self._lower(target, batch).about, **answer}
+
+    def _key(self, target: Target, batch: int, chip: Chip, whole: bool, inspect: bool) -> str:
+        """Returns the name under which an answer is remembered."""
+        made_by = {**compiling.versions()}
+        if inspect:
+            made_by["inspection"] = str(EDITION)
+        if not whole:
+            made_by["until"] = "layout"
+        return self._cache.key(self._lower(target, batch).fingerprint, chip.name, made_by)
+
+    def _remembers(self, target: Target, batch: int, chip: Chip) -> bool:
+        """Tells whether a batch was compiled to the end before."""
+        key = self._key(target, batch, chip, whole=True, inspect=True)
+        return self._cache.get(key) is not None
+
+    def _answer(
+        self, target: Target, batch: int, chip: Chip, whole: bool, inspect: bool
+    ) -> Mapping[str, Any]:
+        """Asks the compiler."""
+        path = self._lower(target, batch).path
+        request = {"hlo": path, "topology": chip.topology, "inspect": inspect}
+        with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
             given = self._ask(
                 compiling.__name__,
-                request,
+                request if whole else {**request, "layout": folder},
                 seconds=self._seconds,
                 environment=compiling.NO_TPU,
             )
-            if given.error:
-                # A crash or a limit may pass; nothing is kept of it.
-                raise Failed(f"compiling for {chip.name}, batch {batch}: {given.error}")
-            answer = dict(given.values)
-            self._cache.put(key, answer)
-        about = {**lowered.about, **answer}
-        if "refused" in answer and not answer.get("no_room"):
-            problems = Inspection.from_json(answer["inspection"]).problems(target_is_low(target))
-            hint = f" ({'; '.join(problems)})" if problems else ""
-            raise Failed(f"the compiler refuses it: {answer['refused']}{hint}")
-        return _compiled(batch, answer), about
+        if given.error:
+            # A crash or a limit may pass; nothing is kept of it.
+            raise Failed(f"compiling for {chip.name}, batch {batch}: {given.error}")
+        return given.values
 
     def _lower(self, target: Target, batch: int) -> _Lowered:
         known = self._lowered.get((target.name, batch))
@@ -226,18 +316,26 @@ def target_is_low(target: Target) -> bool:
 def _compiled(batch: int, answer: Mapping[str, Any]) -> Compiled:
     if "refused" in answer:
         seconds = answer["seconds"]
-        return Compiled(batch, False, answer.get("needed", 0), {}, 0.0, 0.0, seconds)
+        return Compiled(batch, False, answer.get("needed", 0), {}, 0.0, None, seconds)
     # XLA counts what stands in a loop once.
-    times = Inspection.from_json(answer["inspection"]).repetition
+    seen = answer.get("inspection")
+    times = Inspection.from_json(seen).repetition if seen else 1.0
+    moved = answer.get("bytes_accessed")
     return Compiled(
         batch=batch,
         fits=True,
         needed=fit.needed_bytes(answer["memory"]),
         memory=answer["memory"],
         flops=answer["flops"] * times,
-        bytes_accessed=answer["bytes_accessed"] * times,
+        bytes_accessed=None if moved is None else moved * times,
         seconds=answer["seconds"],
     )
+
+
+def _rounded(batch: float) -> int:
+    """Rounds down to three binary digits, so that chips which differ by little ask for the same."""
+    unit = 1 << max(int(batch).bit_length() - 3, 0)
+    return int(batch) // unit * unit
 
 
 def _whole(batch: float, multiple: int) -> int:

@@ -10,7 +10,7 @@ from tfdeblur import files
 from tfdeblur.errors import UserError
 from tfdeblur.preflighting import fit
 from tfdeblur.preflighting.chips import CHIPS, GIB, Chip
-from tfdeblur.preflighting.fit import Compiled
+from tfdeblur.preflighting.fit import Compiled, Line
 from tfdeblur.preflighting.inspection import Inspection
 from tfdeblur.preflighting.targets import Target
 
@@ -42,9 +42,11 @@ class Row:
         fixed: Bytes that do not depend on the batch.
         each: Bytes for each image.
         largest: Largest batch of one replica that fits.
-        confirmed: Whether the largest was compiled: it fits, or it does not; None if not tried.
-        predicted: Bytes that the line through two compilations gives the largest batch.
-        found: Bytes that it needs.
+        predicted: Bytes that the line through two batch sizes gives the largest batch.
+        found: Bytes that it needs, as the compiler laid them out.
+        confirmed: Whether the largest was compiled to the end, too; None if not tried.
+        memory_only: Nothing was compiled to the end: whether the chip's program can be made is not
+            known, nor how large it is, and operations are counted before they are fused.
         flops: Floating-point operations for each image of a step.
         least_ms: No step can take fewer milliseconds.
         flow_ms: The same if all that operations read and write goes through the memory.
@@ -70,9 +72,10 @@ class Row:
     fixed: float | None = None
     each: float | None = None
     largest: int | None = None
-    confirmed: bool | None = None
     predicted: float | None = None
     found: int | None = None
+    confirmed: bool | None = None
+    memory_only: bool = False
     flops: float | None = None
     least_ms: float | None = None
     flow_ms: float | None = None
@@ -134,6 +137,7 @@ class Row:
         # A step may take several batches.
         images = (self.images or 0) / self.wanted * compiled.batch
         least = fit.least_seconds(compiled, chip)
+        flow = fit.flow_seconds(compiled, chip)
         return dataclasses.replace(
             self,
             batch=compiled.batch,
@@ -141,8 +145,19 @@ class Row:
             memory=dict(compiled.memory),
             flops=compiled.flops / images,
             least_ms=1e3 * least,
-            flow_ms=1e3 * fit.flow_seconds(compiled, chip),
+            flow_ms=None if flow is None else 1e3 * flow,
             most_images=images / least,
+        )
+
+    def filled(self, compiled: Compiled, line: Line) -> "Row":
+        """Adds the largest batch that fits."""
+        return dataclasses.replace(
+            self,
+            fixed=line.fixed,
+            each=line.each,
+            largest=compiled.batch,
+            predicted=line.at(compiled.batch),
+            found=compiled.needed,
         )
 
     def lines(self) -> list[str]:
@@ -153,9 +168,10 @@ class Row:
         if not self.fits:
             wanted = f"{_gib(self.needed)} of" if self.needed else "more than"
             most = f"at most {self.largest} fit" if self.largest else "no batch was found that fits"
-            lines = [f"{head}: compiles, but needs {wanted} {_gib(self.usable)}; {most}"]
+            lines = [f"{head}: needs {wanted} {_gib(self.usable)}; {most}"]
         else:
-            lines = [f"{head}: compiles in {self.compile_seconds:.0f} s and fits"]
+            done = "its memory is laid out" if self.memory_only else "compiles"
+            lines = [f"{head}: {done} in {self.compile_seconds:.0f} s and fits"]
         if self.batch is not None:
             lines += self._figures()
         lines += [f"  look at this: {problem}" for problem in self.problems]
@@ -168,8 +184,8 @@ class Row:
             about += f"; {self.each / 2**20:.1f} MiB for each image more"
         known = {
             True: "compiled as well",
-            False: "none was compiled",
-            None: "from two compilations",
+            False: "laid out, but it does not compile",
+            None: "laid out",
         }
         return [
             about,
@@ -265,6 +281,8 @@ def _chip_cells(row: Row | None) -> list[str]:
     needed = "" if row.needed is None else f"{row.needed / GIB:.2f}"
     if not row.fits:
         needed += " (no room)"
+    elif row.memory_only:
+        needed += " (laid out)"
     largest = "" if row.largest is None else f"{row.largest:,}"
     if row.confirmed:
         largest += " (compiled)"

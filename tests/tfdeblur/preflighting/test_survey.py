@@ -1,5 +1,7 @@
 """Batch sizes that are compiled, and what is concluded, with programs that only pretend."""
 
+import os
+
 import pytest
 
 from tfdeblur.preflighting import compiling, survey
@@ -33,15 +35,16 @@ class Pretender:
     Args:
         fixed: Bytes of weights.
         each: Bytes of one image.
-        seconds: Of a compilation.
         breaks: Modules (by the end of their name) that answer with an error.
+        remark: What is answered besides, or instead.
+        code: Bytes of the program, which a layout does not know.
     """
 
-    def __init__(self, fixed, each, breaks=None, remark=None):
-        self.fixed, self.each = fixed, each
+    def __init__(self, fixed, each, breaks=None, remark=None, code=0):
+        self.fixed, self.each, self.code = fixed, each, code
         self.breaks = breaks or {}
         self.remark = remark or {}
-        self.compiled = []
+        self.compiled, self.laid_out = [], []
         self.batches = {}
 
     def __call__(self, module, request, *, seconds, environment):
@@ -57,15 +60,21 @@ class Pretender:
             )
         assert environment["JAX_PLATFORMS"] == "cpu"
         batch = self.batches[request["hlo"]]
-        self.compiled.append(batch)
-        needed = self.fixed + self.each * batch
+        layout = request.get("layout")
+        (self.laid_out if layout else self.compiled).append(batch)
+        assert layout is None or os.path.isdir(layout)
+        code = 0 if layout else self.code
+        needed = self.fixed + self.each * batch + code
         common = {"inspection": CLEAN, "seconds": 1.0, **MADE_BY, **self.remark}
+        if not request["inspect"]:
+            del common["inspection"]
         if needed > CHIP.usable:
             room = {"needed": needed, "limit": CHIP.usable}
             return Answer({**common, "refused": "no room", "no_room": True, **room})
-        memory = {"arguments": self.fixed, "outputs": 0, "aliased": 0, "code": 0}
+        memory = {"arguments": self.fixed, "outputs": 0, "aliased": 0, "code": code}
         memory["temporaries"] = self.each * batch
-        return Answer({**common, "memory": memory, "flops": 1e9 * batch, "bytes_accessed": 1e9})
+        moved = {} if layout else {"bytes_accessed": 1e9}
+        return Answer({**common, "memory": memory, "flops": 1e9 * batch, **moved})
 
 
 @pytest.fixture(autouse=True)
@@ -73,17 +82,24 @@ def same_versions(monkeypatch):
     monkeypatch.setattr(compiling, "versions", lambda: MADE_BY)
 
 
-def row_of(pretender, folder, *, name="unet16_cifar10", confirm=False, **options):
+def row_of(pretender, folder, *, confirm=False, memory_only=False, **options):
+    name = "unet16_cifar10"
     with Surveyor(Cache(str(folder)), seconds=9, ask=pretender) as surveyor:
-        return surveyor.row(recipe_target(name, **options), CHIP, confirm=confirm)
+        target = recipe_target(name, **options)
+        return surveyor.row(target, CHIP, confirm=confirm, memory_only=memory_only)
 
 
-def test_the_largest_batch_follows_from_two_compilations(tmp_path):
-    pretender = Pretender(fixed=2**30, each=2**20)
+def test_the_largest_batch_follows_from_two_and_is_laid_out(tmp_path):
+    pretender = Pretender(fixed=2**29, each=2**20, code=2**29)
     row = row_of(pretender, tmp_path)
-    assert pretender.compiled == [32, int(0.7 * CHIP.usable - 2**30) // 2**20]
-    assert row.fits and row.error == ""
+    assert pretender.compiled == [32]
+    second = (11 * 2**30 - 2**30) // 2**20
+    assert second == survey._rounded(second + 1)
+    assert pretender.laid_out == [32, second, row.largest]
+    assert row.fits and row.error == "" and not row.memory_only
+    # The program, which layouts leave out, is known from the batch that was compiled.
     assert row.largest == (CHIP.usable - 2**30) // 2**20
+    assert row.found == pytest.approx(row.predicted)
     assert row.confirmed is None
     assert row.needed == 2**30 + 32 * 2**20
     assert row.flops == pytest.approx(1e9)
@@ -95,32 +111,76 @@ def test_the_largest_batch_follows_from_two_compilations(tmp_path):
 def test_confirming_compiles_the_largest(tmp_path):
     pretender = Pretender(fixed=2**30, each=2**20)
     row = row_of(pretender, tmp_path, confirm=True)
-    assert pretender.compiled[0] == 32 and pretender.compiled[2:] == [row.largest]
+    assert pretender.compiled == [32, row.largest]
     assert row.confirmed is True
     assert row.found == pytest.approx(row.predicted)
+    # And that is not forgotten when nobody asks for it.
+    again = Pretender(fixed=2**30, each=2**20)
+    assert row_of(again, tmp_path) == row
+    assert again.compiled == again.laid_out == []
 
 
-def test_a_largest_batch_that_does_not_fit_is_made_smaller(tmp_path):
-    class Bent(Pretender):
-        """Needs a tenth more than the line says where the memory is nearly full."""
+def test_memory_alone(tmp_path):
+    pretender = Pretender(fixed=2**30, each=2**20, code=2**29)
+    row = row_of(pretender, tmp_path, memory_only=True)
+    assert pretender.compiled == [] and pretender.laid_out[0] == 32
+    assert len(pretender.laid_out) == 3
+    assert row.fits and row.memory_only and row.flow_ms is None
+    assert row.needed == 2**30 + 32 * 2**20
+    assert row.largest == (CHIP.usable - 2**30) // 2**20
+    assert row.flops == pytest.approx(1e9) and row.share == pytest.approx(0.99)
+    assert "its memory is laid out" in row.lines()[0]
+
+
+def test_what_was_compiled_is_remembered_where_memory_alone_is_asked_for(tmp_path):
+    whole = row_of(Pretender(2**30, 2**20), tmp_path)
+    assert row_of(Pretender(2**30, 2**20), tmp_path, memory_only=True) == whole
+
+
+def test_a_largest_batch_that_cannot_be_compiled_is_told(tmp_path):
+    class Close(Pretender):
+        """Has no room for the largest batch once the program is made."""
 
         def __call__(self, module, request, **options):
-            large = self.batches.get(request.get("hlo", ""), 0) > 12000
-            self.each = round(2**20 * (1.1 if large else 1.0))
+            full = self.batches.get(request.get("hlo", ""), 0) > 12000 and "layout" not in request
+            self.each = 2**21 if full else 2**20
+            return super().__call__(module, request, **options)
+
+    row = row_of(Close(fixed=2**30, each=2**20), tmp_path, confirm=True)
+    assert row.confirmed is False
+    assert any("laid out, but it does not compile" in line for line in row.lines())
+
+
+@pytest.mark.parametrize("more", [1.04, 1.1, 1.5])
+def test_a_largest_batch_that_does_not_fit_is_closed_in_on(tmp_path, more):
+    class Bent(Pretender):
+        """Needs more than the line says where the memory is nearly full."""
+
+        def __call__(self, module, request, **options):
+            large = self.batches.get(request.get("hlo", ""), 0) > 10500
+            self.each = round(2**20 * (more if large else 1.0))
             return super().__call__(module, request, **options)
 
     pretender = Bent(fixed=2**30, each=2**20)
     row = row_of(pretender, tmp_path, confirm=True)
-    foretold, *_, last = pretender.compiled[2:]
-    assert last < foretold and row.largest == last
+    foretold, *_ = pretender.laid_out[2:]
+    assert row.largest < foretold and pretender.compiled == [32, row.largest]
+    assert len(pretender.laid_out) <= 6
+    truly = max(10500, int((CHIP.usable - 2**30) / (2**20 * more)))
+    assert 0.94 * truly < row.largest <= truly
     assert row.confirmed is True and row.found <= CHIP.usable
+
+
+def test_memory_that_does_not_grow_says_how_much_is_known_to_fit(tmp_path):
+    row = row_of(Pretender(fixed=2**30, each=0), tmp_path)
+    assert row.error == "" and row.largest > 32
 
 
 def test_a_second_run_compiles_nothing(tmp_path):
     first = row_of(Pretender(2**30, 2**20), tmp_path, confirm=True)
     again = Pretender(2**30, 2**20)
     assert row_of(again, tmp_path, confirm=True) == first
-    assert again.compiled == []
+    assert again.compiled == again.laid_out == []
 
 
 def test_a_batch_without_room_is_made_smaller(tmp_path):
@@ -171,6 +231,13 @@ def test_operations_of_a_loop_count_as_often_as_it_runs(tmp_path):
     assert looped.flops == pytest.approx(2.5 * plain.flops)
     assert looped.flow_ms == pytest.approx(2.5 * plain.flow_ms)
     assert looped.needed == plain.needed
+
+
+@pytest.mark.parametrize(
+    ("batch", "rounded"), [(0.5, 0), (7.9, 7), (9, 8), (11, 10), (1562, 1536), (26, 24)]
+)
+def test_second_batches_are_round(batch, rounded):
+    assert survey._rounded(batch) == rounded
 
 
 def test_precision_of_a_target():
