@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import os
+import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol
@@ -116,7 +117,7 @@ class Restorer:
         self._whole = tf.function(
             self.restore, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
         )
-        self._tiled: dict[tuple[int, int], Any] = {}
+        self._tiled: dict[tuple[int, int], list[Any]] = {}
 
     def restore(self, images: tf.Tensor) -> tf.Tensor:
         """Runs the network inside TensorFlow, such as for an evaluation.
@@ -233,13 +234,19 @@ class Restorer:
         total = np.zeros_like(padded)
         weights = np.zeros((rows, columns, 1), np.float32)
         at_once, together = _schedule(limit // side**2, len(boxes))
-        run = self._for_tiles(at_once, side)
+        idle = queue.SimpleQueue[Any]()
+        for run in self._for_tiles(at_once, side, together):
+            idle.put(run)
         parts = [boxes[first : first + at_once] for first in range(0, len(boxes), at_once)]
 
         def restore(part: Sequence[tiling.Box]) -> np.ndarray:
             batch = np.zeros((at_once, side, side, 3), np.float32)
             batch[: len(part)] = [padded[box.slices] for box in part]
-            return np.asarray(run(tf.constant(batch)))
+            run = idle.get()
+            try:
+                return np.asarray(run(tf.constant(batch)))
+            finally:
+                idle.put(run)
 
         hidden = not progress or None  # None where that depends on the terminal
         with tqdm.tqdm(total=len(boxes), desc="tiles", leave=False, disable=hidden) as bar:
@@ -252,12 +259,23 @@ class Restorer:
         inside = tuple(map(slice, image.shape[:2]))
         np.divide(total[inside], weights[inside], out=out)
 
-    def _for_tiles(self, at_once: int, side: int) -> Any:
-        if (at_once, side) not in self._tiled:
-            spec = tf.TensorSpec([at_once, side, side, 3], tf.float32)
+    def _for_tiles(self, at_once: int, side: int, together: int) -> list[Any]:
+        """Returns as many functions of tiles as run at the same time.
+
+        They compute the same and share their weights, but each has kernels of its own: on a CPU
+        TensorFlow's convolution that is fused with an addition keeps in its kernel what it works on
+        (TensorFlow 2.21, `MklFusedConvOp`), so that threads which call one function at a time take
+        each other's pixels, or the process ends with a segmentation fault.
+        """
+        spec = tf.TensorSpec([at_once, side, side, 3], tf.float32)
+        functions = self._tiled.setdefault((at_once, side), [])
+        if not functions:
             # Traced here, because what Keras is told (precision, devices) is told to a thread.
-            self._tiled[at_once, side] = tf.function(self.restore).get_concrete_function(spec)
-        return self._tiled[at_once, side]
+            functions.append(tf.function(self.restore).get_concrete_function(spec))
+        while len(functions) < together:
+            # Called by another, the function is traced no more but becomes part of it.
+            functions.append(tf.function(_calling(functions[0])).get_concrete_function(spec))
+        return functions[:together]
 
 
 def load(
@@ -335,6 +353,13 @@ def _in_order(
                 yield running.pop(0).result()
         while running:
             yield running.pop(0).result()
+
+
+def _calling(function: Any) -> Restore:
+    def call(images: tf.Tensor) -> tf.Tensor:
+        return function(images)
+
+    return call
 
 
 def _turned(batch: np.ndarray, turns: int, mirror: bool) -> np.ndarray:

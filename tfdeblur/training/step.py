@@ -197,7 +197,10 @@ class ReplicaStep:
 
         names = [key for key in self.metric_names if key.startswith(f"{name}/")]
         start = (tf.constant(0), dict.fromkeys(names, tf.constant(0.0)))
-        sums: Scalars = tf.while_loop(lambda index, _: index < count, move_and_add, start)[1]
+        # One move at a time, as their order asks: kernels of a CPU may keep what they work on.
+        sums: Scalars = tf.while_loop(
+            lambda index, _: index < count, move_and_add, start, parallel_iterations=1
+        )[1]
         return sums
 
     def _move(
