@@ -262,19 +262,21 @@ class Restorer:
     def _for_tiles(self, at_once: int, side: int, together: int) -> list[Any]:
         """Returns as many functions of tiles as run at the same time.
 
-        They compute the same and share their weights, but each has kernels of its own: on a CPU
-        TensorFlow's convolution that is fused with an addition keeps in its kernel what it works on
-        (TensorFlow 2.21, `MklFusedConvOp`), so that threads which call one function at a time take
-        each other's pixels, or the process ends with a segmentation fault.
+        They compute the same and share their weights, but each has kernels of its own: on a CPU a
+        convolution fused with an addition keeps in its kernel what it works on (TensorFlow 2.21),
+        so threads that call one function take each other's pixels, or the process dies.
         """
         spec = tf.TensorSpec([at_once, side, side, 3], tf.float32)
         functions = self._tiled.setdefault((at_once, side), [])
-        if not functions:
-            # Traced here, because what Keras is told (precision, devices) is told to a thread.
-            functions.append(tf.function(self.restore).get_concrete_function(spec))
+
+        def again(images: tf.Tensor) -> tf.Tensor:
+            # Not traced once more: the first becomes a part of each of the others.
+            return functions[0](images)
+
         while len(functions) < together:
-            # Called by another, the function is traced no more but becomes part of it.
-            functions.append(tf.function(_calling(functions[0])).get_concrete_function(spec))
+            # Traced here, because what Keras is told (precision, devices) is told to a thread.
+            traced = tf.function(again if functions else self.restore)
+            functions.append(traced.get_concrete_function(spec))
         return functions[:together]
 
 
@@ -353,13 +355,6 @@ def _in_order(
                 yield running.pop(0).result()
         while running:
             yield running.pop(0).result()
-
-
-def _calling(function: Any) -> Restore:
-    def call(images: tf.Tensor) -> tf.Tensor:
-        return function(images)
-
-    return call
 
 
 def _turned(batch: np.ndarray, turns: int, mirror: bool) -> np.ndarray:
