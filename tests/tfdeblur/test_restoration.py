@@ -301,7 +301,7 @@ def test_tiles_suit_the_memory_that_is_allowed():
     assert Tiles.within(1, side=96) == Tiles(96, 24)
 
 
-@pytest.mark.parametrize("scheme", ["", "ram://"])
+@pytest.mark.parametrize("scheme", ["", pytest.param("ram://", marks=pytest.mark.slow)])
 def test_a_run_a_checkpoint_and_a_saved_model_restore_alike(write_run, tmp_path, scheme):
     workdir = f"{scheme}{tmp_path}/run"
     generator = write_run(workdir)

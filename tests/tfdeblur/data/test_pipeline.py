@@ -61,7 +61,10 @@ class TestOrder:
         assert sorted(expected[:28]) == sorted(expected[28:56]) == list(range(28))
 
     # In the first block, on its edge, within a later block, on the edge of an epoch, and far on.
-    @pytest.mark.parametrize("start", [3, 8, 19, 28, 28 * 40 + 13])
+    @pytest.mark.parametrize(
+        "start",
+        [3, 28, 28 * 40 + 13, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 19))],
+    )
     def test_starts_anywhere(self, dataset: Write, variant: dict[str, Any], start: int) -> None:
         path = dataset(SHARDS, **variant["write"])
         data = TrainingData(path, seed=3, **SMALL, **PLAIN, **variant["read"])

@@ -144,7 +144,9 @@ def test_all_hosts_together_see_each_image_once_an_epoch(dataset: Write, hosts: 
         assert sorted(seen) == list(range(sum(shards)))
 
 
-@pytest.mark.parametrize("position", [40, pytest.param(64, marks=pytest.mark.slow), 100])
+@pytest.mark.parametrize(
+    "position", [100, *(pytest.param(n, marks=pytest.mark.slow) for n in (40, 64))]
+)
 def test_going_on_with_another_number_of_hosts(dataset: Write, position: int) -> None:
     data = TrainingData(dataset(SHARDS, size=(6, 6)), seed=1, quarter_turns=True, shuffle_block=32)
     expected = batches(data, 1, 5, position)

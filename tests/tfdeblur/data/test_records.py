@@ -131,7 +131,8 @@ def test_a_host_needs_its_own_files_alone(
 
 
 @pytest.mark.parametrize(
-    ("parts", "hosts"), [(4, 2), (2, 3), pytest.param(4, 4, marks=pytest.mark.slow)]
+    ("parts", "hosts"),
+    [(4, 2), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in ((2, 3), (4, 4)))],
 )
 def test_global_batches_are_those_of_any_number_of_hosts(
     dataset: Write, parts: int, hosts: int
