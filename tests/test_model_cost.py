@@ -49,6 +49,7 @@ def test_the_table(capsys):
     assert "unet16" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_dense_network_is_smaller_than_deblurgan():
     printed = model_cost.table(model_cost.rows(["deblurgan", "dense_deblurgan"], 64), 64)
     assert "0.13 of the parameters" in printed and "0.18 of its multiply-adds" in printed

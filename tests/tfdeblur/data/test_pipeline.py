@@ -231,7 +231,9 @@ class TestHosts:
         path = dataset(SHARDS, size=(6, 6), **variant["write"])
         self.check(TrainingData(path, crop=(4, 4), **SMALL, **variant["read"]), 2, 2)
 
-    @pytest.mark.parametrize(("hosts", "batch_size"), [(2, 4), (4, 1)])
+    @pytest.mark.parametrize(
+        ("hosts", "batch_size"), [(2, 4), pytest.param(4, 1, marks=pytest.mark.slow)]
+    )
     def test_however_many_they_are(self, dataset: Write, hosts: int, batch_size: int) -> None:
         self.check(TrainingData(dataset(SHARDS, size=(4, 4)), **SMALL), hosts, batch_size)
 

@@ -22,7 +22,10 @@ def awake(options):
     return network
 
 
-@pytest.mark.parametrize(("width", "parameters"), [(32, 17_111_907), (64, 67_888_835)])
+@pytest.mark.parametrize(
+    ("width", "parameters"),
+    [(32, 17_111_907), pytest.param(64, 67_888_835, marks=pytest.mark.slow)],
+)
 def test_parameters(width, parameters):
     generator = models.create("nafnet", {"width": width})
     assert generator.network.count_params() == parameters
