@@ -125,7 +125,8 @@ def test_a_small_critics_step_is_compiled_for_v5e(tmp_path):
     for kind in ("arguments", "outputs", "aliased"):
         assert laid_out.memory[kind] == found.memory[kind]
     assert laid_out.memory["temporaries"] == pytest.approx(found.memory["temporaries"], rel=0.01)
-    assert laid_out.flops == pytest.approx(found.flops, rel=0.05)
+    # Counted before they are fused, which adds or takes some percent.
+    assert laid_out.flops == pytest.approx(found.flops, rel=0.15)
     assert laid_out.compile_seconds < found.compile_seconds
     # Once more: everything is remembered.
     assert preflight.run(settings) == [found]
