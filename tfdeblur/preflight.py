@@ -65,8 +65,8 @@ class PreflightConfig:
     memory_only: Annotated[
         bool,
         Field(
-            description="stop where the compiler has laid out the memory: seconds instead of "
-            "minutes, but no word on whether it can make the program"
+            description="stop where the compiler has laid out the memory: sooner by minutes, "
+            "but no word on whether it can make the program"
         ),
     ] = False
     cache: Annotated[

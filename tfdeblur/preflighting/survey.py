@@ -238,14 +238,12 @@ class Surveyor:
             inspect: Look at the operations as well.
         """
         key = self._key(target, batch, chip, whole, inspect)
-        remembered = self._cache.get(key)
-        if remembered is None:
+        answer: Mapping[str, Any] | None = self._cache.get(key)
+        if answer is None:
             doing = "compiling" if whole else "laying out"
             self._progress(f"{target.name}, batch {batch}: {doing} for {chip.name}")
             answer = self._answer(target, batch, chip, whole, inspect)
             self._cache.put(key, answer)
-        else:
-            answer = remembered
         if "refused" in answer and not answer.get("no_room"):
             hint = ""
             if inspect:
