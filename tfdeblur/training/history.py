@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -36,6 +37,7 @@ class History:
             self._writer = tf.summary.create_file_writer(self._curves)
         except tf.errors.OpError as error:
             raise self._no_curves(error) from error
+        self._restart_curves(images)
 
     def add(self, images: int, values: Mapping[str, float]) -> None:
         """Adds scalars to the row of a count of images."""
@@ -47,6 +49,7 @@ class History:
     def go_back(self, images: int) -> None:
         """Drops the rows after a count of images, to which the run has gone back."""
         self._rows = {seen: row for seen, row in self._rows.items() if seen <= images}
+        self._restart_curves(images)
 
     def add_pictures(self, images: int, name: str, strips: np.ndarray) -> None:
         """Shows pictures in TensorBoard; uint8 [N, H, W, 3]."""
@@ -73,6 +76,21 @@ class History:
         files.write_text(self._path, text.getvalue())
         try:
             self._writer.flush()
+        except tf.errors.OpError as error:
+            raise self._no_curves(error) from error
+
+    def _restart_curves(self, images: int) -> None:
+        """Tells TensorBoard to drop the points after a count of images: they are made again.
+
+        Its readers in Python do so where a session begins, from the second one on; without that
+        they show both lines.
+        """
+        start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        event = tf.compat.v1.Event(wall_time=time.time(), step=images + 1, session_log=start)
+        # tf.summary writes summaries only. The operation that writes other events is public; the
+        # writer's handle, which it wants, is not.
+        try:
+            tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event.SerializeToString())
         except tf.errors.OpError as error:
             raise self._no_curves(error) from error
 

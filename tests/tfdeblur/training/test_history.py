@@ -2,6 +2,7 @@
 
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from tfdeblur import files
 from tfdeblur.errors import UserError
@@ -31,6 +32,25 @@ def test_going_back_drops_rows(folder):
     history.go_back(8)
     history.add(16, {"loss": 9.0})
     assert history.series("loss") == [(8.0, 1.0), (16.0, 9.0)]
+
+
+@pytest.mark.parametrize("kind", ["goes on", "goes back"])
+def test_tensorboard_drops_the_points_that_are_made_again(tmp_path, kind):
+    folder = str(tmp_path)
+    history = written(folder)
+    if kind == "goes on":  # Another process, after a checkpoint at 8 images.
+        history = History(folder, 8)
+    else:
+        history.go_back(8)
+    for images in (16, 20):
+        history.add(images, {"loss": 100.0 + images})
+    history.write()
+    curves = EventAccumulator(files.join(folder, "tensorboard"))
+    curves.Reload()
+    points = [
+        (one.step, float(tf.make_ndarray(one.tensor_proto))) for one in curves.Tensors("loss")
+    ]
+    assert points == [(8, 1.0), (16, 116.0), (20, 120.0)]
 
 
 def test_a_damaged_history_is_put_aside_and_its_good_rows_are_kept(folder, capsys):
