@@ -31,9 +31,15 @@ _ENOUGH = 11 * GIB
 # What a step needs at once is less than half of all features that it ever makes.
 _AT_ONCE = 0.5
 
-# How often a batch size that did not fit is made smaller, and how close is close enough.
+# How often a batch size that did not fit is made smaller.
 _TRIES = 4
+
+# How often the largest batch is sought, and how close is close enough. One that leaves more of the
+# memory free than this is tried larger: what two batches foretell is too much room for each image
+# where the compiler makes use of what is free.
+_TRIES_FOR_LARGEST = 6
 _CLOSE = 0.03
+_FULL = 0.85
 
 
 # Lays out a batch size.
@@ -193,26 +199,29 @@ class Surveyor:
     def _largest(
         self, place: _Place, target: Target, first: Compiled, second: Compiled, chip: Chip
     ) -> Compiled:
-        """Lays out the batch that two others foretell, and closes in where it has no room."""
+        """Lays out the batch that two others foretell, and closes in on the largest from there."""
         line = fit.through(first, second)
         known = max(first, second, key=lambda one: one.batch)
         if line.each <= 0:  # They foretell nothing, but both fit.
             return known
         batch, multiple = line.largest(chip.usable, target.micro_batches), target.micro_batches
         too_large = None
-        for _ in range(_TRIES):
+        for _ in range(_TRIES_FOR_LARGEST):
             if batch <= known.batch:
                 break
             last = place(batch)
+            share = 0.0
             if last.fits:
                 known = last
-            # What a batch without room would need is an estimate, and good for one step.
-            share = 0.99 * chip.usable / last.needed if last.needed and not too_large else 0.0
-            too_large = too_large if last.fits else batch
-            if too_large is None or too_large - known.batch <= max(multiple, _CLOSE * too_large):
-                break
-            middle = (known.batch + too_large) / 2
-            batch = _whole(max(middle, min(share, 1 - _CLOSE) * too_large), multiple)
+            else:
+                # What a batch without room would need is an estimate, and good for one step.
+                if last.needed and too_large is None:
+                    share = 0.99 * chip.usable / last.needed
+                too_large = batch
+            if too_large is None:
+                batch = _larger(first, known, chip, multiple)
+            else:
+                batch = _between(known.batch, too_large, share, multiple)
         return known
 
     def _confirmed(self, row: Row, target: Target, chip: Chip, first: Compiled) -> Row:
@@ -328,6 +337,30 @@ def _compiled(batch: int, answer: Mapping[str, Any]) -> Compiled:
         bytes_accessed=None if moved is None else moved * times,
         seconds=answer["seconds"],
     )
+
+
+def _larger(first: Compiled, known: Compiled, chip: Chip, multiple: int) -> int:
+    """Returns a batch to try after one that fits, which is returned where it fills the memory."""
+    if known.needed >= _FULL * chip.usable:
+        return known.batch
+    line = fit.through(first, known)
+    double = 2 * known.batch
+    return min(double, line.largest(chip.usable, multiple)) if line.each > 0 else double
+
+
+def _between(known: int, too_large: int, share: float, multiple: int) -> int:
+    """Returns a batch to try between one that fits and one that does not; the former if close.
+
+    Args:
+        known: Fits.
+        too_large: Does not.
+        share: Share of the latter that has room by an estimate; 0 without one.
+        multiple: What a batch is divided by.
+    """
+    if too_large - known <= max(multiple, _CLOSE * too_large):
+        return known
+    middle = (known + too_large) / 2
+    return _whole(max(middle, min(share, 1 - _CLOSE) * too_large), multiple)
 
 
 def _rounded(batch: float) -> int:

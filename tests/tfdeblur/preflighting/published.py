@@ -32,8 +32,17 @@ def load(path: pathlib.Path) -> list[Row]:
 
 
 def merged(rows: list[Row], newer: list[Row]) -> list[Row]:
-    """Puts newer rows in the place of older ones of the same runs."""
-    by_key = {row.key: row for row in (*rows, *newer)}
+    """Puts newer rows in the place of older ones of the same runs.
+
+    What was compiled to the end stays where the newer row is of memory alone, or of an error.
+    """
+    by_key = {row.key: row for row in rows}
+    for row in newer:
+        older = by_key.get(row.key)
+        if older and not older.memory_only and (row.memory_only or row.error):
+            print(f"kept {row.name} on {row.chip}: it was compiled to the end before")
+            continue
+        by_key[row.key] = row
     return [by_key[key] for key in sorted(by_key)]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,18 @@ def test_newer_rows_take_the_place_of_older_ones() -> None:
     older, other = row(), row("a")
     newer = dataclasses.replace(older, largest=9)
     assert published.merged([older, other], [newer]) == [other, newer]
+
+
+@pytest.mark.parametrize("change", [{"memory_only": True}, {"error": "a limit of time"}])
+def test_what_was_compiled_to_the_end_stays(
+    capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    older = row()
+    newer = dataclasses.replace(older, largest=9, **change)
+    assert published.merged([older], [newer]) == [older]
+    assert older.name in capsys.readouterr().out
+    laid_out = dataclasses.replace(older, memory_only=True)
+    assert published.merged([laid_out], [newer]) == [newer]
 
 
 def test_columns_are_left_out() -> None:

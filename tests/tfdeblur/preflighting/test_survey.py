@@ -165,10 +165,50 @@ def test_a_largest_batch_that_does_not_fit_is_closed_in_on(tmp_path, more):
     row = row_of(pretender, tmp_path, confirm=True)
     foretold, *_ = pretender.laid_out[2:]
     assert row.largest < foretold and pretender.compiled == [32, row.largest]
-    assert len(pretender.laid_out) <= 6
+    assert len(pretender.laid_out) <= 2 + survey._TRIES_FOR_LARGEST
     truly = max(10500, int((CHIP.usable - 2**30) / (2**20 * more)))
     assert 0.94 * truly < row.largest <= truly
     assert row.confirmed is True and row.found <= CHIP.usable
+
+
+@pytest.mark.parametrize("less", [0.9, 0.5, 0.3])
+def test_a_largest_batch_that_leaves_room_is_tried_larger(tmp_path, less):
+    class Saving(Pretender):
+        """Needs less than the line says where the memory would be full."""
+
+        def __call__(self, module, request, **options):
+            batch = self.batches.get(request.get("hlo", ""), 0)
+            self.each = round(2**20 * (less if batch > 11000 else 1.0))
+            return super().__call__(module, request, **options)
+
+    pretender = Saving(fixed=2**30, each=2**20)
+    row = row_of(pretender, tmp_path, confirm=True)
+    foretold, *larger = pretender.laid_out[2:]
+    truly = int((CHIP.usable - 2**30) / (2**20 * less))
+    if less == 0.9:  # Nearly full, and so not worth another compilation.
+        assert not larger and row.largest == foretold
+    else:
+        assert foretold < larger[0] <= 2 * foretold
+        assert 0.96 * truly < row.largest <= truly
+    assert row.confirmed is True and row.found <= CHIP.usable
+    assert row.predicted > 0.99 * CHIP.usable
+
+
+def test_a_jump_past_the_largest_batch_is_taken_back(tmp_path):
+    class Humped(Pretender):
+        """Saves room at first, and then no more."""
+
+        def __call__(self, module, request, **options):
+            batch = self.batches.get(request.get("hlo", ""), 0)
+            saved = 1.0 if batch <= 11000 else 0.5 if batch <= 16000 else 1.5
+            self.each = round(2**20 * saved)
+            return super().__call__(module, request, **options)
+
+    pretender = Humped(fixed=2**30, each=2**20)
+    row = row_of(pretender, tmp_path)
+    assert any(batch > 16000 for batch in pretender.laid_out)
+    assert 15000 < row.largest <= 16000
+    assert len(pretender.laid_out) <= 2 + survey._TRIES_FOR_LARGEST
 
 
 def test_memory_that_does_not_grow_says_how_much_is_known_to_fit(tmp_path):
