@@ -248,6 +248,9 @@ class Surveyor:
         """
         key = self._key(target, batch, chip, whole, inspect)
         answer: Mapping[str, Any] | None = self._cache.get(key)
+        if answer is None and not inspect:
+            # An answer to more than is asked.
+            answer = self._cache.get(self._key(target, batch, chip, whole, inspect=True))
         if answer is None:
             doing = "compiling" if whole else "laying out"
             self._progress(f"{target.name}, batch {batch}: {doing} for {chip.name}")

@@ -132,6 +132,15 @@ def test_memory_alone(tmp_path):
     assert "its memory is laid out" in row.lines()[0]
 
 
+def test_layouts_are_not_made_again_where_all_is_asked_for(tmp_path):
+    row_of(Pretender(2**29, 2**20, code=2**20), tmp_path, memory_only=True)
+    whole = Pretender(2**29, 2**20, code=2**20)
+    row = row_of(whole, tmp_path)
+    assert whole.compiled == [32] and not row.memory_only
+    # The program takes room, so the largest batch alone is another one.
+    assert whole.laid_out == [row.largest]
+
+
 def test_what_was_compiled_is_remembered_where_memory_alone_is_asked_for(tmp_path):
     whole = row_of(Pretender(2**30, 2**20), tmp_path)
     assert row_of(Pretender(2**30, 2**20), tmp_path, memory_only=True) == whole
