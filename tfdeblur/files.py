@@ -114,10 +114,15 @@ def parent(path: str) -> str:
 
 
 def exists(path: str) -> bool:
-    """Tells whether a file or folder is there."""
+    """Tells whether a file or folder is there.
+
+    Raises:
+        UserError: It lies in a bucket that does not say.
+    """
     if is_local(path):
         return os.path.exists(path)
-    return bool(_gfile().exists(path))
+    with _named_errors(path, "look at"):
+        return bool(_gfile().exists(path))
 
 
 def is_dir(path: str) -> bool:

@@ -100,12 +100,14 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
         names = names or [d.name for d in tf.config.list_logical_devices("CPU")]
         return _mirrored(tuple(names))
     if kind == "multi_worker":
-        if not workers():
+        addresses, place = _cluster()
+        if not addresses:
             raise ConfigError(
                 "The strategy 'multi_worker' needs the environment variable TF_CONFIG, a JSON text"
                 ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
                 ' "task": {"type": "worker", "index": 0}}.'
             )
+        _refuse_outsider(addresses, place)
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _tpu_strategy(tpu or "local")
 
@@ -136,13 +138,13 @@ def workers() -> list[str]:
     """Returns the addresses of all workers in `TF_CONFIG`, the chief first; none where it is unset.
 
     Raises:
-        ConfigError: It is no JSON text with a cluster and a task.
+        ConfigError: It is no JSON text with a cluster and a task, or has what is no address.
     """
     return _cluster()[0]
 
 
 def worker_index() -> int | None:
-    """Returns this process's place among `workers`; None where its task is another one.
+    """Returns this process's place among `workers`; None where its task is none of them.
 
     Raises:
         ConfigError: As for `workers`.
@@ -157,33 +159,64 @@ def _cluster() -> tuple[list[str], int | None]:
     try:
         config = json.loads(text)
         cluster = config.get("cluster", {})
-        chief = list(cluster.get("chief", []))
-        addresses = [*chief, *cluster.get("worker", [])]
+        chief, others = list(cluster.get("chief", [])), list(cluster.get("worker", []))
+        addresses = [*chief, *others]
         if not addresses:
             return [], None
         if not all(isinstance(address, str) for address in addresses):
             raise TypeError("addresses")
-        kind, index = config["task"]["type"], int(config["task"]["index"])
+        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ConfigError(
             "The environment variable TF_CONFIG must be a JSON text with a cluster of workers and"
             f" this worker's task; received: {text!r}."
         ) from error
-    first = {"chief": 0, "worker": len(chief)}.get(kind)
-    return addresses, None if first is None else first + index
+    for address in addresses:
+        if split_address(address) is None:
+            raise ConfigError(
+                f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
+                " address such as 10.0.0.1:2222. Mend it on all hosts."
+            )
+    places = {
+        "chief": range(len(chief)),
+        "worker": range(len(chief), len(addresses)),
+    }.get(kind, range(0))
+    return addresses, places[index] if 0 <= index < len(places) else None
+
+
+def split_address(address: str) -> tuple[str, int] | None:
+    """Returns the host and the port of ``host:port``; None where it is no such text."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
+        return None
+    return host.strip("[]"), int(port)
+
+
+def _refuse_outsider(addresses: list[str], place: int | None) -> None:
+    if place is None:
+        raise ConfigError(
+            f"The environment variable TF_CONFIG names {len(addresses)} workers, and its task is"
+            ' none of them: give each host the type "worker" and its own "index", from 0.'
+        )
 
 
 def meeting_place(kind: StrategyKind, tpu: str | None) -> tuple[list[str], int]:
     """Returns whom `make_strategy` would connect: all workers' addresses and this one's place.
 
     There is no address where the strategy would span no other process.
+
+    Raises:
+        ConfigError: TF_CONFIG is wrong, or this process's task is none of its workers.
     """
     addresses, place = _cluster()
-    if len(addresses) < 2 or place is None or not 0 <= place < len(addresses):
+    if len(addresses) < 2:
         return [], 0
     if kind == "auto":
         kind = _choose_kind(tpu)
-    return (addresses, place) if kind == "multi_worker" else ([], 0)
+    if kind != "multi_worker":
+        return [], 0
+    _refuse_outsider(addresses, place)
+    return addresses, place or 0
 
 
 def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":

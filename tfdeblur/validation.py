@@ -69,6 +69,7 @@ class Validator:
                 "restored": [_middle(_uint8(triple.restored)) for triple in triples],
                 "truth": [_middle(triple.sharp) for triple in triples],
             },
+            records=self._indices,
         )
 
     def _end_if_asked(self) -> None:

@@ -231,6 +231,13 @@ FAULTS = (
     Fault(
         "full disk: page of pictures", planting.full_disk("index.html"), "the disk is full", 2, ALL
     ),
+    Fault(
+        "full disk: TensorBoard's curves",
+        planting.full_disk_for_curves,
+        "Cannot write TensorBoard's curves",
+        2,
+        ALL,
+    ),
     Fault("full disk at the start", planting.full_disk("config.yaml"), "the disk is full", 2, ALL),
     Fault(
         "file size limit below the training state",
@@ -240,6 +247,20 @@ FAULTS = (
         "earlier checkpoints; the new one is lost",
     ),
     Fault("work directory read-only", planting.read_only, "permission denied", 2, ALL),
+    Fault(
+        "work directory read-only, with the lock of a killed run",
+        planting.read_only_with_a_lock,
+        "the lock of a run that has ended",
+        2,
+        ALL,
+    ),
+    Fault(
+        "folder of checkpoints on a disk that is not mounted",
+        planting.disk_that_is_not_there,
+        "checkpoints is a link to what does not exist: is the disk there",
+        2,
+        ALL,
+    ),
     Fault("a file where the work directory was", planting.file_in_the_way, "Cannot", 2, ALL),
     Fault("lock of a killed run", planting.dead_owner, "", 0, NOTHING),
     Fault("lock damaged", planting.replaced(LOCK, "{"), "", 0, NOTHING),

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -230,6 +231,43 @@ def read_only(site: Site) -> Callable[[], object]:
     nobody = 65534
     os.seteuid(nobody)
     return lambda: os.seteuid(0)
+
+
+def read_only_with_a_lock(site: Site) -> Callable[[], object]:
+    """Leaves the lock of a killed run on a disk that became read-only since."""
+    dead_owner(site)
+    rename = os.rename
+
+    def refused(source: str, target: str) -> None:
+        if source == str(site.run / LOCK):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), source)
+        rename(source, target)
+
+    site.patch.setattr(os, "rename", refused)
+    return site.patch.undo
+
+
+def disk_that_is_not_there(site: Site) -> Callable[[], object]:
+    """Lets the folder of checkpoints be a link to a disk that is not mounted."""
+    place, disk = site.run / CHECKPOINTS, site.folder / "disk"
+    place.rename(disk)
+    place.symlink_to(site.folder / "not mounted")
+
+    def mount() -> None:
+        place.unlink()
+        disk.rename(place)
+
+    return mount
+
+
+def full_disk_for_curves(site: Site) -> Callable[[], object]:
+    """Lets the disk be full when TensorFlow hands points of curves to it."""
+
+    def full(name: str, value: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "events.out; No space left on device")
+
+    site.patch.setattr(tf.summary, "scalar", full)
+    return site.patch.undo
 
 
 def file_in_the_way(site: Site) -> Callable[[], object]:

@@ -56,6 +56,17 @@ def test_rename_replaces_and_remove_is_idempotent(folder):
     files.remove_tree(files.join(folder, "nothing"))
 
 
+def test_a_bucket_that_does_not_answer_is_named(monkeypatch):
+    def unavailable(path):
+        raise tf.errors.UnavailableError(None, None, "503")
+
+    monkeypatch.setattr(tf.io.gfile, "exists", unavailable)
+    with pytest.raises(UserError, match=r"Cannot look at gs://bucket/a: 503\."):
+        files.exists("gs://bucket/a")
+    with pytest.raises(UserError, match="Cannot look at"):
+        files.remove("gs://bucket/a")
+
+
 def test_join_keeps_the_scheme():
     assert files.join("ram://a", "b", "c.txt") == "ram://a/b/c.txt"
     assert files.parent("gs://bucket/run/") == "gs://bucket"

@@ -142,6 +142,42 @@ def test_wrong_tf_config(monkeypatch, text):
         runtime.make_strategy("multi_worker")
 
 
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index", "says"),
+    [
+        ({"worker": ["hosta", "b:1"]}, "worker", 1, "'hosta' for a worker"),
+        ({"worker": ["a:1", "127.0.0.1:2222x"]}, "worker", 0, "not an address"),
+        ({"worker": ["a:222222", "b:1"]}, "worker", 0, "not an address"),
+        ({"worker": ["a:1", "b:1"]}, "worker", 2, "its task is none of them"),
+        ({"worker": ["a:1", "b:1"]}, "worker", -1, "its task is none of them"),
+        ({"worker": ["a:1", "b:1"]}, "master", 0, "its task is none of them"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", 1, "its task is none of them"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "chief", 1, "its task is none of them"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", -1, "its task is none of them"),
+    ],
+)
+def test_mistakes_in_tf_config_are_told_before_anybody_is_waited_for(
+    monkeypatch, cluster, kind, index, says
+):
+    config = {"cluster": cluster, "task": {"type": kind, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    for strategy in ("multi_worker", "auto"):
+        with pytest.raises(ConfigError, match=says):
+            runtime.meeting_place(strategy, None)
+        with pytest.raises(ConfigError, match=says):
+            runtime.make_strategy(strategy)
+
+
+@pytest.mark.parametrize(("kind", "index", "place"), [("chief", 0, 0), ("worker", 1, 2)])
+def test_the_place_of_a_worker(monkeypatch, kind, index, place):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "[::1]:65535"]}
+    config = {"cluster": cluster, "task": {"type": kind, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert runtime.meeting_place("auto", None) == (["a:1", "b:1", "[::1]:65535"], place)
+    assert runtime.meeting_place("one", None) == ([], 0)
+    assert runtime.worker_index() == place
+
+
 def test_multi_worker_without_tf_config(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ConfigError, match="TF_CONFIG"):

@@ -34,9 +34,10 @@ def test_a_whole_run_in_memory_leaves_everything_behind(folder):
 
     page = files.read_text(files.join(workdir, "index.html"))
     pictures = files.list_dir(files.join(workdir, "pictures"))
-    assert "0-blurred.png" in pictures and "0-restored-000000000480.png" in pictures
-    assert all(f"pictures/{name}" in page for name in ("0-truth.png", "5-blurred.png"))
-    image = tf.io.decode_png(files.read_bytes(files.join(workdir, "pictures/0-truth.png")))
+    assert "000000-blurred.png" in pictures
+    assert "000000-restored-000000000480.png" in pictures
+    assert all(f"pictures/{name}" in page for name in ("000000-truth.png", "000005-blurred.png"))
+    image = tf.io.decode_png(files.read_bytes(files.join(workdir, "pictures/000000-truth.png")))
     assert image.shape == (16, 16, 3)
     assert files.list_dir(files.join(workdir, "tensorboard"))
     assert len(files.list_dir(files.join(workdir, "checkpoints"))) == 2

@@ -21,7 +21,7 @@ def findings() -> list[Finding]:
     if not workers:
         return []
     own = runtime.worker_index()
-    if own is None or own >= len(workers):
+    if own is None:
         text = f"TF_CONFIG names {len(workers)} workers, and its task is none of them"
         advice = 'Give each host its own "index", from 0.'
         return [Finding("workers", "wrong", text, advice)]
@@ -34,32 +34,28 @@ def findings() -> list[Finding]:
 def _own(index: int, address: str) -> Finding:
     """Says whether this worker's port can be had; the run opens it, nobody else may."""
     name = f"worker {index} (this one)"
-    host_and_port = _split(address)
-    if host_and_port is None:
-        return _unreadable(name, address)
+    _, port = _split(address)
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            server.bind(("", host_and_port[1]))
+            server.bind(("", port))
         except OSError as error:
             what = error.strerror or str(error)
             advice = "End what holds it (ss -ltnp names it), or choose another port on all hosts."
-            return Finding(name, "wrong", f"port {host_and_port[1]}: {what}", advice)
-    return Finding(name, "ok", f"port {host_and_port[1]} is free")
+            return Finding(name, "wrong", f"port {port}: {what}", advice)
+    return Finding(name, "ok", f"port {port} is free")
 
 
 def _peer(address: str) -> Finding:
     """Says whether another worker's host answers; its run need not have been started."""
     name = f"worker at {address}"
-    host_and_port = _split(address)
-    if host_and_port is None:
-        return _unreadable(name, address)
+    host, port = _split(address)
     try:
-        with socket.create_connection(host_and_port, timeout=PEER_SECONDS):
+        with socket.create_connection((host, port), timeout=PEER_SECONDS):
             return Finding(name, "ok", "answers: its run has been started")
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # a name that cannot be looked up at all
         advice = "Write its IP address, or mend the name."
-        return Finding(name, "wrong", f"no host has the name {host_and_port[0]!r}", advice)
+        return Finding(name, "wrong", f"no host has the name {host!r}", advice)
     except OSError as error:
         if error.errno == errno.ECONNREFUSED:
             return Finding(name, "ok", "its host answers; its run has not been started")
@@ -68,13 +64,7 @@ def _peer(address: str) -> Finding:
         return Finding(name, "warning", f"{what} within {PEER_SECONDS:.0f} s", advice)
 
 
-def _split(address: str) -> tuple[str, int] | None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        return None
-    return host.strip("[]"), int(port)
-
-
-def _unreadable(name: str, address: str) -> Finding:
-    text = f"{address!r} is not an address such as 10.0.0.1:2222"
-    return Finding(name, "wrong", text, "Mend TF_CONFIG on all hosts.")
+def _split(address: str) -> tuple[str, int]:
+    host_and_port = runtime.split_address(address)
+    assert host_and_port is not None  # `runtime.workers` has looked
+    return host_and_port

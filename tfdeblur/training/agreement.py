@@ -25,7 +25,8 @@ _MOST_TOLD = 4
 
 _CURES = {
     "settings": "Start all workers with the same command, code and versions; only the paths of "
-    "data, of --init-from and of the work directory may be written otherwise.",
+    "data, of --init-from and of the work directory may be written otherwise, and how long is "
+    "waited (runtime.worker_minutes, guards.stall_seconds).",
     "data": "Give all workers the same data set, or whole copies of it.",
     "place": "--workdir must be one folder for all workers, on a shared disk or in a bucket, and "
     "so must what --init-from names or its copies.",

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
-import tensorflow as tf
 
 from tfdeblur import files
 from tfdeblur.errors import DataError, UserError
@@ -99,11 +98,14 @@ def is_there(path: str) -> bool:
             os.stat(path)
             return True
         return files.exists(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.islink(path):
+            raise UserError(
+                f"{path} is a link to what does not exist: is the disk there that it leads to?"
+            ) from error
         return False
-    except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.message
-        raise UserError(f"Cannot look at {path}: {reason}.") from error
+    except OSError as error:
+        raise UserError(f"Cannot look at {path}: {error.strerror}.") from error
 
 
 def is_checkpoint(folder: str) -> bool:

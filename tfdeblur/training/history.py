@@ -1,9 +1,10 @@
 """The scalars of a run, by the images seen: ``WORKDIR/history.csv`` and TensorBoard's curves."""
 
+import contextlib
 import csv
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -33,16 +34,14 @@ class History:
                 if seen <= images:
                     self._rows[seen] = values
         self._curves = files.join(workdir, TENSORBOARD)
-        try:
+        with self._curves_named():
             self._writer = tf.summary.create_file_writer(self._curves)
-        except tf.errors.OpError as error:
-            raise self._no_curves(error) from error
         self._restart_curves(images)
 
     def add(self, images: int, values: Mapping[str, float]) -> None:
         """Adds scalars to the row of a count of images."""
         self._rows.setdefault(images, {}).update(values)
-        with self._writer.as_default(step=images):
+        with self._curves_named(), self._writer.as_default(step=images):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
@@ -53,7 +52,7 @@ class History:
 
     def add_pictures(self, images: int, name: str, strips: np.ndarray) -> None:
         """Shows pictures in TensorBoard; uint8 [N, H, W, 3]."""
-        with self._writer.as_default(step=images):
+        with self._curves_named(), self._writer.as_default(step=images):
             tf.summary.image(name, strips, max_outputs=len(strips))
 
     def series(self, name: str) -> list[tuple[float, float]]:
@@ -74,10 +73,8 @@ class History:
         for images, row in sorted(self._rows.items()):
             writer.writerow({"images": images, **{k: repr(float(v)) for k, v in row.items()}})
         files.write_text(self._path, text.getvalue())
-        try:
+        with self._curves_named():
             self._writer.flush()
-        except tf.errors.OpError as error:
-            raise self._no_curves(error) from error
 
     def _restart_curves(self, images: int) -> None:
         """Tells TensorBoard to drop the points after a count of images: they are made again.
@@ -89,16 +86,19 @@ class History:
         event = tf.compat.v1.Event(wall_time=time.time(), step=images + 1, session_log=start)
         # tf.summary writes summaries only. The operation that writes other events is public; the
         # writer's handle, which it wants, is not.
-        try:
+        with self._curves_named():
             tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event.SerializeToString())
-        except tf.errors.OpError as error:
-            raise self._no_curves(error) from error
 
-    def _no_curves(self, error: tf.errors.OpError) -> UserError:
-        return UserError(
-            f"Cannot write TensorBoard's curves in {self._curves}: {error.message}. Free some "
-            "space, or see to the rights of the folder, and run the same command again."
-        )
+    @contextlib.contextmanager
+    def _curves_named(self) -> Iterator[None]:
+        """Names the folder in errors of TensorFlow, which writes whenever a few points wait."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"Cannot write TensorBoard's curves in {self._curves}: {error.message}. Free some "
+                "space, or see to the rights of the folder, and run the same command again."
+            ) from error
 
 
 def _read_history(path: str) -> dict[int, dict[str, float]]:

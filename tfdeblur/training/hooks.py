@@ -70,11 +70,13 @@ class Validation:
         metrics: Scores of the restored images by name.
         baseline: The same of the blurred input.
         pictures: uint8 [N, H, W, 3] by kind: ``blurred``, ``restored``, ``truth``.
+        records: The places of those N images in the validation split, from 0.
     """
 
     metrics: Mapping[str, float]
     baseline: Mapping[str, float]
     pictures: Mapping[str, Sequence[np.ndarray]]
+    records: Sequence[int]
 
 
 class ValidateHook:
@@ -150,52 +152,71 @@ class Gallery:
         self._folder = files.join(workdir, PICTURES)
         self._title = title
         self._summary = summary
+        self._known: set[int] = set()
         files.make_dirs(self._folder)
 
     def add(self, report: Report, validation: Validation, history: History) -> None:
         """Writes the pictures of a validation and the page anew."""
         pictures = validation.pictures
-        for index, images in enumerate(
+        triples = list(
             zip(pictures["blurred"], pictures["restored"], pictures["truth"], strict=True)
-        ):
-            blurred, restored, truth = images
-            if not files.exists(files.join(self._folder, f"{index}-truth.png")):
-                self._save(f"{index}-blurred.png", blurred)
-                self._save(f"{index}-truth.png", truth)
-            self._save(f"{index}-restored-{report.images:012d}.png", restored)
-        count = len(pictures["truth"])
-        if count:
-            strips = [
-                np.concatenate([pictures[kind][i] for kind in ("blurred", "restored", "truth")], 1)
-                for i in range(count)
-            ]
-            history.add_pictures(report.images, "blurred-restored-truth", np.stack(strips))
-        self._write_page(report, validation, history, count)
+        )
+        for record, (blurred, restored, truth) in zip(validation.records, triples, strict=True):
+            self._begin(record, {"blurred": blurred, "truth": truth})
+            self._save(f"{_restored(record)}{report.images:012d}.png", restored)
+        if triples:
+            strips = np.stack([np.concatenate(triple, axis=1) for triple in triples])
+            history.add_pictures(report.images, "blurred-restored-truth", strips)
+        self._write_page(report, validation, history)
+
+    def _begin(self, record: int, given: Mapping[str, np.ndarray]) -> None:
+        """Sees to it that what was given to the network is there, and is what it was before.
+
+        With another validation split, what stands under a record's number is another image.
+        """
+        if record in self._known:
+            return
+        for kind, image in given.items():
+            if not self._holds(f"{record:06d}-{kind}.png", image):
+                for stage in self._stages(record):
+                    files.remove(files.join(self._folder, f"{_restored(record)}{stage:012d}.png"))
+                self._save(f"{record:06d}-{kind}.png", image)
+        self._known.add(record)
+
+    def _holds(self, name: str, image: np.ndarray) -> bool:
+        path = files.join(self._folder, name)
+        if not files.exists(path):
+            return False
+        try:
+            return np.array_equal(tf.io.decode_png(files.read_bytes(path)).numpy(), image)
+        except tf.errors.InvalidArgumentError:  # no PNG, or half of one
+            return False
+
+    def _stages(self, record: int) -> list[int]:
+        """Returns the counts of images at which a record was restored, of all runs here."""
+        prefix = _restored(record)
+        return [
+            int(name.removeprefix(prefix).removesuffix(".png"))
+            for name in files.list_dir(self._folder)
+            if name.startswith(prefix) and name.endswith(".png")
+        ]
 
     def _save(self, name: str, image: np.ndarray) -> None:
         data = tf.io.encode_png(image).numpy()
         files.write_bytes(files.join(self._folder, name), data)
 
-    def _write_page(
-        self, report: Report, validation: Validation, history: History, count: int
-    ) -> None:
+    def _write_page(self, report: Report, validation: Validation, history: History) -> None:
         rows = []
-        for index in range(count):
-            prefix = f"{index}-restored-"
-            stages = [
-                int(name.removeprefix(prefix).removesuffix(".png"))
-                for name in files.list_dir(self._folder)
-                if name.startswith(prefix) and name.endswith(".png")
-            ]
+        for record in validation.records:
             # What a run that was cut off left behind is not part of this one.
-            stages = _spread([stage for stage in stages if stage <= report.images])
-            row = {"blurred": f"{PICTURES}/{index}-blurred.png"}
-            for stage in stages:
+            stages = [stage for stage in self._stages(record) if stage <= report.images]
+            row = {"blurred": f"{PICTURES}/{record:06d}-blurred.png"}
+            for stage in _spread(stages):
                 row[f"{stage / report.epoch_images:.3g} epochs"] = (
-                    f"{PICTURES}/{prefix}{stage:012d}.png"
+                    f"{PICTURES}/{_restored(record)}{stage:012d}.png"
                 )
-            row["truth"] = f"{PICTURES}/{index}-truth.png"
-            rows.append((f"Validation image {index + 1}", row))
+            row["truth"] = f"{PICTURES}/{record:06d}-truth.png"
+            rows.append((f"Validation image {record}", row))
         size = max((max(image.shape[:2]) for image in validation.pictures["truth"]), default=0)
         page = render_gallery(
             self._title,
@@ -230,6 +251,11 @@ class Gallery:
             ),
         ]
         return charts + _training_charts(history)
+
+
+def _restored(record: int) -> str:
+    """Returns how the names of a record's restored pictures begin."""
+    return f"{record:06d}-restored-"
 
 
 def _training_charts(history: History) -> list[Chart]:

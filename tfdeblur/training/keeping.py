@@ -35,7 +35,7 @@ def list_checkpoints(folder: str) -> list[int]:
     Raises:
         UserError: The folder, or one in it, cannot be looked at.
     """
-    if not files.is_dir(folder):
+    if not is_there(folder):
         return []
     counts = [count_of(name) for name in files.list_dir(folder)]
     return sorted(
@@ -156,7 +156,7 @@ class Shelf:
 
     def _own(self) -> list[str]:
         """Returns the names in the folder that a run makes: nobody else's are touched."""
-        if not files.is_dir(self._folder):
+        if not is_there(self._folder):
             return []
         return [
             name

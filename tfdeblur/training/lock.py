@@ -217,18 +217,23 @@ class WorkdirLock:
             os.rename(self._path, aside)
         except FileNotFoundError:
             return
-        with open(aside, encoding="utf-8") as file:
-            text = file.read()
-        if owner and owner["token"] not in text:
+        except OSError as error:
+            raise UserError(
+                f"Cannot remove {self._path}, the lock of a run that has ended "
+                f"({_name(owner)}): {error.strerror}. Make {self._workdir} writable, and run the "
+                "same command again."
+            ) from error
+        if owner and owner["token"] not in files.read_text(aside):
             # Another run has put the old one away in the meantime: this one is its new lock.
-            os.rename(aside, self._path)
+            files.rename(aside, self._path)
             return
-        os.remove(aside)
+        files.remove(aside)
 
     def _beat(self) -> None:
         while not self._ended.wait(self._beat_seconds):
-            # A beat that cannot be written, on a full disk for one, is no reason to stop.
-            with contextlib.suppress(UserError):
+            # A beat that cannot be written, on a full disk for one, is no reason to stop. Nor is
+            # any error one to beat no more: the lock of a run that lives would be taken over.
+            with contextlib.suppress(UserError, OSError):
                 owner = self._read()
                 if owner and not self._is_mine(owner):
                     self._other = owner

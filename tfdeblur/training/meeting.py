@@ -174,7 +174,7 @@ def _answers(address: str) -> bool:
     try:
         with socket.create_connection(_split(address), timeout=_CONNECT_SECONDS):
             return True
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for a name that cannot be looked up at all
         return False
 
 

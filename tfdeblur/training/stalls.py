@@ -39,7 +39,8 @@ class StallWatch:
 
     Args:
         seconds: Without the end of a call until it is said. The first call gets five times as
-            long, and a call of many slow steps four times what the last ones lead to expect.
+            long, and a call of many slow steps four times what the last ones lead to expect, where
+            that is not the first one.
         several_workers: Other processes take part, for which a call may wait.
         say: Takes a line.
         now: A clock in seconds.
@@ -64,6 +65,7 @@ class StallWatch:
         self._steps = 0
         self._limit = 0.0
         self._step_seconds: float | None = None
+        self._calls = 0
 
     def __enter__(self) -> "StallWatch":
         """Starts the thread."""
@@ -113,13 +115,16 @@ class StallWatch:
         if stalled and self._step_seconds is not None:
             step_seconds = min(step_seconds, 2 * self._step_seconds)
         self._step_seconds = step_seconds
+        self._calls += 1
 
     def _limit_of(self, steps: int) -> float:
         if not steps:
             return self._seconds
         if self._step_seconds is None:
             return _FIRST_FACTOR * self._seconds
-        return max(self._seconds, _SLOWER_FACTOR * self._step_seconds * steps)
+        expected = max(self._seconds, _SLOWER_FACTOR * self._step_seconds * steps)
+        # The first call was compiled as well: how long it took is no measure.
+        return expected if self._calls > 1 else min(expected, _FIRST_FACTOR * self._seconds)
 
     def _watch(self) -> None:
         while True:

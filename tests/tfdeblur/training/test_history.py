@@ -1,5 +1,6 @@
 """The history survives damage and goes back with the run."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
@@ -98,3 +99,19 @@ def test_curves_that_cannot_be_written_are_named(folder, monkeypatch):
         history.write()
     # The table was written before.
     assert len(rows(folder)) == 4
+
+
+@pytest.mark.parametrize("kind", ["scalar", "image"])
+def test_a_disk_that_fills_up_with_points_is_no_lack_of_memory(folder, monkeypatch, kind):
+    """TensorFlow hands points to the disk whenever a few wait, and not only when it is asked to."""
+    history = written(folder)
+
+    def full(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.summary, kind, full)
+    with pytest.raises(UserError, match=r"TensorBoard's curves in .*: No space left on device"):
+        if kind == "scalar":
+            history.add(32, {"loss": 4.0})
+        else:
+            history.add_pictures(32, "strips", np.zeros([1, 4, 12, 3], np.uint8))

@@ -4,6 +4,7 @@ import os
 
 import hypothesis
 import pytest
+import tensorflow as tf
 from hypothesis import strategies
 
 from tfdeblur import files
@@ -219,3 +220,23 @@ def _live_through(steps, folder):
                 put_aside(error)
             now = whole[-1] if whole else 0
         assert files.is_dir(files.join(folder, "notes"))
+
+
+def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_empty(tmp_path, monkeypatch):
+    place = tmp_path / "checkpoints"
+    place.symlink_to(tmp_path / "not mounted")
+    for look in (
+        lambda: list_checkpoints(str(place)),
+        lambda: Shelf(str(place)).newest_whole(),
+        lambda: Shelf(str(place)).keep_only(8),
+    ):
+        with pytest.raises(UserError, match="checkpoints is a link to what does not exist"):
+            look()
+
+    def unavailable(path):
+        raise tf.errors.UnavailableError(None, None, "503")
+
+    # TensorFlow's own `isdir` would say False to that.
+    monkeypatch.setattr(tf.io.gfile, "exists", unavailable)
+    with pytest.raises(UserError, match="Cannot look at gs://bucket/checkpoints: 503"):
+        list_checkpoints("gs://bucket/checkpoints")

@@ -168,3 +168,33 @@ def test_a_damaged_lock_is_nobodys(tmp_path, text):
 def test_memory_of_the_process_needs_no_lock(folder):
     with WorkdirLock(folder), WorkdirLock(folder):
         pass
+
+
+def test_a_bucket_that_fails_once_does_not_end_the_beating(tmp_path, monkeypatch):
+    with WorkdirLock(str(tmp_path), beat_seconds=0.01) as lock:
+        failures = iter([OSError("stale"), UserError("503")])
+
+        def failing():
+            for failure in failures:
+                raise failure
+            return read(tmp_path)
+
+        monkeypatch.setattr(lock, "_read", failing)
+        until = time.monotonic() + 10
+        while read(tmp_path)["beat"] < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert next(failures, None) is None
+        assert read(tmp_path)["beat"] >= 2
+
+
+def test_a_dead_lock_that_cannot_be_removed(tmp_path, monkeypatch):
+    write(tmp_path, machine=lock_module._machine(), pid=1 << 23, process_start="1")
+    before = read(tmp_path)
+
+    def refused(source, target):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "rename", refused)
+    with pytest.raises(UserError, match=r"Cannot remove .*run\.lock, the lock of a run that has"):
+        WorkdirLock(str(tmp_path)).__enter__()
+    assert read(tmp_path) == before

@@ -76,8 +76,19 @@ def test_a_stall_is_told_once_with_what_it_may_be_and_then_how_long_it_took(cloc
 def test_slow_steps_are_no_stall(clock):
     stalls = watch(clock, [])
     make_call(stalls, clock, 500)
+    assert make_call(stalls, clock, 500) == ""
     assert make_call(stalls, clock, 1900) == ""
     assert make_call(stalls, clock, 500, steps=1) != ""
+
+
+def test_how_long_compiling_took_is_no_measure(clock):
+    stalls = watch(clock, [])
+    assert make_call(stalls, clock, 300, steps=1) == ""
+    with stalls.call(50):
+        assert stalls._look() == ("", pytest.approx(600))
+        clock.seconds += 50
+    with stalls.call(50):
+        assert stalls._look() == ("", pytest.approx(200))
 
 
 def test_a_question_to_the_other_workers_has_a_sentence_of_its_own(clock):

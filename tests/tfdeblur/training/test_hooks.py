@@ -1,0 +1,78 @@
+"""The gallery shows each image beside its own truth, whatever was changed between two starts."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdeblur import files
+from tfdeblur.training.history import History
+from tfdeblur.training.hooks import Gallery, Validation
+from tfdeblur.training.loop import Report
+
+SCORES = {"psnr_db": 30.0, "ssim": 0.9}
+
+
+def picture(number):
+    return np.full([4, 6, 3], number, np.uint8)
+
+
+def show(folder, images, records, offset=0):
+    """Validates once, as a process of its own; an image's pixels say which one it is."""
+    files.make_dirs(folder)
+    truth = [picture(offset + record) for record in records]
+    validation = Validation(
+        metrics=SCORES,
+        baseline=SCORES,
+        pictures={
+            "blurred": [image + 100 for image in truth],
+            "restored": [image + 200 for image in truth],
+            "truth": truth,
+        },
+        records=records,
+    )
+    report = Report(images, 100, {}, 0.0, False)
+    Gallery(folder, "a run", []).add(report, validation, History(folder, images))
+    return files.read_text(files.join(folder, "index.html"))
+
+
+def pixel(folder, name):
+    return int(tf.io.decode_png(files.read_bytes(files.join(folder, "pictures", name)))[0, 0, 0])
+
+
+def names(folder):
+    return files.list_dir(files.join(folder, "pictures"))
+
+
+def test_fewer_pictures_are_of_the_same_images(folder):
+    show(folder, 11, [0, 1, 2, 3, 4, 5])
+    page = show(folder, 22, [0, 2, 5])
+    assert pixel(folder, "000002-restored-000000000011.png") == 202
+    assert pixel(folder, "000002-restored-000000000022.png") == 202
+    assert pixel(folder, "000005-restored-000000000022.png") == 205
+    assert pixel(folder, "000005-truth.png") == 5
+    assert "000005-restored-000000000011.png" in page and "000001-" not in page
+    assert "000001-restored-000000000011.png" in names(folder)
+
+
+def test_another_split_begins_anew(folder):
+    show(folder, 11, [0, 3])
+    page = show(folder, 22, [0, 3], offset=50)
+    assert [pixel(folder, f"000003-{kind}.png") for kind in ("blurred", "truth")] == [153, 53]
+    assert "000003-restored-000000000011.png" not in page
+    assert "000003-restored-000000000011.png" not in names(folder)
+    assert pixel(folder, "000003-restored-000000000022.png") == 253
+
+
+@pytest.mark.parametrize("damage", [b"", b"no picture"])
+def test_half_a_picture_is_written_anew(folder, damage):
+    show(folder, 11, [0])
+    files.write_bytes(files.join(folder, "pictures", "000000-truth.png"), damage)
+    show(folder, 22, [0])
+    assert pixel(folder, "000000-truth.png") == 0
+
+
+def test_what_lies_ahead_is_not_shown(folder):
+    show(folder, 22, [0])
+    page = show(folder, 11, [0])
+    assert "000000-restored-000000000011.png" in page
+    assert "000000-restored-000000000022.png" not in page
