@@ -23,6 +23,7 @@ from pydantic import AfterValidator, Field
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.errors import ConfigError
+from tfdeblur.requirements import require_file_layer
 from tfdeblur.settings import to_plain
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def run(config: BuildConfig) -> "Manifest":
     Raises:
         UserError: Bad options or bad input; the message names the file or option.
     """
+    require_file_layer()
     # TensorFlow is imported here: the command's help does not wait for it.
     from data_prep import frames, plan, writer
     from tfdeblur.data import schema

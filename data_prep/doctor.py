@@ -26,6 +26,7 @@ from pydantic import Field
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.errors import UserError
+from tfdeblur.requirements import require_file_layer
 
 if TYPE_CHECKING:
     from data_prep.checks.report import Report
@@ -95,6 +96,7 @@ def run(config: DoctorConfig) -> "Report":
     Raises:
         UserError: There is no such path, the options do not fit, or a file cannot be written.
     """
+    require_file_layer()
     # TensorFlow is imported here: the command's help does not wait for it.
     from data_prep.checks import page, raw, report, shards
     from tfdeblur import files
@@ -102,6 +104,10 @@ def run(config: DoctorConfig) -> "Report":
     (path,) = config.path
     if not files.exists(path):
         raise UserError(f"{path} does not exist. Give the folder of a raw or of a built data set.")
+    for wanted in (config.json, config.html):
+        # To be told now, and not when hours of looking are over.
+        if wanted and files.is_dir(wanted):
+            raise UserError(f"{wanted} is a folder: give the name of a file to write.")
     workers = config.workers or os.cpu_count() or 1
     if config.source is None and shards.is_built(path):
         found = shards.examine(path, config.sample, workers, config.repair, config.raw)

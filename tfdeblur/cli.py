@@ -48,6 +48,9 @@ def _default_text(field: Field) -> str:
         return "required"
     if field.default in (None, (), ""):
         return ""
+    if isinstance(field.default, tuple) and not is_sequence(field.annotation):
+        # A size, which is written the other way round than it is kept.
+        return "default " + "x".join(str(item) for item in reversed(field.default))
     if isinstance(field.default, tuple):
         return "default " + " ".join(str(item) for item in field.default)
     return f"default {field.default}"
@@ -152,7 +155,12 @@ def reject_unknown_flags(unknown: Sequence[str], parser: argparse.ArgumentParser
 
 
 def _near_flag(flag: str, known: set[str]) -> str:
-    hint = did_you_mean(flag, known)
+    word = flag.removeprefix("--")
+    # Whoever leaves the section out means the flag that ends alike.
+    same = sorted(name for name in known if name.rpartition(".")[2] == word)
+    if same:
+        return f" Did you mean {' or '.join(map(repr, same))}?"
+    hint = did_you_mean(flag, known - {"--help"})
     return hint if "Did you mean" in hint else " Give --help to see the flags."
 
 

@@ -306,6 +306,7 @@ def resolve(*layers: Mapping[str, Any]) -> TrainConfig:
     tree["critic"], found = _resolve_critic(tree.get("critic"), tree["objective"]["name"])
     problems += found
     _complete_players(tree)
+    problems += _unknown_players(tree)
     config, found = settings.check(TrainConfig, tree)
     # What is wrong with a plug-in is reported once, by its own stage.
     problems += [p for p in found if p.path.split(".")[0] not in PLUG_INS]
@@ -321,6 +322,22 @@ def _normalized(layer: Mapping[str, Any]) -> dict[str, Any]:
         key: {"name": value} if key in PLUG_INS and isinstance(value, str) else value
         for key, value in layer.items()
     }
+
+
+def _unknown_players(tree: Mapping[str, Any]) -> list[settings.Problem]:
+    """Finds settings of players that no run has: they would have no effect.
+
+    The critic's may stand where there is none: the same file may serve another objective.
+    """
+    players = tree.get("players")
+    if not isinstance(players, Mapping):
+        return []
+    known = ("generator", "critic")
+    return [
+        settings.Problem(f"players.{name}", f"there is no such player.{did_you_mean(name, known)}")
+        for name in players
+        if name not in known
+    ]
 
 
 def _complete_players(tree: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tfdeblur import cli
+from tfdeblur.requirements import require_tensorflow
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ def run(config: ConvertConfig) -> ConvertResult:
         DataError: The file cannot be read, or its weights are not those of the network.
         UserError: The file holds several sets of weights, or the folder cannot be written.
     """
+    require_tensorflow()
     from tfdeblur import files
     from tfdeblur.porting import conversion, reading
     from tfdeblur.porting.architectures import REGISTRY

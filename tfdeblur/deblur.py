@@ -18,6 +18,7 @@ from pydantic import Field
 
 from tfdeblur import cli
 from tfdeblur.errors import UserError
+from tfdeblur.requirements import require_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,6 +107,7 @@ def run(config: DeblurConfig) -> DeblurResult:
         UserError: There is nothing to restore, an output would overwrite an input or another
             output, or the model cannot be loaded. Nothing is written then.
     """
+    require_tensorflow()
     import tqdm
 
     from tfdeblur import files, restoration, videos

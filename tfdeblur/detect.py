@@ -25,6 +25,7 @@ from tfdeblur.judging.config import (
     network_path,
     open_data,
 )
+from tfdeblur.requirements import require_tensorflow
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation.detection import DetectionCard, Picture
@@ -86,6 +87,7 @@ def run(config: DetectConfig) -> DetectResult:
         UserError: The network, the detector or OpenCV is missing or cannot be used.
         DataError: The data cannot be read.
     """
+    require_tensorflow()
     from tfdeblur import files
     from tfdeblur.data.opening import READ_ERRORS, explain_read_error
     from tfdeblur.evaluation import SplitEvaluator

@@ -29,6 +29,7 @@ from tfdeblur.judging.config import (
     network_path,
     open_data,
 )
+from tfdeblur.requirements import require_tensorflow
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation import CheckpointTable, ScoreCard
@@ -107,6 +108,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded.
         DataError: The data or the split cannot be read.
     """
+    require_tensorflow()
     from tfdeblur import files, restoration
     from tfdeblur.data.opening import READ_ERRORS, explain_read_error
     from tfdeblur.evaluation import SplitEvaluator
@@ -157,6 +159,7 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
         UserError: `model` or another choice of a checkpoint is given, or there is no checkpoint.
         DataError: The data cannot be read, or every checkpoint is damaged.
     """
+    require_tensorflow()
     from tfdeblur import files
     from tfdeblur.evaluation import CheckpointTable
     from tfdeblur.evaluation.checkpoints import write_page
@@ -205,6 +208,7 @@ def run_full(config: EvaluateConfig) -> FullResult:
             the files of `lpips_weights` do not go with `lpips`.
         DataError: The data, the split or a file of weights cannot be read.
     """
+    require_tensorflow()
     from tfdeblur import files
     from tfdeblur.judging.full import judge
     from tfdeblur.judging.lpips_weights import open_lpips
@@ -244,6 +248,7 @@ def run_compare(config: EvaluateConfig) -> tuple["Comparison", str]:
     Raises:
         UserError: A run has no score card, or several to choose from, or other images.
     """
+    require_tensorflow()
     from tfdeblur import files
     from tfdeblur.evaluation import comparison
 

@@ -18,6 +18,7 @@ from pydantic import Field
 from tfdeblur import cli
 from tfdeblur.errors import ConfigError
 from tfdeblur.quantities import Size
+from tfdeblur.requirements import require_tensorflow
 
 Format = Literal["saved_model", "litert", "onnx"]
 
@@ -103,6 +104,7 @@ def run(config: ExportConfig) -> ExportResult:
         UserError: There is no checkpoint, the network cannot be written in this format, or there
             is something else in the place.
     """
+    require_tensorflow()
     from tfdeblur import files, tlc
     from tfdeblur.training import checkpoint
 

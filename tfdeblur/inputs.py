@@ -4,11 +4,12 @@ import math
 
 from tqdm import tqdm
 
-from tfdeblur.config import TrainConfig
+from tfdeblur.config import OutputConfig, TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
 from tfdeblur.models._generator import Generator
+from tfdeblur.registry import did_you_mean
 
 
 def open_training_data(run_config: TrainConfig) -> TrainingData:
@@ -66,8 +67,13 @@ def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[
 
 
 def open_validation_data(run_config: TrainConfig, data: TrainingData) -> EvaluationData | None:
-    """Opens the split that a run validates on; says so and returns None where there is none."""
+    """Opens the split that a run validates on; says so and returns None where there is none.
+
+    Raises:
+        ConfigError: A split was named that no data set has.
+    """
     output = run_config.output
+    _refuse_unknown_split(output.validation_split, data)
     manifests = zip(data.paths, data.manifests, strict=True)
     having = {p: m for p, m in manifests if output.validation_split in m.splits}
     # Where blur is only made on the fly, both halves that are stored are the sharp one.
@@ -80,6 +86,16 @@ def open_validation_data(run_config: TrainConfig, data: TrainingData) -> Evaluat
         )
         return None
     return EvaluationData(path, output.validation_split, limit=output.validation_images)
+
+
+def _refuse_unknown_split(name: str, data: TrainingData) -> None:
+    splits = {split for manifest in data.manifests for split in manifest.splits}
+    # A set without the usual one is trained on without validation; another name was meant.
+    if name not in splits and name != OutputConfig().validation_split:
+        raise ConfigError(
+            f"output.validation_split: no data set has a split {name!r}."
+            f"{did_you_mean(name, splits)}"
+        )
 
 
 def advise_on_reading(data: TrainingData, hosts: int) -> None:

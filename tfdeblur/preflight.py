@@ -22,7 +22,8 @@ from tfdeblur import cli, recipes
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.preflighting.chips import CHIPS, ChipName
 from tfdeblur.quantities import Size
-from tfdeblur.runtime import require_tensorflow
+from tfdeblur.requirements import require_tensorflow
+from tfdeblur.settings import read_config_file
 
 if TYPE_CHECKING:
     from tfdeblur.preflighting.table import Row
@@ -93,8 +94,12 @@ def run(config: PreflightConfig) -> "list[Row]":
     # First what can be told without importing anything large.
     if config.confirm and config.memory_only:
         raise ConfigError("--confirm compiles to the end, and --memory-only does not: give one.")
+    if sum([config.recipe is not None, config.run_config is not None, config.all]) != 1:
+        raise ConfigError("Give one of --recipe NAME, --run-config FILE and --all.")
     if config.recipe is not None:
         recipes.load(config.recipe)
+    if config.run_config is not None:
+        read_config_file(config.run_config, "--run-config")
     require_compiler()
     require_tensorflow()
     from tqdm import tqdm
@@ -144,9 +149,6 @@ def require_compiler() -> None:
 def _targets(preflight: PreflightConfig) -> "list[Target]":
     from tfdeblur.preflighting.targets import file_target, recipe_target
 
-    chosen = [preflight.recipe is not None, preflight.run_config is not None, preflight.all]
-    if sum(chosen) != 1:
-        raise ConfigError("Give one of --recipe NAME, --run-config FILE and --all.")
     options: dict[str, Any] = {
         "replica_batch": preflight.replica_batch,
         "image_size": preflight.image_size,

@@ -6,7 +6,6 @@ sentence instead of a traceback.
 
 import contextlib
 import functools
-import importlib.util
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.requirements import require_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,37 +26,6 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 BFLOAT16_CAPABILITY = (8, 0)
 
 logger = logging.getLogger(__name__)
-
-
-# ------------------------------------------------------------------------------------ requirements
-
-
-def require_tensorflow() -> None:
-    """Checks that TensorFlow is installed and that Keras runs on it.
-
-    Raises:
-        UserError: It is not so; the message says what to install or to set.
-    """
-    for package, name in (("tensorflow", "TensorFlow"), ("keras", "Keras")):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"{name} is not installed: install one of the builds with"
-                ' pip install "tfdeblur[cpu]", "tfdeblur[gpu]" or "tfdeblur[tpu]".'
-            )
-    try:
-        import keras
-    except (ImportError, ValueError) as error:
-        # Keras imports its backend at once; which one may stand in a file of the user's, too.
-        raise UserError(
-            f"Keras cannot load its backend ({error}): set the environment variable"
-            " KERAS_BACKEND=tensorflow before Python starts."
-        ) from error
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise UserError(
-            f"Keras runs on {backend!r}, but this needs TensorFlow: set the environment variable"
-            " KERAS_BACKEND=tensorflow before Python starts."
-        )
 
 
 # -------------------------------------------------------------------------------------- strategies

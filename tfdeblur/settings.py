@@ -102,11 +102,28 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
 
 
 def put(tree: Tree, path: str, value: Any) -> None:
-    """Sets ``a.b.c`` in a tree of dictionaries, making the sections on the way."""
+    """Sets ``a.b.c`` in a tree of dictionaries, making the sections on the way.
+
+    Raises:
+        ConfigError: One of them has been given a value, or a value would replace a section.
+    """
     *sections, leaf = path.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
+    for depth, section in enumerate(sections, 1):
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise _twice(".".join(sections[:depth]), inner, path)
+        tree = inner
+    old = tree.get(leaf)
+    if isinstance(old, dict) and not isinstance(value, dict):
+        raise _twice(path, value, f"{path}.{next(iter(old))}")
     tree[leaf] = value
+
+
+def _twice(path: str, value: Any, inside: str) -> ConfigError:
+    return ConfigError(
+        f"{path}: was given as {'none' if value is None else repr(value)} and as a section "
+        f"({inside}). Give one of the two."
+    )
 
 
 def parse_yaml(text: str, origin: str) -> Tree:
@@ -126,15 +143,15 @@ def parse_yaml(text: str, origin: str) -> Tree:
     return tree
 
 
-def read_config_file(path: str) -> Tree:
-    """Reads a local YAML file given with ``--config``."""
+def read_config_file(path: str, flag: str = "--config") -> Tree:
+    """Reads a local YAML file that was given with a flag."""
     try:
         with open(path, encoding="utf-8") as file:
             return parse_yaml(file.read(), path)
     except FileNotFoundError as error:
-        raise ConfigError(f"--config {path}: there is no such file.") from error
+        raise ConfigError(f"{flag} {path}: there is no such file.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path} cannot be read: {error}.") from error
+        raise ConfigError(f"{flag} {path} cannot be read: {error}.") from error
 
 
 def to_plain(value: Any) -> Any:
@@ -196,11 +213,22 @@ def check(
         )
     except pydantic.ValidationError as error:
         seen = set()
-        for item in error.errors(include_url=False):
+        items = error.errors(include_url=False)
+        for item in items:
+            if item["type"] == "too_short" and any(
+                _is_below(one["loc"], item["loc"]) for one in items
+            ):
+                continue  # pydantic leaves the members out that are wrong, and counts the rest
             path = prefix + ".".join(str(part) for part in item["loc"] if _is_key(part))
             message = item["msg"].removeprefix("Value error, ")
             if item["type"] == "missing":
                 message = "is needed and was not given"
+            elif item["type"] in _LENGTHS:
+                counts = item["ctx"]
+                limit, text = _LENGTHS[item["type"]]
+                message = text.format(
+                    counts[limit], "s"[: counts[limit] != 1], counts["actual_length"]
+                )
             elif not isinstance(item["input"], Mapping):
                 message = f"{message}; got {item['input']!r}"
             if (path, message) not in seen:
@@ -208,6 +236,16 @@ def check(
                 problems.append(Problem(path, message))
         return None, problems
     return (None if problems else instance), problems
+
+
+_LENGTHS = {
+    "too_short": ("min_length", "needs at least {} value{}; {} were given"),
+    "too_long": ("max_length", "takes at most {} value{}; {} were given"),
+}
+
+
+def _is_below(path: Sequence[int | str], other: Sequence[int | str]) -> bool:
+    return len(path) > len(other) and tuple(path[: len(other)]) == tuple(other)
 
 
 def _with_choices(config_class: type[Any], tree: Tree) -> Tree:

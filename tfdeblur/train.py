@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfdeblur import cli, config, settings
 from tfdeblur.config import TrainConfig
 from tfdeblur.errors import ConfigError, WorkerLost
-from tfdeblur.runtime import require_tensorflow
+from tfdeblur.requirements import require_tensorflow
 from tfdeblur.training.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -89,13 +89,13 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     namespace, rest = parser.parse_known_args(words)
+    # Plug-ins import Keras, which says less clearly what it misses.
+    require_tensorflow()
     for section, registry in config.PLUG_INS.items():
         name = getattr(namespace, f"help_{section}", None)
         if name:
             print(options_help(section, registry.options(name), name))
             return 0
-    # Plug-ins import Keras, which says less clearly what it misses.
-    require_tensorflow()
     flags, unknown = _open_flags(rest)
     flags = settings.merge(cli.given(namespace), flags)
     problems = cli.reject_unknown_flags(unknown, parser)

@@ -125,14 +125,27 @@ def _place(root: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"--source {source} makes its own pictures: there is nothing to examine.")
     if source != "pairs":
         return {"source": root}
-    # Below PATH, unless they are whole paths themselves.
-    halves = {key: files.join(root, given[key]) for key in ("blurred", "sharp") if given.get(key)}
+    halves = {
+        key: _half(root, given[key], f"--{key}") for key in ("blurred", "sharp") if given.get(key)
+    }
     if halves:
         return halves
     if given.get("blurred_name") or given.get("sharp_name"):
         return {"source": root}
     usual = REGISTRY.load(source).recognize(root)
     return dict(usual[0]) if usual else {"source": root}
+
+
+def _half(root: str, name: str, flag: str) -> str:
+    """Returns a folder of one half: below PATH, or as the build takes it."""
+    places = (files.join(root, name), name)
+    for place in places:
+        if files.is_dir(place):
+            return place
+    raise ConfigError(
+        f"{flag} {name}: there is no such folder, nor {places[0]}. Give it as a path, or as it is "
+        "called below the folder that is examined."
+    )
 
 
 def _seen(root: str) -> str:

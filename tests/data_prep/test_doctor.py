@@ -125,3 +125,13 @@ def test_genuine_pairs_pass(real_data, folder, source, options, pairs):
     assert found.examined == found.pairs == pairs
     assert report.findings == [], report.to_text()
     assert 17 < report.decibels["min"] <= report.decibels["max"] < 40
+
+
+@pytest.mark.parametrize("flag", ["--json", "--html"])
+def test_a_folder_where_a_file_is_wanted_is_told_before_anything_is_looked_at(
+    tmp_path, capsys, flag
+):
+    root = p.make_pairs(tmp_path / "set")
+    assert doctor.main([root, flag, str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert "is a folder: give the name of a file" in told.err and told.out == ""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.tfdeblur import planting
+from tests.tfdeblur import planting_disks as disks
 from tests.tfdeblur.planting import FINISHED, GOAL, Site
 from tests.tfdeblur.tiny_data import write_data_set
 from tfdeblur.training.lock import LOCK
@@ -215,53 +216,51 @@ FAULTS = (
     ),
     Fault(
         "full disk: weights of a new checkpoint",
-        planting.full_disk("generator.weights.h5"),
+        disks.full_disk("generator.weights.h5"),
         "the disk is full",
         2,
         "earlier checkpoints; the new one is lost",
     ),
     Fault(
         "full disk: description of a new checkpoint",
-        planting.full_disk("meta.json"),
+        disks.full_disk("meta.json"),
         "the disk is full",
         2,
         "earlier checkpoints; the new one is lost",
     ),
-    Fault("full disk: history", planting.full_disk("history.csv"), "the disk is full", 2, ALL),
-    Fault(
-        "full disk: page of pictures", planting.full_disk("index.html"), "the disk is full", 2, ALL
-    ),
+    Fault("full disk: history", disks.full_disk("history.csv"), "the disk is full", 2, ALL),
+    Fault("full disk: page of pictures", disks.full_disk("index.html"), "the disk is full", 2, ALL),
     Fault(
         "full disk: TensorBoard's curves",
-        planting.full_disk_for_curves,
+        disks.full_disk_for_curves,
         "Cannot write TensorBoard's curves",
         2,
         ALL,
     ),
-    Fault("full disk at the start", planting.full_disk("config.yaml"), "the disk is full", 2, ALL),
+    Fault("full disk at the start", disks.full_disk("config.yaml"), "the disk is full", 2, ALL),
     Fault(
         "file size limit below the training state",
-        planting.largest_file,
+        disks.largest_file,
         "could not be written",
         2,
         "earlier checkpoints; the new one is lost",
     ),
-    Fault("work directory read-only", planting.read_only, "permission denied", 2, ALL),
+    Fault("work directory read-only", disks.read_only, "permission denied", 2, ALL),
     Fault(
         "work directory read-only, with the lock of a killed run",
-        planting.read_only_with_a_lock,
+        disks.read_only_with_a_lock,
         "the lock of a run that has ended",
         2,
         ALL,
     ),
     Fault(
         "folder of checkpoints on a disk that is not mounted",
-        planting.disk_that_is_not_there,
+        disks.disk_that_is_not_there,
         "checkpoints is a link to what does not exist: is the disk there",
         2,
         ALL,
     ),
-    Fault("a file where the work directory was", planting.file_in_the_way, "Cannot", 2, ALL),
+    Fault("a file where the work directory was", disks.file_in_the_way, "Cannot", 2, ALL),
     Fault("lock of a killed run", planting.dead_owner, "", 0, NOTHING),
     Fault("lock damaged", planting.replaced(LOCK, "{"), "", 0, NOTHING),
     Fault(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tfdeblur import cli, settings
 from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.quantities import Size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,3 +166,59 @@ def test_short_flags(capsys):
         run_and_catch(["--help"], short={"out": "o"})
     # Python 3.13 names the value once, before that it stands behind both flags.
     assert re.search(r"-o( OUT)?, --out OUT", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("a.b", "adam"), ("a.b.rate", "1")),
+        (("a.b.rate", "1"), ("a.b", "adam")),
+        (("a.b", None), ("a.b.c.d", 1)),
+    ],
+)
+def test_a_value_and_a_section_of_one_name_are_refused(first, second):
+    tree = {}
+    settings.put(tree, *first)
+    with pytest.raises(ConfigError, match=r"^a\.b: was given as .* and as a section \(a\.b\."):
+        settings.put(tree, *second)
+
+
+def test_a_wrong_member_of_a_list_is_one_problem(capsys):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Chips:
+        tpu: Annotated[tuple[Literal["v5e", "v6e"], ...], Field(min_length=1)] = ("v5e",)
+        path: Annotated[tuple[str, ...], Field(min_length=1, max_length=1)] = ("a",)
+
+    def told(*words):
+        code = cli.run_command(Chips, lambda _: 0, list(words), prog="p", description="d")
+        return code, capsys.readouterr().err
+
+    code, said = told("--tpu", "v7")
+    assert code == 2 and said.startswith("error: tpu.0: ") and len(said.splitlines()) == 1
+    assert told("--path", "a", "b")[1].strip().endswith("takes at most 1 value; 2 were given")
+    with pytest.raises(ConfigError, match="path: needs at least 1 value; 0 were given"):
+        settings.validate(Chips, {"path": []})
+
+
+def test_a_flag_without_its_section_is_understood(capsys):
+    parser = cli.make_parser("p", "d")
+    for flag in ("--optimizer.learning-rate", "--crop", "--data.crop"):
+        parser.add_argument(flag)
+    for word, near in (
+        ("--learning-rate", "Did you mean '--optimizer.learning-rate'?"),
+        ("--crap", "Did you mean '--crop'?"),
+        ("--hlep", "Give --help to see the flags."),
+    ):
+        (problem,) = cli.reject_unknown_flags([word], parser)
+        assert str(problem).endswith(near)
+
+
+def test_sizes_in_the_help_are_as_they_are_written(capsys):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Crops:
+        crops: Size | None = (128, 256)
+
+    assert cli.run_command(Crops, lambda _: 0, [], prog="p", description="d") == 0
+    with pytest.raises(SystemExit):
+        cli.run_command(Crops, lambda _: 0, ["--help"], prog="p", description="d")
+    assert "(default 256x128)" in capsys.readouterr().out

@@ -149,6 +149,22 @@ def test_players_change_what_they_name_and_keep_the_rest():
     assert own == {"optimizer": {"clip_norm": 2.0}, "schedule": {"warmup": "5 steps"}}
 
 
+@pytest.mark.parametrize(
+    ("player", "hint"),
+    [
+        ("generater", "Did you mean 'generator'?"),
+        ("critics", "Did you mean 'critic'?"),
+        ("x", "Known: critic, generator."),
+    ],
+)
+def test_players_that_are_none_are_told(player, hint):
+    tree = {"workdir": "w", "recipe": "quickstart"}
+    tree["players"] = {player: {"optimizer": {"learning_rate": 3.0}}}
+    with pytest.raises(ConfigError, match=f"players.{player}: there is no such player") as told:
+        config.resolve(tree)
+    assert str(told.value).endswith(hint)
+
+
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_a_player_with_another_optimizer_begins_with_its_defaults(name):
     tree = {**BASE, "optimizer": {"learning_rate": 0.1}}

@@ -86,6 +86,11 @@ def test_a_missing_compiler_is_named(monkeypatch):
     # A wrong name is told first: it needs no compiler.
     with pytest.raises(ConfigError, match="unet16_cifar10"):
         preflight.run(given(recipe="unet16_cifar"))
+    with pytest.raises(ConfigError, match=r"--run-config nope\.yaml: there is no such file"):
+        preflight.run(given(run_config="nope.yaml"))
+    for choice in ({}, {"recipe": "quickstart", "all": True}):
+        with pytest.raises(ConfigError, match="Give one of"):
+            preflight.run(given(**choice))
 
 
 @pytest.mark.slow

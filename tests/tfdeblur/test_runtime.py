@@ -27,15 +27,6 @@ def python(code: str, **environment: str | None) -> subprocess.CompletedProcess:
     )
 
 
-REQUIRE = """
-    from tfdeblur import errors, runtime
-    try:
-        runtime.require_tensorflow()
-    except errors.UserError as error:
-        print(error)
-"""
-
-
 def pretend_gpus(monkeypatch, *details):
     """Lets TensorFlow list GPUs that are not there."""
     gpus = [
@@ -53,37 +44,6 @@ def pretend_gpus(monkeypatch, *details):
 
 T4 = {"device_name": "Tesla T4", "compute_capability": (7, 5)}
 A100 = {"device_name": "NVIDIA A100", "compute_capability": (8, 0)}
-
-
-# ------------------------------------------------------------------------------------ requirements
-
-
-def test_tensorflow_is_there():
-    runtime.require_tensorflow()
-
-
-@pytest.mark.parametrize(("package", "name"), [("tensorflow", "TensorFlow"), ("keras", "Keras")])
-def test_without_a_package(monkeypatch, package, name):
-    real = runtime.importlib.util.find_spec
-    monkeypatch.setattr(
-        runtime.importlib.util, "find_spec", lambda n: None if n == package else real(n)
-    )
-    with pytest.raises(UserError, match=rf'^{name} .*pip install "tfdeblur\[cpu\]"'):
-        runtime.make_strategy("one")
-
-
-def test_another_backend(monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(UserError, match=r"'jax'.*KERAS_BACKEND=tensorflow"):
-        runtime.require_tensorflow()
-
-
-def test_a_backend_that_does_not_exist_gets_one_sentence():
-    result = python(REQUIRE, KERAS_BACKEND="nonsense")
-    assert result.returncode == 0, result.stderr
-    assert "nonsense" in result.stdout
-    assert "KERAS_BACKEND=tensorflow" in result.stdout
-    assert len(result.stdout.splitlines()) == 1
 
 
 def test_importing_the_module_loads_no_tensorflow():

@@ -141,6 +141,13 @@ def test_without_a_validation_split_the_newest_weights_are_kept(folder, capsys):
     assert load_generator(result.workdir)[1]["images"] == 64
 
 
+def test_a_validation_split_that_was_misspelled_is_told(folder):
+    write_data_set(files.join(folder, "data"))
+    with pytest.raises(ConfigError, match=r"no data set has a split 'vall'\. Did you mean 'val'"):
+        train.run(settings(folder, output={"validation_split": "vall"}))
+    assert not files.exists(files.join(folder, "run", "checkpoints"))
+
+
 class TestMistakes:
     @pytest.fixture(autouse=True)
     def data(self, folder):

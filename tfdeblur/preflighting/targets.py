@@ -105,7 +105,7 @@ def recipe_target(name: str, **options: Any) -> Target:
 
 def file_target(path: str, **options: Any) -> Target:
     """Returns what is compiled for a run's settings in a file; `options` as in `target_of`."""
-    tree = {"workdir": "preflight", **settings.read_config_file(path)}
+    tree = {"workdir": "preflight", **settings.read_config_file(path, "--run-config")}
     run_config = config.resolve(tree)
     about = recipes.load(run_config.recipe).about if run_config.recipe else {}
     return target_of(path, run_config, about, **options)

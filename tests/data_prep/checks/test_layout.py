@@ -147,6 +147,16 @@ def test_a_source_that_is_named_reads_with_its_options(tmp_path, examine):
         examine(root, "pairs", blurred="soft", sharp="sharp", scenes=("dawn",))
 
 
+def test_halves_are_named_as_the_build_takes_them_or_below_the_set(tmp_path, monkeypatch, examine):
+    root = p.make_pairs(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    for blurred in ("set/blur", "blur", str(tmp_path / "set" / "blur")):
+        report = examine(root, "pairs", blurred=blurred, sharp="set/sharp", test_share=0)
+        assert report.examination.pairs == 6
+    with pytest.raises(ConfigError, match=r"--blurred blurr: there is no such folder, nor .*set/"):
+        examine(root, "pairs", blurred="blurr", sharp="sharp")
+
+
 def test_other_tracks_of_a_set_are_mentioned(tmp_path, examine):
     root = reds(tmp_path / "set")
     shutil.copytree(f"{root}/train_blur", f"{root}/train_blur_comp")
