@@ -48,6 +48,17 @@ def test_rows_are_whole(rows: list[Row]) -> None:
         assert found.flops is not None and found.least_ms is not None and found.flops > 0
 
 
+def test_what_the_pages_say_of_the_rows(repository: pathlib.Path, rows: list[Row]) -> None:
+    laid_out = {(found.name, found.chip) for found in rows if found.memory_only}
+    assert laid_out == {("improved_deblurgan", "v6e")}
+    assert sum(found.confirmed is True for found in rows) == 3
+    filled = sorted(100 * (found.found or 0) / found.usable for found in rows)
+    for name in published.PAGES:
+        page = (repository / name).read_text(encoding="utf-8")
+        assert f"fills {filled[0]:.0f} to {filled[-1]:.1f} % of what a chip has" in page
+        assert "`improved_deblurgan` for v6e" in page
+
+
 def test_newer_rows_take_the_place_of_older_ones() -> None:
     older, other = row(), row("a")
     newer = dataclasses.replace(older, largest=9)
