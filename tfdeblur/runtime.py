@@ -141,11 +141,7 @@ def _cluster() -> tuple[list[str], int | None]:
             f" this worker's task; received: {text!r}."
         ) from error
     for address in addresses:
-        if split_address(address) is None:
-            raise ConfigError(
-                f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
-                " address such as 10.0.0.1:2222. Mend it on all hosts."
-            )
+        split_address(address)
     places = {
         "chief": range(len(chief)),
         "worker": range(len(chief), len(addresses)),
@@ -153,11 +149,18 @@ def _cluster() -> tuple[list[str], int | None]:
     return addresses, places[index] if 0 <= index < len(places) else None
 
 
-def split_address(address: str) -> tuple[str, int] | None:
-    """Returns the host and the port of ``host:port``; None where it is no such text."""
+def split_address(address: str) -> tuple[str, int]:
+    """Returns the host and the port of a worker's ``host:port``.
+
+    Raises:
+        ConfigError: It is no such text.
+    """
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
-        return None
+        raise ConfigError(
+            f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
+            " address such as 10.0.0.1:2222. Mend it on all hosts."
+        )
     return host.strip("[]"), int(port)
 
 

@@ -34,7 +34,7 @@ def findings() -> list[Finding]:
 def _own(index: int, address: str) -> Finding:
     """Says whether this worker's port can be had; the run opens it, nobody else may."""
     name = f"worker {index} (this one)"
-    _, port = _split(address)
+    _, port = runtime.split_address(address)
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -49,7 +49,7 @@ def _own(index: int, address: str) -> Finding:
 def _peer(address: str) -> Finding:
     """Says whether another worker's host answers; its run need not have been started."""
     name = f"worker at {address}"
-    host, port = _split(address)
+    host, port = runtime.split_address(address)
     try:
         with socket.create_connection((host, port), timeout=PEER_SECONDS):
             return Finding(name, "ok", "answers: its run has been started")
@@ -62,9 +62,3 @@ def _peer(address: str) -> Finding:
         what = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
         advice = "Is the host up, is the address right, and does a firewall let the port through?"
         return Finding(name, "warning", f"{what} within {PEER_SECONDS:.0f} s", advice)
-
-
-def _split(address: str) -> tuple[str, int]:
-    host_and_port = runtime.split_address(address)
-    assert host_and_port is not None  # `runtime.workers` has looked
-    return host_and_port

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tqdm import tqdm
 
 from tfdeblur.errors import WorkerLost
+from tfdeblur.runtime import split_address
 from tfdeblur.training.signals import leave
 
 _POLL_SECONDS = 0.5
@@ -155,13 +156,8 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:g} s" if seconds < 60 else f"{seconds / 60:g} min"
 
 
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 def _open(address: str) -> socket.socket:
-    _, port = _split(address)
+    _, port = split_address(address)
     # Never accepted: that a connection can be made is all that the others look for.
     with contextlib.suppress(OSError, ValueError):  # without IPv6, or with it switched off
         return socket.create_server(
@@ -172,7 +168,7 @@ def _open(address: str) -> socket.socket:
 
 def _answers(address: str) -> bool:
     try:
-        with socket.create_connection(_split(address), timeout=_CONNECT_SECONDS):
+        with socket.create_connection(split_address(address), timeout=_CONNECT_SECONDS):
             return True
     except (OSError, UnicodeError):  # the latter for a name that cannot be looked up at all
         return False
