@@ -207,6 +207,26 @@ def living_owner(site: Site) -> Callable[[], object]:
     return stack.close
 
 
+def take_lock(workdir: pathlib.Path, seconds: float) -> None:
+    """Puts another run's lock in the place of the one that is there, until it stays.
+
+    Who holds a lock may have read it right before and writes its own over this one, once.
+
+    Args:
+        workdir: The folder of the run that loses its lock.
+        seconds: To wait before the look whether the new one stayed: several beats of the old one.
+    """
+    text = json.dumps({"token": "other", "host": "there", "pid": 7})
+    lock, beside = workdir / LOCK, workdir / "other.lock"
+    for _ in range(10):
+        beside.write_text(text)
+        beside.replace(lock)
+        time.sleep(seconds)
+        if lock.read_text() == text:
+            return
+    raise AssertionError(f"{lock} does not stay with the run that took it over.")
+
+
 def taken_over(beat_seconds: float) -> Callable[[Site], Callable[[], object]]:
     """Lets another run take the work directory in the middle of the training.
 
@@ -215,8 +235,7 @@ def taken_over(beat_seconds: float) -> Callable[[Site], Callable[[], object]]:
 
     def plant(site: Site) -> Callable[[], object]:
         def steal(images: int) -> None:
-            (site.run / LOCK).write_text(json.dumps({"token": "other", "host": "there", "pid": 7}))
-            time.sleep(min(50 * beat_seconds, 1.0))
+            take_lock(site.run, min(50 * beat_seconds, 1.0))
 
         make_lock = WorkdirLock.__init__
 
@@ -228,7 +247,8 @@ def taken_over(beat_seconds: float) -> Callable[[Site], Callable[[], object]]:
 
         def mend() -> None:
             site.patch.undo()
-            (site.run / LOCK).unlink()
+            # A run that did not stop has removed it; what it says is what fails then.
+            (site.run / LOCK).unlink(missing_ok=True)
 
         return mend
 

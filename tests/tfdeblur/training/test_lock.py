@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.tfdeblur.planting import take_lock
 from tfdeblur.errors import UserError
 from tfdeblur.training import lock as lock_module
 from tfdeblur.training.lock import LOCK, WorkdirLock
@@ -128,10 +129,10 @@ class TestAnotherMachine:
 
 def test_a_run_that_was_taken_for_dead_stops(tmp_path):
     with WorkdirLock(str(tmp_path), beat_seconds=0.01) as lock:
-        write(tmp_path)
+        take_lock(tmp_path, 0.1)
         assert lock._thread is not None
         lock._thread.join(timeout=30)
-        with pytest.raises(UserError, match="taken over by another run, process 7 on elsewhere"):
+        with pytest.raises(UserError, match="taken over by another run, process 7 on there"):
             lock.check()
     # The other one's lock stays.
     assert read(tmp_path)["token"] == "other"
