@@ -55,8 +55,15 @@ test-all: env ## every test
 test-matrix: ## the quick tests on each Python and TensorFlow; one that fails does not hide the rest
 	@$(MAKE) --keep-going $(addprefix matrix-,$(MATRIX))
 
+# Under pyenv a command such as python3.12 is found only in versions that were chosen: here in all
+# that it has, the newest first.
+matrix-%: export PYENV_VERSION ?= $(shell \
+	pyenv versions --bare 2>/dev/null | grep -x '[0-9.]*' | sort -rV | paste -sd: -)
+matrix-%: INTERPRETER = python$(firstword $(subst -, ,$*))
 matrix-%:
-	python$(firstword $(subst -, ,$*)) -m venv --clear $(VENV)-matrix/$*
+	@$(INTERPRETER) -c '' 2>/dev/null || { echo "error: there is no $(INTERPRETER) here; install it," \
+		"or name what there is, such as make test-matrix MATRIX='3.11-2.21.0'" >&2; exit 1; }
+	$(INTERPRETER) -m venv --clear $(VENV)-matrix/$*
 	$(VENV)-matrix/$*/bin/python -m pip install --quiet --disable-pip-version-check \
 		-e '.[dev,quickstart]' tensorflow-cpu==$(lastword $(subst -, ,$*))
 	$(VENV)-matrix/$*/bin/python -m pytest -n $(TEST_PROCESSES)

@@ -30,6 +30,8 @@ else:
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
     )
+    # It starts here, so that its threads are the same whichever test comes first.
+    tf.config.list_logical_devices()
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -64,10 +66,14 @@ def own_determinism() -> Iterator[None]:
     """
     yield
     if "tensorflow" in sys.modules:
+        from tensorflow.python import pywrap_tfe
+        from tensorflow.python.eager import backprop
         from tensorflow.python.framework import config  # the public module only switches it on
 
         if config.is_op_determinism_enabled():
             config.disable_op_determinism()
+            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+            pywrap_tfe.TFE_Py_RegisterVSpace(backprop._default_vspace)
 
 
 @pytest.fixture(scope="session")

@@ -182,6 +182,13 @@ def test_make_targets_in_documents_exist(repository: pathlib.Path, name: str) ->
             assert set(named) <= targets, words
 
 
+def test_the_matrix_names_a_python_that_is_missing(repository: pathlib.Path) -> None:
+    call = ["make", "test-matrix", "MATRIX=9.9-2.21.0"]
+    done = subprocess.run(call, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "error: there is no python9.9 here; install it, or name what there is" in done.stderr
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_python_commands_in_documents_know_their_flags(repository: pathlib.Path, name: str) -> None:
     helps: dict[str, str] = {}

@@ -93,6 +93,8 @@ def train(run_config: TrainConfig, stop: StopRequest | None = None) -> RunResult
     kind, tpu = run_config.runtime.strategy, run_config.runtime.tpu
     workers, place = runtime.meeting_place(kind, tpu)
     with meeting(workers, place, 60.0 * run_config.runtime.worker_minutes) as all_came:
+        # Before devices are looked for: what makes a run repeatable comes too late after that.
+        runtime.seed_everything(run_config.seed, run_config.runtime.deterministic)
         strategy = runtime.make_strategy(kind, tpu)
         try:
             return _train(run_config, strategy, stop or StopRequest(), all_came)
@@ -107,7 +109,6 @@ def _train(
     all_came: Callable[[], None],
 ) -> RunResult:
     policy = runtime.resolve_precision(run_config.runtime.precision, strategy)
-    runtime.seed_everything(run_config.seed, run_config.runtime.deterministic)
     data = open_training_data(run_config)
     identity = data.identity(run_config.output.validation_split)
     agree_on_start(Workers(strategy), shared_settings(run_config, policy), identity)

@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from tqdm import tqdm
+
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.requirements import require_tensorflow
 
@@ -323,8 +325,8 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
     Args:
         seed: Not negative, below 2^32.
-        deterministic: Also makes TensorFlow choose deterministic kernels, which may be slower;
-            this lasts until the process ends.
+        deterministic: Also makes the same program give the same bits, until the process ends
+            (`tfdeblur.repeatable`); before devices are looked for, operations run in turn, too.
 
     Raises:
         ConfigError: `seed` is out of range.
@@ -333,11 +335,17 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
         raise ConfigError(f"The seed must be from 0 to 2^32 - 1; received: {seed}.")
     require_tensorflow()
     import keras
-    import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
+    if not deterministic:
+        return
+    from tfdeblur.repeatable import make_repeatable
+
+    if not make_repeatable():
+        tqdm.write(
+            "runtime.deterministic: TensorFlow was in use before, so operations run side by side, "
+            "which may round otherwise once in thousands of steps. A process of its own does not."
+        )
 
 
 def logical_cpus(count: int) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfdeblur.imaging import data_range, to_range, uint8_to_unit
 from tfdeblur.models._generator import Generator
 from tfdeblur.objectives._objective import GENERATOR, Objective, View
+from tfdeblur.repeatable import add_in_turn
 from tfdeblur.training.state import Player, TrainingState
 from tfdeblur.training.undo import Undo
 
@@ -186,7 +187,7 @@ class ReplicaStep:
                 self._move(name, first + i, batches[i % len(batches)], restored)
                 for i in range(count)
             ]
-            return {key: tf.add_n([scalars[key] for scalars in made]) for key in made[0]}
+            return {key: add_in_turn([scalars[key] for scalars in made]) for key in made[0]}
         stacked = {half: tf.stack([batch[half] for batch in batches]) for half in batches[0]}
 
         def move_and_add(index: tf.Tensor, sums: Scalars) -> tuple[tf.Tensor, Scalars]:
