@@ -214,7 +214,7 @@ class RuntimeConfig:
         Field(description="compile the step with XLA; auto: TPU only (it always does)"),
     ] = "auto"
     deterministic: Annotated[
-        bool, Field(description="repeatable to the bit, at some cost in speed on GPUs")
+        bool, Field(description="repeatable to the bit; slower, since operations run in turn")
     ] = False
     steps_per_loop: Annotated[
         int, Field(ge=1, description="updates between two looks at the results")
