@@ -94,7 +94,7 @@ def test_a_missing_compiler_is_named(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)  # a dozen compilations; on two slow cores they take a quarter of an hour
+@pytest.mark.timeout(3600)  # compilations of eight minutes on two cores
 def test_a_small_critics_step_is_compiled_for_v5e(tmp_path):
     for name in ("jax", "libtpu"):
         if importlib.util.find_spec(name) is None:
