@@ -14,13 +14,10 @@ same inputs. Two things remain, with TensorFlow 2.19 and 2.21 on CPUs:
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
-from tensorflow.python import pywrap_tfe
-from tensorflow.python.eager import backprop  # how a tape adds is not in the public module
-
-_WRITTEN = {"arithmetic_optimization": False}
 
 
 def make_repeatable() -> bool:
@@ -32,9 +29,15 @@ def make_repeatable() -> bool:
         Whether operations run in turn; False where TensorFlow was in use already, which fixes
         its threads.
     """
+    # How a tape adds is not in the public module, and no other run depends on it.
+    from tensorflow.python import pywrap_tfe
+    from tensorflow.python.eager import backprop
+
     tf.config.experimental.enable_op_determinism()
-    tf.config.optimizer.set_experimental_options(_WRITTEN)
-    pywrap_tfe.TFE_Py_RegisterVSpace(backprop._default_vspace._replace(aggregate_fn=_add_in_turn))
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    usual = backprop._default_vspace
+    add = functools.partial(_add_gradients, usual.aggregate_fn)
+    pywrap_tfe.TFE_Py_RegisterVSpace(usual._replace(aggregate_fn=add))
     try:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
@@ -47,9 +50,9 @@ def add_in_turn(terms: Sequence[tf.Tensor]) -> tf.Tensor:
     return functools.reduce(operator.add, terms)
 
 
-def _add_in_turn(gradients: Sequence[tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
+def _add_gradients(usual: Callable[[Sequence[Any]], Any], gradients: Sequence[Any]) -> Any:
     """Adds what reaches one tensor on several ways."""
     if all(isinstance(part, tf.Tensor) and part.dtype != tf.variant for part in gradients):
         return add_in_turn(gradients)
-    # Slices of an embedding, and lists of tensors, which only that kernel adds.
-    return backprop._aggregate_grads(gradients)
+    # Slices of an embedding, and lists of tensors, which only TensorFlow's own way adds.
+    return usual(gradients)

@@ -344,7 +344,7 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     if not make_repeatable():
         tqdm.write(
             "runtime.deterministic: TensorFlow was in use before, so operations run side by side, "
-            "which may round otherwise once in thousands of steps. A process of its own does not."
+            "which may round otherwise once in a while. In a process of its own they run in turn."
         )
 
 
