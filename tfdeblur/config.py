@@ -370,10 +370,22 @@ def _resolve_plug_in(
         return {"name": ""}, [
             settings.Problem(f"{section}.name", f"unknown {registry.kind} {plug_in.name!r}.{hint}")
         ]
+    options_class = registry.options(plug_in.name)
     options, problems = settings.check(
-        registry.options(plug_in.name), plug_in.options, f"{section}."
+        options_class, _lists(options_class, plug_in.options), f"{section}."
     )
     return {"name": plug_in.name, "options": settings.to_plain(options)}, problems
+
+
+def _lists(options_class: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes one word of the command line a list where the option takes several."""
+    several = {
+        f.name for f in settings.fields_of(options_class) if settings.is_sequence(f.annotation)
+    }
+    return {
+        key: [value] if key in several and isinstance(value, str) else value
+        for key, value in options.items()
+    }
 
 
 def _resolve_critic(

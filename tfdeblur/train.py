@@ -86,9 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
+    flags, words = _open_flags(sys.argv[1:] if argv is None else argv)
     parser = _parser()
-    namespace, rest = parser.parse_known_args(words)
+    namespace, unknown = parser.parse_known_args(words)
     # Plug-ins import Keras, which says less clearly what it misses.
     require_tensorflow()
     for section, registry in config.PLUG_INS.items():
@@ -96,7 +96,6 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
         if name:
             print(options_help(section, registry.options(name), name))
             return 0
-    flags, unknown = _open_flags(rest)
     flags = settings.merge(cli.given(namespace), flags)
     problems = cli.reject_unknown_flags(unknown, parser)
     layer = settings.read_config_file(namespace.config) if namespace.config else {}
@@ -162,28 +161,30 @@ def _field(config_class: type[Any], name: str) -> settings.Field:
 
 
 def _open_flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Reads ``--model.depth 20``, ``--critic.conditional`` and ``--no-critic.conditional``.
+    """Reads ``--model.depth 20``, ``--model.encoder 1 1 1 4`` and ``--no-critic.conditional``.
 
     Returns:
         Their tree, and the words that were something else.
     """
     tree: dict[str, Any] = {}
-    unknown: list[str] = []
+    others: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        flag, equals, value = word.partition("=")
+        flag, equals, text = word.partition("=")
         if flag.startswith("--no-"):
-            flag, equals, value = f"--{flag.removeprefix('--no-')}", "=", "false"
+            flag, equals, text = f"--{flag.removeprefix('--no-')}", "=", "false"
         path = flag.removeprefix("--").replace("-", "_")
         if not flag.startswith("--") or path.split(".")[0] not in _OPEN_SECTIONS or "." not in path:
-            unknown.append(word)
+            others.append(word)
             continue
-        if not equals:
-            # A switch stands alone, as it may everywhere else; other fields refuse the word.
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        values = [text] if equals else []
+        while not equals and rest and not rest[0].startswith("--"):
+            values.append(rest.pop(0))
+        # A switch stands alone, as it may everywhere else; other fields refuse the word.
+        value = values if len(values) > 1 else (values or ["true"])[0]
         settings.put(tree, path, cli.plain_value(value))
-    return tree, unknown
+    return tree, others
 
 
 def options_help(section: str, options_class: type[Any], name: str) -> str:

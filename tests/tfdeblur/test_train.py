@@ -260,6 +260,51 @@ def test_switches_of_plug_ins_stand_alone(capsys):
     assert "critic.layers: " in capsys.readouterr().err
 
 
+def test_options_of_plug_ins_take_several_words_or_one(capsys):
+    words = ["--recipe", "nafnet32_gopro", "--data", "d", "--workdir", "w", "--print-config"]
+    several = ["--model.encoder", "1", "2", "--model.decoder", "2", "1", "--model.width", "8"]
+    assert train.main([*words, *several]) == 0
+    model = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert (model["encoder"], model["decoder"], model["width"]) == ([1, 2], [2, 1], 8)
+    assert train.main([*words, "--model.encoder=3", "--model.decoder", "2"]) == 0
+    model = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert (model["encoder"], model["decoder"]) == ([3], [2])
+    for wrong in (["--model.width", "8", "9"], ["--model.encoder", "1", "two"]):
+        assert train.main([*words, *wrong]) == 2
+        assert wrong[0].removeprefix("--") in capsys.readouterr().err
+    assert train.main([*words, "--model.width", "8", "--seed", "1", "stray"]) == 2
+    assert "error: stray: was not expected here" in capsys.readouterr().err
+
+
+def _flags(section, options):
+    for name, value in options.items():
+        flag = f"{section}.{name}".replace("_", "-")
+        if isinstance(value, dict):
+            yield from _flags(f"{section}.{name}", value)
+        elif isinstance(value, bool):
+            yield f"--{flag}" if value else f"--no-{flag}"
+        else:
+            values = value if isinstance(value, list) else [value]
+            yield from (f"--{flag}", *("none" if item is None else str(item) for item in values))
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [(kind, name) for kind, registry in config.PLUG_INS.items() for name in registry.names()],
+)
+def test_every_option_of_a_plug_in_can_be_given_as_a_flag(section, name, capsys):
+    names = {"model": "unet16", "objective": "wgan" if section == "critic" else "content"}
+    names[section] = name
+    words = [word for kind, chosen in names.items() for word in (f"--{kind}", chosen)]
+    words += ["--data", "d", "--workdir", "w", "--print-config"]
+    assert train.main(words) == 0
+    printed = capsys.readouterr().out
+    options = yaml.safe_load(printed)[section]
+    assert options.pop("name") == name
+    assert train.main([*words, *_flags(section, options)]) == 0
+    assert capsys.readouterr().out == printed
+
+
 def test_print_config_and_help_of_plug_ins(capsys):
     assert train.main(["--recipe", "unet16_cifar10", "--workdir", "w", "--print-config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
