@@ -72,18 +72,20 @@ class RunResult:
         workdir: Its folder.
         images: Images seen.
         best: Validation scores of the best weights; empty without a validation split.
+        page: Its page of curves and pictures; None where nothing was validated.
     """
 
     workdir: str
     images: int
     best: Mapping[str, float]
+    page: str | None
 
     def __str__(self) -> str:
         """Returns where to look next."""
         scores = ", ".join(f"{name} {value:.4g}" for name, value in self.best.items())
         return (
             f"{self.images:,} images seen. Best validation: {scores or 'none was made'}.\n"
-            f"Look at {files.join(self.workdir, INDEX)}, or at the curves with: "
+            f"Look at {f'{self.page}, or at ' if self.page else ''}the curves with: "
             f"tensorboard --logdir {self.workdir}"
         )
 
@@ -284,7 +286,13 @@ class Run:
             if ended or self.state.images_seen < self.total_images:
                 # Another worker may have been the one that was told.
                 self._save_and_leave(stop.signal_number or signal.SIGTERM)
-        return RunResult(self.config.workdir, self.state.images_seen, self.store.best_metrics())
+        page = files.join(self.config.workdir, INDEX)
+        return RunResult(
+            self.config.workdir,
+            self.state.images_seen,
+            self.store.best_metrics(),
+            page if files.exists(page) else None,
+        )
 
     def _catch_up(self, hooks: Sequence[Hook]) -> None:
         """Makes the validation that was due where the run stands and was ended by a signal."""

@@ -327,5 +327,8 @@ def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind,
     assert result.images == 24
     told = "No data set has blurred images in a split 'val': nothing is validated"
     assert (told in capsys.readouterr().out) == (kind == "none")
+    # The page is named where there is one.
+    page = files.join(result.workdir, "index.html")
+    assert files.exists(page) == (page in str(result)) == (kind == "contrast")
     assert load_generator(result.workdir, "last")[1]["images"] == 24
     assert "psnr_db" not in load_generator(result.workdir, "last")[1]["metrics"]
