@@ -38,7 +38,7 @@ from tfdeblur import assembly, cli, config, files, inputs, runtime
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
-from tfdeblur.training.hooks import Validation
+from tfdeblur.training.gallery import Validation
 from tfdeblur.training.loop import Diverged
 from tfdeblur.validation import Validator
 

@@ -38,11 +38,11 @@ from tfdeblur.training.agreement import (
 )
 from tfdeblur.training.checkpoint import CheckpointStore, read_meta
 from tfdeblur.training.failures import explain_failure
+from tfdeblur.training.gallery import INDEX, Gallery
 from tfdeblur.training.history import History
 from tfdeblur.training.hooks import (
-    INDEX,
-    Gallery,
     LogHook,
+    PictureHook,
     Progress,
     SaveHook,
     ValidateHook,
@@ -58,7 +58,7 @@ from tfdeblur.training.stalls import StallWatch
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.step import ReplicaStep
 from tfdeblur.training.watch import Watch
-from tfdeblur.validation import Validator
+from tfdeblur.validation import SampleRestorer, TrainingSamples, Validator, gallery_of
 from tfdeblur.workdir import prepare_workdir, shared_settings
 
 VALIDATE = "validate"
@@ -72,7 +72,7 @@ class RunResult:
         workdir: Its folder.
         images: Images seen.
         best: Validation scores of the best weights; empty without a validation split.
-        page: Its page of curves and pictures; None where nothing was validated.
+        page: Its page of curves and pictures; None for a run that ended before and has lost it.
     """
 
     workdir: str
@@ -368,34 +368,29 @@ class Run:
             ),
             Hook(self.images(output.log_every), Watch(self.config.guards), "watch"),
         ]
-        validator = self._validator(lambda: self.loop.agreed([stop.requested()])[0])
-        if validator is not None:
-            hooks.append(Hook(self.images(output.validate_every), validator, VALIDATE))
+        gallery = gallery_of(self.config, self.output)
+        validator = self._validator(gallery, lambda: self.loop.agreed([stop.requested()])[0])
+        look = validator or self._picture_hook(gallery)
+        name = VALIDATE if validator else "pictures"
+        hooks.append(Hook(self.images(output.validate_every), look, name))
         save = SaveHook(self.store, self.state, validator)
         seconds = seconds_of(output.save_every)
         every = self.images(output.save_every) if seconds is None else None
         return [*hooks, Hook(every, save, "save", seconds)]
 
-    def _validator(self, stop: Callable[[], bool]) -> ValidateHook | None:
+    def _validator(self, gallery: Gallery, stop: Callable[[], bool]) -> ValidateHook | None:
         output = self.config.output
         data = open_validation_data(self.config, self.data)
         if data is None:
             return None
         validate = Validator(self.state.generator, data, self.strategy, output.pictures, stop)
-        title = self.config.recipe or f"{self.config.model.name} in training"
-        gallery = Gallery(
-            self.output,
-            title,
-            [
-                ("Model", f"{self.config.model.name}"),
-                ("Objective", f"{self.config.objective.name}"),
-                ("Data", ", ".join(files.base_name(p) for p in self.config.data.paths)),
-                ("Global batch", f"{self.global_batch}"),
-            ],
-        )
-        return ValidateHook(
-            validate, self.state, self.store, self.history, gallery, output.best_metric
-        )
+        best = output.best_metric
+        return ValidateHook(validate, self.state, self.store, self.history, gallery, best)
+
+    def _picture_hook(self, gallery: Gallery) -> PictureHook:
+        samples = TrainingSamples(self.data, self.config.output.pictures)
+        take = SampleRestorer(self.state.generator, samples, self.strategy)
+        return PictureHook(take, self.state, self.history, gallery)
 
 
 def _explained(

@@ -243,7 +243,9 @@ class OutputConfig:
         "1 epochs"
     )
     keep: Annotated[Keep, Field(description="newest checkpoints that are kept: N or all")] = 2
-    pictures: Annotated[int, Field(ge=0, description="validation images that are pictured")] = 6
+    pictures: Annotated[
+        int, Field(ge=0, description="images that are pictured, with each validation")
+    ] = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

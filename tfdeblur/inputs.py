@@ -82,7 +82,7 @@ def open_validation_data(run_config: TrainConfig, data: TrainingData) -> Evaluat
         fault = "has blurred images in" if having else "has"
         tqdm.write(
             f"No data set {fault} a split {output.validation_split!r}: nothing is validated, "
-            "and the newest weights are the ones to use."
+            "the newest weights are the ones to use, and pictures are of training samples."
         )
         return None
     return EvaluationData(path, output.validation_split, limit=output.validation_images)

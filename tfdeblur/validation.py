@@ -1,22 +1,42 @@
-"""Validation within a training run: evaluation's numbers in the form that training's hook takes."""
+"""What is looked at while a network trains, in the form that training's hooks take.
+
+Evaluation's numbers and some pictures of the split that is validated on, or pictures alone of what
+the network trains on where there is no such split.
+"""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import runtime, tiling
+from tfdeblur import files, runtime, tiling
+from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.models._generator import Generator
-from tfdeblur.training.hooks import Validation
+from tfdeblur.training.gallery import Gallery, Pictures, Validation
 from tfdeblur.training.signals import ValidationEnded
 
 # Pixels that are validated at once, and the side of the pictures that are kept of them.
 _VALIDATION_PIXELS = 2**20
 _PICTURE_SIDE = 256
+
+
+def gallery_of(run_config: TrainConfig, folder: str) -> Gallery:
+    """Returns the page of a run, which is written into a folder."""
+    return Gallery(
+        folder,
+        run_config.recipe or f"{run_config.model.name} in training",
+        [
+            ("Model", run_config.model.name),
+            ("Objective", run_config.objective.name),
+            ("Data", ", ".join(files.base_name(path) for path in run_config.data.paths)),
+            ("Global batch", f"{run_config.training.global_batch}"),
+        ],
+    )
 
 
 class Validator:
@@ -39,17 +59,7 @@ class Validator:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stop = stop
-        with strategy.scope():
-            model = generator.as_unit_model()
-        pixels = data.height * data.width
-        self._evaluator = SplitEvaluator(
-            lambda images: model(images, training=False),
-            data,
-            batch_size=max(1, min(256, _VALIDATION_PIXELS // pixels)),
-            # The workers of a cluster each judge the whole split: they must not wait for each
-            # other where one has more batches than another.
-            strategy=None if runtime.spans_workers(strategy) else strategy,
-        )
+        self._evaluator = _evaluator(generator, data, strategy, most=256)
         count = min(pictures, data.records)
         self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()
 
@@ -60,21 +70,91 @@ class Validator:
             ValidationEnded: Somebody wanted the run to stop.
         """
         card = self._evaluator.run(before_batch=self._end_if_asked)
-        triples = self._evaluator.pictures(self._indices)
         return Validation(
             metrics=_scores(card.rows["restored"]),
             baseline=_scores(card.rows["blurred"]),
-            pictures={
-                "blurred": [_middle(triple.blurred) for triple in triples],
-                "restored": [_middle(_uint8(triple.restored)) for triple in triples],
-                "truth": [_middle(triple.sharp) for triple in triples],
-            },
-            records=self._indices,
+            pictures=_pictures(self._evaluator, "Validation image", self._indices),
         )
 
     def _end_if_asked(self) -> None:
         if self._stop():
             raise ValidationEnded("The run is to stop.")
+
+
+class TrainingSamples:
+    """The first samples of a training as a split of their own: cropped, turned, with made blur.
+
+    They are those that a run sees at its start, whatever its batch is and wherever it goes on.
+
+    Attributes:
+        height: Rows of a sample.
+        width: Columns of a sample.
+        records: Number of samples.
+    """
+
+    def __init__(self, data: TrainingData, records: int) -> None:
+        self._data = data
+        self.height, self.width = data.height, data.width
+        self.records = min(records, data.records)
+
+    def dataset(self, batch_size: int) -> tf.data.Dataset:
+        """Returns them in batches, in the form that evaluation takes; samples have no names."""
+
+        def unnamed(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            none = tf.fill([batch_size], "")
+            return {**batch, "scene": none, "frame": none, "valid": tf.fill([batch_size], True)}
+
+        return self._data.dataset(batch_size).map(unnamed).take(-(-self.records // batch_size))
+
+
+class SampleRestorer:
+    """Takes pictures of the first samples of a training; calling it restores them anew.
+
+    Args:
+        generator: Its weights of the moment are used.
+        samples: What to restore.
+        strategy: Shares the work.
+    """
+
+    def __init__(
+        self, generator: Generator, samples: TrainingSamples, strategy: tf.distribute.Strategy
+    ) -> None:
+        self._indices = range(samples.records)
+        self._evaluator = _evaluator(generator, samples, strategy, most=max(1, samples.records))
+
+    def __call__(self) -> Pictures:
+        """Restores all of them."""
+        return _pictures(self._evaluator, "Training sample", self._indices)
+
+
+def _evaluator(
+    generator: Generator,
+    data: EvaluationData | TrainingSamples,
+    strategy: tf.distribute.Strategy,
+    most: int,
+) -> SplitEvaluator:
+    """Returns what restores images of one size with a generator, at most so many at once."""
+    with strategy.scope():
+        model = generator.as_unit_model()
+    return SplitEvaluator(
+        lambda images: model(images, training=False),
+        data,
+        batch_size=max(1, min(most, _VALIDATION_PIXELS // (data.height * data.width))),
+        # The workers of a cluster each judge the whole split: they must not wait for each other
+        # where one has more batches than another.
+        strategy=None if runtime.spans_workers(strategy) else strategy,
+    )
+
+
+def _pictures(evaluator: SplitEvaluator, kind: str, indices: Sequence[int]) -> Pictures:
+    triples = evaluator.pictures(indices)
+    return Pictures(
+        kind,
+        records=indices,
+        blurred=[_middle(triple.blurred) for triple in triples],
+        restored=[_middle(_uint8(triple.restored)) for triple in triples],
+        truth=[_middle(triple.sharp) for triple in triples],
+    )
 
 
 def _scores(row: Any) -> dict[str, float]:

@@ -327,8 +327,29 @@ def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind,
     assert result.images == 24
     told = "No data set has blurred images in a split 'val': nothing is validated"
     assert (told in capsys.readouterr().out) == (kind == "none")
-    # The page is named where there is one.
-    page = files.join(result.workdir, "index.html")
-    assert files.exists(page) == (page in str(result)) == (kind == "contrast")
+    page = files.read_text(result.page)
+    assert ("Validation image 0" in page) == (kind == "contrast")
+    assert ("Training sample 0" in page) == (kind == "none")
     assert load_generator(result.workdir, "last")[1]["images"] == 24
     assert "psnr_db" not in load_generator(result.workdir, "last")[1]["metrics"]
+
+
+def test_a_run_without_a_validation_split_leaves_pictures_and_curves(folder):
+    write_data_set(files.join(folder, "data"), {"train": 24})
+    # As many as for one step; the last validation comes with the last step.
+    options = {"training": {"duration": "3 steps"}, "output": {"validate_every": "2 steps"}}
+    blur = {"blur": "gaussian", "min_sigma": 1.5}
+    result = train.run(settings(folder, synthesis=blur, **options))
+    page = files.read_text(result.page)
+    assert "Training sample 5" in page and "Training loss" in page
+    pictures = files.join(result.workdir, "pictures")
+    for name in ("blurred", "restored-000000000016", "restored-000000000024", "truth"):
+        assert f"pictures/000000-{name}.png" in page
+        assert files.exists(files.join(pictures, f"000000-{name}.png"))
+    blurred, truth = (
+        tf.io.decode_png(files.read_bytes(files.join(pictures, f"000000-{half}.png"))).numpy()
+        for half in ("blurred", "truth")
+    )
+    # The blur that is made on the fly, and not the loss of contrast that is stored.
+    assert np.std(blurred) < 0.5 * np.std(truth)
+    assert abs(np.mean(blurred) - np.mean(truth)) < 8

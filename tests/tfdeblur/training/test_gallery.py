@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfdeblur import files
+from tfdeblur.training.gallery import Gallery, Pictures, Validation
 from tfdeblur.training.history import History
-from tfdeblur.training.hooks import Gallery, Validation
 from tfdeblur.training.loop import Report
 
 SCORES = {"psnr_db": 30.0, "ssim": 0.9}
@@ -16,22 +16,22 @@ def picture(number):
     return np.full([4, 6, 3], number, np.uint8)
 
 
-def show(folder, images, records, offset=0):
-    """Validates once, as a process of its own; an image's pixels say which one it is."""
+def show(folder, images, records, offset=0, validated=True):
+    """Writes the page once, as a process of its own; an image's pixels say which one it is."""
     files.make_dirs(folder)
     truth = [picture(offset + record) for record in records]
-    validation = Validation(
-        metrics=SCORES,
-        baseline=SCORES,
-        pictures={
-            "blurred": [image + 100 for image in truth],
-            "restored": [image + 200 for image in truth],
-            "truth": truth,
-        },
+    pictures = Pictures(
+        kind="Validation image" if validated else "Training sample",
         records=records,
+        blurred=[image + 100 for image in truth],
+        restored=[image + 200 for image in truth],
+        truth=truth,
     )
+    validation = Validation(SCORES, SCORES, pictures) if validated else None
+    history = History(folder, images)
+    history.add(images, {"generator/loss": 0.5})
     report = Report(images, 100, {}, 0.0, False)
-    Gallery(folder, "a run", []).add(report, validation, History(folder, images))
+    Gallery(folder, "a run", []).add(report, pictures, history, validation)
     return files.read_text(files.join(folder, "index.html"))
 
 
@@ -76,3 +76,17 @@ def test_what_lies_ahead_is_not_shown(folder):
     page = show(folder, 11, [0])
     assert "000000-restored-000000000011.png" in page
     assert "000000-restored-000000000022.png" not in page
+
+
+def test_pictures_and_curves_without_a_validation(folder):
+    page = show(folder, 11, [0, 1], validated=False)
+    assert "Training sample 1" in page and "000001-restored-000000000011.png" in page
+    assert "Training loss" in page and "11 images" in page
+    assert "Validation" not in page
+    assert "Validation PSNR" in show(folder, 22, [0, 1])
+
+
+def test_a_page_without_pictures(folder):
+    page = show(folder, 11, [], validated=False)
+    assert "Training loss" in page and ".png" not in page
+    assert not names(folder)
