@@ -15,6 +15,7 @@ from tfdeblur import files, runtime, tiling
 from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.evaluation.pictures import to_uint8
 from tfdeblur.evaluation.whole_split import SplitEvaluator
 from tfdeblur.models._generator import Generator
 from tfdeblur.training.gallery import Gallery, Pictures, Validation
@@ -152,17 +153,13 @@ def _pictures(evaluator: SplitEvaluator, kind: str, indices: Sequence[int]) -> P
         kind,
         records=indices,
         blurred=[_middle(triple.blurred) for triple in triples],
-        restored=[_middle(_uint8(triple.restored)) for triple in triples],
+        restored=[_middle(to_uint8(triple.restored)) for triple in triples],
         truth=[_middle(triple.sharp) for triple in triples],
     )
 
 
 def _scores(row: Any) -> dict[str, float]:
     return {name: value for name, value in dataclasses.asdict(row).items() if name != "exact"}
-
-
-def _uint8(image: np.ndarray) -> np.ndarray:
-    return np.round(image * 255.0).astype(np.uint8)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:

@@ -336,7 +336,7 @@ def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind,
 
 def test_a_run_without_a_validation_split_leaves_pictures_and_curves(folder):
     write_data_set(files.join(folder, "data"), {"train": 24})
-    # As many as for one step; the last validation comes with the last step.
+    # A step takes 8 images: pictures are due after two, and come with the last one, too.
     options = {"training": {"duration": "3 steps"}, "output": {"validate_every": "2 steps"}}
     blur = {"blur": "gaussian", "min_sigma": 1.5}
     result = train.run(settings(folder, synthesis=blur, **options))
