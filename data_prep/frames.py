@@ -140,7 +140,7 @@ class Task:
             UserError: The shard cannot be written; nothing of it is left behind.
         """
         place = files.join(self.directory, plan.file)
-        with files.open_new(place, shared=True, lasting=True) as file:
+        with files.open_new(place, lasting=True) as file:
             writer = wire.ShardWriter(file)
             for tile in shard_tiles(source, plan, self.job.settings):
                 writer.write(wire.record_pieces(**vars(tile)))

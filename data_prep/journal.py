@@ -48,7 +48,7 @@ def read_head(directory: str) -> dict[str, Any] | None:
 
 
 def _enter(directory: str, name: str, content: Mapping[str, Any]) -> None:
-    with files.open_new(_path(directory, name), shared=True, lasting=True) as file:
+    with files.open_new(_path(directory, name), lasting=True) as file:
         file.write(json.dumps(content).encode())
 
 

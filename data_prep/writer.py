@@ -5,7 +5,9 @@ journal, so a build that was killed goes on where it stopped. The manifest is wr
 the journal is removed.
 """
 
+import contextlib
 import dataclasses
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -18,6 +20,9 @@ from data_prep.runners import Runner
 from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError
+
+_SHARD = re.compile(rf"\w+-\d{{5}}-of-\d{{5}}{re.escape(schema.SHARD_SUFFIX)}")
+_PARTIAL = re.compile(rf"{_SHARD.pattern}(\.[0-9a-f]+)?{re.escape(files.PARTIAL_SUFFIX)}")
 
 
 def write(
@@ -96,19 +101,30 @@ def _counts(plans: Mapping[str, SplitPlan]) -> str:
 
 
 def _clear(directory: str) -> None:
-    """Removes a data set and nothing else; the manifest first, so no half of it looks whole."""
+    """Removes the data set that a manifest or journal describes, and nothing else.
+
+    The manifest goes first, so that no part of the data set looks whole.
+    """
+    known: dict[str, schema.Shard | None] = {}
+    if files.exists(files.join(directory, schema.MANIFEST_NAME)):
+        with contextlib.suppress(DataError):  # damaged: its shards are then unknown, and stay
+            splits = schema.Manifest.load(directory).splits.values()
+            known = {shard.file: shard for split in splits for shard in split.shards}
+    if journal.read_head(directory) is not None:
+        # A killed build may not have entered its last shards.
+        known |= dict.fromkeys(filter(_SHARD.fullmatch, files.list_dir(directory)))
     files.remove(files.join(directory, schema.MANIFEST_NAME))
-    journal.close(directory)
-    for name in files.list_dir(directory):
-        if name.endswith(schema.SHARD_SUFFIX):
+    for name, shard in known.items():
+        if shard is None or _is_sound(directory, shard, deep=False):
             files.remove(files.join(directory, name))
+    journal.close(directory)
     _sweep(directory)
 
 
 def _sweep(directory: str) -> None:
-    """Removes the halves of shards that were being written when a build was killed."""
+    """Removes partial shards of a build that was killed."""
     for name in files.list_dir(directory):
-        if schema.SHARD_SUFFIX in name and name.endswith(files.PARTIAL_SUFFIX):
+        if _PARTIAL.fullmatch(name):
             files.remove(files.join(directory, name))
 
 
@@ -136,7 +152,7 @@ def _made_before(
         raise DataError(
             f"{files.join(directory, strange[0])} is a shard that no manifest or journal knows"
             f"{f', and so are {len(strange) - 1} more' if len(strange) > 1 else ''}. Give an empty "
-            "folder, remove it, or give --overwrite to remove all shards in the folder."
+            "folder, or move such files away."
         )
     return {name: shard for name, shard in known.items() if _is_sound(directory, shard, deep)}
 

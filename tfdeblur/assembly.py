@@ -59,7 +59,7 @@ from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.step import ReplicaStep
 from tfdeblur.training.watch import Watch
 from tfdeblur.validation import SampleRestorer, TrainingSamples, Validator, gallery_of
-from tfdeblur.workdir import prepare_workdir, shared_settings
+from tfdeblur.workdir import check_workdir, shared_settings, write_config
 
 VALIDATE = "validate"
 
@@ -122,13 +122,16 @@ def _train(
         lock: WorkdirLock | None = None
         if chief:
             lock = stack.enter_context(WorkdirLock(run_config.workdir))
-            if changes := prepare_workdir(run_config):
+            if changes := check_workdir(run_config):
                 tqdm.write(f"Changed since the last start: {'; '.join(changes)}.")
         # A notebook goes on in the precision that it had.
         stack.enter_context(runtime.precision_scope(policy))
         aside = stack.enter_context(tempfile.TemporaryDirectory())
         output = run_config.workdir if chief else aside
         run = Run(run_config, strategy, data, output, identity, lock)
+        if chief:
+            # Not before: a start that fails must not claim the directory.
+            write_config(run_config)
         devices = runtime.device_summary(strategy)
         tqdm.write(f"{network_summary(run.state.players)}; {policy}; {devices}")
         return run.train(stop)

@@ -88,14 +88,21 @@ def run(config: DetectConfig) -> DetectResult:
         DataError: The data cannot be read.
     """
     require_tensorflow()
-    from tfdeblur import files
     from tfdeblur.data.opening import READ_ERRORS, explain_read_error
     from tfdeblur.evaluation import SplitEvaluator
-    from tfdeblur.evaluation.detection import DetectionCard, detect, write_page
+    from tfdeblur.evaluation.detection import (
+        DETECTION_CSV,
+        DETECTION_JSON,
+        PAGE,
+        DetectionCard,
+        detect,
+        write_page,
+    )
     from tfdeblur.evaluation.detector import Detector
     from tfdeblur.evaluation.full_card import CONVERTED, RESTORED
     from tfdeblur.evaluation.pictures import spread
     from tfdeblur.judging.networks import open_network
+    from tfdeblur.outputs import OutputFolder
 
     if not config.detector:
         raise UserError("detector: give --detector, the ONNX file of a YOLOX network.")
@@ -109,7 +116,7 @@ def run(config: DetectConfig) -> DetectResult:
     )
     judged = open_network(network_path(config), config.checkpoint, config.tlc_window)
     folder = config.out or default_folder(config)
-    files.make_dirs(folder)
+    OutputFolder.reserve(folder, DETECTION_JSON, DETECTION_CSV, PAGE)
 
     found: list[Picture] = []
     shown: list[tuple[Triple, Picture]] = []

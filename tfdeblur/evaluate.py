@@ -109,10 +109,12 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         DataError: The data or the split cannot be read.
     """
     require_tensorflow()
-    from tfdeblur import files, restoration
+    from tfdeblur import restoration
     from tfdeblur.data.opening import READ_ERRORS, explain_read_error
     from tfdeblur.evaluation import SplitEvaluator
-    from tfdeblur.evaluation.report import choose, write_report
+    from tfdeblur.evaluation.report import PAGE, PICTURES, choose, write_report
+    from tfdeblur.evaluation.score_card import IMAGES_CSV, SCORES_CSV, SCORES_JSON
+    from tfdeblur.outputs import OutputFolder
 
     if config.all_checkpoints:
         raise UserError("all_checkpoints: run judges one checkpoint; run_checkpoints all of them.")
@@ -123,7 +125,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     about = about_run(config, restorer, data.manifest)
     folder = config.out or default_folder(config)
     # A folder that cannot be written should be known before the work, not after it.
-    files.make_dirs(folder)
+    OutputFolder.reserve(folder, SCORES_JSON, SCORES_CSV, IMAGES_CSV, PAGE, PICTURES)
 
     evaluator = SplitEvaluator(restorer.restore, data, batch_size=batch_size_for(config, data))
     try:
@@ -160,10 +162,15 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
         DataError: The data cannot be read, or every checkpoint is damaged.
     """
     require_tensorflow()
-    from tfdeblur import files
     from tfdeblur.evaluation import CheckpointTable
-    from tfdeblur.evaluation.checkpoints import write_page
+    from tfdeblur.evaluation.checkpoints import (
+        CHECKPOINTS_CSV,
+        CHECKPOINTS_JSON,
+        PAGE,
+        write_page,
+    )
     from tfdeblur.judging.checkpoints import CheckpointJudge
+    from tfdeblur.outputs import OutputFolder
 
     if config.model or not config.workdir or config.checkpoint != "best":
         raise UserError(
@@ -172,7 +179,7 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
         )
     data = open_data(config)
     folder = config.out or default_folder(config)
-    files.make_dirs(folder)
+    OutputFolder.reserve(folder, CHECKPOINTS_JSON, CHECKPOINTS_CSV, PAGE)
     judge = CheckpointJudge(
         config.workdir, data, batch_size=batch_size_for(config, data), pictures=config.pictures
     )
@@ -209,17 +216,20 @@ def run_full(config: EvaluateConfig) -> FullResult:
         DataError: The data, the split or a file of weights cannot be read.
     """
     require_tensorflow()
-    from tfdeblur import files
+    from tfdeblur.evaluation.card_page import PAGE
+    from tfdeblur.evaluation.full_card import CARD_CSV, CARD_JSON
+    from tfdeblur.evaluation.pictures import FOLDER
     from tfdeblur.judging.full import judge
     from tfdeblur.judging.lpips_weights import open_lpips
     from tfdeblur.judging.networks import open_network
+    from tfdeblur.outputs import OutputFolder
 
     source = network_path(config)
     data = open_data(config)
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
     judged = open_network(source, config.checkpoint, config.tlc_window)
     folder = config.out or default_folder(config)
-    files.make_dirs(folder)
+    OutputFolder.reserve(folder, CARD_JSON, CARD_CSV, PAGE, FOLDER)
     about = {**about_run(config, judged.restorer, data.manifest), **judged.identity}
     card, page = judge(
         judged,
@@ -251,11 +261,13 @@ def run_compare(config: EvaluateConfig) -> tuple["Comparison", str]:
     require_tensorflow()
     from tfdeblur import files
     from tfdeblur.evaluation import comparison
+    from tfdeblur.outputs import OutputFolder
 
     name = f"{data_name(config.data)}-{config.split}" if config.data else ""
     folders = [comparison.find_card(path, name) for path in config.compare]
     compared = comparison.Comparison.of(folders)
     out = config.out or files.join(folders[0], "comparison")
+    OutputFolder.reserve(out, comparison.COMPARISON_JSON, comparison.PAGE)
     return compared, comparison.write(compared, out)
 
 

@@ -211,6 +211,15 @@ def remove_tree(path: str) -> None:
         tf.io.gfile.rmtree(path)
 
 
+def remove_empty_dirs(path: str) -> None:
+    """Removes a folder, and those below it, as far as they hold no files."""
+    if not is_local(path):
+        return  # Buckets have no folders of their own; ram:// loses them with their files.
+    for folder, _, _ in os.walk(path, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
 def rename(source: str, target: str) -> None:
     """Renames a file or folder, replacing a file of the target's name."""
     with _named_errors(target, "write"):
@@ -306,16 +315,16 @@ def open_old(path: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _beside(path: str, own: str = "") -> Iterator[str]:
-    """Gives the name of a file beside `path`, which gets its place when the block has ended well.
+def _beside(path: str) -> Iterator[str]:
+    """Yields a temporary name beside `path`, which is renamed to it if the block succeeds.
 
-    Where the block raises, the file is removed again, and what was there before is kept.
-
-    Args:
-        path: Where the file will lie.
-        own: Goes into the name.
+    If the block raises, the temporary file is removed and an existing file at `path` is kept. The
+    name is unique, so that processes that write the same file do not mix their bytes; the last to
+    finish wins. A link at `path` is followed.
     """
-    partial = path + own + PARTIAL_SUFFIX
+    if is_local(path) and os.path.islink(path):
+        path = os.path.realpath(path)
+    partial = f"{path}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}"
     if len(os.fsencode(base_name(partial))) > _LONGEST_NAME:
         partial = join(parent(path), f"{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
     local = is_local(path)
@@ -334,22 +343,20 @@ def _beside(path: str, own: str = "") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def open_new(path: str, shared: bool = False, lasting: bool = False) -> Iterator[BinaryIO]:
+def open_new(path: str, lasting: bool = False) -> Iterator[BinaryIO]:
     """Opens a file beside its place, for writing, and renames it when the block has ended well.
 
     Where the block raises, what was written is removed again, and what was there before is kept.
 
     Args:
         path: Where the file will lie.
-        shared: Other processes may be writing the same file at the same time: each then writes
-            beside it under a name of its own, and the last to finish stays.
         lasting: The file is on the disk before it gets its name, so that a power cut leaves a
             whole one too. Object stores do so by themselves.
 
     Raises:
         UserError: The file cannot be written; an error of the file system in the block counts.
     """
-    with _beside(path, f".{uuid.uuid4().hex[:8]}" if shared else "") as partial:
+    with _beside(path) as partial:
         if not is_local(path):
             with _gfile().GFile(partial, "wb") as file:
                 yield file
@@ -415,4 +422,9 @@ def read_json(path: str) -> Any:
 
 def write_json(path: str, value: Any) -> None:
     """Writes a value as indented JSON; see `write_bytes`."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Returns a value as the indented JSON that `write_json` writes."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"

@@ -8,6 +8,7 @@ without tfdeblur:
 """
 
 import dataclasses
+import os
 import platform
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,9 +20,15 @@ import tfdeblur
 from tfdeblur import files
 from tfdeblur.errors import UserError
 from tfdeblur.models._generator import Generator
+from tfdeblur.outputs import OutputFolder
 
 GRAPH = "saved_model.pb"
 DESCRIPTION = "tfdeblur.json"
+_VARIABLES = (
+    "fingerprint.pb",
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+)
 DESCRIPTION_VERSION = 1
 
 SIGNATURES: dict[str, str] = {
@@ -63,16 +70,19 @@ def export_saved_model(
         generator: The trained generator.
         out_dir: Folder to write; any scheme TensorFlow writes.
         about: Further facts for `tfdeblur.json`, such as metrics and images seen.
-        overwrite: Whether to write into a folder that holds other things. Only the files of an
-            export are replaced there; nothing else is touched.
+        overwrite: Whether to write into a folder that holds other files. Only unchanged files of
+            an earlier export are replaced; all others stay.
 
     Returns:
         What was written to `tfdeblur.json`.
 
     Raises:
-        UserError: `out_dir` is a file, or holds other things and `overwrite` is not set, or it
-            cannot be written.
+        UserError: `out_dir` is a file, holds other files and `overwrite` is not set, holds a file
+            that would be overwritten but is not of an export, or cannot be written.
     """
+    if files.is_local(out_dir) and os.path.islink(out_dir):
+        out_dir = os.path.realpath(out_dir)
+    _finish_replacement(out_dir)
     _refuse_other_content(out_dir, overwrite)
     description = {
         "schema_version": DESCRIPTION_VERSION,
@@ -97,6 +107,7 @@ def export_saved_model(
         files.remove_tree(partial)
         raise UserError(f"Cannot write the SavedModel to {out_dir}: {error}.") from error
     files.write_json(files.join(partial, DESCRIPTION), description)
+    OutputFolder(partial).adopt()
     _put_in_place(partial, out_dir)
     return description
 
@@ -194,6 +205,7 @@ def _refuse_other_content(path: str, overwrite: bool) -> None:
             f"{path} holds other things than an export. Give another folder, or --overwrite to "
             "put the SavedModel among them."
         )
+    OutputFolder.reserve(path, GRAPH, DESCRIPTION, *_VARIABLES)
 
 
 def _beside(path: str, state: str) -> str:
@@ -203,19 +215,35 @@ def _beside(path: str, state: str) -> str:
 
 def _put_in_place(partial: str, target: str) -> None:
     """Moves a finished export to its place; an earlier one goes only when this one is whole."""
-    if not files.exists(target) or not files.list_dir(target):
-        files.remove_tree(target)
-        _move(partial, target)
-    elif _is_export(target):
-        old = _beside(target, "old")
-        files.remove_tree(old)
-        _move(target, old)
-        _move(partial, target)
-        files.remove_tree(old)
-    else:
-        for name in files.list_dir(partial):
-            files.remove_tree(files.join(target, name))
-        _move_files(partial, target)
+    if files.exists(target):
+        if files.list_dir(target):
+            _move(target, _beside(target, "old"))
+        else:
+            files.remove_tree(target)
+    _move(partial, target)
+    _finish_replacement(target)
+
+
+def _finish_replacement(target: str) -> None:
+    """Removes the export that was replaced and moves all other files back to where they were.
+
+    This also completes a replacement that was interrupted.
+    """
+    old = _beside(target, "old")
+    if not files.exists(old):
+        return
+    if not files.exists(target):
+        _move(old, target)
+        return
+    OutputFolder(old).clear()
+    if files.exists(old):
+        for name in files.walk_files(old):
+            place = files.join(target, name)
+            while files.exists(place):
+                place += ".old"
+            files.make_dirs(files.parent(place))
+            files.rename(files.join(old, name), place)
+        files.remove_tree(old)  # holds empty folders only
 
 
 def _move(source: str, target: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfdeblur import config, files, settings
 from tfdeblur.config import PlugIn, TrainConfig
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, UserError
 
 CONFIG = "config.yaml"
 
@@ -22,23 +22,27 @@ _OF_THE_HOST = {
 }
 
 
-def prepare_workdir(run_config: TrainConfig) -> list[str]:
-    """Makes the work directory and writes the resolved configuration into it.
+# What a run writes by a fixed name into its directory.
+_RESERVED = ("history.csv", "index.html", "incidents.json", "pictures")
+# Sections of every configuration that a run has written.
+_SECTIONS = {"workdir", "model", "objective", "data", "training"}
+
+
+def check_workdir(run_config: TrainConfig) -> list[str]:
+    """Checks that the work directory is new, or of this run.
 
     Returns:
         What was changed since the last start, such as ``seed 0 -> 5``; nothing for a new run.
 
     Raises:
         ConfigError: It belongs to a run with another model or objective.
-        UserError: It cannot be written.
+        UserError: It is the directory of something else, whose files a run would overwrite.
     """
-    files.make_dirs(run_config.workdir)
     path = files.join(run_config.workdir, CONFIG)
-    text = config.to_yaml(run_config)
     changes = []
     if files.exists(path):
         old = _read(path)
-        new = settings.parse_yaml(text, path)
+        new = settings.parse_yaml(config.to_yaml(run_config), path)
         for section in config.PLUG_INS:
             if _as_of_today(section, old.get(section)) != new[section]:
                 raise ConfigError(
@@ -47,8 +51,25 @@ def prepare_workdir(run_config: TrainConfig) -> list[str]:
                     "--workdir, or the same settings to go on with that run."
                 )
         changes = _changes(old, new)
-    files.write_text(path, text)
+    elif not files.exists(files.join(run_config.workdir, "checkpoints")):
+        for name in _RESERVED:
+            taken = files.join(run_config.workdir, name)
+            if files.exists(taken):
+                raise UserError(
+                    f"{run_config.workdir} is not the work directory of a run, and {taken} would "
+                    "be overwritten. Choose another --workdir."
+                )
     return changes
+
+
+def write_config(run_config: TrainConfig) -> None:
+    """Writes the resolved configuration, which makes the directory that of this run.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    path = files.join(run_config.workdir, CONFIG)
+    files.write_text(path, config.to_yaml(run_config))
 
 
 def shared_settings(run_config: TrainConfig, precision: str) -> dict[str, Any]:
@@ -114,6 +135,8 @@ def _read(path: str) -> dict[str, Any]:
             chosen = tree.get(section)
             if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
                 raise ConfigError(f"it names no {section}")
+        if absent := sorted(_SECTIONS - tree.keys()):
+            raise ConfigError(f"it has no {absent[0]}")
     except (ConfigError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".:")
         raise ConfigError(

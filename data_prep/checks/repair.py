@@ -39,7 +39,7 @@ class Remaker:
         known = {s.file: s for split in self._manifest.splits.values() for s in split.shards}
         path = files.join(self._root, file)
         source = job.build_source()
-        with files.open_new(path, shared=True, lasting=True) as made:
+        with files.open_new(path, lasting=True) as made:
             writer = wire.ShardWriter(made)
             for tile in frames.shard_tiles(source, shards[file], job.settings):
                 writer.write(wire.record_pieces(**vars(tile)))

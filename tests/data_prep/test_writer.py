@@ -293,9 +293,11 @@ def test_strange_shards_are_refused_and_other_files_are_left_alone(photos, tmp_p
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     (out / "train-00000-of-00001.tfrecord").write_bytes(b"x")
-    with pytest.raises(DataError, match="no manifest or journal knows"):
-        build_photos(photos, out)
-    build_photos(photos, out, overwrite=True)
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match="no manifest or journal knows"):
+            build_photos(photos, out, overwrite=overwrite)
+    (out / "train-00000-of-00001.tfrecord").unlink()
+    build_photos(photos, out)
     (out / "train-00009-of-00010.tfrecord").write_bytes(b"x")
     with pytest.raises(DataError, match=r"train-00009-of-00010\.tfrecord is a shard that no"):
         build_photos(photos, out)

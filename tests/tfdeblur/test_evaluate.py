@@ -10,6 +10,7 @@ from tests.tfdeblur.tiny_data import write_data_set
 from tfdeblur import evaluate, files, saving, settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
+from tfdeblur.outputs import LIST
 
 
 def config(**values):
@@ -28,7 +29,7 @@ def test_the_command_prints_a_table_and_writes_everything(write_run, data, tmp_p
     printed = capsys.readouterr().out
     assert "blurred" in printed and "restored" in printed and "PSNR dB" in printed
     folder = f"{workdir}/evaluation/pairs-test"
-    assert set(files.list_dir(folder)) == {
+    assert set(files.list_dir(folder)) - {LIST} == {
         "images.csv",
         "index.html",
         "pictures",
@@ -89,7 +90,7 @@ def test_limit_pictures_and_out(write_run, data, tmp_path):
     )
     assert result.card.images == 3
     assert result.folder == out and result.report == f"{out}/index.html"
-    assert files.list_dir(f"{out}/pictures") == []
+    assert not files.exists(f"{out}/pictures")
 
 
 def test_a_whole_evaluation_lives_in_memory(write_run):
@@ -126,3 +127,31 @@ def test_a_damaged_shard_is_named(write_run, data, tmp_path):
     files.write_bytes(shard, bytes(content))
     with pytest.raises(DataError, match="test-00001-of-00002"):
         evaluate.run(config(data=data, workdir=workdir))
+
+
+@pytest.mark.parametrize("kind", [[], ["--full"], ["--all-checkpoints"]])
+def test_out_folder_with_files_of_the_user_is_refused_before_any_work(
+    write_run, data, tmp_path, capsys, kind
+):
+    """`--out` of a home folder, or of the run itself, must not cost pictures or pages."""
+    workdir, home = tmp_path / "run", tmp_path / "home"
+    write_run(str(workdir))
+    for folder in ("pictures", "card-pictures"):
+        (home / folder).mkdir(parents=True)
+        (home / folder / "cat.jpg").write_text("theirs")
+    (home / "checkpoints.html").write_text("theirs")
+    before = sorted(path for path in home.rglob("*"))
+    words = ["--workdir", str(workdir), "--data", data, "--out", str(home), *kind]
+    assert evaluate.main(words) == 2
+    assert str(home) in capsys.readouterr().err
+    assert sorted(path for path in home.rglob("*")) == before
+
+
+def test_evaluation_twice_replaces_its_own_pictures(write_run, data, tmp_path):
+    write_run(str(tmp_path / "run"))
+    settings = {"workdir": str(tmp_path / "run"), "data": data, "out": str(tmp_path / "out")}
+    evaluate.run(config(**settings, pictures=3))
+    before = files.walk_files(settings["out"])
+    evaluate.run(config(**settings, pictures=1))
+    after = files.walk_files(settings["out"])
+    assert len(after) < len(before) and "index.html" in after

@@ -14,6 +14,7 @@ from tfdeblur import evaluate, files, models, settings, train
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
 from tfdeblur.evaluation import SplitEvaluator
+from tfdeblur.outputs import LIST
 from tfdeblur.training.checkpoint import CheckpointStore
 from tfdeblur.training.checkpoint_meta import sealed
 
@@ -61,7 +62,8 @@ def test_the_command_judges_all_and_marks_the_best(run, data, capsys):
     first_words = [line.split()[0] for line in printed.splitlines() if line]
     assert first_words[2:6] == ["blurred", "64", "128", "192"]
     folder = f"{run}/evaluation/pairs-test"
-    assert files.list_dir(folder) == ["checkpoints.csv", "checkpoints.html", "checkpoints.json"]
+    written = ["checkpoints.csv", "checkpoints.html", "checkpoints.json"]
+    assert files.list_dir(folder) == [LIST, *written]
     stored = files.read_json(f"{folder}/checkpoints.json")
     assert [c["epochs"] for c in stored["checkpoints"]] == [2.0, 4.0, 6.0]
     assert stored["best"]["psnr_db"] == 128

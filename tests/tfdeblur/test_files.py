@@ -114,16 +114,15 @@ def test_full_disk_keeps_the_old_file_and_leaves_nothing(folder, error):
     assert files.list_dir(folder) == ["value.json"]
 
 
-@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("lasting", [False, True])
-def test_a_file_is_there_when_it_is_whole(folder, shared, lasting):
+def test_a_file_is_there_when_it_is_whole(folder, lasting):
     files.make_dirs(folder)
     path = files.join(folder, "x")
-    with files.open_new(path, shared, lasting) as file:
+    with files.open_new(path, lasting) as file:
         file.write(b"1")
         assert "x" not in files.list_dir(folder)
     assert files.read_bytes(path) == b"1"
-    with pytest.raises(ZeroDivisionError), files.open_new(path, shared, lasting) as file:
+    with pytest.raises(ZeroDivisionError), files.open_new(path, lasting) as file:
         file.write(b"2")
         _ = 1 / 0
     assert files.read_bytes(path) == b"1"
@@ -151,9 +150,9 @@ def test_a_disk_that_fails_when_all_was_written_leaves_the_old_file(tmp_path, mo
 def test_two_writers_of_one_file_do_not_meet(folder):
     files.make_dirs(folder)
     path = files.join(folder, "x")
-    with files.open_new(path, shared=True) as first:
+    with files.open_new(path) as first:
         first.write(b"aaaa")
-        with files.open_new(path, shared=True) as second:
+        with files.open_new(path) as second:
             second.write(b"bb")
         assert files.read_bytes(path) == b"bb"
     assert files.read_bytes(path) == b"aaaa"

@@ -149,11 +149,41 @@ def test_an_earlier_export_is_replaced_whole(tiny, tmp_path, scheme):
     path = f"{scheme}{tmp_path}/models/model"
     files.make_dirs(files.parent(path))
     saving.export_saved_model(tiny, path, about={"images": 1})
-    files.write_text(f"{path}/variables/stale", "")
+    before = files.walk_files(path)
+    for name in ("README.md", "assets.extra/labels.txt", "variables/notes"):
+        files.make_dirs(files.parent(f"{path}/{name}"))
+        files.write_text(f"{path}/{name}", "theirs")
     saving.export_saved_model(tiny, path, about={"images": 2})
     assert saving.load_saved_model(path).description["images"] == 2
-    assert "variables/stale" not in files.walk_files(path)
+    added = ["README.md", "assets.extra/labels.txt", "variables/notes"]
+    assert files.walk_files(path) == sorted([*before, *added])
     assert files.list_dir(files.parent(path)) == ["model"]
+
+
+def test_export_over_an_edited_export_is_refused(tiny, tmp_path):
+    path = f"{tmp_path}/model"
+    saving.export_saved_model(tiny, path)
+    files.write_text(f"{path}/tfdeblur.json", "{}")
+    with pytest.raises(UserError, match=r"tfdeblur\.json"):
+        saving.export_saved_model(tiny, path, overwrite=True)
+    assert files.read_text(f"{path}/tfdeblur.json") == "{}"
+
+
+def test_export_after_an_interrupted_replacement_keeps_all_files(tiny, tmp_path):
+    path = f"{tmp_path}/model"
+    saving.export_saved_model(tiny, path)
+    files.write_text(f"{path}/README.md", "theirs")
+    files.rename(path, f"{tmp_path}/.model.old")
+    saving.export_saved_model(tiny, path)
+    assert files.read_text(f"{path}/README.md") == "theirs"
+    assert files.list_dir(str(tmp_path)) == ["model"]
+
+
+def test_export_to_a_link_follows_it(tiny, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    saving.export_saved_model(tiny, str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink() and saving.is_saved_model(str(tmp_path / "real"))
 
 
 def test_other_content_is_not_overwritten_unless_asked(tiny, tmp_path):

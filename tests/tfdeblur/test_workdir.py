@@ -14,9 +14,16 @@ RUN = {
 }
 
 
+def prepare(run_config):
+    """Starts a run as far as its directory is concerned."""
+    changes = workdir.check_workdir(run_config)
+    workdir.write_config(run_config)
+    return changes
+
+
 def prepared(folder, **changes):
     run_config = config.resolve(RUN, {"workdir": str(folder)}, changes)
-    workdir.prepare_workdir(run_config)
+    prepare(run_config)
     return str(folder / workdir.CONFIG)
 
 
@@ -52,7 +59,7 @@ def test_another_network_or_objective_is_refused(changes, tmp_path):
     path = prepared(tmp_path)
     before = files.read_text(path)
     with pytest.raises(ConfigError, match="belongs to a run with"):
-        workdir.prepare_workdir(config.resolve(_merged(changes), {"workdir": str(tmp_path)}))
+        prepare(config.resolve(_merged(changes), {"workdir": str(tmp_path)}))
     assert files.read_text(path) == before
 
 
@@ -112,7 +119,7 @@ class TestChanges:
     """What was changed since the last start is told by key, old value and new value."""
 
     def again(self, folder, **changes):
-        return workdir.prepare_workdir(config.resolve(RUN, {"workdir": str(folder)}, changes))
+        return prepare(config.resolve(RUN, {"workdir": str(folder)}, changes))
 
     def test_a_new_run_and_the_same_run_have_none(self, tmp_path):
         assert self.again(tmp_path) == []
@@ -166,3 +173,19 @@ def test_workers_share_all_settings_but_those_of_their_host():
     # What `auto` came to counts, not how it was written.
     assert shared(runtime={"precision": "float32"}) == one
     assert shared("mixed_bfloat16") != one
+
+
+@pytest.mark.parametrize("name", ["history.csv", "index.html", "pictures/cat.jpg", "config.yaml"])
+def test_workdir_that_holds_other_files_is_refused_and_unchanged(tmp_path, name):
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("model: {name: unet16}\nobjective: {name: content}\n")
+    before = theirs.read_text()
+    with pytest.raises(UserError, match=str(tmp_path)):
+        prepare(config.resolve(RUN, {"workdir": str(tmp_path)}))
+    assert theirs.read_text() == before
+
+
+def test_workdir_after_a_failed_check_is_free_for_another_model(tmp_path):
+    workdir.check_workdir(config.resolve(RUN, {"workdir": str(tmp_path)}))
+    prepare(config.resolve(_merged({"model": {"name": "unet16"}}), {"workdir": str(tmp_path)}))

@@ -21,6 +21,7 @@ from tfdeblur.evaluation.report import summary_of
 from tfdeblur.evaluation.score_card import CEILING_DB
 from tfdeblur.evaluation.statistics import Summary
 from tfdeblur.evaluation.whole_split import Triple
+from tfdeblur.outputs import OutputFolder
 from tfdeblur.protocols import LPIPS, MEASURES
 
 PAGE = "card.html"
@@ -63,9 +64,8 @@ def write_card_page(
         pictures=[_shown(card, triple, kinds.get(triple.index, "")) for triple in triples],
         pixelated=any(max(triple.blurred.shape[:2]) < _SMALL for triple in triples),
     )
-    path = files.join(directory, PAGE)
-    files.write_text(path, page)
-    return path
+    OutputFolder(directory).write_text(PAGE, page)
+    return files.join(directory, PAGE)
 
 
 def choose(card: FullCard, each: int = 3) -> dict[str, list[int]]:

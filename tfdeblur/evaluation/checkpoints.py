@@ -27,6 +27,7 @@ from tfdeblur.evaluation.score_card import (
 )
 from tfdeblur.evaluation.whole_split import Triple
 from tfdeblur.metrics import PROTOCOLS
+from tfdeblur.outputs import OutputFolder
 
 CHECKPOINTS_JSON = "checkpoints.json"
 CHECKPOINTS_CSV = "checkpoints.csv"
@@ -208,8 +209,8 @@ class CheckpointTable:
         Raises:
             UserError: It cannot be written.
         """
-        files.make_dirs(directory)
-        files.write_json(files.join(directory, CHECKPOINTS_JSON), self.to_dict())
+        out = OutputFolder(directory)
+        out.write_json(CHECKPOINTS_JSON, self.to_dict())
         lines = [{"images_seen": "", "epochs": "", **dataclasses.asdict(self.baseline)}]
         lines += [
             {
@@ -222,7 +223,7 @@ class CheckpointTable:
         lines = [
             {"row": "restored" if line["images_seen"] else "blurred", **line} for line in lines
         ]
-        files.write_text(files.join(directory, CHECKPOINTS_CSV), csv_text(lines))
+        out.write_text(CHECKPOINTS_CSV, csv_text(lines))
 
     def shown(self) -> list[Stage]:
         """Returns the checkpoints that a strip shows: evenly spread ones, and the best by PSNR."""
@@ -294,9 +295,8 @@ def write_page(
         notes=[*table.notes(), *PROTOCOLS.values()],
         pixelated=any(strip.side <= _SMALL for strip in strips),
     )
-    path = files.join(directory, PAGE)
-    files.write_text(path, page)
-    return path
+    OutputFolder(directory).write_text(PAGE, page)
+    return files.join(directory, PAGE)
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from tfdeblur.evaluation.full_card import (
 )
 from tfdeblur.evaluation.score_card import aligned_table
 from tfdeblur.evaluation.statistics import Gain, Summary, gains
+from tfdeblur.outputs import OutputFolder
 from tfdeblur.protocols import MEASURES
 
 COMPARISON_JSON = "comparison.json"
@@ -226,8 +227,7 @@ def write(compared: Comparison, directory: str) -> str:
     Raises:
         UserError: They cannot be written.
     """
-    files.make_dirs(directory)
-    files.write_json(files.join(directory, COMPARISON_JSON), compared.to_dict())
+    OutputFolder(directory).write_json(COMPARISON_JSON, compared.to_dict())
     first = compared.cards[0]
     tables = [
         {
@@ -260,9 +260,8 @@ def write(compared: Comparison, directory: str) -> str:
         pictures=_shown(compared),
         pixelated=False,
     )
-    path = files.join(directory, PAGE)
-    files.write_text(path, page)
-    return path
+    OutputFolder(directory).write_text(PAGE, page)
+    return files.join(directory, PAGE)
 
 
 def _difference_tables(compared: Comparison) -> list[dict[str, Any]]:

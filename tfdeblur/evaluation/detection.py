@@ -18,6 +18,7 @@ from tfdeblur.evaluation.report import summary_of
 from tfdeblur.evaluation.score_card import aligned_table, csv_text
 from tfdeblur.evaluation.statistics import ratio_interval
 from tfdeblur.evaluation.whole_split import Triple
+from tfdeblur.outputs import OutputFolder
 
 DETECTION_JSON = "detection.json"
 DETECTION_CSV = "detection.csv"
@@ -193,7 +194,7 @@ class DetectionCard:
         Raises:
             UserError: They cannot be written.
         """
-        files.make_dirs(directory)
+        out = OutputFolder(directory)
         lines = [
             {
                 "scene": picture.scene,
@@ -208,13 +209,13 @@ class DetectionCard:
             for state, found in picture.found.items()
             for i, box in enumerate(found.boxes)
         ]
-        files.write_text(files.join(directory, DETECTION_CSV), csv_text(lines))
+        out.write_text(DETECTION_CSV, csv_text(lines))
         rows = {}
         for state in STATES:
             row = dataclasses.asdict(self.agreement(state))
             rows[state] = {k: None if v != v else v for k, v in row.items()}  # NaN differs
-        files.write_json(
-            files.join(directory, DETECTION_JSON),
+        out.write_json(
+            DETECTION_JSON,
             {**self.about, "images": len(self.pictures), "rows": rows, "protocol": self.notes()},
         )
 
@@ -250,9 +251,8 @@ def write_page(
         notes=[*card.notes(), f"Large pictures are JPEG of quality {JPEG_QUALITY} in this page."],
         pictures=[_boxed(triple, picture, name_of) for triple, picture in shown],
     )
-    path = files.join(directory, PAGE)
-    files.write_text(path, page)
-    return path
+    OutputFolder(directory).write_text(PAGE, page)
+    return files.join(directory, PAGE)
 
 
 def _boxed(triple: Triple, picture: Picture, name_of: Callable[[int], str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tfdeblur import files
 from tfdeblur.errors import DataError
 from tfdeblur.evaluation.score_card import CEILING_DB, aligned_table, csv_text, finite_or_none
 from tfdeblur.evaluation.statistics import CONFIDENCE, RESAMPLES, SEED, Gain, Summary, gains
+from tfdeblur.outputs import OutputFolder
 from tfdeblur.protocols import MEASURES
 
 CARD_JSON = "card.json"
@@ -281,7 +282,7 @@ class FullCard:
         Raises:
             UserError: They cannot be written.
         """
-        files.make_dirs(directory)
+        out = OutputFolder(directory)
         lines = [
             {
                 "index": index,
@@ -297,9 +298,9 @@ class FullCard:
             }
             for index in range(self.images)
         ]
-        files.write_text(files.join(directory, CARD_CSV), csv_text(lines))
+        out.write_text(CARD_CSV, csv_text(lines))
         # Last: a folder with it holds both.
-        files.write_json(files.join(directory, CARD_JSON), self.to_dict())
+        out.write_json(CARD_JSON, self.to_dict())
 
     @classmethod
     def load(cls, directory: str) -> "FullCard":

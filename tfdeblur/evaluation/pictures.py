@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from tfdeblur import files
 from tfdeblur.evaluation.whole_split import Triple
+from tfdeblur.outputs import OutputFolder
 
 FOLDER = "card-pictures"
 JPEG_QUALITY = 90
@@ -84,22 +86,22 @@ def write_triples(triples: Sequence[Triple], directory: str) -> None:
     Raises:
         UserError: They cannot be written.
     """
-    folder = files.join(directory, FOLDER)
+    out = OutputFolder(directory)
     # Pictures of an earlier evaluation would be taken for this one's.
-    files.remove_tree(folder)
-    files.make_dirs(folder)
+    out.clear(FOLDER)
     for triple in triples:
         for state in ("blurred", "restored", "sharp"):
             image = to_uint8(getattr(triple, state))
-            path = files.join(folder, _name(triple.index, state))
-            files.write_bytes(path, tf.io.encode_png(image).numpy())
+            name = f"{FOLDER}/{_name(triple.index, state)}"
+            out.write_bytes(name, tf.io.encode_png(image).numpy())
 
 
 def stored(directory: str) -> set[int]:
     """Returns the places of the images that `write_triples` has written."""
     folder = files.join(directory, FOLDER)
     names = files.list_dir(folder) if files.is_dir(folder) else []
-    return {int(name.split("-")[0]) for name in names if name.endswith("-restored.png")}
+    found = (re.fullmatch(r"(\d{6,})-restored\.png", name) for name in names)
+    return {int(match[1]) for match in found if match}
 
 
 def read(directory: str, index: int, state: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from tfdeblur.evaluation.pictures import choose_by_gain
 from tfdeblur.evaluation.score_card import CEILING_DB, ScoreCard
 from tfdeblur.evaluation.whole_split import Triple
 from tfdeblur.metrics import PROTOCOLS
+from tfdeblur.outputs import OutputFolder
 
 PAGE = "index.html"
 PICTURES = "pictures"
@@ -55,10 +56,9 @@ def write_report(
     Raises:
         UserError: Something cannot be written.
     """
-    folder = files.join(directory, PICTURES)
-    # Pictures of an earlier evaluation would lie there unnamed by the page.
-    files.remove_tree(folder)
-    files.make_dirs(folder)
+    out = OutputFolder(directory)
+    # Pictures of an earlier evaluation would remain there, unnamed by the page.
+    out.clear(PICTURES)
     kinds = {index: kind for kind, found in choose(card).items() for index in found}
     rows: list[pages.PictureRow] = []
     for triple in triples:
@@ -71,7 +71,7 @@ def write_report(
         links = {}
         for state, image in states.items():
             file = f"{name}-{state}.png"
-            files.write_bytes(files.join(folder, file), tf.io.encode_png(image).numpy())
+            out.write_bytes(f"{PICTURES}/{file}", tf.io.encode_png(image).numpy())
             links[_label(card, state, triple.index)] = f"{PICTURES}/{file}"
         kind = f"{kinds[triple.index].capitalize()}: " if triple.index in kinds else ""
         rows.append((f"{kind}{triple.scene} / {triple.frame}", links))
@@ -86,9 +86,8 @@ def write_report(
         notes=[*card.notes(), *PROTOCOLS.values()],
         pixelated=any(triple.blurred.shape[1] < _SMALL for triple in triples),
     )
-    path = files.join(directory, PAGE)
-    files.write_text(path, page)
-    return path
+    out.write_text(PAGE, page)
+    return files.join(directory, PAGE)
 
 
 def summary_of(about: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur import files
 from tfdeblur.metrics import PROTOCOLS
+from tfdeblur.outputs import OutputFolder
 
 METRICS = ("psnr_db", "ssim", "mse", "mae", "log_cosh")
 """What is measured on each image."""
@@ -181,8 +181,8 @@ class ScoreCard:
         Raises:
             UserError: It cannot be written.
         """
-        files.make_dirs(directory)
-        files.write_json(files.join(directory, SCORES_JSON), self.to_dict())
+        out = OutputFolder(directory)
+        out.write_json(SCORES_JSON, self.to_dict())
         rows = [
             {
                 "row": name,
@@ -192,8 +192,8 @@ class ScoreCard:
             }
             for name, r in self.rows.items()
         ]
-        files.write_text(files.join(directory, SCORES_CSV), csv_text(rows))
-        files.write_text(files.join(directory, IMAGES_CSV), csv_text(self._image_lines()))
+        out.write_text(SCORES_CSV, csv_text(rows))
+        out.write_text(IMAGES_CSV, csv_text(self._image_lines()))
 
     def _image_lines(self) -> list[dict[str, Any]]:
         return [

@@ -216,9 +216,16 @@ class Table:
                 rows = [Row.from_json(values) for values in files.read_json(path)]
             except (UserError, AttributeError, TypeError, ValueError) as error:
                 # Nothing is lost: the compilations are kept beside it, one file each.
-                tqdm.write(f"warning: {path} is damaged ({error}) and begun again.")
+                aside = f"{path}.damaged"
+                files.rename(path, aside)
+                tqdm.write(f"warning: {path} is damaged ({error}): renamed to {aside}.")
                 return
             self.rows = {row.key: row for row in rows}
+        elif files.exists(files.join(folder, TABLE_MARKDOWN)):
+            raise UserError(
+                f"{files.join(folder, TABLE_MARKDOWN)} would be overwritten, but there is no "
+                f"{TABLE_JSON} beside it. Move it away, or choose another --cache."
+            )
 
     def add(self, row: Row) -> None:
         """Puts a row in the place of an older one of the same run, and writes both files."""

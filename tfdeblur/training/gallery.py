@@ -1,6 +1,7 @@
 """The page of a run: curves, and pictures that show how the network came about."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -128,12 +129,11 @@ class Gallery:
 
     def _stages(self, record: int) -> list[int]:
         """Returns the counts of images at which a record was restored, of all runs here."""
-        prefix = _restored(record)
-        return [
-            int(name.removeprefix(prefix).removesuffix(".png"))
+        names = (
+            re.fullmatch(rf"{_restored(record)}(\d{{12,}})\.png", name)
             for name in files.list_dir(self._folder)
-            if name.startswith(prefix) and name.endswith(".png")
-        ]
+        )
+        return [int(match[1]) for match in names if match]
 
     def _save(self, name: str, image: np.ndarray) -> None:
         data = tf.io.encode_png(image).numpy()

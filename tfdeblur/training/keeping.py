@@ -6,6 +6,7 @@ only where enough other whole ones are known, which is looked at, not assumed.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -25,6 +26,12 @@ from tfdeblur.training.checkpoint_meta import (
 # Of a damaged checkpoint, and of one whose place is being written anew.
 DAMAGED = "damaged"
 _BEFORE = "before"
+
+# Everything that a run, or TensorFlow for it, writes into the folder of a checkpoint.
+_WRITTEN = re.compile(
+    r"meta\.json|generator\.weights\.h5|state\.(index|data-\d+-of-\d+)|state_temp/.*"
+    r"|state\.data-.*tempstate.*|.*\.partial"
+)
 
 
 def list_checkpoints(folder: str) -> list[int]:
@@ -108,10 +115,10 @@ class Shelf:
         folder = self.path(images)
         before = _beside(folder, _BEFORE)
         if is_checkpoint(folder):
-            files.remove_tree(before)
+            _clear(before)
             _move(folder, before)
         else:
-            files.remove_tree(folder)
+            _clear(folder)
         files.make_dirs(folder)
         self._whole.discard(images)
         try:
@@ -120,11 +127,11 @@ class Shelf:
             # It may fail as well, and the first error is the one to be told of; then what was
             # written is no checkpoint, and is swept away later.
             with contextlib.suppress(Exception):
-                files.remove_tree(folder)
+                _clear(folder)
                 if is_there(before):
                     _move(before, folder)
             raise
-        files.remove_tree(before)
+        _clear(before)
         self._whole.add(images)
 
     def sweep(self, images: int, keep: int | Literal["all"]) -> None:
@@ -136,7 +143,7 @@ class Shelf:
         """
         for name in self._own():
             if not is_checkpoint(files.join(self._folder, name)):
-                files.remove_tree(files.join(self._folder, name))
+                _clear(files.join(self._folder, name))
         counts = [count for count in reversed(self.images()) if count <= images]
         if keep == "all" or len(counts) <= keep:
             return
@@ -214,4 +221,16 @@ def _move(source: str, target: str) -> None:
 def _remove(folder: str) -> None:
     # The description goes first: what a killed process leaves is then no damaged checkpoint.
     files.remove(files.join(folder, META))
-    files.remove_tree(folder)
+    _clear(folder)
+
+
+def _clear(folder: str) -> None:
+    """Removes the files of a checkpoint; what else lies in its folder stays."""
+    if not is_there(folder):
+        return
+    names = files.walk_files(folder)
+    if all(_WRITTEN.fullmatch(name) for name in names):
+        files.remove_tree(folder)
+        return
+    for name in filter(_WRITTEN.fullmatch, names):
+        files.remove(files.join(folder, name))

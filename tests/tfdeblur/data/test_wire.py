@@ -76,7 +76,7 @@ def test_a_local_file_is_written_without_tensorflow(tmp_path):
         "import sys\n"
         "from tfdeblur import files\n"
         "from tfdeblur.data import wire\n"
-        f"with files.open_new({str(tmp_path / 'x')!r}, shared=True) as file:\n"
+        f"with files.open_new({str(tmp_path / 'x')!r}) as file:\n"
         "    wire.ShardWriter(file).write([b'a', b'b'])\n"
         "sys.exit('tensorflow' in sys.modules)\n"
     )

@@ -11,6 +11,7 @@ from tfdeblur import files
 from tfdeblur.evaluation import ScoreCard, SplitEvaluator
 from tfdeblur.evaluation.report import choose, write_report
 from tfdeblur.metrics import PROTOCOLS
+from tfdeblur.outputs import OutputFolder
 
 
 def card_of_gains(gains):
@@ -47,8 +48,7 @@ def test_the_page_shows_pictures_that_exist(pairs, tmp_path):
     chosen = choose(card, 1)
     triples = evaluator.pictures([index for kind in chosen.values() for index in kind])
     folder = str(tmp_path / "report")
-    files.make_dirs(f"{folder}/pictures")
-    files.write_text(f"{folder}/pictures/stale.png", "")
+    OutputFolder(folder).write_text("pictures/stale.png", "of an earlier report")
     page = write_report(card, triples, folder, title="A & B", subtitle="run")
     html = files.read_text(page)
     assert "A &amp; B" in html
