@@ -124,7 +124,9 @@ def phases(arguments: argparse.Namespace) -> dict[str, float]:
         import tensorflow as tf
 
         done("TensorFlow")
-        from tfdeblur import assembly, inputs, runtime
+        from tfdeblur.data import inputs
+        from tfdeblur.training import trainer
+        from tfdeblur.training.engines.tensorflow import runtime
 
         done("the rest of the library")
         strategy = runtime.make_strategy(resolved.runtime.strategy)
@@ -132,7 +134,7 @@ def phases(arguments: argparse.Namespace) -> dict[str, float]:
         done("devices")
         data = inputs.open_training_data(resolved)
         done("data opened and checked")
-        run = assembly.Run(resolved, strategy, data, folder)
+        run = trainer.Run(resolved, strategy, data, folder)
         done("networks, optimizers, state")
         iterator = iter(run.batches())
         tf.nest.map_structure(lambda x: x, next(iterator))

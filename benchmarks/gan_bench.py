@@ -34,13 +34,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from tfdeblur import assembly, cli, config, files, inputs, runtime
+from tfdeblur import cli, config
+from tfdeblur.cli import flags
+from tfdeblur.data import inputs
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
+from tfdeblur.io import files
+from tfdeblur.ops import devices
+from tfdeblur.training import trainer
+from tfdeblur.training.engines.tensorflow import runtime
 from tfdeblur.training.gallery import Validation
 from tfdeblur.training.loop import Diverged
-from tfdeblur.validation import Validator
+from tfdeblur.training.validation import Validator
 
 REFERENCE, FFT = "content", "content + fft"
 
@@ -121,7 +127,7 @@ def run_config(
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--option {text}: give NAME=VALUE, such as --option output=tanh.")
-        model[name] = cli.plain_value(value)
+        model[name] = flags.plain_value(value)
     tree: dict[str, Any] = {
         "workdir": workdir,
         "seed": arguments.seed,
@@ -164,7 +170,7 @@ class Contestant:
     ) -> None:
         # The first weights depend on this alone: the generator is built before any critic.
         runtime.seed_everything(run.seed, run.runtime.deterministic)
-        self._run = assembly.Run(run, strategy, data, folder)
+        self._run = trainer.Run(run, strategy, data, folder)
         self._iterator = iter(self._run.batches())
         self._strategy = strategy
         self.diverged = ""
@@ -243,7 +249,7 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "arguments": vars(arguments),
         "versions": f"TensorFlow {tf.__version__}",
-        "devices": runtime.device_summary(strategy),
+        "devices": devices.device_summary(strategy),
         "precision": str(policy),
         "crop": [data.width, data.height],
         "judged_images": judged.records,

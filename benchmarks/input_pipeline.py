@@ -28,9 +28,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from data_prep import build
-from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.io import files
 
 TILE = 256
 LEAST_TO_BARE, LEAST_TO_FRAMES = 0.85, 10.0

@@ -4,7 +4,7 @@ Run by the Python that has PyTorch, from the repository's root; it needs NumPy b
 written with care is meant: inference mode, channels-last memory, PyTorch's own layer norm, fused
 sums, and the local converter's means by the same matrix products as ours, of each window once
 (running sums, as its authors have them, took half as long again). Tiles are placed and blended by
-`tfdeblur.tiling`, so that the networks are compared.
+`tfdeblur.ops.tiling`, so that the networks are compared.
 
 It answers requests on standard input, one JSON line each. With `--weights FOLDER` it writes random
 weights under the authors' names instead, for both sides.
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from benchmarks import contestants
 from tests.torch_networks.examples import build, picture, restore
-from tfdeblur import tiling
+from tfdeblur.ops import tiling
 
 NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
     # Architecture, options, and what sizes must be multiples of.
@@ -109,7 +109,7 @@ def load(name: str, path: str, window: int) -> nn.Module:
 
 
 class Restorer:
-    """Restores images as `tfdeblur.restoration.Restorer` does.
+    """Restores images as `tfdeblur.inference.restorer.Restorer` does.
 
     Args:
         settings: `network`, `weights`, `window`, `threads`, and how images are cut: `max_pixels`,

@@ -193,7 +193,7 @@ def write_image(folder: str, height: int, width: int) -> str:
 
 def count_tiles(height: int, width: int, cut: dict[str, int]) -> int:
     """Returns how many tiles a large image is cut into."""
-    from tfdeblur import tiling
+    from tfdeblur.ops import tiling
 
     side, stride = cut["side"], cut["side"] - cut["overlap"]
     return len(tiling.grid(height, width, side, side, stride, stride, cover=True))
@@ -234,10 +234,10 @@ def serve() -> None:
     import tensorflow as tf
 
     contestants.limit_tensorflow(given["threads"])
-    from tfdeblur import restoration
-    from tfdeblur.models._generator import Generator
+    from tfdeblur.inference.restorer import load_restorer
+    from tfdeblur.models.generator import Generator
 
-    restorer = restoration.load(given["checkpoint"], pooling=given["window"] or "auto")
+    restorer = load_restorer(given["checkpoint"], pooling=given["window"] or "auto")
     generator = restorer.source
     assert isinstance(generator, Generator)
     about = {

@@ -52,10 +52,11 @@ class Side:
         import numpy as np
         import tensorflow as tf
 
-        from tfdeblur import config, models, objectives, runtime
+        from tfdeblur import config, models, objectives
         from tfdeblur.models import critics
+        from tfdeblur.training.engines.tensorflow import runtime
+        from tfdeblur.training.engines.tensorflow.step import ReplicaStep
         from tfdeblur.training.state import TrainingState
-        from tfdeblur.training.step import ReplicaStep
 
         batch = arguments.batch
         run_config = config.resolve(

@@ -33,10 +33,11 @@ import numpy as np
 import scipy.signal
 import tensorflow as tf
 
-from tfdeblur import files, kernels
 from tfdeblur.data import schema
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.degradation import Degradation
+from tfdeblur.degradation import kernels
+from tfdeblur.degradation.degradation import Degradation
+from tfdeblur.io import files
 
 # Turns in which batches made ahead are used up and autotuning settles.
 WARM_UP_BATCHES = 6

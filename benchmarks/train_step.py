@@ -19,7 +19,7 @@ What was found on the way (TensorFlow 2.21, batch 32 of 32x32):
 
 * Keras's `BatchNormalization` does not use TensorFlow's fused kernel. It became some twenty
   operations, in float32 even in a bfloat16 network: a third of the float32 step's work and, with
-  the casts, more than half of the bfloat16 step's. `tfdeblur.layers.BatchNormalization` calls the
+  the casts, more than half of the bfloat16 step's. `models.layers.BatchNormalization` calls the
   fused kernel in training; the bfloat16 step then took less than half the time.
 * `Conv2DTranspose` of stride 1 computes what `Conv2D` does with mirrored weights; the plain one has
   fused forms (bias and ELU inside the convolution) that the transposed one lacks.
@@ -195,10 +195,11 @@ class Trainer:
         import numpy as np
         import tensorflow as tf
 
-        from tfdeblur import config, models, objectives, runtime
+        from tfdeblur import config, models, objectives
+        from tfdeblur.training.engines.tensorflow import runtime
+        from tfdeblur.training.engines.tensorflow.step import ReplicaStep
         from tfdeblur.training.loop import Loop
         from tfdeblur.training.state import TrainingState
-        from tfdeblur.training.step import ReplicaStep
 
         run_config = config.resolve(
             {"workdir": "unused", "recipe": "rednet30_cifar10", "training": {"global_batch": batch}}

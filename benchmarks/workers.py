@@ -86,10 +86,11 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    from tfdeblur import config, models, objectives, runtime
+    from tfdeblur import config, models, objectives
     from tfdeblur.models import critics
+    from tfdeblur.training.engines.tensorflow import runtime
+    from tfdeblur.training.engines.tensorflow.step import ReplicaStep
     from tfdeblur.training.state import TrainingState
-    from tfdeblur.training.step import ReplicaStep
 
     strategy = runtime.make_strategy("multi_worker")
     replicas = strategy.num_replicas_in_sync

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfdeblur import degradation, kernels
-from tfdeblur.degradation import CORNERS, Degradation
+from tfdeblur.degradation import degradation, kernels
+from tfdeblur.degradation.degradation import CORNERS, Degradation
 from tfdeblur.errors import ConfigError
 
 

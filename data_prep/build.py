@@ -22,9 +22,9 @@ from pydantic import AfterValidator, Field
 
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
+from tfdeblur.cli.environment import require_file_layer
+from tfdeblur.config.settings import to_plain
 from tfdeblur.errors import ConfigError
-from tfdeblur.requirements import require_file_layer
-from tfdeblur.settings import to_plain
 
 if TYPE_CHECKING:
     from data_prep.runners import Runner
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(_general_help())
-        return 0 if words else cli.EXIT_USER_ERROR
+        return 0 if words else cli.command.EXIT_USER_ERROR
 
     def body() -> int:
         name, *rest = words

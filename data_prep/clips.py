@@ -68,7 +68,7 @@ class FolderClip:
     def paths(self) -> list[str]:
         """The paths of the frames."""
         if "://" in self.folder:
-            from tfdeblur import files
+            from tfdeblur.io import files
 
             names = files.list_dir(self.folder)
         else:

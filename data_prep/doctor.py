@@ -25,8 +25,8 @@ from pydantic import Field
 
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
+from tfdeblur.cli.environment import require_file_layer
 from tfdeblur.errors import UserError
-from tfdeblur.requirements import require_file_layer
 
 if TYPE_CHECKING:
     from data_prep.checks.report import Report
@@ -99,7 +99,7 @@ def run(config: DoctorConfig) -> "Report":
     require_file_layer()
     # TensorFlow is imported here: the command's help does not wait for it.
     from data_prep.checks import page, raw, report, shards
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     (path,) = config.path
     if not files.exists(path):

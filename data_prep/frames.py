@@ -12,11 +12,11 @@ from data_prep import images, journal
 from data_prep.blur import item_rng
 from data_prep.plan import Settings, ShardPlan, boxes, frame_size
 from data_prep.sources import REGISTRY
-from data_prep.sources._source import Item, Source
-from tfdeblur import files
-from tfdeblur.data import wire
-from tfdeblur.data.pixels import encode_image
+from data_prep.sources.source import Item, Source
+from tfdeblur.data import tfrecord
+from tfdeblur.data.encoding import encode_image
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Task:
     job: Job
     directory: str
 
-    def make_shard(self, source: Source, plan: ShardPlan) -> wire.Shard:
+    def make_shard(self, source: Source, plan: ShardPlan) -> tfrecord.Shard:
         """Makes one shard, puts it in its place and enters it in the journal.
 
         Its bytes follow from the source's options, the settings and the plan alone, so making it
@@ -141,9 +141,9 @@ class Task:
         """
         place = files.join(self.directory, plan.file)
         with files.open_new(place, lasting=True) as file:
-            writer = wire.ShardWriter(file)
+            writer = tfrecord.ShardWriter(file)
             for tile in shard_tiles(source, plan, self.job.settings):
-                writer.write(wire.record_pieces(**vars(tile)))
+                writer.write(tfrecord.record_pieces(**vars(tile)))
         shard = writer.shard(plan.file)
         journal.enter(self.directory, shard)
         return shard

@@ -10,9 +10,9 @@ import json
 from collections.abc import Container, Mapping
 from typing import Any
 
-from tfdeblur import files
-from tfdeblur.data.wire import Shard
+from tfdeblur.data.tfrecord import Shard
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 FOLDER = ".build"
 _HEAD = "build.json"

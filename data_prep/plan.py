@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from data_prep.blur import item_rng
-from data_prep.sources._source import Item, Listing
-from tfdeblur import tiling
+from data_prep.sources.source import Item, Listing
 from tfdeblur.errors import DataError
+from tfdeblur.ops import tiling
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ from data_prep import journal
 from data_prep.frames import Job, Task
 from data_prep.plan import SplitPlan, comparable
 from data_prep.runners import Runner
-from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.io import files
 
 _SHARD = re.compile(rf"\w+-\d{{5}}-of-\d{{5}}{re.escape(schema.SHARD_SUFFIX)}")
 _PARTIAL = re.compile(rf"{_SHARD.pattern}(\.[0-9a-f]+)?{re.escape(files.PARTIAL_SUFFIX)}")

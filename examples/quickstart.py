@@ -18,8 +18,8 @@ from pydantic import Field
 import tfdeblur
 from data_prep import build
 from tfdeblur import cli, config, deblur, evaluate, export, train
+from tfdeblur.config.settings import validate
 from tfdeblur.errors import UserError
-from tfdeblur.settings import validate
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,10 +11,10 @@ from PIL import Image
 
 import tfdeblur
 from data_prep import plan
-from data_prep.sources._source import Item
-from tfdeblur import settings
-from tfdeblur.models._generator import Generator
-from tfdeblur.objectives._objective import View
+from data_prep.sources.source import Item
+from tfdeblur.config import settings
+from tfdeblur.models.generator import Generator
+from tfdeblur.objectives.objective import View
 
 
 @pytest.fixture

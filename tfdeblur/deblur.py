@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tfdeblur import cli
+from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import UserError
-from tfdeblur.requirements import require_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfdeblur.photos import Photo
-    from tfdeblur.restoration import Restorer
+    from tfdeblur.inference.photos import Photo
+    from tfdeblur.inference.restorer import Restorer
 
 EXIT_SOME_FAILED = 1
 _BYTES_A_PIXEL = 50
@@ -110,9 +110,11 @@ def run(config: DeblurConfig) -> DeblurResult:
     require_tensorflow()
     import tqdm
 
-    from tfdeblur import files, restoration, videos
+    from tfdeblur.inference import video
+    from tfdeblur.inference.restorer import Tiles, load_restorer
+    from tfdeblur.io import files
 
-    tiles = restoration.Tiles.within(config.max_pixels, config.tile, config.overlap)
+    tiles = Tiles.within(config.max_pixels, config.tile, config.overlap)
     plan = plan_outputs(config.photos, config.out, config.side_by_side)
     skipped = []
     if not config.overwrite:
@@ -123,7 +125,7 @@ def run(config: DeblurConfig) -> DeblurResult:
     todo = {photo: out for photo, out in plan.items() if out not in there}
     written, failed = [], []
     if todo:
-        restorer = restoration.load(
+        restorer = load_restorer(
             config.model,
             max_pixels=config.max_pixels,
             tiles=tiles,
@@ -131,7 +133,7 @@ def run(config: DeblurConfig) -> DeblurResult:
             pooling=config.tlc,
         )
         for photo, out in tqdm.tqdm(todo.items(), desc="files", unit="file", disable=None):
-            restore_one = _restore_video if videos.is_video(out) else _restore_photo
+            restore_one = _restore_video if video.is_video(out) else _restore_photo
             try:
                 restore_one(restorer, photo, *outputs(out, config.side_by_side))
             except MemoryError:
@@ -145,7 +147,7 @@ def run(config: DeblurConfig) -> DeblurResult:
 
 def outputs(out: str, side_by_side: bool) -> list[str]:
     """Returns the restored file's path and, if wanted, that of the one of before and after."""
-    from tfdeblur import photos
+    from tfdeblur.inference import photos
 
     if not side_by_side:
         return [out]
@@ -170,9 +172,10 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
     Raises:
         UserError: Nothing to restore, or an output would overwrite an input or another output.
     """
-    from tfdeblur import files, photos, videos
+    from tfdeblur.inference import photos, video
+    from tfdeblur.io import files
 
-    known = (*photos.SUFFIXES, *videos.SUFFIXES)
+    known = (*photos.SUFFIXES, *video.SUFFIXES)
     inputs = list({_identity(given): given for given in inputs}.values())
     if not files.is_dir(out) and not out.endswith("/") and photos.suffix(out) in known:
         if len(inputs) > 1 or files.is_dir(inputs[0]):
@@ -232,10 +235,10 @@ def _run_and_report(config: DeblurConfig) -> int:
 
 
 def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
-    from tfdeblur import videos
+    from tfdeblur.inference import video
 
     # Several small frames at once are faster than one by one.
-    videos.rewrite(
+    video.rewrite(
         path,
         out,
         restorer.deblur,
@@ -248,7 +251,8 @@ def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None =
 def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
     import numpy as np
 
-    from tfdeblur import files, photos
+    from tfdeblur.inference import photos
+    from tfdeblur.io import files
 
     photo: Photo = photos.read_photo(path)
     _refuse_too_large(path, photo.pixels)
@@ -277,27 +281,28 @@ def _refuse_too_large(path: str, pixels: "np.ndarray") -> None:
 
 
 def _written_name(name: str) -> str:
-    from tfdeblur import photos, videos
+    from tfdeblur.inference import photos, video
 
-    return videos.written_name(name) if videos.is_video(name) else photos.written_name(name)
+    return video.written_name(name) if video.is_video(name) else photos.written_name(name)
 
 
 def _refuse_kind(given: str, out: str) -> None:
     """Refuses an output of a kind that is not written, or that the input is not of."""
-    from tfdeblur import photos, videos
+    from tfdeblur.inference import photos, video
 
-    film = videos.is_video(out)
+    film = video.is_video(out)
     if _written_name(out) != out:
         better = ".mkv" if film else ".png"
         raise UserError(f"--out {out}: {photos.suffix(out)} is not written; try {better}.")
-    if film != videos.is_video(given):
+    if film != video.is_video(given):
         kind = "a video" if film else "a photo"
         raise UserError(f"--out {out} is {kind}, and {given} is none.")
 
 
 def _apart(plan: dict[str, str]) -> dict[str, str]:
     """Names the output `a.gif.png` where `a.gif` lies beside `a.png`, which has that name."""
-    from tfdeblur import files, photos
+    from tfdeblur.inference import photos
+    from tfdeblur.io import files
 
     times = collections.Counter(_identity(out) for out in plan.values())
     return {
@@ -328,7 +333,7 @@ def _refuse_collisions(plan: dict[str, str], side_by_side: bool) -> None:
 
 
 def _folder_name(path: str) -> str:
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     return files.base_name(path if "://" in path else os.path.abspath(path))
 

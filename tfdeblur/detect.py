@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tfdeblur import cli
+from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import UserError
-from tfdeblur.judging.config import (
+from tfdeblur.evaluation.config import (
     JudgedConfig,
     about_run,
     batch_size_for,
@@ -25,11 +26,10 @@ from tfdeblur.judging.config import (
     network_path,
     open_data,
 )
-from tfdeblur.requirements import require_tensorflow
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation.detection import DetectionCard, Picture
-    from tfdeblur.evaluation.whole_split import Triple
+    from tfdeblur.evaluation.evaluator import Triple
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def run(config: DetectConfig) -> DetectResult:
         DataError: The data cannot be read.
     """
     require_tensorflow()
-    from tfdeblur.data.opening import READ_ERRORS, explain_read_error
+    from tfdeblur.data.dataset import READ_ERRORS, explain_read_error
     from tfdeblur.evaluation import SplitEvaluator
     from tfdeblur.evaluation.detection import (
         DETECTION_CSV,
@@ -100,9 +100,9 @@ def run(config: DetectConfig) -> DetectResult:
     )
     from tfdeblur.evaluation.detector import Detector
     from tfdeblur.evaluation.full_card import CONVERTED, RESTORED
+    from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.pictures import spread
-    from tfdeblur.judging.networks import open_network
-    from tfdeblur.outputs import OutputFolder
+    from tfdeblur.io.outputs import OutputFolder
 
     if not config.detector:
         raise UserError("detector: give --detector, the ONNX file of a YOLOX network.")

@@ -19,7 +19,7 @@ from pydantic import Field
 from tfdeblur import cli
 
 if TYPE_CHECKING:
-    from tfdeblur.checkup.finding import Finding
+    from tfdeblur.diagnostics.finding import Finding
 
 # Something is wrong: a training would not run.
 EXIT_WRONG = 1
@@ -88,9 +88,9 @@ def run(
     Raises:
         ConfigError: There is no such recipe.
     """
-    from tfdeblur import recipes
-    from tfdeblur.checkup import versions
-    from tfdeblur.checkup.finding import Finding
+    from tfdeblur.config import recipes
+    from tfdeblur.diagnostics import versions
+    from tfdeblur.diagnostics.finding import Finding
 
     recipes.load(config.recipe)
     found: list[Finding] = []
@@ -112,7 +112,7 @@ def run(
 
 
 def _look_at_places(config: DoctorConfig, add: "Callable[..., None]") -> None:
-    from tfdeblur.checkup import places
+    from tfdeblur.diagnostics import places
 
     if config.workdir:
         add(*places.folder("work directory", config.workdir))
@@ -124,8 +124,8 @@ def _look_at_places(config: DoctorConfig, add: "Callable[..., None]") -> None:
 def _look_at_machine(
     config: DoctorConfig, found: "Sequence[Finding]", add: "Callable[..., None]"
 ) -> None:
-    from tfdeblur.checkup import machine, measuring, workers
-    from tfdeblur.checkup.finding import Finding
+    from tfdeblur.diagnostics import machine, measuring, workers
+    from tfdeblur.diagnostics.finding import Finding
 
     add(*workers.findings())
     # First, for a TPU belongs to one process at a time.

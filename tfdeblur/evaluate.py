@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfdeblur import cli
+from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import UserError
-from tfdeblur.judging.config import (
+from tfdeblur.evaluation.config import (
     EvaluateConfig,
     about_run,
     batch_size_for,
@@ -29,7 +30,6 @@ from tfdeblur.judging.config import (
     network_path,
     open_data,
 )
-from tfdeblur.requirements import require_tensorflow
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation import CheckpointTable, ScoreCard
@@ -109,19 +109,19 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         DataError: The data or the split cannot be read.
     """
     require_tensorflow()
-    from tfdeblur import restoration
-    from tfdeblur.data.opening import READ_ERRORS, explain_read_error
+    from tfdeblur.data.dataset import READ_ERRORS, explain_read_error
     from tfdeblur.evaluation import SplitEvaluator
     from tfdeblur.evaluation.report import PAGE, PICTURES, choose, write_report
-    from tfdeblur.evaluation.score_card import IMAGES_CSV, SCORES_CSV, SCORES_JSON
-    from tfdeblur.outputs import OutputFolder
+    from tfdeblur.evaluation.scores import IMAGES_CSV, SCORES_CSV, SCORES_JSON
+    from tfdeblur.inference.restorer import load_restorer
+    from tfdeblur.io.outputs import OutputFolder
 
     if config.all_checkpoints:
         raise UserError("all_checkpoints: run judges one checkpoint; run_checkpoints all of them.")
     source = network_path(config)
     data = open_data(config)
     # As it was trained: --full judges it with its local converter as well.
-    restorer = restoration.load(source, config.checkpoint, pooling=None)
+    restorer = load_restorer(source, config.checkpoint, pooling=None)
     about = about_run(config, restorer, data.manifest)
     folder = config.out or default_folder(config)
     # A folder that cannot be written should be known before the work, not after it.
@@ -163,14 +163,14 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
     """
     require_tensorflow()
     from tfdeblur.evaluation import CheckpointTable
+    from tfdeblur.evaluation.checkpoint_evaluator import CheckpointJudge
     from tfdeblur.evaluation.checkpoints import (
         CHECKPOINTS_CSV,
         CHECKPOINTS_JSON,
         PAGE,
         write_page,
     )
-    from tfdeblur.judging.checkpoints import CheckpointJudge
-    from tfdeblur.outputs import OutputFolder
+    from tfdeblur.io.outputs import OutputFolder
 
     if config.model or not config.workdir or config.checkpoint != "best":
         raise UserError(
@@ -217,12 +217,12 @@ def run_full(config: EvaluateConfig) -> FullResult:
     """
     require_tensorflow()
     from tfdeblur.evaluation.card_page import PAGE
+    from tfdeblur.evaluation.full import judge
     from tfdeblur.evaluation.full_card import CARD_CSV, CARD_JSON
+    from tfdeblur.evaluation.lpips_weights import open_lpips
+    from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.pictures import FOLDER
-    from tfdeblur.judging.full import judge
-    from tfdeblur.judging.lpips_weights import open_lpips
-    from tfdeblur.judging.networks import open_network
-    from tfdeblur.outputs import OutputFolder
+    from tfdeblur.io.outputs import OutputFolder
 
     source = network_path(config)
     data = open_data(config)
@@ -259,9 +259,9 @@ def run_compare(config: EvaluateConfig) -> tuple["Comparison", str]:
         UserError: A run has no score card, or several to choose from, or other images.
     """
     require_tensorflow()
-    from tfdeblur import files
     from tfdeblur.evaluation import comparison
-    from tfdeblur.outputs import OutputFolder
+    from tfdeblur.io import files
+    from tfdeblur.io.outputs import OutputFolder
 
     name = f"{data_name(config.data)}-{config.split}" if config.data else ""
     folders = [comparison.find_card(path, name) for path in config.compare]

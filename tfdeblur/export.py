@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tfdeblur import cli
+from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.config.fields import Size
 from tfdeblur.errors import ConfigError
-from tfdeblur.quantities import Size
-from tfdeblur.requirements import require_tensorflow
 
 Format = Literal["saved_model", "litert", "onnx"]
 
@@ -105,26 +105,27 @@ def run(config: ExportConfig) -> ExportResult:
             is something else in the place.
     """
     require_tensorflow()
-    from tfdeblur import files, tlc
-    from tfdeblur.training import checkpoint
+    from tfdeblur.checkpoints.weights import checkpoint_folder, load_generator
+    from tfdeblur.inference import tlc
+    from tfdeblur.io import files
 
     _check(config)
     out = config.out or files.join(config.workdir, DEFAULT_NAMES[config.format])
     if config.format != "saved_model":
-        from tfdeblur.exporting import network
+        from tfdeblur.exporting import function
 
-        network.check_target(out, SUFFIXES[config.format], config.overwrite)
-    folder = checkpoint.checkpoint_folder(config.workdir, config.checkpoint)
-    trained, meta = checkpoint.load_generator(folder)
+        function.check_target(out, SUFFIXES[config.format], config.overwrite)
+    folder = checkpoint_folder(config.workdir, config.checkpoint)
+    trained, meta = load_generator(folder)
     generator = tlc.convert(trained, config.tlc, folder)
     description: dict[str, Any] = {"model": {"name": generator.name, **dict(generator.options)}}
     if config.format == "saved_model":
-        from tfdeblur import saving
+        from tfdeblur.exporting import saved_model
 
         about: dict[str, Any] = {
             name: meta[name] for name in ("images", "averaged", "metrics", "origin") if name in meta
         }
-        description = saving.export_saved_model(
+        description = saved_model.export_saved_model(
             generator, out, about=about, overwrite=config.overwrite
         )
     elif config.format == "litert":

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from tfdeblur import cli, recipes
+from tfdeblur import cli
+from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.config import recipes
+from tfdeblur.config.fields import Size
+from tfdeblur.config.settings import read_config_file
 from tfdeblur.errors import ConfigError, UserError
-from tfdeblur.preflighting.chips import CHIPS, ChipName
-from tfdeblur.quantities import Size
-from tfdeblur.requirements import require_tensorflow
-from tfdeblur.settings import read_config_file
+from tfdeblur.tpu.chips import CHIPS, ChipName
 
 if TYPE_CHECKING:
-    from tfdeblur.preflighting.table import Row
-    from tfdeblur.preflighting.targets import Target
+    from tfdeblur.tpu.table import Row
+    from tfdeblur.tpu.targets import Target
 
 # Something does not compile or has no room.
 EXIT_NOT_READY = 1
@@ -104,9 +105,9 @@ def run(config: PreflightConfig) -> "list[Row]":
     require_tensorflow()
     from tqdm import tqdm
 
-    from tfdeblur.preflighting.cache import Cache
-    from tfdeblur.preflighting.survey import Surveyor
-    from tfdeblur.preflighting.table import Table
+    from tfdeblur.tpu.cache import Cache
+    from tfdeblur.tpu.survey import Surveyor
+    from tfdeblur.tpu.table import Table
 
     targets = _targets(config)
     table = Table(config.cache)
@@ -147,7 +148,7 @@ def require_compiler() -> None:
 
 
 def _targets(preflight: PreflightConfig) -> "list[Target]":
-    from tfdeblur.preflighting.targets import file_target, recipe_target
+    from tfdeblur.tpu.targets import file_target, recipe_target
 
     options: dict[str, Any] = {
         "replica_batch": preflight.replica_batch,
@@ -178,8 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_and_report(preflight: PreflightConfig) -> int:
     rows = run(preflight)
 
-    from tfdeblur import files
-    from tfdeblur.preflighting.table import CAVEAT, TABLE_MARKDOWN
+    from tfdeblur.io import files
+    from tfdeblur.tpu.table import CAVEAT, TABLE_MARKDOWN
 
     print(f"{CAVEAT}\nTable: {files.join(preflight.cache, TABLE_MARKDOWN)}")
     return 0 if all(row.fits and not row.problems for row in rows) else EXIT_NOT_READY

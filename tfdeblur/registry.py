@@ -41,10 +41,12 @@ class Registry:
     Attributes:
         package: Dotted name of the package whose modules are the plug-ins.
         kind: What one plug-in is called in messages, such as ``model``.
+        shared: Modules of the package that plug-ins share and that are none themselves.
     """
 
     package: str
     kind: str
+    shared: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """Returns the names of all plug-ins, sorted, without importing any of them."""
@@ -54,7 +56,7 @@ class Registry:
         return sorted(
             module.name
             for module in pkgutil.iter_modules(spec.submodule_search_locations)
-            if not module.ispkg and not module.name.startswith("_")
+            if not (module.ispkg or module.name.startswith("_") or module.name in self.shared)
         )
 
     def load(self, name: str) -> ModuleType:

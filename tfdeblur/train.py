@@ -7,14 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import cli, config, settings
-from tfdeblur.config import TrainConfig
+from tfdeblur import cli, config
+from tfdeblur.cli import flags as cli_flags
+from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.config import TrainConfig, settings
 from tfdeblur.errors import ConfigError, WorkerLost
-from tfdeblur.requirements import require_tensorflow
-from tfdeblur.training.signals import StopRequest
+from tfdeblur.training.resilience.preemption import StopRequest
 
 if TYPE_CHECKING:
-    from tfdeblur.assembly import RunResult
+    from tfdeblur.training.trainer import RunResult
 
 PROG = "python -m tfdeblur.train"
 DESCRIPTION = (
@@ -68,9 +69,9 @@ def run(run_config: TrainConfig, stop: StopRequest | None = None) -> "RunResult"
         ...                           "data": {"paths": ["data/cifar10"]}}))
     """
     require_tensorflow()
-    from tfdeblur import assembly
+    from tfdeblur.training import trainer
 
-    return assembly.train(run_config, stop)
+    return trainer.train(run_config, stop)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,8 +97,8 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
         if name:
             print(options_help(section, registry.options(name), name))
             return 0
-    flags = settings.merge(cli.given(namespace), flags)
-    problems = cli.reject_unknown_flags(unknown, parser)
+    flags = settings.merge(cli_flags.given(namespace), flags)
+    problems = cli_flags.reject_unknown_flags(unknown, parser)
     layer = settings.read_config_file(namespace.config) if namespace.config else {}
     try:
         resolved = config.resolve(layer, flags)
@@ -115,7 +116,7 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.make_parser(PROG, DESCRIPTION)
+    parser = cli_flags.make_parser(PROG, DESCRIPTION)
     parser.add_argument("--config", metavar="FILE", help="YAML file with the keys shown below")
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved configuration and leave"
@@ -133,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
             f"--help-{section}", metavar="NAME", help=f"show the options of one {section} and leave"
         )
     _add_aliases(parser)
-    cli.add_flags(parser, TrainConfig, skip=_OPEN_SECTIONS)
+    cli_flags.add_flags(parser, TrainConfig, skip=_OPEN_SECTIONS)
     return parser
 
 
@@ -144,7 +145,7 @@ def _add_aliases(parser: argparse.ArgumentParser) -> None:
         if section_class is None:
             raise TypeError(f"{section} is not a section of the configuration")
         field = dataclasses.replace(_field(section_class, name), default=None, required=False)
-        cli.add_flag(parser, alias.path, field, flag, const=alias.alone)
+        cli_flags.add_flag(parser, alias.path, field, flag, const=alias.alone)
     for flag, unit in _DURATIONS.items():
         parser.add_argument(
             flag,
@@ -183,17 +184,17 @@ def _open_flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             values.append(rest.pop(0))
         # A switch stands alone, as it may everywhere else; other fields refuse the word.
         value = values if len(values) > 1 else (values or ["true"])[0]
-        settings.put(tree, path, cli.plain_value(value))
+        settings.put(tree, path, cli_flags.plain_value(value))
     return tree, others
 
 
 def options_help(section: str, options_class: type[Any], name: str) -> str:
     """Returns the options of a plug-in as help text."""
     parser = argparse.ArgumentParser(
-        prog=name, usage=argparse.SUPPRESS, add_help=False, formatter_class=cli.HelpFormatter
+        prog=name, usage=argparse.SUPPRESS, add_help=False, formatter_class=cli_flags.HelpFormatter
     )
     group = parser.add_argument_group(f"options of {section} {name}")
-    cli.add_flags(group, options_class, prefix=f"{section}.", groups=parser)
+    cli_flags.add_flags(group, options_class, prefix=f"{section}.", groups=parser)
     return parser.format_help().strip()
 
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_prep.checks.findings import Finding
-from data_prep.sources import REGISTRY, _faults
-from data_prep.sources._pairs import PairSource
-from data_prep.sources._source import Item, Listing
-from tfdeblur import files, settings
+from data_prep.layouts import faults
+from data_prep.layouts.pairs import PairSource
+from data_prep.sources import REGISTRY
+from data_prep.sources.source import Item, Listing
+from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.io import files
 
 # These read almost any folder, so they are asked after those that know one data set.
 _LAST = ("pairs", "frames", "sharp")
@@ -99,14 +101,14 @@ def read(root: str, source: str | None, given: Mapping[str, Any]) -> Layout:
     built = REGISTRY.load(source).build(made)
     findings = []
     listing = Listing({})
-    with _faults.collecting() as faults:
+    with faults.collecting() as reported:
         try:
             listing = built.listing()
         except ConfigError:
             raise
         except DataError as error:
             findings.append(Finding("layout-faulty", root, str(error)))
-    findings += [Finding(f.kind, f.file, f.message) for f in faults if f.kind != "unreadable"]
+    findings += [Finding(f.kind, f.file, f.message) for f in reported if f.kind != "unreadable"]
     return Layout(
         source=source,
         options=made,
@@ -114,7 +116,7 @@ def read(root: str, source: str | None, given: Mapping[str, Any]) -> Layout:
         splits={split: items for split, items in listing.splits.items() if items},
         paired=isinstance(built, PairSource),
         findings=tuple(findings),
-        suspects=tuple(f.file for f in faults if f.kind in ("unreadable", "size-differs")),
+        suspects=tuple(f.file for f in reported if f.kind in ("unreadable", "size-differs")),
         notes=(*listing.notes, *notes),
     )
 
@@ -149,6 +151,6 @@ def _half(root: str, name: str, flag: str) -> str:
 
 
 def _seen(root: str) -> str:
-    from data_prep.sources._folders import seen
+    from data_prep.layouts.folders import seen
 
     return seen(root)

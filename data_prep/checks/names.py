@@ -34,7 +34,7 @@ def survey(root: str) -> Tree:
         UserError: A folder cannot be listed.
     """
     if "://" in root:
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         names = files.walk_files(root)
         found = [f for name in names for f in _check_name(files.join(root, name))]

@@ -17,8 +17,8 @@ from data_prep.checks import measures
 from data_prep.checks.findings import Finding
 from data_prep.checks.pictures import Picture, examine
 from data_prep.sources import REGISTRY
-from data_prep.sources._source import Item, Source
-from tfdeblur.data.pixels import Encoding, decode_image
+from data_prep.sources.source import Item, Source
+from tfdeblur.data.encoding import Encoding, decode_image
 from tfdeblur.errors import DataError
 
 # Pixels by which halves may lie off each other: at most 1.00. Parts of a frame move by more than

@@ -18,8 +18,8 @@ from data_prep.checks.pairs import (
     run_task,
 )
 from data_prep.checks.pool import ordered
-from data_prep.sources._source import Item
-from tfdeblur import files
+from data_prep.sources.source import Item
+from tfdeblur.io import files
 
 
 def examine(

@@ -10,9 +10,10 @@ import functools
 
 from data_prep import build, frames, plan
 from data_prep.sources import REGISTRY
-from tfdeblur import files, settings
-from tfdeblur.data import schema, wire
+from tfdeblur.config import settings
+from tfdeblur.data import schema, tfrecord
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.io import files
 
 
 class Remaker:
@@ -40,9 +41,9 @@ class Remaker:
         path = files.join(self._root, file)
         source = job.build_source()
         with files.open_new(path, lasting=True) as made:
-            writer = wire.ShardWriter(made)
+            writer = tfrecord.ShardWriter(made)
             for tile in frames.shard_tiles(source, shards[file], job.settings):
-                writer.write(wire.record_pieces(**vars(tile)))
+                writer.write(tfrecord.record_pieces(**vars(tile)))
             if writer.shard(file).sha256 != known[file].sha256:
                 raise DataError(
                     f"{file} comes out with another checksum than the manifest has: pictures of "

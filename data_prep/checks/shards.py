@@ -15,10 +15,10 @@ from data_prep.checks.pairs import RecordTask, judge_frames, run_task
 from data_prep.checks.pool import ordered
 from data_prep.checks.repair import Remaker
 from data_prep.journal import FOLDER as JOURNAL
-from tfdeblur import files
 from tfdeblur.data import schema
-from tfdeblur.data.pixels import decode_image
+from tfdeblur.data.encoding import decode_image
 from tfdeblur.errors import DataError, UserError
+from tfdeblur.io import files
 
 # Bytes of records that go to a process together.
 _CHUNK_BYTES = 4 << 20

@@ -9,6 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from data_prep.frames import Task
 from data_prep.plan import ShardPlan
-from tfdeblur.data.wire import Shard
+from tfdeblur.data.tfrecord import Shard
 
 Runner = Callable[[Task, Sequence[ShardPlan]], Iterator[Shard]]

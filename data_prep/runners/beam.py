@@ -32,7 +32,7 @@ from data_prep import journal
 from data_prep.frames import Task
 from data_prep.plan import ShardPlan
 from data_prep.runners._memory import keep_freed_memory
-from tfdeblur.data.wire import Shard
+from tfdeblur.data.tfrecord import Shard
 from tfdeblur.errors import ConfigError, UserError
 
 # How often the journal is looked at, in seconds; a look costs one listing of its folder.

@@ -14,8 +14,8 @@ from data_prep import processes
 from data_prep.frames import Task
 from data_prep.plan import ShardPlan
 from data_prep.runners._memory import keep_freed_memory
-from data_prep.sources._source import Source
-from tfdeblur.data.wire import Shard
+from data_prep.sources.source import Source
+from tfdeblur.data.tfrecord import Shard
 from tfdeblur.errors import UserError
 
 _worker: tuple[Task, Source] | None = None

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from data_prep.blur import GaussianBlur
 from data_prep.images import open_file
-from data_prep.sources._source import Item, Listing, Source
+from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.errors import DataError
 
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -54,7 +54,7 @@ def build(options: Options) -> "Cifar10":
 
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read a folder or an archive; none if it is no CIFAR-10."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     archive = os.path.basename(root) in {f"cifar-10-python{ending}" for ending in ARCHIVES}
     batches = [files.join(root, folder, TRAIN_BATCHES[0]) for folder in ("", FOLDER)]

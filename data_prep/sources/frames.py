@@ -32,10 +32,10 @@ from pydantic import Field
 from data_prep import images, motion
 from data_prep.blur import item_rng, to_uint8
 from data_prep.clips import VIDEOS, is_video, open_clip
-from data_prep.sources import _faults
-from data_prep.sources._folders import unrecognized, walk_files
-from data_prep.sources._source import Item, Listing, Source
-from data_prep.sources._splits import SceneOptions, assign_splits, select
+from data_prep.layouts import faults
+from data_prep.layouts.folders import unrecognized, walk_files
+from data_prep.layouts.splits import SceneOptions, assign_splits, select
+from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.errors import ConfigError, DataError
 
 # Places of a clip at which its motion is measured.
@@ -84,7 +84,7 @@ def recognize(root: str) -> list[dict[str, Any]]:
 
     A folder of frames looks like one of photographs, so it is for a person to say which it is.
     """
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     if files.is_dir(root):
         return [{"source": root}] if any(map(is_video, walk_files(root))) else []
@@ -112,8 +112,8 @@ class Frames(Source):
             for name, windows in zip(
                 names, pool.map(lambda name: self._look(name, clips[name]), names), strict=True
             ):
-                if isinstance(windows, _faults.Fault):
-                    _faults.report(windows)
+                if isinstance(windows, faults.Fault):
+                    faults.report(windows)
                 else:
                     found[name] = windows
             names = list(found)
@@ -170,13 +170,13 @@ class Frames(Source):
             "gamma": options.gamma,
         }
 
-    def _look(self, name: str, path: str) -> list[Item] | _faults.Fault:
+    def _look(self, name: str, path: str) -> list[Item] | faults.Fault:
         """Returns the windows of one clip, or what is wrong with it."""
         # Threads know nothing of faults that are collected, so they hand over what they find.
         try:
             return self._windows(name, path)
         except DataError as error:
-            return _faults.Fault("bad-clip", path, str(error))
+            return faults.Fault("bad-clip", path, str(error))
 
     def _windows(self, name: str, path: str) -> list[Item]:
         """Returns the windows of one clip; the number of the middle frame is their name."""
@@ -229,7 +229,7 @@ def find_clips(root: str) -> dict[str, str]:
     Raises:
         DataError: There are none, or two would have the same name.
     """
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     expected = f"folders of frames, or videos ({', '.join(VIDEOS)})"
     if is_video(root) and files.exists(root) and not files.is_dir(root):

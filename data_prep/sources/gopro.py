@@ -29,16 +29,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.sources._folders import pictures, stem, sub_folders, unrecognized
-from data_prep.sources._halves import Scene, folder_pairs, group
-from data_prep.sources._pairs import (
+from data_prep.layouts.folders import pictures, stem, sub_folders, unrecognized
+from data_prep.layouts.halves import Scene, folder_pairs, group
+from data_prep.layouts.pairs import (
     SPLITS,
     PairOptions,
     PairSource,
     describe_recorded,
     list_pairs,
 )
-from data_prep.sources._source import Listing
+from data_prep.sources.source import Listing
 from tfdeblur.errors import DataError
 
 EXPECTED = (
@@ -77,7 +77,7 @@ def build(options: Options) -> "GoPro":
 
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read what lies in a folder, best first; none if it is no GoPro."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     there = set()
     for split in SPLITS:
@@ -108,7 +108,7 @@ class GoPro(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         root, gamma = self._options.source, self._options.gamma
         scenes: list[Scene] = []
@@ -139,7 +139,7 @@ class GoPro(PairSource):
 
 def _scenes(place: str, split: str, folder: str) -> tuple[str, list[Scene]]:
     """Returns the layout of one split and its scenes."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     names = sub_folders(place)
     for layout, blurred, sharp, marks in (

@@ -22,10 +22,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from data_prep.sources._folders import pictures, stem, unrecognized
-from data_prep.sources._halves import Scene, folder_pairs, group
-from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
-from data_prep.sources._source import Listing
+from data_prep.layouts.folders import pictures, stem, unrecognized
+from data_prep.layouts.halves import Scene, folder_pairs, group
+from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.sources.source import Listing
 
 EXPECTED = (
     "train/NAME.png, test/test-close-ups/NAME.png and test/test-long-shot/NAME.png with "
@@ -54,7 +54,7 @@ def build(options: Options) -> "Hide":
 
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read what lies in a folder; none if it is no HIDE."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     if files.is_dir(files.join(root, "GT")):
         found = any(files.is_dir(files.join(root, folder)) for _, _, folder in PARTS)
@@ -76,7 +76,7 @@ class Hide(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         root = self._options.source
         truth = files.join(root, "GT")

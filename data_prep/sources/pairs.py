@@ -24,12 +24,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data_prep import images
-from data_prep.sources import _faults
-from data_prep.sources._folders import pictures, stem, sub_folders, unrecognized, walk_files
-from data_prep.sources._halves import group, match_halves
-from data_prep.sources._naming import Rule
-from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
-from data_prep.sources._source import Listing
+from data_prep.layouts import faults
+from data_prep.layouts.folders import pictures, stem, sub_folders, unrecognized, walk_files
+from data_prep.layouts.halves import group, match_halves
+from data_prep.layouts.naming import Rule
+from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.sources.source import Listing
 from tfdeblur.errors import ConfigError, DataError
 
 # What the halves of pairs are called in most sets: folders, or the ends of names.
@@ -80,7 +80,7 @@ def build(options: Options) -> "Pairs":
 
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that pair the pictures in a folder by usual names; none if none do."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     if not files.is_dir(root):
         return []
@@ -113,7 +113,7 @@ class Pairs(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         options = self._options
         blurred_root, sharp_root = _folders(options)
@@ -176,7 +176,7 @@ class Pairs(PairSource):
 
 def _folders(options: Options) -> tuple[str, str]:
     """Returns the folders of the blurred and of the sharp halves."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     if options.source is not None:
         if options.blurred is not None or options.sharp is not None:
@@ -200,7 +200,7 @@ def _folders(options: Options) -> tuple[str, str]:
 
 def _named(root: str, rule: Rule, half: str) -> dict[str, str]:
     """Returns the paths of the pictures that follow a rule, by the name of their pair."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     found: dict[str, str] = {}
     for path in walk_files(root):
@@ -213,7 +213,7 @@ def _named(root: str, rule: Rule, half: str) -> dict[str, str]:
                     f"{other} and {full} would both be the {half} half of the pair {name}. "
                     "Rename one, or give a narrower pattern."
                 )
-                _faults.report(_faults.Fault("same-name", full, said))
+                faults.report(faults.Fault("same-name", full, said))
     return found
 
 
@@ -232,7 +232,7 @@ def _none_match(
     sharp: Mapping[str, str],
 ) -> DataError:
     """Returns the error for halves of which none has a partner."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     expected = "a picture of the same path in each folder"
     if options.blurred_name or options.sharp_name:

@@ -21,10 +21,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.sources._folders import sub_folders, unrecognized
-from data_prep.sources._halves import folder_pairs, group
-from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
-from data_prep.sources._source import Listing
+from data_prep.layouts.folders import sub_folders, unrecognized
+from data_prep.layouts.halves import folder_pairs, group
+from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.sources.source import Listing
 from tfdeblur.errors import DataError
 
 HOW = {
@@ -50,7 +50,7 @@ def build(options: Options) -> "RealBlur":
 
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read what lies in a folder, best first; none if no RealBlur."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     if not files.is_dir(root):
         return []
@@ -75,7 +75,7 @@ class RealBlur(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         options = self._options
         folder = self._folder()
@@ -105,7 +105,7 @@ class RealBlur(PairSource):
 
     def _folder(self) -> str:
         """Returns the folder of the scenes."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         root, kind = self._options.source, self._options.kind
         if not files.is_dir(root):
@@ -126,7 +126,7 @@ class RealBlur(PairSource):
 
     def _lists(self, folder: str) -> dict[str, str] | None:
         """Returns the published lists by split; they lie beside the folder of scenes, or in it."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         options = self._options
         names = {s: f"RealBlur_{options.kind}_{s}_list.txt" for s in ("train", "test")}

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.sources._folders import sub_folders, unrecognized
-from data_prep.sources._halves import Scene
-from data_prep.sources._pairs import PairOptions, PairSource, describe_recorded, list_pairs
-from data_prep.sources._source import Listing
+from data_prep.layouts.folders import sub_folders, unrecognized
+from data_prep.layouts.halves import Scene
+from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.sources.source import Listing
 
 # The folders of each track: blurred half, sharp half.
 TRACKS = {
@@ -48,7 +48,7 @@ def build(options: Options) -> "Reds":
 
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read what lies in a folder, best first; none if it is no REDS."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     return [
         {"source": root, "track": track}
@@ -69,7 +69,7 @@ class Reds(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         root = self._options.source
         blurred, sharp = TRACKS[self._options.track]

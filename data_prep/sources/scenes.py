@@ -11,9 +11,9 @@ from pydantic import Field
 
 from data_prep import leaves
 from data_prep.blur import item_rng
-from data_prep.sources._source import Item, Listing, Source
-from data_prep.sources._splits import SceneOptions, assign_splits, select
-from data_prep.sources._synthetic import BlurOptions
+from data_prep.layouts.splits import SceneOptions, assign_splits, select
+from data_prep.layouts.synthetic import BlurOptions
+from data_prep.sources.source import Item, Listing, Source
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import images
-from data_prep.sources import _faults
-from data_prep.sources._folders import by_stem, unrecognized, walk_files
-from data_prep.sources._source import Item, Listing, Source
-from data_prep.sources._splits import SceneOptions, assign_splits, select
-from data_prep.sources._synthetic import BlurOptions
+from data_prep.layouts import faults
+from data_prep.layouts.folders import by_stem, unrecognized, walk_files
+from data_prep.layouts.splits import SceneOptions, assign_splits, select
+from data_prep.layouts.synthetic import BlurOptions
+from data_prep.sources.source import Item, Listing, Source
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def build(options: Options) -> "Sharp":
 
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read a folder of any pictures; none if there is no picture."""
-    from tfdeblur import files
+    from tfdeblur.io import files
 
     there = files.is_dir(root) and any(map(images.is_picture, walk_files(root)))
     return [{"source": root}] if there else []
@@ -53,7 +53,7 @@ class Sharp(Source):
 
     def listing(self) -> Listing:
         """Lists all photographs below the folder; see `Source.listing`."""
-        from tfdeblur import files
+        from tfdeblur.io import files
 
         root = self._options.source
         found_files = walk_files(root) if files.is_dir(root) else []
@@ -68,7 +68,7 @@ class Sharp(Source):
             try:
                 width, height = images.size_of(paths[name])
             except images.Unreadable as error:
-                _faults.report(_faults.Fault("unreadable", error.path, str(error)))
+                faults.report(faults.Fault("unreadable", error.path, str(error)))
                 continue
             found[splits[name]].extend(
                 Item(name, f"{copy:03d}", height, width, sharp=paths[name])

@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from tfdeblur import kernels
+from tfdeblur.degradation import kernels
 
 STRENGTHS = (0.25, 0.5, 1.0)
 LENGTH = 60.0

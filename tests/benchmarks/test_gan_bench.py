@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks import gan_bench
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import config, files
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import config
+from tfdeblur.io import files
 
 
 def row(time, psnr, updates, diverged=""):

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from benchmarks import restore
-from tfdeblur import restoration
+from tfdeblur.inference.restorer import DEFAULT_OVERLAP, DEFAULT_TILE
 
-CUT = {"side": restoration.DEFAULT_TILE, "overlap": restoration.DEFAULT_OVERLAP}
+CUT = {"side": DEFAULT_TILE, "overlap": DEFAULT_OVERLAP}
 ROW = {
     "network": "nafnet32",
     "size": "3840x2160",

@@ -5,7 +5,7 @@ import pytest
 
 from data_prep import blur, leaves
 from tests.data_prep.conftest import picture
-from tfdeblur.degradation import Degradation
+from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 
 

@@ -74,14 +74,18 @@ def test_processes_change_nothing(tmp_path):
 )
 def test_wrong_uses_are_told_in_one_line(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert doctor.main(words) == cli.EXIT_USER_ERROR
+    assert doctor.main(words) == cli.command.EXIT_USER_ERROR
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and message in printed and "Traceback" not in printed
 
 
 def test_exit_codes_are_their_own_and_in_the_help(capsys):
     codes = {EXIT_CODES[severity] for severity in Severity}
-    assert codes == {0, 3, 4} and not codes & {1, cli.EXIT_USER_ERROR, cli.EXIT_INTERRUPTED}
+    assert codes == {0, 3, 4} and not codes & {
+        1,
+        cli.command.EXIT_USER_ERROR,
+        cli.command.EXIT_INTERRUPTED,
+    }
     with pytest.raises(SystemExit):
         doctor.main(["--source", "reds", "--help"])
     printed = " ".join(capsys.readouterr().out.split())

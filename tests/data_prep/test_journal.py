@@ -3,8 +3,8 @@
 import pytest
 
 from data_prep import journal
-from tfdeblur import files
-from tfdeblur.data.wire import Shard
+from tfdeblur.data.tfrecord import Shard
+from tfdeblur.io import files
 
 SHARDS = [Shard(f"train-0000{n}-of-00003.tfrecord", n, 10 * n, f"{n}" * 64) for n in range(3)]
 

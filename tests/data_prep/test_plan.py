@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_prep import plan
 from data_prep.plan import Settings, Size
-from data_prep.sources._source import Item, Listing
+from data_prep.sources.source import Item, Listing
 from tfdeblur.errors import DataError
 
 

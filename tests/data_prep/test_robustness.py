@@ -13,9 +13,9 @@ import pytest
 from data_prep import plan
 from tests.data_prep.conftest import picture, save
 from tests.data_prep.test_writer import build_photos, content
-from tfdeblur import files
-from tfdeblur.data import opening, schema
+from tfdeblur.data import dataset, schema
 from tfdeblur.errors import DataError, UserError
+from tfdeblur.io import files
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 KILLS = 10
@@ -77,7 +77,7 @@ def test_ten_kills_at_random_moments_change_no_byte(tmp_path):
                 # What lies there is never taken for a whole set before it is one.
                 if not (out / schema.MANIFEST_NAME).exists():
                     with pytest.raises(DataError, match=r"has not finished|does not exist"):
-                        opening.open_split(str(out), "train")
+                        dataset.open_split(str(out), "train")
                 continue
             assert command.returncode == 0
             break
@@ -110,7 +110,7 @@ def test_a_full_disk_is_told_and_leaves_no_halves(photos, tmp_path, monkeypatch,
             build_photos(photos, out, encoding="raw")
     assert not list(out.rglob("*.partial"))
     with pytest.raises(DataError, match="has not finished"):
-        opening.open_split(str(out), "train")
+        dataset.open_split(str(out), "train")
     whole = build_photos(photos, tmp_path / "whole", encoding="raw")
     sizes = {shard.file: shard.bytes for split in whole.splits.values() for shard in split.shards}
     assert all(path.stat().st_size == sizes[path.name] for path in out.glob("*.tfrecord"))
@@ -149,7 +149,7 @@ def test_a_disk_that_is_really_full(tmp_path, runner):
         assert "Traceback" not in done.stderr
         assert not list(disk.rglob("*.partial"))
         with pytest.raises(DataError, match="has not finished"):
-            opening.open_split(str(disk / "set"), "train")
+            dataset.open_split(str(disk / "set"), "train")
         kept = len(list(disk.rglob("*.tfrecord")))
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         again = build(disk / "set")

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import frames, images, journal, plan
-from data_prep.sources._source import Item, Listing, Source
-from tfdeblur import files
+from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.data import schema
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 SIDE = st.integers(1, 40)
 SIZE = st.builds(plan.Size, SIDE, SIDE)

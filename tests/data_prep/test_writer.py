@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from data_prep import build, images, journal, plan
 from tests.data_prep.conftest import picture, save
-from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError, UserError
+from tfdeblur.io import files
 
 
 def build_photos(photos, out, **settings):

@@ -55,7 +55,7 @@ def desk(tmp_path):
     skimage = pytest.importorskip("skimage", reason="the photographs are in scikit-image's wheel")
     from PIL import Image
 
-    from tfdeblur import kernels
+    from tfdeblur.degradation import kernels
 
     for folder in ("photos", "pairs/blur", "pairs/sharp", "mixed"):
         (tmp_path / folder).mkdir(parents=True)

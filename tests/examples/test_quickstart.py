@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tfdeblur.evaluation import ScoreCard
-from tfdeblur.evaluation.score_card import METRICS
+from tfdeblur.evaluation.scores import METRICS
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.golden.lpips_weights import digest, random_backbone, random_heads, random_images
-from tfdeblur.lpips import Lpips
+from tfdeblur.metrics.lpips import Lpips
 
 FILE = pathlib.Path(__file__).with_name("lpips_0_1_4.npz")
 with np.load(FILE) as archive:

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfdeblur import kernels
-from tfdeblur.models.critics._critic import SpectralConv2D
+from tfdeblur.degradation import kernels
+from tfdeblur.models.critics.critic import SpectralConv2D
 
 # Importing the script that wrote the values would import tensorflow-addons, so its settings are
 # read back out of the names in the file.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import files
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur.io import files
 from tfdeblur.data import schema
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

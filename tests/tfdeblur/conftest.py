@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import pytest
 
-from tfdeblur import files, models
-from tfdeblur.models._generator import Generator
-from tfdeblur.training.checkpoint import CheckpointStore
+from tfdeblur import models
+from tfdeblur.checkpoints.store import CheckpointStore
+from tfdeblur.io import files
+from tfdeblur.models.generator import Generator
 
 
 @contextlib.contextmanager

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import tfdeblur
-from tfdeblur import convert, export, files, models, settings
+from tfdeblur import convert, export, models
+from tfdeblur.checkpoints.manifest import verify_checkpoint
+from tfdeblur.checkpoints.warm_start import init_from
+from tfdeblur.config import settings
 from tfdeblur.convert import ConvertConfig
 from tfdeblur.errors import ConfigError, DataError, UserError
-from tfdeblur.training import checkpoint
-from tfdeblur.training.initial import init_from
+from tfdeblur.io import files
 
 GOLDEN = pathlib.Path(__file__).parent / "porting" / "golden"
 NAFNET = str(GOLDEN / "nafnet.pth")
@@ -45,7 +47,7 @@ def test_the_command_says_what_it_did(tmp_path, capsys):
     assert "nafnet with" in printed and "pool_window 384" in printed
     assert "--license" in printed
     assert f"--model '{out}'" in printed
-    meta = checkpoint.verify_checkpoint(out)
+    meta = verify_checkpoint(out)
     assert meta["model"]["name"] == "nafnet" and meta["model"]["encoder"] == [1, 2]
     assert meta["origin"]["file"] == "nafnet.pth"
     assert meta["origin"]["entry"] == "params"
@@ -79,7 +81,7 @@ def test_a_residual_that_was_not_learned(tmp_path):
     out = str(tmp_path / "out")
     weights = str(GOLDEN / "deblurgan_batch.pth")
     convert.run(config(weights=weights, out=out, options=["residual=false"]))
-    generator, _ = checkpoint.load_generator(out)
+    generator, _ = weights.load_generator(out)
     expected = np.load(GOLDEN / "expected.npz")
     image = expected["deblurgan_batch/image"]
     summed = np.clip(image + generator.network(image, training=False), -1, 1)

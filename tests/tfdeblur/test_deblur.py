@@ -7,9 +7,13 @@ import pytest
 from PIL import Image
 
 from tests.tfdeblur import filming
-from tfdeblur import deblur, files, photos, restoration, settings
+from tfdeblur import deblur
+from tfdeblur.config import settings
 from tfdeblur.deblur import DeblurConfig, plan_outputs
 from tfdeblur.errors import UserError
+from tfdeblur.inference import photos
+from tfdeblur.inference.restorer import Tiles, load_restorer
+from tfdeblur.io import files
 
 RANDOM = np.random.default_rng(11)
 
@@ -40,7 +44,7 @@ def test_one_photo_is_restored_into_a_folder_or_a_file(run_folder, tmp_path, cap
     out = str(tmp_path / "out")
     assert deblur.main([photo, "-o", out, "--model", run_folder]) == 0
     assert "1 restored" in capsys.readouterr().out
-    wanted = restoration.load(run_folder).deblur(photos.read_photo(photo).pixels)
+    wanted = load_restorer(run_folder).deblur(photos.read_photo(photo).pixels)
     np.testing.assert_array_equal(photos.read_photo(f"{out}/a.png").pixels, wanted)
     named = str(tmp_path / "named.png")
     assert deblur.main([photo, "--out", named, "--model", run_folder]) == 0
@@ -99,10 +103,8 @@ def test_a_large_photo_goes_through_tiles(run_folder, tmp_path):
     photo, out = put(tmp_path / "large.png", picture(70, 90)), str(tmp_path / "out")
     arguments = ["--tile", "32", "--overlap", "8", "--max-pixels", "1000"]
     assert deblur.main([photo, "-o", out, "--model", run_folder, *arguments]) == 0
-    restorer = restoration.load(run_folder)
-    wanted = restorer.deblur(
-        photos.read_photo(photo).pixels, max_pixels=1000, tiles=restoration.Tiles(32, 8)
-    )
+    restorer = load_restorer(run_folder)
+    wanted = restorer.deblur(photos.read_photo(photo).pixels, max_pixels=1000, tiles=Tiles(32, 8))
     np.testing.assert_array_equal(photos.read_photo(f"{out}/large.png").pixels, wanted)
 
 
@@ -233,7 +235,7 @@ def test_pictures_of_both_overwrite_nothing(run_folder, tmp_path):
 def test_an_ensemble_by_the_flag(run_folder, tmp_path):
     photo, out = put(tmp_path / "in/a.png"), str(tmp_path / "out")
     assert deblur.main([photo, "-o", out, "--model", run_folder, "--ensemble"]) == 0
-    wanted = restoration.load(run_folder, ensemble=True).deblur(photos.read_photo(photo).pixels)
+    wanted = load_restorer(run_folder, ensemble=True).deblur(photos.read_photo(photo).pixels)
     np.testing.assert_array_equal(photos.read_photo(f"{out}/a.png").pixels, wanted)
 
 

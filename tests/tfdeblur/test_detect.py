@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import detect, files
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import detect
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation import detector as detector_module
 from tfdeblur.evaluation.detector import Detections, Detector
+from tfdeblur.io import files
 
 
 class BrightCorner:

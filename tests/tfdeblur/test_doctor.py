@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from tfdeblur import doctor
-from tfdeblur.checkup import machine, measuring, places, versions, workers
-from tfdeblur.checkup.finding import Finding
+from tfdeblur.diagnostics import machine, measuring, places, versions, workers
+from tfdeblur.diagnostics.finding import Finding
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_mistakes_in_the_flags(looked_at, capsys):
 def test_tensorflow_is_not_imported_to_say_that_it_is_missing():
     words = (
         "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-        "from tfdeblur.checkup import versions\n"
+        "from tfdeblur.diagnostics import versions\n"
         "versions.installed = lambda: {}\n"
         "from tfdeblur import doctor\n"
         "sys.exit(doctor.main([]))"

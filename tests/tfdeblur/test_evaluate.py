@@ -6,11 +6,14 @@ import io
 import numpy as np
 import pytest
 
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import evaluate, files, saving, settings
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import evaluate
+from tfdeblur.config import settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
-from tfdeblur.outputs import LIST
+from tfdeblur.exporting import saved_model
+from tfdeblur.io import files
+from tfdeblur.io.outputs import LIST
 
 
 def config(**values):
@@ -65,7 +68,7 @@ def _pairs(data):
 
 def test_a_saved_model_scores_what_its_run_scores(write_run, data, tmp_path):
     workdir, exported = str(tmp_path / "run"), str(tmp_path / "exported")
-    saving.export_saved_model(write_run(workdir), exported)
+    saved_model.export_saved_model(write_run(workdir), exported)
     from_run = evaluate.run(config(workdir=workdir, data=data, batch_size=4))
     from_export = evaluate.run(config(model=exported, data=data, batch_size=1))
     assert from_export.folder == f"{exported}-evaluation/pairs-test"

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.tiny_data import write_data_set
+from tests.helpers.tiny_data import write_data_set
 from tfdeblur import config as train_config
-from tfdeblur import evaluate, files, models, settings, train
+from tfdeblur import evaluate, models, train
+from tfdeblur.checkpoints.manifest import sealed
+from tfdeblur.checkpoints.store import CheckpointStore
+from tfdeblur.config import settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
 from tfdeblur.evaluation import SplitEvaluator
-from tfdeblur.outputs import LIST
-from tfdeblur.training.checkpoint import CheckpointStore
-from tfdeblur.training.checkpoint_meta import sealed
+from tfdeblur.io import files
+from tfdeblur.io.outputs import LIST
 
 
 def config(**values):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from tests.golden.lpips_weights import random_backbone, random_heads
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import evaluate, files, settings
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import evaluate
+from tfdeblur.config import settings
 from tfdeblur.errors import UserError
 from tfdeblur.evaluate import EvaluateConfig
+from tfdeblur.io import files
 
 
 def config(**values):

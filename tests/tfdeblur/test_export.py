@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from tfdeblur import export, files, restoration, settings
+from tfdeblur import export
+from tfdeblur.config import settings
 from tfdeblur.errors import UserError
 from tfdeblur.export import ExportConfig
+from tfdeblur.inference.restorer import load_restorer
+from tfdeblur.io import files
 
 
 def config(**values):
@@ -21,8 +24,8 @@ def test_the_command_writes_a_model_that_restores_like_the_run(write_run, tmp_pa
     assert "uint8" in printed and "bytes" in printed
     image = np.random.default_rng(0).integers(0, 256, (9, 20, 3), dtype=np.uint8)
     np.testing.assert_array_equal(
-        restoration.load(f"{workdir}/saved_model").deblur(image),
-        restoration.load(workdir).deblur(image),
+        load_restorer(f"{workdir}/saved_model").deblur(image),
+        load_restorer(workdir).deblur(image),
     )
 
 
@@ -40,7 +43,7 @@ def test_what_is_known_of_the_checkpoint_travels_along(write_run, tmp_path):
 def test_export_goes_to_any_file_system(write_run):
     write_run("ram://export/run")
     result = export.run(config(workdir="ram://export/run"))
-    assert restoration.load(result.path).name == "unet16"
+    assert load_restorer(result.path).name == "unet16"
 
 
 def test_bad_input_is_one_clear_error(write_run, tmp_path, capsys):
@@ -69,7 +72,7 @@ def test_the_command_writes_a_litert_file(write_run, tmp_path, capsys):
     runner = tf.lite.Interpreter(f"{workdir}/model.tflite").get_signature_runner()
     np.testing.assert_allclose(
         runner(images=image[None])["restored"][0],
-        restoration.load(workdir).deblur(image),
+        load_restorer(workdir).deblur(image),
         atol=1e-5,
     )
     assert export.main(words) == 2

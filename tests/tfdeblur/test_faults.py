@@ -7,11 +7,13 @@ import tempfile
 import numpy as np
 import pytest
 
+from tests.helpers.faults import FAULTS, Fault
+from tests.helpers.runs import weights
 from tests.tfdeblur import faults, planting
-from tests.tfdeblur.faults import FAULTS, Fault
-from tests.tfdeblur.runs import weights
+from tfdeblur.checkpoints.manifest import verify_checkpoint
+from tfdeblur.checkpoints.retention import list_checkpoints
+from tfdeblur.checkpoints.weights import load_generator
 from tfdeblur.errors import UserError
-from tfdeblur.training.checkpoint import list_checkpoints, load_generator, verify_checkpoint
 
 
 @pytest.fixture(scope="module")

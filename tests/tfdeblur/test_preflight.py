@@ -4,12 +4,14 @@ import importlib.util
 
 import pytest
 
-from tests.tfdeblur.preflighting.test_table import row
-from tfdeblur import config, files, preflight, recipes, settings
+from tests.tfdeblur.tpu.test_table import row
+from tfdeblur import config, preflight
+from tfdeblur.config import recipes, settings
 from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.io import files
 from tfdeblur.preflight import PreflightConfig
-from tfdeblur.preflighting import survey
-from tfdeblur.preflighting.chips import CHIPS
+from tfdeblur.tpu import survey
+from tfdeblur.tpu.chips import CHIPS
 
 
 def given(**values):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.runs import history, settings
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import files, train
-from tfdeblur.training.checkpoint import list_checkpoints
+from tests.helpers.runs import history, settings
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import train
+from tfdeblur.checkpoints.retention import list_checkpoints
+from tfdeblur.io import files
 
 OBJECTIVES = {
     "content": {"objective": {"name": "content", "losses": {"mae": 1.0}}},

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.tfdeblur.runs import history, settings, weights
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import files, train
+from tests.helpers.runs import history, settings, weights
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import train
+from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.errors import Stopped
-from tfdeblur.evaluation.whole_split import SplitEvaluator
-from tfdeblur.training.checkpoint import list_checkpoints
-from tfdeblur.training.signals import NOTHING_YET, STOPPING
+from tfdeblur.evaluation.evaluator import SplitEvaluator
+from tfdeblur.io import files
+from tfdeblur.training.resilience.preemption import NOTHING_YET, STOPPING
 
 
 @pytest.mark.parametrize("which", [pytest.param(1, marks=pytest.mark.slow), 2])

@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from tests.tfdeblur.runs import history, settings, weights
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import config, files, inputs, train
-from tfdeblur.data import schema
+from tests.helpers.runs import history, settings, weights
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import config, train
+from tfdeblur.checkpoints.weights import load_generator
+from tfdeblur.data import inputs, schema
 from tfdeblur.errors import ConfigError, DataError, UserError
-from tfdeblur.training.checkpoint import load_generator
+from tfdeblur.io import files
 
 
 def test_a_whole_run_in_memory_leaves_everything_behind(folder):

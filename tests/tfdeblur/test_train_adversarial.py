@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.tfdeblur.runs import history, settings, weights
-from tests.tfdeblur.tiny_data import write_data_set
-from tfdeblur import config, files, train
+from tests.helpers.runs import history, settings, weights
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import config, train
+from tfdeblur.checkpoints.manifest import verify_checkpoint
+from tfdeblur.checkpoints.weights import load_generator
 from tfdeblur.errors import ConfigError, UserError
-from tfdeblur.training.checkpoint import load_generator, verify_checkpoint
+from tfdeblur.io import files
 
 CRITIC = {"name": "patch_gan", "layers": 1, "width": 4}
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.tfdeblur.runs import history
-from tests.tfdeblur.tiny_data import write_data_set
+from tests.helpers.runs import history
+from tests.helpers.tiny_data import write_data_set
 from tfdeblur import config, train
-from tfdeblur.training.checkpoint import list_checkpoints, load_generator
+from tfdeblur.checkpoints.retention import list_checkpoints
+from tfdeblur.checkpoints.weights import load_generator
 
 pytestmark = pytest.mark.slow
 

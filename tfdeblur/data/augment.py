@@ -9,7 +9,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfdeblur.data import order
+from tfdeblur.data import shuffle
 
 Pair = dict[str, tf.Tensor]
 
@@ -58,11 +58,11 @@ class Augmentation:
         Returns:
             int32 [n, 3]: first row and first column of the crop, and index into `orientations`.
         """
-        lots = order.draw_tensor(order.subkey(key, _CROPS), positions)
+        lots = shuffle.draw_tensor(shuffle.subkey(key, _CROPS), positions)
         # Two numbers of 31 bits out of one of 63, scaled to 0..slack.
         top = lots // 2**32 * (slack[0] + 1) // 2**31
         left = lots % 2**31 * (slack[1] + 1) // 2**31
-        lots = order.draw_tensor(order.subkey(key, _ORIENTATIONS), positions)
+        lots = shuffle.draw_tensor(shuffle.subkey(key, _ORIENTATIONS), positions)
         orientation = lots // 2**60 * len(self.orientations) // 8
         return tf.cast(tf.stack([top, left, orientation], axis=1), tf.int32)
 

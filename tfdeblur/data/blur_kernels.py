@@ -1,4 +1,4 @@
-"""Blur kernels and their application in TensorFlow: the static-shape twin of `tfdeblur.kernels`.
+"""Blur kernels and their application in TensorFlow: the static-shape twin of `degradation.kernels`.
 
 Everything works on batches, has shapes that are known beforehand, compiles with XLA, and agrees
 with the NumPy functions to 1e-5 for the same draws. Random paths are followed in float64, for they
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import degradation, kernels
+from tfdeblur.degradation import degradation, kernels
 
 
 class PathDraws(NamedTuple):

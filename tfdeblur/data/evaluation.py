@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tfdeblur.data import schema
-from tfdeblur.data.opening import check_positive, open_split
+from tfdeblur.data.dataset import check_positive, open_split
 
 _FEATURES = ("blurred", "sharp", "scene", "frame")
 

@@ -23,19 +23,19 @@ import tensorflow as tf
 
 from tfdeblur.data import schema
 from tfdeblur.data.augment import Augmentation, Pair
-from tfdeblur.data.evaluation import EvaluationData
-from tfdeblur.data.opening import (
+from tfdeblur.data.dataset import (
     READ_ERRORS,
     OpenSplit,
     check_positive,
     explain_read_error,
     open_to_train,
 )
-from tfdeblur.data.order import AUGMENTATION, SYNTHESIS, key_of, subkey_tensor
-from tfdeblur.data.reading import BOXED_BYTES, unboxed
-from tfdeblur.data.records import Records, default_shuffle_block
+from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.mixture import Records, default_shuffle_block
+from tfdeblur.data.reader import BOXED_BYTES, unboxed
+from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS, key_of, subkey_tensor
 from tfdeblur.data.synthesis import synthesis_of
-from tfdeblur.degradation import Degradation
+from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError, DataError
 
 __all__ = [

@@ -24,11 +24,11 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 
-from tfdeblur import files
-from tfdeblur.data.pixels import Encoding, decode_image, encode_image
-from tfdeblur.data.wire import Shard as Shard
-from tfdeblur.data.wire import serialize
+from tfdeblur.data.encoding import Encoding, decode_image, encode_image
+from tfdeblur.data.tfrecord import Shard as Shard
+from tfdeblur.data.tfrecord import serialize
 from tfdeblur.errors import DataError, reason_of
+from tfdeblur.io import files
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import degradation, kernels
-from tfdeblur.data import blur_kernels, order
-from tfdeblur.degradation import CORNERS, Degradation
+from tfdeblur.data import blur_kernels, shuffle
+from tfdeblur.degradation import degradation, kernels
+from tfdeblur.degradation.degradation import CORNERS, Degradation
 from tfdeblur.errors import ConfigError
 
 # The streams drawn from the key of a picture.
@@ -47,7 +47,7 @@ class PictureDraws(NamedTuple):
 
 def picture_keys(seed: int, indices: tf.Tensor) -> tf.Tensor:
     """Returns the keys of pictures, uint64 [n], for indices int64 [n], non-negative."""
-    return order.subkey_tensor(order.key_of(seed), indices)
+    return shuffle.subkey_tensor(shuffle.key_of(seed), indices)
 
 
 class Synthesis:
@@ -120,7 +120,9 @@ class Synthesis:
         options, batch = self.options, keys.shape[0]
         # The picture's own draw comes first; those of the corners are mixed into it.
         count = 1 + CORNERS if options.variation else 1
-        own = order.subkey_tensor(_subkeys(keys, _SHAPES)[:, None], tf.range(count, dtype=tf.int64))
+        own = shuffle.subkey_tensor(
+            _subkeys(keys, _SHAPES)[:, None], tf.range(count, dtype=tf.int64)
+        )
         own = tf.reshape(own, [batch * count])
         amounts = tf.reshape(_uniform(_subkeys(own, _AMOUNTS), _ROW), [batch, count, _ROW])
         if options.blur == "trajectory":
@@ -259,13 +261,13 @@ def _path_draws(keys: tf.Tensor) -> blur_kernels.PathDraws:
 
 
 def _subkeys(keys: tf.Tensor, stream: int) -> tf.Tensor:
-    return order.subkey_tensor(keys, tf.constant(stream, tf.int64))
+    return shuffle.subkey_tensor(keys, tf.constant(stream, tf.int64))
 
 
 def _uniform_pairs(keys: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws two numbers from each hash: float32 [batch, at least count] in [0, 1), twice."""
     width = -(-count // _ROW) * _ROW
-    bits = order.subkey_tensor(keys[:, None], tf.range(width, dtype=tf.int64))
+    bits = shuffle.subkey_tensor(keys[:, None], tf.range(width, dtype=tf.int64))
     parts = []
     for shift in (40, 16):
         part = tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint64))

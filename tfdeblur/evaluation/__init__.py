@@ -1,8 +1,8 @@
 """Judging: every number that is ever reported is measured here, under a named protocol."""
 
 from tfdeblur.evaluation.checkpoints import CheckpointTable, Strip
-from tfdeblur.evaluation.score_card import METRICS, Row, ScoreCard
-from tfdeblur.evaluation.whole_split import PairSource, SplitEvaluator, Triple, evaluate_split
+from tfdeblur.evaluation.evaluator import PairSource, SplitEvaluator, Triple, evaluate_split
+from tfdeblur.evaluation.scores import METRICS, Row, ScoreCard
 
 __all__ = [
     "METRICS",

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur import charts, files, pages
-from tfdeblur.charts import Chart
+from tfdeblur.evaluation.evaluator import Triple
 from tfdeblur.evaluation.full_card import (
     BLURRED,
     STATE_NAMES,
@@ -18,11 +17,13 @@ from tfdeblur.evaluation.full_card import (
 )
 from tfdeblur.evaluation.pictures import JPEG_QUALITY, Shown, address, choose_by_gain, to_uint8
 from tfdeblur.evaluation.report import summary_of
-from tfdeblur.evaluation.score_card import CEILING_DB
+from tfdeblur.evaluation.scores import CEILING_DB
 from tfdeblur.evaluation.statistics import Summary
-from tfdeblur.evaluation.whole_split import Triple
-from tfdeblur.outputs import OutputFolder
-from tfdeblur.protocols import LPIPS, MEASURES
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics.protocols import LPIPS, MEASURES
+from tfdeblur.reports import charts, pages
+from tfdeblur.reports.charts import Chart
 
 PAGE = "card.html"
 _SMALL = 200  # below this side pictures are enlarged with sharp pixel edges

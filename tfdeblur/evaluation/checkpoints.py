@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import files, pages, tiling
-from tfdeblur.charts import Chart
-from tfdeblur.evaluation.score_card import (
+from tfdeblur.evaluation.evaluator import Triple
+from tfdeblur.evaluation.scores import (
     COLUMNS,
     HIGHER_IS_BETTER,
     Row,
@@ -25,9 +24,12 @@ from tfdeblur.evaluation.score_card import (
     csv_text,
     finite_or_none,
 )
-from tfdeblur.evaluation.whole_split import Triple
-from tfdeblur.metrics import PROTOCOLS
-from tfdeblur.outputs import OutputFolder
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics.basic import PROTOCOLS
+from tfdeblur.ops import tiling
+from tfdeblur.reports import pages
+from tfdeblur.reports.charts import Chart
 
 CHECKPOINTS_JSON = "checkpoints.json"
 CHECKPOINTS_CSV = "checkpoints.csv"

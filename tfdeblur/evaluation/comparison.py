@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur import charts, files, pages
-from tfdeblur.charts import Chart
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation import pictures
 from tfdeblur.evaluation.full_card import (
@@ -27,10 +25,13 @@ from tfdeblur.evaluation.full_card import (
     number,
     plain,
 )
-from tfdeblur.evaluation.score_card import aligned_table
+from tfdeblur.evaluation.scores import aligned_table
 from tfdeblur.evaluation.statistics import Gain, Summary, gains
-from tfdeblur.outputs import OutputFolder
-from tfdeblur.protocols import MEASURES
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics.protocols import MEASURES
+from tfdeblur.reports import charts, pages
+from tfdeblur.reports.charts import Chart
 
 COMPARISON_JSON = "comparison.json"
 PAGE = "comparison.html"

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur import files, pages
 from tfdeblur.evaluation.detector import MIN_SCORE, NMS_IOU, Detections, iou
+from tfdeblur.evaluation.evaluator import Triple
 from tfdeblur.evaluation.pictures import JPEG_QUALITY, address, to_uint8
 from tfdeblur.evaluation.report import summary_of
-from tfdeblur.evaluation.score_card import aligned_table, csv_text
+from tfdeblur.evaluation.scores import aligned_table, csv_text
 from tfdeblur.evaluation.statistics import ratio_interval
-from tfdeblur.evaluation.whole_split import Triple
-from tfdeblur.outputs import OutputFolder
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.reports import pages
 
 DETECTION_JSON = "detection.json"
 DETECTION_CSV = "detection.csv"

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur import files
 from tfdeblur.errors import UserError
+from tfdeblur.io import files
 
 STRIDES = (8, 16, 32)
 GRAY = 114

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur import files
 from tfdeblur.errors import DataError
-from tfdeblur.evaluation.score_card import CEILING_DB, aligned_table, csv_text, finite_or_none
+from tfdeblur.evaluation.scores import CEILING_DB, aligned_table, csv_text, finite_or_none
 from tfdeblur.evaluation.statistics import CONFIDENCE, RESAMPLES, SEED, Gain, Summary, gains
-from tfdeblur.outputs import OutputFolder
-from tfdeblur.protocols import MEASURES
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics.protocols import MEASURES
 
 CARD_JSON = "card.json"
 CARD_CSV = "card.csv"
@@ -87,7 +87,7 @@ class FullCard:
         values: For each setting, each measure's values, float64 [images] in the split's order.
         differs: bool [images]; whether the input differs from the truth at all.
         lost_gradient: float64 [images]; how blurred each input is, see
-            `tfdeblur.protocols.lost_gradient`.
+            `tfdeblur.metrics.protocols.lost_gradient`.
         scenes: Scene of each image.
         frames: Frame of each image within its scene.
         seconds: By state, a network's seconds an image, one number for each batch but the first.

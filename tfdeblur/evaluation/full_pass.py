@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from tfdeblur import protocols, tiling
 from tfdeblur.errors import DataError, UserError
+from tfdeblur.evaluation.evaluator import PairSource, Restore
 from tfdeblur.evaluation.full_card import BLURRED, VALUES, FullCard, Setting
-from tfdeblur.evaluation.score_card import CEILING_DB
-from tfdeblur.evaluation.whole_split import PairSource, Restore
-from tfdeblur.lpips import Lpips
+from tfdeblur.evaluation.scores import CEILING_DB
+from tfdeblur.metrics import protocols
+from tfdeblur.metrics.lpips import Lpips
+from tfdeblur.ops import tiling
 
 Columns = dict[Setting, dict[str, np.ndarray]]
 
@@ -30,7 +31,7 @@ class FullEvaluator:
         crop: Height and width of the crops that are restored and measured by themselves; None, or
             a crop that is not smaller than the images, for whole images only.
         lpips: Distances with weights, to be measured of whole images, by their key in
-            `tfdeblur.protocols.MEASURES`.
+            `tfdeblur.metrics.protocols.MEASURES`.
 
     Raises:
         UserError: The images are too small for a distance.

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import files
-from tfdeblur.evaluation.whole_split import Triple
-from tfdeblur.outputs import OutputFolder
+from tfdeblur.evaluation.evaluator import Triple
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
 
 FOLDER = "card-pictures"
 JPEG_QUALITY = 90

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import files, pages
+from tfdeblur.evaluation.evaluator import Triple
 from tfdeblur.evaluation.pictures import choose_by_gain
-from tfdeblur.evaluation.score_card import CEILING_DB, ScoreCard
-from tfdeblur.evaluation.whole_split import Triple
-from tfdeblur.metrics import PROTOCOLS
-from tfdeblur.outputs import OutputFolder
+from tfdeblur.evaluation.scores import CEILING_DB, ScoreCard
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics.basic import PROTOCOLS
+from tfdeblur.reports import pages
 
 PAGE = "index.html"
 PICTURES = "pictures"

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tfdeblur import files
 from tfdeblur.errors import UserError
-from tfdeblur.exporting.network import OUTPUT, as_function
-from tfdeblur.models._generator import Generator
+from tfdeblur.exporting.function import OUTPUT, as_function
+from tfdeblur.io import files
+from tfdeblur.models.generator import Generator
 
 Weights = Literal["float32", "float16"]
 

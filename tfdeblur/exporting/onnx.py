@@ -8,10 +8,10 @@ They need such a runtime, for example onnxruntime::
 
 from typing import Any
 
-from tfdeblur import files
 from tfdeblur.errors import UserError
-from tfdeblur.exporting.network import INPUT, OUTPUT, as_function
-from tfdeblur.models._generator import Generator
+from tfdeblur.exporting.function import INPUT, OUTPUT, as_function
+from tfdeblur.io import files
+from tfdeblur.models.generator import Generator
 
 # Read by onnxruntime 1.14 (2023) and later, and the first with all that the networks need.
 OPSET = 18

@@ -8,11 +8,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import settings
 from tfdeblur.config import MODELS as REGISTRY
+from tfdeblur.config import settings
 
 if TYPE_CHECKING:
-    from tfdeblur.models._generator import Generator
+    from tfdeblur.models.generator import Generator
 
 __all__ = ["REGISTRY", "create"]
 

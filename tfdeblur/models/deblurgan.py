@@ -7,8 +7,8 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from tfdeblur.models import _parts
-from tfdeblur.models._generator import Generator
+from tfdeblur.models import blocks as _parts
+from tfdeblur.models.generator import Generator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

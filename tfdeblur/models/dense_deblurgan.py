@@ -7,8 +7,8 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from tfdeblur.models import _parts
-from tfdeblur.models._generator import Generator
+from tfdeblur.models import blocks
+from tfdeblur.models.generator import Generator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,15 @@ class Options:
     growth: Annotated[int, Field(gt=0, description="Channels that each dense layer adds.")] = 32
     layers: Annotated[int, Field(gt=0, description="Layers of the dense block.")] = 9
     norm: Annotated[
-        _parts.Norm,
+        blocks.Norm,
         Field(description="batch, for batches of 4 and more; instance, for batches of 1."),
     ] = "batch"
     padding: Annotated[
-        _parts.Padding,
+        blocks.Padding,
         Field(description="Border of the 7x7 and the dense convolutions."),
     ] = "reflect"
     upsampling: Annotated[
-        _parts.Upsampling,
+        blocks.Upsampling,
         Field(description="transposed: the paper; resize leaves no checkerboard."),
     ] = "transposed"
     synchronized: Annotated[
@@ -68,14 +68,14 @@ def build(options: Options) -> Generator:
     biased = options.norm == "instance"  # a bias ahead of batch norm has no effect
 
     def unit(x: Any, name: str) -> Any:
-        x = _parts.normalize(
+        x = blocks.normalize(
             x, options.norm, synchronized=options.synchronized, name=f"{name}_norm"
         )
         return layers.ReLU(name=f"{name}_relu")(x)
 
     def convolution(x: Any, channels: int, kernel: int, name: str) -> Any:
         padding = options.padding if kernel > 1 else "zero"
-        x = _parts.convolve(
+        x = blocks.convolve(
             x, channels, kernel, padding=padding, use_bias=biased, name=f"{name}_conv"
         )
         return unit(x, name)
@@ -98,7 +98,7 @@ def build(options: Options) -> Generator:
     for level in (1, 0):
         for kernel, axis in (((3, 1), "rows"), ((1, 3), "columns")):
             name = f"up{level}_{axis}"
-            x = _parts.double(
+            x = blocks.double(
                 x,
                 options.width * 2**level,
                 kernel=kernel,
@@ -108,5 +108,5 @@ def build(options: Options) -> Generator:
             )
             x = unit(x, name)
         x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x])
-    restored = _parts.correct(images, x, padding=options.padding)
+    restored = blocks.correct(images, x, padding=options.padding)
     return Generator(keras.Model(images, restored, name="dense_deblurgan"), "signed", multiple=4)

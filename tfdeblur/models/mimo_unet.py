@@ -7,9 +7,9 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from tfdeblur.layers import Subsample
-from tfdeblur.models import _parts
-from tfdeblur.models._generator import Generator
+from tfdeblur.models import blocks as _parts
+from tfdeblur.models.generator import Generator
+from tfdeblur.models.layers import Subsample
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from tfdeblur.layers import BatchNormalization
-from tfdeblur.models._generator import Generator
+from tfdeblur.models.generator import Generator
+from tfdeblur.models.layers import BatchNormalization
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import keras
 from keras import layers, ops
 from pydantic import Field
 
-from tfdeblur.layers import MeanPooling, PixelShuffle, WindowScaling
-from tfdeblur.models._generator import Generator
+from tfdeblur.models.generator import Generator
+from tfdeblur.models.layers import MeanPooling, PixelShuffle, WindowScaling
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from tfdeblur.models._generator import Generator
+from tfdeblur.models.generator import Generator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

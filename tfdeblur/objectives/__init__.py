@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import settings
 from tfdeblur.config import OBJECTIVES as REGISTRY
+from tfdeblur.config import settings
 
 if TYPE_CHECKING:
-    from tfdeblur.objectives._objective import Objective
+    from tfdeblur.objectives.objective import Objective
 
 __all__ = ["REGISTRY", "create"]
 

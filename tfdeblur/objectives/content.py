@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from tfdeblur.objectives._content import ContentOptions, ContentSum
-from tfdeblur.objectives._objective import Loss, Objective, View
+from tfdeblur.objectives.content_losses import ContentOptions, ContentSum
+from tfdeblur.objectives.objective import Loss, Objective, View
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

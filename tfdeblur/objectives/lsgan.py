@@ -4,8 +4,8 @@ import dataclasses
 
 from keras import ops
 
-from tfdeblur.objectives._adversarial import AdversarialObjective, AdversarialOptions, per_example
-from tfdeblur.objectives._objective import Tensor, View
+from tfdeblur.objectives.adversarial import AdversarialObjective, AdversarialOptions, per_example
+from tfdeblur.objectives.objective import Tensor, View
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

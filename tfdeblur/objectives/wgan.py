@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tfdeblur.objectives._objective import CRITIC
-from tfdeblur.objectives._wasserstein import WassersteinObjective, WassersteinOptions
+from tfdeblur.objectives.objective import CRITIC
+from tfdeblur.objectives.wasserstein import WassersteinObjective, WassersteinOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

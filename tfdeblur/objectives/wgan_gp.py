@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from keras import ops
 from pydantic import Field
 
-from tfdeblur.objectives._adversarial import mean_of_maps, per_example
-from tfdeblur.objectives._objective import CRITIC, Loss, Tensor, View
-from tfdeblur.objectives._wasserstein import WassersteinObjective, WassersteinOptions
+from tfdeblur.objectives.adversarial import mean_of_maps, per_example
+from tfdeblur.objectives.objective import CRITIC, Loss, Tensor, View
+from tfdeblur.objectives.wasserstein import WassersteinObjective, WassersteinOptions
 
 # Under the square root of the penalty, whose gradient at 0 would be NaN.
 SLOPE_EPSILON = 1e-12

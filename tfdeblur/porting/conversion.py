@@ -7,14 +7,17 @@ from typing import Any
 
 import keras
 
-import tfdeblur
-from tfdeblur import files, models, settings
+from tfdeblur import models
+from tfdeblur._version import __version__
+from tfdeblur.checkpoints.manifest import FORMAT_VERSION, META, WEIGHTS, write_meta
+from tfdeblur.checkpoints.weights import write_weights
+from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError, DataError, UserError
-from tfdeblur.models._generator import Generator
+from tfdeblur.io import files
+from tfdeblur.models.generator import Generator
 from tfdeblur.porting import mapping
 from tfdeblur.porting.architectures import REGISTRY
 from tfdeblur.porting.reading import WeightsFile
-from tfdeblur.training import checkpoint
 
 # How many names a message shows of a file that nothing is known about.
 _SHOWN = 4
@@ -122,7 +125,7 @@ def refuse_other_content(folder: str, overwrite: bool) -> None:
     if not files.is_dir(folder):
         raise UserError(f"{folder} is a file; give a folder for the checkpoint.")
     there = set(files.list_dir(folder))
-    if there - {checkpoint.META, checkpoint.WEIGHTS}:
+    if there - {META, WEIGHTS}:
         raise UserError(f"{folder} holds other things than a checkpoint; give another folder.")
     if there and not overwrite:
         raise UserError(f"{folder} holds a checkpoint already; --overwrite replaces it.")
@@ -144,14 +147,14 @@ def write(ported: Ported, folder: str, origin: Mapping[str, Any]) -> dict[str, A
     """
     generator = ported.generator
     files.make_dirs(folder)
-    files.remove(files.join(folder, checkpoint.META))
-    checkpoint.write_weights(folder, generator)
+    files.remove(files.join(folder, META))
+    write_weights(folder, generator)
     about = {
-        "format": checkpoint.FORMAT_VERSION,
+        "format": FORMAT_VERSION,
         "images": 0,  # seen by a training here
         "model": {"name": generator.name, **settings.to_plain(generator.options)},
         "averaged": False,
         "metrics": {},
-        "origin": {**origin, "tfdeblur": tfdeblur.__version__},
+        "origin": {**origin, "tfdeblur": __version__},
     }
-    return checkpoint.write_meta(folder, about)
+    return write_meta(folder, about)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfdeblur.errors import DataError
-from tfdeblur.models._generator import Generator
+from tfdeblur.models.generator import Generator
 from tfdeblur.registry import did_you_mean
 
 Arrays = Mapping[str, np.ndarray]
@@ -37,7 +37,7 @@ class Turn:
 
 
 def _shuffled(array: np.ndarray) -> np.ndarray:
-    """Convolution's kernel ahead of a pixel shuffle: see `tfdeblur.layers.PixelShuffle`."""
+    """Convolution's kernel ahead of a pixel shuffle: see `tfdeblur.models.layers.PixelShuffle`."""
     kernel = array.transpose(2, 3, 1, 0)
     grouped = kernel.reshape(*kernel.shape[:-1], -1, 4)
     return grouped.swapaxes(-1, -2).reshape(kernel.shape)

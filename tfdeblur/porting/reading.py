@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfdeblur import files
 from tfdeblur.errors import DataError, UserError
+from tfdeblur.io import files
 from tfdeblur.porting.torch_files import BFLOAT16, ZIP, TorchFile, is_torch_file, to_array
 from tfdeblur.registry import did_you_mean
 

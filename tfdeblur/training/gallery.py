@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur import files
-from tfdeblur.pages import Chart, render_gallery
+from tfdeblur.io import files
+from tfdeblur.reports.pages import Chart, render_gallery
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Report
 

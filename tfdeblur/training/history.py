@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfdeblur import files
 from tfdeblur.errors import UserError
+from tfdeblur.io import files
 
 HISTORY = "history.csv"
 TENSORBOARD = "tensorboard"

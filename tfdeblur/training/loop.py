@@ -10,8 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.training.engines.tensorflow.step import SKIPPED, ReplicaStep
 from tfdeblur.training.state import TrainingState
-from tfdeblur.training.step import SKIPPED, ReplicaStep
 
 
 @dataclasses.dataclass(frozen=True)

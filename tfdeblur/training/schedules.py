@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from tfdeblur.config import ScheduleConfig
-from tfdeblur.quantities import images_of
+from tfdeblur.config.fields import images_of
 
 Rate = Callable[[tf.Tensor], tf.Tensor]
 

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdeblur.config import OptimizerConfig, TrainConfig
-from tfdeblur.models._generator import Generator
-from tfdeblur.objectives._objective import GENERATOR
+from tfdeblur.models.generator import Generator
+from tfdeblur.objectives.objective import GENERATOR
 from tfdeblur.training.schedules import ImageClock, Rate, make_rate
 
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from data_prep.checks import layout
-from data_prep.sources import REGISTRY, _faults, gopro
+from data_prep.layouts import faults
+from data_prep.sources import REGISTRY, gopro
 from tests.data_prep.checks import planting as p
 from tfdeblur.errors import ConfigError, DataError
 
@@ -295,7 +296,7 @@ def test_all_faults_are_told_at_once_and_none_is_left_behind(tmp_path, examine):
     codes = sorted(finding.code for finding in report.findings)
     assert codes == ["missing-folder", "missing-half", "missing-half"]
     # Collecting has ended: a listing raises again.
-    assert not _faults.is_collecting()
+    assert not faults.is_collecting()
     with pytest.raises(DataError, match="is missing"):
         gopro.build(gopro.Options(source=root)).listing()
 

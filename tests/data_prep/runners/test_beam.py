@@ -11,9 +11,9 @@ import pytest
 from data_prep import build, plan
 from tests.data_prep.conftest import picture, save
 from tests.data_prep.test_writer import build_photos, content
-from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.io import files
 
 pytest.importorskip("apache_beam", reason="Apache Beam (extra `beam`) is not installed")
 

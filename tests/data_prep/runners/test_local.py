@@ -9,9 +9,9 @@ from data_prep import frames, journal, plan
 from data_prep.runners import local
 from data_prep.sources import sharp
 from tests.data_prep.conftest import DyingJob
-from tfdeblur import files
 from tfdeblur.data import schema
 from tfdeblur.errors import UserError
+from tfdeblur.io import files
 
 SIZE = plan.Size(40, 30)
 

@@ -10,7 +10,7 @@ from data_prep import build
 from data_prep.frames import Job
 from data_prep.plan import Settings
 from data_prep.sources import REGISTRY
-from tfdeblur import settings
+from tfdeblur.config import settings
 
 # A source may take the seed of the build by declaring it; all else would be ambiguous.
 SHARED = {"seed"}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from data_prep.sources._halves import Scene, group
-from data_prep.sources._lists import apply_lists
+from data_prep.layouts.halves import Scene, group
+from data_prep.layouts.lists import apply_lists
 from tfdeblur.errors import DataError
 
 

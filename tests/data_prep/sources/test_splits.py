@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.sources._splits import SceneOptions, assign_splits, matches, select
+from data_prep.layouts.splits import SceneOptions, assign_splits, matches, select
 from tfdeblur.errors import ConfigError
 
 NATIVE = {**{f"t{n:02d}": "train" for n in range(16)}, "e1": "test", "e2": "test"}

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfdeblur.data.augment import Augmentation
-from tfdeblur.data.order import key_of
+from tfdeblur.data.shuffle import key_of
 
 ALL = [Augmentation(*flags) for flags in itertools.product([False, True], repeat=3)]
 POSITIONS = tf.range(1000, 1064, dtype=tf.int64)

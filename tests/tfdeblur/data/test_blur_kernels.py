@@ -1,12 +1,12 @@
-"""The tensors agree with the arrays of `tfdeblur.kernels` to 1e-5 for the same draws."""
+"""The tensors agree with the arrays of `degradation.kernels` to 1e-5 for the same draws."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import degradation, kernels
 from tfdeblur.data import blur_kernels
 from tfdeblur.data.blur_kernels import PathDraws
+from tfdeblur.degradation import degradation, kernels
 
 TOLERANCE = 1e-5
 

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.tfdeblur.data.test_schema import make_record, write_set
-from tfdeblur import files
-from tfdeblur.data import opening, schema, wire
+from tfdeblur.data import dataset, schema, tfrecord
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 HEIGHT, WIDTH = 6, 5
 ENCODING = st.sampled_from(["raw", "png"])
@@ -97,13 +97,13 @@ PLACE = {"scene": "a", "frame": "b", "top": 0, "left": 0, "source_height": 1, "s
 @given(image=st.binary(max_size=100).map(lambda tail: WHOLE["png"][60:90] + tail))
 def test_pictures_that_claim_to_be_what_they_are_not(image):
     sharp = tf.io.encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).numpy()
-    assert read(wire.serialize(blurred=image, sharp=sharp, **PLACE), "png") is None
+    assert read(tfrecord.serialize(blurred=image, sharp=sharp, **PLACE), "png") is None
 
 
 @pytest.mark.parametrize("length", [300, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62])
 def test_a_length_that_is_far_too_large(length):
     """From 2 GB to 4 GB TensorFlow's own parser would take the whole process down."""
-    data = wire.serialize(blurred=b"", sharp=b"x" * 90, **PLACE)
+    data = tfrecord.serialize(blurred=b"", sharp=b"x" * 90, **PLACE)
     start = data.index(b"x" * 90) - 1
     assert data[start] == 90
     claimed = bytearray()
@@ -139,15 +139,15 @@ def test_a_sound_shard_of_what_are_no_records_is_named(tmp_path, garbage):
     manifest = write_set(folder, "raw", shards=(3,))
     path = files.join(folder, manifest.splits["train"].shards[0].file)
     with files.open_new(path) as file:
-        wire.ShardWriter(file).write([garbage])
+        tfrecord.ShardWriter(file).write([garbage])
     with pytest.raises(DataError, match=r"no tf\.train\.Example"):
         schema.decode_record(garbage, HEIGHT, WIDTH, "raw")
     damage = schema.find_damage(path, HEIGHT, WIDTH, "raw")
     assert f"{path} is damaged at record 0" in damage and len(damage) < len(path) + 200
     records = tf.data.TFRecordDataset([path])
-    with pytest.raises(opening.READ_ERRORS) as caught:
+    with pytest.raises(dataset.READ_ERRORS) as caught:
         list(records.map(lambda record: schema.parse_example(record, HEIGHT, WIDTH, "raw")))
-    assert path in str(opening.explain_read_error(caught.value, [folder], "train"))
+    assert path in str(dataset.explain_read_error(caught.value, [folder], "train"))
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
@@ -176,7 +176,7 @@ def test_whatever_the_reader_raises_becomes_an_error_that_names_the_shard(tmp_pa
             for _ in records.map(lambda r: schema.parse_example(r, HEIGHT, WIDTH, encoding)):
                 pass
         except tf.errors.OpError as error:
-            found = opening.explain_read_error(error, [folder], "train")
+            found = dataset.explain_read_error(error, [folder], "train")
             assert isinstance(found, DataError) and path in str(found)
             refused += 1
     # The check sums of the records see any change of one.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfdeblur.data.dataset import READ_ERRORS
 from tfdeblur.data.evaluation import EvaluationData
-from tfdeblur.data.opening import READ_ERRORS
 from tfdeblur.errors import ConfigError, DataError
 
 Write = Callable[..., str]

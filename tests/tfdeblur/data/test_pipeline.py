@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import runtime
-from tfdeblur.data import opening, pipeline, reading
-from tfdeblur.data.order import Mixture, ShardOrder, key_of
+from tfdeblur.data import dataset as opening
+from tfdeblur.data import pipeline, reader
 from tfdeblur.data.pipeline import TrainingData, default_shuffle_block
+from tfdeblur.data.shuffle import Mixture, ShardOrder, key_of
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.training.engines.tensorflow import runtime
 
 SHARDS = (5, 3, 7, 1, 4, 6, 2)
 PLAIN = {"horizontal_flips": False, "vertical_flips": False}
@@ -368,6 +369,6 @@ def test_records_before_the_start_are_dropped_before_parsing(dataset: Write) -> 
 
 def test_boxes_give_back_what_was_put_in() -> None:
     strings = tf.data.Dataset.from_tensor_slices([b"one", b"", b"three"])
-    boxes = strings.map(reading.boxed).batch(3).map(lambda batch: tf.gather(batch, [2, 0, 1]))
-    got = [record.numpy() for record in boxes.unbatch().map(reading.unboxed)]
+    boxes = strings.map(reader.boxed).batch(3).map(lambda batch: tf.gather(batch, [2, 0, 1]))
+    got = [record.numpy() for record in boxes.unbatch().map(reader.unboxed)]
     assert got == [b"three", b"one", b""]

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tests.tfdeblur.data.conftest import make_record
 from tfdeblur.data import pipeline, schema
-from tfdeblur.data.order import ShardOrder, key_of
 from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.data.shuffle import ShardOrder, key_of
 
 Write = Callable[..., str]
 SHARDS = (23, 17, 31, 9, 28, 20)

@@ -10,9 +10,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfdeblur import files
-from tfdeblur.data import pixels, schema, wire
+from tfdeblur.data import encoding as pixels
+from tfdeblur.data import schema, tfrecord
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 
 def make_record(height=6, width=5, seed=0, **fields):
@@ -278,5 +279,5 @@ def test_a_truncated_picture_inside_a_sound_shard_is_found(tmp_path):
     size = {"source_height": 6, "source_width": 5}
     with tf.io.TFRecordWriter(path) as writer:
         for sharp in (good, good[:-30]):
-            writer.write(wire.serialize(blurred=good, sharp=sharp, **place, **size))
+            writer.write(tfrecord.serialize(blurred=good, sharp=sharp, **place, **size))
     assert "damaged at record 1: a damaged PNG" in schema.find_damage(path, 6, 5, "png")

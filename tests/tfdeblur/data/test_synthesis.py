@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import degradation, kernels
 from tfdeblur.data import schema, synthesis
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.data.synthesis import Synthesis, picture_keys, synthesize
-from tfdeblur.degradation import Degradation
+from tfdeblur.degradation import degradation, kernels
+from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 
 KINDS = {

@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from tests.tfdeblur.browser import dom_after
+from tests.helpers.browser import dom_after
 from tests.tfdeblur.evaluation.test_full_card import make_card
 from tfdeblur.evaluation.card_page import write_card_page
-from tfdeblur.evaluation.whole_split import Triple
+from tfdeblur.evaluation.evaluator import Triple
 
 SCRIPT = """
 const said = {errors: []};

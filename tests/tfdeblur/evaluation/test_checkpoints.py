@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from tfdeblur import files
 from tfdeblur.evaluation import CheckpointTable, Strip, Triple
 from tfdeblur.evaluation.checkpoints import Stage, write_page
-from tfdeblur.evaluation.score_card import Row
+from tfdeblur.evaluation.scores import Row
+from tfdeblur.io import files
 
 
 def row(psnr, ssim=0.9):

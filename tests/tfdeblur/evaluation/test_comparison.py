@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests.tfdeblur.evaluation.test_full_card import make_card
-from tfdeblur import files
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation import comparison, pictures
 from tfdeblur.evaluation.comparison import Comparison, find_card
-from tfdeblur.evaluation.whole_split import Triple
+from tfdeblur.evaluation.evaluator import Triple
+from tfdeblur.io import files
 
 
 def write(folder, gains_db, name, **about):

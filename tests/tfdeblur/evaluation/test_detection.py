@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from tfdeblur import files
 from tfdeblur.evaluation.detection import Agreement, DetectionCard, detect, match, write_page
 from tfdeblur.evaluation.detector import Detections, _cells, decode, iou
-from tfdeblur.evaluation.whole_split import Triple
+from tfdeblur.evaluation.evaluator import Triple
+from tfdeblur.io import files
 
 
 def found(*boxes):

@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from tfdeblur import files
 from tfdeblur.errors import DataError
 from tfdeblur.evaluation.card_page import choose, write_card_page
+from tfdeblur.evaluation.evaluator import Triple
 from tfdeblur.evaluation.full_card import FullCard, Setting
-from tfdeblur.evaluation.whole_split import Triple
-from tfdeblur.protocols import MEASURES
+from tfdeblur.io import files
+from tfdeblur.metrics.protocols import MEASURES
 
 
 def make_card(gains_db, scenes=None, about=None, seed=0) -> FullCard:

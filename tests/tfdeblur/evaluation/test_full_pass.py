@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from tests.golden.lpips_weights import random_backbone, random_heads
-from tfdeblur import protocols
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.full_card import FullCard, Setting
 from tfdeblur.evaluation.full_pass import FullEvaluator
-from tfdeblur.evaluation.score_card import CEILING_DB
-from tfdeblur.lpips import Lpips
+from tfdeblur.evaluation.scores import CEILING_DB
+from tfdeblur.metrics import protocols
+from tfdeblur.metrics.lpips import Lpips
 
 
 def by_mean(images):

@@ -7,11 +7,11 @@ import urllib.parse
 import numpy as np
 from PIL import Image
 
-from tfdeblur import files
 from tfdeblur.evaluation import ScoreCard, SplitEvaluator
 from tfdeblur.evaluation.report import choose, write_report
-from tfdeblur.metrics import PROTOCOLS
-from tfdeblur.outputs import OutputFolder
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics.basic import PROTOCOLS
 
 
 def card_of_gains(gains):

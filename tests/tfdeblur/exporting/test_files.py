@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import pytest
 
-from tests.tfdeblur.models.tiny import TINY
-from tfdeblur import config, files, models
+from tests.helpers.tiny_models import TINY
+from tfdeblur import config, models
 from tfdeblur.errors import UserError
 from tfdeblur.exporting import litert, onnx
+from tfdeblur.io import files
 
 # Networks that LiteRT has no operations for are to be named here; there is none.
 NAMES = config.MODELS.names()

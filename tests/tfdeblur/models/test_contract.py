@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.models.tiny import TINY
-from tfdeblur import models, runtime
+from tests.helpers.tiny_models import TINY
+from tfdeblur import models
 from tfdeblur.errors import ConfigError
-from tfdeblur.imaging import data_range
+from tfdeblur.ops.imaging import data_range
+from tfdeblur.training.engines.tensorflow import runtime
 
 NAMES = models.REGISTRY.names()
 

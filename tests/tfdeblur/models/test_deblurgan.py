@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import models, runtime
-from tfdeblur.models import _parts
+from tfdeblur import models
+from tfdeblur.models import blocks
+from tfdeblur.training.engines.tensorflow import runtime
 
 SMALL = {"blocks": 2, "width": 4}
 PICTURE = np.random.default_rng(0).uniform(-1, 1, (1, 16, 12, 3)).astype(np.float32)
@@ -152,7 +153,7 @@ def torch_transposed(x, kernel, rows, columns):
 @pytest.mark.parametrize("kernel", [(3, 3), (3, 1), (1, 3)])
 def test_transposed_convolutions_have_pytorchs_geometry(kernel):
     inputs = keras.Input((None, None, 2))
-    model = keras.Model(inputs, _parts.double(inputs, 3, kernel=kernel, name="up"))
+    model = keras.Model(inputs, blocks.double(inputs, 3, kernel=kernel, name="up"))
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(*kernel, 3, 2))
     model.get_layer("up").kernel.assign(weights)
@@ -163,7 +164,7 @@ def test_transposed_convolutions_have_pytorchs_geometry(kernel):
 
 def test_strided_convolutions_are_padded_on_every_side():
     inputs = keras.Input((None, None, 1))
-    model = keras.Model(inputs, _parts.halve(inputs, 1, name="down"))
+    model = keras.Model(inputs, blocks.halve(inputs, 1, name="down"))
     model.get_layer("down").kernel.assign(np.arange(9.0).reshape(3, 3, 1, 1))
     x = np.random.default_rng(0).random((1, 6, 8, 1), dtype=np.float32)
     padded = np.pad(x[0, :, :, 0], 1)
@@ -177,7 +178,7 @@ def test_strided_convolutions_are_padded_on_every_side():
 
 def test_resizing_leaves_no_checkerboard():
     inputs = keras.Input((None, None, 2))
-    model = keras.Model(inputs, _parts.double(inputs, 1, upsampling="resize", name="up"))
+    model = keras.Model(inputs, blocks.double(inputs, 1, upsampling="resize", name="up"))
     flat = model(np.ones((1, 6, 6, 2), np.float32)).numpy()
     assert flat.shape == (1, 12, 12, 1)
     inside = flat[:, 1:-1, 1:-1]

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.models.tiny import TINY
-from tfdeblur import layers, models
+from tests.helpers.tiny_models import TINY
+from tfdeblur import models
 from tfdeblur.errors import ConfigError
-from tfdeblur.models import nafnet
+from tfdeblur.models import layers, nafnet
 
 SMALL = TINY["nafnet"]
 PICTURE = np.random.default_rng(0).random((1, 16, 12, 3), dtype=np.float32)

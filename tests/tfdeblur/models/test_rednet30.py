@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import models, runtime
+from tfdeblur import models
+from tfdeblur.training.engines.tensorflow import runtime
 
 PICTURE = np.random.default_rng(0).random((1, 12, 10, 3), dtype=np.float32)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.tfdeblur.objectives.test_contract import make_view, tiny_critic
 from tfdeblur import objectives
-from tfdeblur.objectives._objective import CRITIC, GENERATOR
+from tfdeblur.objectives.objective import CRITIC, GENERATOR
 
 
 class FixedCritic:

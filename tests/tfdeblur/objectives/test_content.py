@@ -5,7 +5,7 @@ import pytest
 
 from tfdeblur import objectives
 from tfdeblur.errors import ConfigError
-from tfdeblur.objectives._objective import View
+from tfdeblur.objectives.objective import View
 
 
 def view(blurred, sharp, restored):

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfdeblur import objectives
 from tfdeblur.models import critics
-from tfdeblur.objectives._objective import CRITIC, GENERATOR, View
-from tfdeblur.training.step import taped_gradient
+from tfdeblur.objectives.objective import CRITIC, GENERATOR, View
+from tfdeblur.training.engines.tensorflow.step import taped_gradient
 
 NAMES = objectives.REGISTRY.names()
 

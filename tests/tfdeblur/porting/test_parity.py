@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tfdeblur import convert, settings
-from tfdeblur.training import checkpoint
+from tfdeblur import convert
+from tfdeblur.checkpoints.weights import load_generator
+from tfdeblur.config import settings
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
 
@@ -39,7 +40,7 @@ def compare(architecture, options, size, tmp_path):
     chosen = ["residual=false"] if options.get("residual") is False else []
     values = {"weights": path, "out": str(tmp_path / "ported"), "options": chosen}
     convert.run(settings.validate(convert.ConvertConfig, values))
-    generator, _ = checkpoint.load_generator(str(tmp_path / "ported"))
+    generator, _ = load_generator(str(tmp_path / "ported"))
     signed = generator.value_range == "signed"
     image = picture(*size, signed=signed)
     ours = generator.network(image, training=False)

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from tests.tfdeblur.porting.pickles import archive, dictionary, tensor
-from tfdeblur import files
+from tests.helpers.pickles import archive, dictionary, tensor
 from tfdeblur.errors import DataError, UserError
+from tfdeblur.io import files
 from tfdeblur.porting import reading
 
 ARRAYS = {"a.weight": np.float32([[1, 2], [3, 4]]), "a.bias": np.float16([0.5])}

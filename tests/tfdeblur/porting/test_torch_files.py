@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.tfdeblur.porting.pickles import archive, dictionary, finished, plain, stream, tensor
+from tests.helpers.pickles import archive, dictionary, finished, plain, stream, tensor
 from tfdeblur.errors import DataError
 from tfdeblur.porting.torch_files import TorchFile, is_torch_file
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.models.tiny import TINY
-from tests.tfdeblur.training.toys import toy_batch, toy_config, toy_generator, two_replicas
+from tests.helpers.tiny_models import TINY
+from tests.helpers.toys import toy_batch, toy_config, toy_generator, two_replicas
 from tfdeblur import models, objectives
 from tfdeblur.models import critics
-from tfdeblur.objectives._objective import CRITIC, GENERATOR
+from tfdeblur.objectives.objective import CRITIC, GENERATOR
+from tfdeblur.training.engines.tensorflow.step import ReplicaStep
 from tfdeblur.training.state import TrainingState
-from tfdeblur.training.step import ReplicaStep
 
 MODELS = models.REGISTRY.names()
 OBJECTIVES = objectives.REGISTRY.names()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import files
+from tfdeblur.io import files
 from tfdeblur.training.gallery import Gallery, Pictures, Validation
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Report

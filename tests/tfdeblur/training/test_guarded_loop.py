@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.training.toys import (
+from tests.helpers.toys import (
     Content,
     toy_batch,
     toy_config,
@@ -17,10 +17,10 @@ from tests.tfdeblur.training.toys import (
     toy_state,
     two_replicas,
 )
-from tfdeblur.objectives._objective import Loss
+from tfdeblur.objectives.objective import Loss
 from tfdeblur.training import loop as loop_module
+from tfdeblur.training.engines.tensorflow.step import ReplicaStep
 from tfdeblur.training.loop import Diverged, Hook, Loop
-from tfdeblur.training.step import ReplicaStep
 
 
 class Ratio(Content):

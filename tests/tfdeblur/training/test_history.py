@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
-from tfdeblur import files
 from tfdeblur.errors import UserError
+from tfdeblur.io import files
 from tfdeblur.training.history import History
 
 

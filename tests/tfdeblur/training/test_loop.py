@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.training.toys import Content, toy_batch, toy_config, toy_generator, toy_state
+from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.errors import ConfigError
-from tfdeblur.objectives._objective import Loss
+from tfdeblur.objectives.objective import Loss
+from tfdeblur.training.engines.tensorflow.step import ReplicaStep
 from tfdeblur.training.loop import Diverged, Hook, Loop
-from tfdeblur.training.step import ReplicaStep
 
 
 def build(steps_per_loop=3, strategy=None, objective=None, **options):
@@ -155,7 +155,7 @@ def test_the_step_that_went_wrong_is_named_among_many():
 
 
 def test_xla_on_several_devices_is_refused():
-    from tests.tfdeblur.training.toys import two_replicas
+    from tests.helpers.toys import two_replicas
 
     with pytest.raises(ConfigError, match="one device only"):
         build(strategy=two_replicas(), jit_compile=True)

@@ -5,10 +5,10 @@ import math
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.training.toys import Content, toy_batch, toy_config, toy_generator, toy_state
+from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.config import ScheduleConfig
+from tfdeblur.training.engines.tensorflow.step import ReplicaStep
 from tfdeblur.training.schedules import make_rate
-from tfdeblur.training.step import ReplicaStep
 
 
 def rate_at(images, total=1000, peak=0.1, **options):

@@ -8,11 +8,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import settings
 from tfdeblur.config import CRITICS as REGISTRY
+from tfdeblur.config import settings
 
 if TYPE_CHECKING:
-    from tfdeblur.models.critics._critic import Critic
+    from tfdeblur.models.critics.critic import Critic
 
 __all__ = ["REGISTRY", "create"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import keras
 from pydantic import Field
 
-from tfdeblur.models.critics._critic import Critic, Norm, patch_scores
+from tfdeblur.models.critics.critic import Critic, Norm, patch_scores
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

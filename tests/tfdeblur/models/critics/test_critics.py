@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import runtime
 from tfdeblur.errors import ConfigError
 from tfdeblur.models import critics
-from tfdeblur.models.critics._critic import Norm, SpectralConv2D
+from tfdeblur.models.critics.critic import Norm, SpectralConv2D
+from tfdeblur.training.engines.tensorflow import runtime
 
 NAMES = critics.REGISTRY.names()
 NORMS = typing.get_args(Norm)

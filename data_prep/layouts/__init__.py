@@ -1,0 +1,1 @@
+"""What sources share: how folders, halves, lists and splits of a data set are read."""

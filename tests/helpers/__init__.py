@@ -1,0 +1,1 @@
+"""Support for tests: small data sets, networks and runs, and planted faults."""

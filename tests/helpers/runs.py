@@ -1,0 +1,32 @@
+"""Small whole runs for tests: their settings, and what they left behind."""
+
+import csv
+import io
+
+from tfdeblur import config
+from tfdeblur.checkpoints.weights import load_generator
+from tfdeblur.io import files
+
+
+def settings(folder, workdir="run", **sections):
+    tree = {
+        "workdir": files.join(folder, workdir),
+        "model": {"name": "unet16", "width": 4},
+        "objective": {"name": "content", "losses": {"mae": 1.0}},
+        "data": {"paths": [files.join(folder, "data")]},
+        "optimizer": {"learning_rate": 0.01},
+        "training": {"duration": "4 epochs", "global_batch": 8},
+        "output": {"validate_every": "2 epochs", "save_every": "1 epochs", "log_every": "1 steps"},
+    }
+    for name, section in sections.items():
+        tree[name] = {**tree.get(name, {}), **section} if isinstance(section, dict) else section
+    return config.resolve(tree)
+
+
+def weights(workdir, which="last"):
+    generator, _ = load_generator(workdir, which)
+    return generator.network.get_weights()
+
+
+def history(workdir):
+    return list(csv.DictReader(io.StringIO(files.read_text(files.join(workdir, "history.csv")))))

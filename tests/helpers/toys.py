@@ -1,0 +1,101 @@
+"""Small networks, an objective with two players, and batches for the tests of training."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdeblur import config
+from tfdeblur.models.generator import Generator
+from tfdeblur.objectives.objective import GENERATOR, Loss, Objective
+from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+from tfdeblur.training.state import TrainingState
+
+
+def toy_generator(seed=0, batch_norm=False, dropout=0.0, value_range="unit"):
+    keras.utils.set_random_seed(seed)
+    inputs = x = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="tanh")(x)
+    if batch_norm:
+        x = keras.layers.BatchNormalization()(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout, seed=seed)(x)
+    x = keras.layers.Conv2D(3, 3, padding="same", dtype="float32")(x)
+    network = keras.Model(inputs, x, name="toy")
+    return Generator(network, value_range=value_range, multiple=1, name="toy")
+
+
+def two_replicas():
+    """The two logical CPU devices of the tests as one strategy."""
+    return runtime.make_strategy("mirrored")
+
+
+def toy_critic():
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 4, strides=2)(inputs)
+    x = keras.layers.LeakyReLU(0.2)(x)
+    return keras.Model(inputs, keras.layers.Conv2D(1, 4, dtype="float32")(x), name="toy_critic")
+
+
+class TwoPlayers(Objective):
+    """Least-squares GAN with a content term: enough to need a second player."""
+
+    moves = ("critic", "critic", GENERATOR)
+
+    def term_names(self, player):
+        return ("real", "fake") if player == "critic" else ("content",)
+
+    def loss(self, player, view):
+        critic = view.networks["critic"].network
+        fake = tf.reduce_mean(critic(view.restored), axis=[1, 2, 3])
+        if player == "critic":
+            real = tf.reduce_mean(critic(view.sharp), axis=[1, 2, 3])
+            return Loss(tf.square(real - 1) + tf.square(fake), {"real": real, "fake": fake})
+        content = tf.reduce_mean(tf.square(view.restored - view.sharp), axis=[1, 2, 3])
+        return Loss(content + 0.01 * tf.square(fake - 1), {"content": content})
+
+
+class Content(Objective):
+    """Mean squared error."""
+
+    def term_names(self, player):
+        return ()
+
+    def loss(self, player, view):
+        return Loss(tf.reduce_mean(tf.square(view.restored - view.sharp), axis=[1, 2, 3]))
+
+
+def toy_config(**sections):
+    tree = {"workdir": "w", "model": "unet16", "objective": "content"}
+    tree["training"] = {"global_batch": 8, "duration": "64 images"}
+    tree["optimizer"] = {"learning_rate": 0.01}
+    for name, section in sections.items():
+        tree[name] = {**tree.get(name, {}), **section}
+    return config.resolve(tree)
+
+
+def toy_state(run_config, generator, objective, opponents=None):
+    if opponents is None and "critic" in objective.moves:
+        opponents = {"critic": SimpleNamespace(network=toy_critic())}
+    return TrainingState(run_config, generator, opponents, total_images=640, epoch_images=64)
+
+
+def toy_batch(count=8, side=16, seed=0):
+    rng = np.random.default_rng(seed)
+    sharp = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return {"blurred": sharp // 2 + 64, "sharp": sharp}
+
+
+def weights(state):
+    return {name: player.network.get_weights() for name, player in state.players.items()}
+
+
+def toy_run(seed=0, dropout=0.5):
+    """Two players with averages, dropout and batch norm: all that a checkpoint can hold."""
+    objective = TwoPlayers()
+    generator = toy_generator(seed=seed, batch_norm=True, dropout=dropout)
+    run_config = toy_config(training={"ema_decay": 0.9})
+    state = toy_state(run_config, generator, objective)
+    return state, ReplicaStep(generator, objective, state, global_batch=8)

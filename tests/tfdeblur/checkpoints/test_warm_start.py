@@ -1,0 +1,71 @@
+"""Weights from elsewhere: what fits is taken over, what does not is said."""
+
+import numpy as np
+import pytest
+
+from tests.helpers.toys import Content, toy_config, toy_state
+from tfdeblur import models
+from tfdeblur.checkpoints.store import CheckpointStore
+from tfdeblur.checkpoints.warm_start import init_from
+from tfdeblur.errors import DataError
+from tfdeblur.io import files
+
+
+def shifted(name="rednet30", **options):
+    generator = models.create(name, {"depth": 10, "width": 4, **options})
+    generator.network.set_weights([value + 1 for value in generator.network.get_weights()])
+    return generator
+
+
+@pytest.mark.parametrize("kind", ["weights", "keras", "run"])
+def test_everything_fits(tmp_path, kind):
+    source = shifted()
+    if kind == "weights":
+        path = str(tmp_path / "a.weights.h5")
+        source.network.save_weights(path)
+    elif kind == "keras":
+        path = str(tmp_path / "a.keras")
+        source.network.save(path)
+    else:
+        path = f"ram://initial-{tmp_path.name}"
+        CheckpointStore(path, keep=1).save(toy_state(toy_config(), source, Content()), {})
+    target = models.create("rednet30", {"depth": 10, "width": 4})
+    match = init_from(path, target)
+    assert not (match.reshaped or match.missing or match.unused)
+    for got, expected in zip(
+        target.network.get_weights(), source.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_wider_network_takes_only_what_has_its_shape(tmp_path):
+    path = str(tmp_path / "a.weights.h5")
+    shifted().network.save_weights(path)
+    target = models.create("rednet30", {"depth": 10, "width": 6})
+    before = target.network.get_weights()
+    match = init_from(path, target)
+    assert match.reshaped and match.matched
+    assert "of another shape" in str(match)
+    # Only the last layer's bias has three channels in both.
+    same = [np.array_equal(a, b) for a, b in zip(before, target.network.get_weights(), strict=True)]
+    assert same.count(False) == len(match.matched)
+
+
+def test_nothing_fits(tmp_path):
+    path = str(tmp_path / "a.weights.h5")
+    models.create("unet16").network.save_weights(path)
+    target = models.create("rednet30", {"depth": 10, "width": 5})
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        del file["layers"]
+    with pytest.raises(DataError, match=r"Nothing in .* fits a rednet30"):
+        init_from(path, target)
+
+
+@pytest.mark.parametrize("name", ["a.weights.h5", "a.keras"])
+def test_a_damaged_file_is_named(tmp_path, name):
+    path = str(tmp_path / name)
+    files.write_bytes(path, b"not a weights file")
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        init_from(path, models.create("rednet30", {"depth": 10, "width": 4}))

@@ -1,0 +1,96 @@
+"""Whoever has not installed TensorFlow is told so in a sentence, by every command."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import pytest
+
+from data_prep import build as data_build
+from data_prep import doctor as data_doctor
+from tfdeblur import convert, deblur, detect, evaluate, export, train
+from tfdeblur.cli.flags import environment
+from tfdeblur.errors import UserError
+from tfdeblur.training.engines.tensorflow import runtime
+
+COMMANDS = {
+    "train": (train.main, "--recipe unet16_cifar10 --data data --workdir run"),
+    "train, help": (train.main, "--help-model unet16"),
+    "evaluate": (evaluate.main, "--workdir run --data data"),
+    "evaluate, full": (evaluate.main, "--workdir run --data data --full"),
+    "evaluate, checkpoints": (evaluate.main, "--workdir run --data data --all-checkpoints"),
+    "evaluate, compare": (evaluate.main, "--compare a b"),
+    "export": (export.main, "--workdir run --out exported"),
+    "deblur": (deblur.main, "photos --model run -o restored"),
+    "convert": (convert.main, "--weights a.pth --out b"),
+    "detect": (detect.main, "--workdir run --data data --detector yolox.onnx"),
+}
+DATA_COMMANDS = {
+    "build": (data_build.main, "scenes --out data --count 8"),
+    "data doctor": (data_doctor.main, "data"),
+}
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Lets packages be missing."""
+
+    def remove(*packages):
+        real = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name in packages else real(name)
+        )
+
+    return remove
+
+
+def test_tensorflow_is_there():
+    environment.require_tensorflow()
+
+
+@pytest.mark.parametrize(("package", "name"), [("tensorflow", "TensorFlow"), ("keras", "Keras")])
+def test_without_a_package(without, package, name):
+    without(package)
+    with pytest.raises(UserError, match=rf'^{name} .*pip install "tfdeblur\[cpu\]"'):
+        runtime.make_strategy("one")
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *DATA_COMMANDS])
+def test_commands_without_tensorflow(without, name, capsys):
+    without("tensorflow")
+    main, words = {**COMMANDS, **DATA_COMMANDS}[name]
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: TensorFlow is not installed: ") and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_on_another_backend(monkeypatch, name, capsys):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    main, words = COMMANDS[name]
+    assert main(words.split()) == 2
+    assert "Keras runs on 'jax', but this needs TensorFlow" in capsys.readouterr().err
+
+
+def test_a_backend_that_does_not_exist_gets_one_sentence():
+    code = """
+        from tfdeblur import errors, requirements
+        try:
+            requirements.require_tensorflow()
+        except errors.UserError as error:
+            print(error)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "KERAS_BACKEND": "nonsense", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "nonsense" in result.stdout
+    assert "KERAS_BACKEND=tensorflow" in result.stdout
+    assert len(result.stdout.splitlines()) == 1

@@ -1,0 +1,101 @@
+"""The records and files that are made without TensorFlow are the ones that it would make."""
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfdeblur.data import tfrecord
+from tfdeblur.io import files
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+NUMBER = st.integers(-(2**63), 2**63 - 1)
+VALUES = st.fixed_dictionaries(
+    {
+        "blurred": st.binary(max_size=400),
+        "sharp": st.binary(max_size=20000),
+        "scene": TEXT,
+        "frame": TEXT,
+        "top": NUMBER,
+        "left": NUMBER,
+        "source_height": NUMBER,
+        "source_width": NUMBER,
+    }
+)
+
+
+def serialized_by_tensorflow(values):
+    example = tf.train.Example()
+    for name, value in values.items():
+        feature = example.features.feature[name]
+        if isinstance(value, int):
+            feature.int64_list.value.append(value)
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            feature.bytes_list.value.append(data)
+    return example.SerializeToString(deterministic=True)
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_a_record_has_the_bytes_of_the_protocol_buffer(values):
+    assert tfrecord.serialize(**values) == serialized_by_tensorflow(values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(values=st.lists(VALUES, max_size=4))
+def test_a_file_has_the_bytes_of_tensorflows_writer(values, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wire", numbered=True)
+    path, expected = str(folder / "ours"), str(folder / "theirs")
+    with files.open_new(path) as file:
+        writer = tfrecord.ShardWriter(file)
+        for value in values:
+            writer.write(tfrecord.record_pieces(**value))
+    with tf.io.TFRecordWriter(expected) as theirs:
+        for value in values:
+            theirs.write(serialized_by_tensorflow(value))
+    data = files.read_bytes(expected)
+    assert files.read_bytes(path) == data
+    digest = hashlib.sha256(data).hexdigest()
+    assert writer.shard("ours") == tfrecord.Shard("ours", len(values), len(data), digest)
+
+
+@pytest.mark.parametrize("size", [0, 127, 128, 16383, 16384, 300_000])
+def test_lengths_at_the_edges_of_their_encoding(size):
+    values = {"blurred": b"x" * size, "sharp": b"", "scene": "a" * size, "frame": ""}
+    values |= {"top": 0, "left": size, "source_height": -1, "source_width": 2**40}
+    assert tfrecord.serialize(**values) == serialized_by_tensorflow(values)
+
+
+def test_a_local_file_is_written_without_tensorflow(tmp_path):
+    script = (
+        "import sys\n"
+        "from tfdeblur import files\n"
+        "from tfdeblur.data import wire\n"
+        f"with files.open_new({str(tmp_path / 'x')!r}) as file:\n"
+        "    wire.ShardWriter(file).write([b'a', b'b'])\n"
+        "sys.exit('tensorflow' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    records = [r.numpy() for r in tf.data.TFRecordDataset([str(tmp_path / "x")])]
+    assert records == [b"ab"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+    ],
+)
+def test_checksums_are_those_of_the_standard(data, expected):
+    """RFC 3720, appendix B.4."""
+    assert tfrecord.crc32c(0, data) == expected
+    assert tfrecord.crc32c(tfrecord.crc32c(0, data[:7]), data[7:]) == expected

@@ -1,0 +1,316 @@
+"""Photographs as files: every kind comes in right and goes out with what it carried."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from tfdeblur.errors import UserError
+from tfdeblur.inference import photo_codecs, photos
+from tfdeblur.inference.photos import Photo
+from tfdeblur.io import files
+
+RANDOM = np.random.default_rng(7)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def pixels(*shape, dtype=np.uint8):
+    return RANDOM.integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
+
+
+def save(path, image, **options):
+    image.save(path, **options)
+    return str(path)
+
+
+def test_plain_kinds_are_read_as_they_are(tmp_path):
+    color, gray = pixels(5, 7, 3), pixels(5, 7)
+    read = photos.read_photo(save(tmp_path / "a.png", Image.fromarray(color)))
+    np.testing.assert_array_equal(read.pixels, color)
+    assert read.alpha is None and read.profile is None and read.exif is None
+    read = photos.read_photo(save(tmp_path / "b.tif", Image.fromarray(gray)))
+    np.testing.assert_array_equal(read.pixels, gray)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
+def test_alpha_is_kept(tmp_path, kind, channels):
+    array = pixels(6, 4, channels)
+    path = str(tmp_path / f"a.{kind}")
+    Image.fromarray(array).save(
+        path, **({"lossless": True, "exact": True} if kind == "webp" else {})
+    )
+    read = photos.read_photo(path)
+    np.testing.assert_array_equal(read.alpha, array[..., -1])
+    out = str(tmp_path / f"out.{kind}")
+    photos.write_photo(out, read)
+    again = photos.read_photo(out)
+    np.testing.assert_array_equal(again.alpha, array[..., -1])
+    if kind != "webp":  # which is lossy
+        np.testing.assert_array_equal(again.pixels, read.pixels)
+
+
+def test_palettes_and_their_transparency_are_resolved(tmp_path):
+    color = pixels(4, 4, 3)
+    plain = Image.fromarray(color).quantize(16)
+    path = save(tmp_path / "p.png", plain)
+    np.testing.assert_array_equal(photos.read_photo(path).pixels, np.asarray(plain.convert("RGB")))
+    path = save(tmp_path / "t.png", plain, transparency=int(np.asarray(plain)[0, 0]))
+    assert photos.read_photo(path).alpha[0, 0] == 0
+    bits = Image.fromarray(pixels(4, 4) > 100)
+    read = photos.read_photo(save(tmp_path / "1.png", bits))
+    np.testing.assert_array_equal(read.pixels, np.asarray(bits) * np.uint8(255))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_stood_upright(tmp_path, orientation):
+    array = np.repeat(np.repeat(pixels(2, 3, 3), 8, 0), 8, 1)
+    image = Image.fromarray(array)
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Make] = "camera"
+    wanted = np.asarray(
+        ImageOps.exif_transpose(Image.open(save(tmp_path / "a.png", image, exif=exif)))
+    )
+    for kind in ("png", "tif"):  # which Pillow turns by itself
+        read = photos.read_photo(save(tmp_path / f"a.{kind}", image, exif=exif))
+        np.testing.assert_array_equal(read.pixels, wanted)
+    # Written back, it must not be turned a second time, and must not forget its camera.
+    for kind in ("png", "jpg", "webp", "tif"):
+        out = str(tmp_path / f"out.{kind}")
+        photos.write_photo(out, read)
+        with Image.open(out) as written:
+            assert written.size == (wanted.shape[1], wanted.shape[0])
+            assert written.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            assert written.getexif()[ExifTags.Base.Make] == "camera"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif"])
+def test_profile_and_resolution_are_kept(tmp_path, kind):
+    photo = Photo(pixels(9, 9, 3), profile=SRGB, dpi=(300.0, 300.0))
+    path = str(tmp_path / f"a.{kind}")
+    photos.write_photo(path, photo)
+    again = photos.read_photo(path)
+    assert again.profile == SRGB
+    if kind != "webp":  # which has no place for it
+        assert again.dpi == pytest.approx((300, 300), abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_sixteen_bits_stay_sixteen_bits(tmp_path, kind):
+    path = str(tmp_path / f"a.{kind}")
+    for shape in ((5, 6), (5, 6, 3)):
+        photo = Photo(pixels(*shape, dtype=np.uint16))
+        photos.write_photo(path, photo)
+        again = photos.read_photo(path)
+        assert again.pixels.dtype == np.uint16
+        np.testing.assert_array_equal(again.pixels, photo.pixels)
+    alpha = pixels(5, 6, dtype=np.uint16)
+    photos.write_photo(path, Photo(photo.pixels, alpha, SRGB, None, (200.0, 200.0)))
+    again = photos.read_photo(path)
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+    np.testing.assert_array_equal(again.alpha, alpha)
+    assert again.profile == SRGB
+    assert again.dpi == pytest.approx((200, 200), abs=0.1)
+
+
+def test_sixteen_bits_become_eight_where_they_must(tmp_path):
+    photo = Photo(np.array([[[0, 257, 65535]]], np.uint16))
+    path = str(tmp_path / "a.bmp")
+    photos.write_photo(path, photo)
+    np.testing.assert_array_equal(photos.read_photo(path).pixels, [[[0, 1, 255]]])
+
+
+def test_a_deep_png_keeps_its_exif(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    path = str(tmp_path / "a.png")
+    photos.write_photo(path, Photo(pixels(3, 3, 3, dtype=np.uint16), exif=exif.tobytes()))
+    with Image.open(path) as written:
+        assert written.getexif()[ExifTags.Base.Make] == "camera"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_exposure_and_place_are_kept(tmp_path, kind, dtype):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:02 03:04:05"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (48.0, 8.0, 15.0)
+    path = str(tmp_path / f"a.{kind}")
+    photos.write_photo(path, Photo(pixels(9, 8, 3, dtype=dtype), exif=exif.tobytes()))
+    again = Image.Exif()
+    again.load(photos.read_photo(path).exif)
+    assert again[ExifTags.Base.Make] == "camera"
+    assert ExifTags.Base.DateTimeOriginal in again.get_ifd(ExifTags.IFD.Exif)
+    assert again.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (48.0, 8.0, 15.0)
+
+
+def test_a_record_says_nothing_of_how_the_old_pixels_lay(tmp_path):
+    # A palette's TIFF, written as RGB, must not call itself one of a palette.
+    source = Image.fromarray(pixels(40, 30, 3)).quantize(16)
+    read = photos.read_photo(save(tmp_path / "a.tif", source, description="old"))
+    photos.write_photo(str(tmp_path / "out.tif"), read)
+    again = photos.read_photo(str(tmp_path / "out.tif"))
+    np.testing.assert_array_equal(again.pixels, np.asarray(source.convert("RGB")))
+    record = Image.Exif()
+    record.load(again.exif)
+    assert record[ExifTags.Base.ImageDescription] == "old"
+    assert ExifTags.Base.StripOffsets not in record
+
+
+def test_a_resolution_that_no_file_holds_is_none(tmp_path):
+    image = Image.fromarray(pixels(8, 8, 3))
+    path = save(tmp_path / "a.tif", image, x_resolution=720000, y_resolution=72, resolution_unit=2)
+    assert photos.read_photo(path).dpi is None
+
+
+def test_white_may_be_zero(tmp_path):
+    gray = pixels(6, 5, dtype=np.uint16)
+    path = save(tmp_path / "a.tif", Image.fromarray(~gray), tiffinfo={262: 0})
+    np.testing.assert_array_equal(photos.read_photo(path).pixels, gray)
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    cmyk = Image.fromarray(pixels(8, 8, 4), "CMYK")
+    for options in ({}, {"icc_profile": SRGB}):  # the second one does not fit, and is ignored
+        read = photos.read_photo(save(tmp_path / "a.tif", cmyk, **options))
+        np.testing.assert_array_equal(read.pixels, np.asarray(cmyk.convert("RGB")))
+        assert read.profile is None
+
+
+def test_a_jpeg_written_is_near_its_pixels(tmp_path):
+    y, x = np.mgrid[:40, :50]
+    smooth = np.uint8(np.stack([y * 6, x * 5, y + x], axis=-1))
+    path = str(tmp_path / "a.jpeg")
+    photos.write_photo(path, Photo(smooth, alpha=pixels(40, 50)))
+    read = photos.read_photo(path)
+    assert np.abs(read.pixels.astype(int) - smooth).mean() < 1.5
+    assert read.alpha is None
+
+
+def test_the_first_picture_of_a_camera_file_is_taken(tmp_path):
+    first, second = (Image.fromarray(np.full((16, 16, 3), v, np.uint8)) for v in (10, 200))
+    path = str(tmp_path / "a.jpg")
+    first.save(path, "MPO", save_all=True, append_images=[second])
+    assert abs(photos.read_photo(path).pixels.mean() - 10) < 2
+
+
+def png_header_of(width, height):
+    def chunk(kind, content):
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + crc
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
+
+
+def test_bad_files_are_named(tmp_path):
+    frames = [Image.fromarray(pixels(8, 8)) for _ in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(pixels(8, 8).astype(np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "deep.tif")
+    whole = io.BytesIO()
+    Image.fromarray(pixels(64, 64, 3)).save(whole, "PNG")
+    deep = tf.io.encode_png(pixels(64, 64, 3, dtype=np.uint16)).numpy()
+    bad = {
+        "moving.gif": "3 pictures",
+        "float.tif": "floating-point",
+        "deep.tif": "32-bit",
+        "text.png": "not an image",
+        "cut.png": "damaged or cut off",
+        "cut16.png": "damaged or cut off",
+        "cut.jpg": "damaged or cut off",
+        "cut.tif": "not an image|damaged or cut off",
+        "empty.png": "is empty",
+        "phone.heic": "Export it as JPEG",
+        "link.png": "a link to what does not exist",
+        "pipe.png": "no file but a pipe",
+        "folder.png": "is a folder",
+        "planes.tif": "one after the other",
+        "bomb.png": "more than",
+        "missing.png": "does not exist",
+    }
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "cut.png").write_bytes(whole.getvalue()[:-3000])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (tmp_path / "link.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    deep_tiff = photo_codecs.encode_tiff(pixels(64, 64, 3, dtype=np.uint16))
+    (tmp_path / "cut.tif").write_bytes(deep_tiff[: len(deep_tiff) // 2])
+    interleaved, apart = (struct.pack("<HHLL", 284, 3, 1, kind) for kind in (1, 2))
+    (tmp_path / "planes.tif").write_bytes(deep_tiff.replace(interleaved, apart))
+    (tmp_path / "cut16.png").write_bytes(deep[: len(deep) // 2])
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels(64, 64, 3)).save(jpeg, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(jpeg.getvalue()[:-1500])
+    (tmp_path / "bomb.png").write_bytes(png_header_of(60000, 60000))
+    before = Image.MAX_IMAGE_PIXELS
+    for name, message in bad.items():
+        with pytest.raises(UserError, match=message) as caught:
+            photos.read_photo(str(tmp_path / name))
+        assert name in str(caught.value)
+    assert before == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(UserError, match="written as"):
+        photos.write_photo(str(tmp_path / "a.xyz"), Photo(pixels(2, 2)))
+    with pytest.raises(UserError, match=r"a\.webp: a photo of 17000x1 cannot be written as WEBP"):
+        photos.write_photo(str(tmp_path / "a.webp"), Photo(pixels(1, 17000)))
+    assert not (tmp_path / "a.webp").exists()
+
+
+def test_whatever_a_decoder_raises_is_a_bad_file(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", Image.fromarray(pixels(4, 4)))
+    for error, message in ((TypeError("odd"), "damaged.*: odd"), (MemoryError(), "into memory")):
+        monkeypatch.setattr(
+            photos, "_plain_mode", lambda *_, error=error: (_ for _ in ()).throw(error)
+        )
+        with pytest.raises(UserError, match=f"a.png .*{message}"):
+            photos.read_photo(path)
+
+
+def test_what_pillow_warns_of_names_the_file(tmp_path, capsys):
+    image = Image.fromarray(pixels(8, 8, 3))
+    path = save(tmp_path / "a.jpg", image, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 30)
+    photos.read_photo(path)
+    assert capsys.readouterr().out == f"warning: {path}: Corrupt EXIF data.\n"
+
+
+def test_a_photo_outlives_its_record(tmp_path, monkeypatch, capsys):
+    image = Image.fromarray(pixels(8, 6, 3))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "camera"
+    path = save(tmp_path / "a.png", image, exif=exif)
+    monkeypatch.setattr(Image.Exif, "tobytes", lambda self: struct.unpack("B", b""))
+    read = photos.read_photo(path)
+    np.testing.assert_array_equal(read.pixels, np.rot90(np.asarray(image), -1))
+    assert read.exif is None
+    assert "a.png: the EXIF record is damaged and was left out." in capsys.readouterr().out
+
+
+def test_a_large_photo_is_read_without_a_warning(tmp_path, recwarn):
+    path = save(tmp_path / "large.png", Image.new("1", (14000, 14000)))
+    assert photos.read_photo(path).pixels.shape == (14000, 14000)
+    assert not [w for w in recwarn if w.category is Image.DecompressionBombWarning]
+
+
+def test_photos_live_in_any_file_system():
+    photo = Photo(pixels(4, 5, 3))
+    files.make_dirs("ram://album")
+    photos.write_photo("ram://album/a.png", photo)
+    np.testing.assert_array_equal(photos.read_photo("ram://album/a.png").pixels, photo.pixels)
+
+
+def test_names():
+    assert photos.suffix("a/b.c/Photo.JPG") == ".jpg"
+    assert photos.suffix("a.b/.png") == ""
+    assert photos.written_name("x/a.JPG") == "x/a.JPG"
+    assert photos.written_name("x/a.gif") == "x/a.png"
+    assert photos.written_name("holiday.2024") == "holiday.2024.png"
+    assert photos.written_name("phone.avif") == "phone.png"

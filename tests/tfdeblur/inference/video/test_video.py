@@ -1,0 +1,212 @@
+"""Videos: everything but the pixels comes through, and damage is told."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from tests.helpers.filming import RATE, av, frames_of, make, scene, sound_of
+from tfdeblur.errors import UserError
+from tfdeblur.inference import video
+from tfdeblur.inference.video import writing
+from tfdeblur.io import files
+
+EXACT = ("libx264", {"qp": "0", "preset": "ultrafast"})
+
+
+def same(pixels):
+    return pixels
+
+
+def check_same(one, other, share=0.02):
+    """Compares frames that went through RGB and back, where a clipped color may move a little."""
+    assert one.shape == other.shape
+    difference = np.abs(one.astype(int) - other)
+    assert difference.max() <= 2 and np.mean(difference > 0) <= share
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+def test_frames_times_sound_and_titles_come_through(tmp_path, name):
+    path, out = make(str(tmp_path / name), times=[0, 1, 2, 5, 6, 11]), str(tmp_path / "out" / name)
+    video.rewrite(path, out, same)
+    (before, times), (after, kept) = frames_of(path), frames_of(out)
+    assert kept == pytest.approx(times, abs=1e-3)
+    assert np.abs(before.astype(float) - after).mean() < 2
+    heard, said = sound_of(out), sound_of(path)
+    assert [data for data, _ in heard] == [data for data, _ in said] and len(said) > 5
+    assert [at for _, at in heard] == pytest.approx([at for _, at in said], abs=1e-3)
+    with av.open(out) as container, av.open(path) as source:
+        assert container.metadata["title"] == "A title"
+        # QuickTime has codes of its own, which PyAV does not translate.
+        assert container.streams.audio[0].language == source.streams.audio[0].language
+        assert name == "a.mov" or container.streams.audio[0].language == "deu"
+    assert files.walk_files(str(tmp_path / "out")) == [name]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_colors_are_exact_but_for_the_encoder(tmp_path, monkeypatch, full):
+    path, out = make(str(tmp_path / "a.mp4"), kind="yuv444p", full=full), str(tmp_path / "b.mp4")
+    monkeypatch.setattr(writing, "_X264", EXACT)
+    video.rewrite(path, out, same)
+    # FFmpeg rounds the chroma of a full range down, by half a step on average.
+    check_same(frames_of(out)[0], frames_of(path)[0], share=1.0 if full else 0.02)
+    with av.open(out) as container:
+        assert container.streams.video[0].codec_context.color_range == (2 if full else 0)
+
+
+def test_videos_of_rgb(tmp_path, monkeypatch):
+    path, out = str(tmp_path / "a.mkv"), str(tmp_path / "b.mkv")
+    make(path, codec="ffv1", kind="bgr0", sound=None)
+    monkeypatch.setattr(writing, "_X264", EXACT)
+    video.rewrite(path, out, same)
+    np.testing.assert_array_equal(frames_of(path)[0], scene(64, 96, 6))
+    check_same(frames_of(out)[0], scene(64, 96, 6), share=0.5)
+    with av.open(out) as container:
+        assert container.streams.video[0].pix_fmt == "yuv444p"
+
+
+def test_what_is_changed_is_what_is_written(tmp_path, monkeypatch):
+    path, out = make(str(tmp_path / "a.mp4"), kind="yuv444p"), str(tmp_path / "b.mp4")
+    monkeypatch.setattr(writing, "_X264", EXACT)
+    shapes = []
+
+    def darker(pixels):
+        shapes.append(pixels.shape)
+        assert pixels.dtype == np.uint8
+        return pixels // 2
+
+    side = str(tmp_path / "side.mp4")
+    video.rewrite(path, out, darker, side=side, pixels_at_once=4 * 64 * 96)
+    assert shapes == [(4, 64, 96, 3), (2, 64, 96, 3)]
+    before, after, both = frames_of(path)[0], frames_of(out)[0], frames_of(side)[0]
+    assert np.abs(after.astype(int) - before // 2).max() <= 2
+    assert np.abs(both[:, :, :96].astype(int) - before).max() <= 2
+    assert np.abs(both[:, :, 96:].astype(int) - after).max() <= 2
+    with av.open(side) as container:
+        assert not container.streams.audio
+
+
+@pytest.mark.parametrize("degrees", [90, -90, 180])
+def test_frames_come_upright(tmp_path, monkeypatch, degrees):
+    path = make(str(tmp_path / "a.mp4"), kind="yuv444p", rotation=degrees, sound=None)
+    out = str(tmp_path / "b.mp4")
+    monkeypatch.setattr(writing, "_X264", EXACT)
+    video.rewrite(path, out, same)
+    stored, written = frames_of(path)[0], frames_of(out)[0]
+    # FFmpeg counts turns against the clock, as NumPy does.
+    check_same(written, np.rot90(stored, degrees // 90, axes=(1, 2)))
+    with av.open(out) as container:
+        assert next(container.decode(video=0)).rotation == 0
+
+
+def test_a_mirrored_display_matrix(tmp_path, monkeypatch):
+    path, out = str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options=EXACT[1])
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv444p"
+        stream.set_display_rotation(90, hflip=True)
+        for pixels in scene(32, 48, 2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+    monkeypatch.setattr(writing, "_X264", EXACT)
+    video.rewrite(path, out, same)
+    stored, written = frames_of(path)[0], frames_of(out)[0]
+    with av.open(path) as container:
+        data = next(container.decode(video=0)).side_data["DISPLAYMATRIX"]
+    matrix = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2] / 65536
+    # The corners go where the matrix says: (x, y) times it, moved into the picture.
+    corners = np.array([[0, 0], [47, 0], [0, 31], [47, 31]]) @ matrix
+    corners = np.rint(corners - corners.min(axis=0)).astype(int)
+    for (x, y), (row, column) in zip(corners, [(0, 0), (0, 47), (31, 0), (31, 47)], strict=True):
+        check_same(written[0, y, x], stored[0, row, column])
+
+
+def test_ten_bits_stay_ten_bits(tmp_path):
+    path, out = make(str(tmp_path / "a.mkv"), kind="yuv420p10le"), str(tmp_path / "b.mkv")
+    kinds = set()
+
+    def look(pixels):
+        kinds.add(pixels.dtype)
+        return pixels
+
+    video.rewrite(path, out, look)
+    assert kinds == {np.dtype(np.uint16)}
+    with av.open(out) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt) == ("hevc", "yuv420p10le")
+    assert np.abs(frames_of(path)[0].astype(float) - frames_of(out)[0]).mean() < 2
+
+
+def test_odd_sizes_and_other_containers(tmp_path):
+    odd = make(str(tmp_path / "odd.mkv"), size=(33, 51), codec="ffv1", kind="yuv420p")
+    video.rewrite(odd, str(tmp_path / "out.mkv"), same)
+    assert frames_of(str(tmp_path / "out.mkv"))[0].shape == (6, 33, 51, 3)
+    old = make(str(tmp_path / "old.avi"), codec="mpeg4", sound=None)
+    assert video.written_name("dir.x/old.AVI") == "dir.x/old.mkv"
+    video.rewrite(old, str(tmp_path / "old.mkv"), same)
+    _, times = frames_of(str(tmp_path / "old.mkv"))
+    assert times == pytest.approx(np.arange(6) / RATE, abs=2e-3)
+    web = make(str(tmp_path / "a.webm"), codec="libvpx-vp9", sound=None)
+    video.rewrite(web, str(tmp_path / "b.webm"), same)
+    with av.open(str(tmp_path / "b.webm")) as container:
+        assert container.streams.video[0].codec_context.name == "vp9"
+
+
+def test_damage_is_told_and_nothing_half_is_left(tmp_path):
+    whole = make(str(tmp_path / "whole.mp4"), count=60)
+    fast = str(tmp_path / "fast.mp4")
+    video.rewrite(whole, fast, same)
+    data = files.read_bytes(fast)
+    out = str(tmp_path / "out.mp4")
+    for content, message in (
+        (data[: len(data) // 2], "cut off"),
+        (data[:200], "holds no video"),
+        (b"", "not a video that can be read"),
+        (b"no video", "not a video that can be read"),
+    ):
+        path = str(tmp_path / "bad.mp4")
+        files.write_bytes(path, content)
+        with pytest.raises(UserError, match=rf"bad\.mp4 .*{message}"):
+            video.rewrite(path, out, same)
+    with pytest.raises(UserError, match="does not exist"):
+        video.rewrite(str(tmp_path / "missing.mp4"), out, same)
+    container = av.open(whole)
+    with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as silent:
+        stream = silent.add_stream_from_template(container.streams.audio[0])
+        for packet in container.demux(audio=0):
+            if packet.size:
+                packet.stream = stream
+                silent.mux(packet)
+    container.close()
+    with pytest.raises(UserError, match=r"sound\.m4a holds no video"):
+        video.rewrite(str(tmp_path / "sound.m4a"), out, same)
+    left = set(files.walk_files(str(tmp_path)))
+    assert left == {"whole.mp4", "fast.mp4", "bad.mp4", "sound.m4a"}
+
+
+def test_a_failure_on_the_way_leaves_what_was_there(tmp_path):
+    path, out = make(str(tmp_path / "a.mp4")), str(tmp_path / "out.mp4")
+    files.write_text(out, "older")
+
+    def fails(pixels):
+        raise UserError("no memory")
+
+    with pytest.raises(UserError, match="no memory"):
+        video.rewrite(path, out, fails)
+    assert files.read_text(out) == "older"
+    assert set(files.walk_files(str(tmp_path))) == {"a.mp4", "out.mp4"}
+
+
+def test_videos_lie_on_any_file_system(tmp_path):
+    data = files.read_bytes(make(str(tmp_path / "a.mp4")))
+    files.write_bytes("ram://videos/in/a.mp4", data)
+    video.rewrite("ram://videos/in/a.mp4", "ram://videos/out/a.mp4", same)
+    files.write_bytes(str(tmp_path / "b.mp4"), files.read_bytes("ram://videos/out/a.mp4"))
+    assert len(frames_of(str(tmp_path / "b.mp4"))[0]) == 6
+    assert files.walk_files("ram://videos/out") == ["a.mp4"]
+
+
+def test_without_pyav(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"tfdeblur\[video\]"):
+        video.rewrite(str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), same)

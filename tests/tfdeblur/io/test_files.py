@@ -1,0 +1,214 @@
+"""Whole files or none, on every file system that TensorFlow reads."""
+
+import errno
+import os
+
+import pytest
+import tensorflow as tf
+
+from tfdeblur.errors import UserError
+from tfdeblur.io import files
+
+
+@pytest.fixture(params=["local", "ram"])
+def folder(request, tmp_path):
+    return str(tmp_path) if request.param == "local" else f"ram://files-{tmp_path.name}"
+
+
+def test_write_read_list_and_walk(folder):
+    files.make_dirs(files.join(folder, "a/b"))
+    files.write_bytes(files.join(folder, "a/b/x.bin"), b"\x00\xff")
+    files.write_text(files.join(folder, "a/y.txt"), "ü")
+    assert files.read_bytes(files.join(folder, "a/b/x.bin")) == b"\x00\xff"
+    assert files.read_text(files.join(folder, "a/y.txt")) == "ü"
+    assert files.list_dir(files.join(folder, "a")) == ["b", "y.txt"]
+    assert files.walk_files(folder) == ["a/b/x.bin", "a/y.txt"]
+    assert files.size(files.join(folder, "a/b/x.bin")) == 2
+
+
+def test_links_that_lead_up_are_not_followed(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "x.txt").write_text(name)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "y.txt").write_text("")
+    for link, target in {"a/up": "..", "a/b": "../b", "b/a": "../a", "z": "../else"}.items():
+        (tmp_path / "set" / link).symlink_to(target)
+    # Each of two folders that lead to each other is seen in the other one, and that is all.
+    assert files.walk_files(str(tmp_path / "set")) == [
+        "a/b/x.txt",
+        "a/x.txt",
+        "b/a/x.txt",
+        "b/x.txt",
+        "z/y.txt",
+    ]
+
+
+def test_rename_replaces_and_remove_is_idempotent(folder):
+    files.make_dirs(folder)
+    files.write_text(files.join(folder, "old"), "1")
+    files.write_text(files.join(folder, "new"), "2")
+    files.rename(files.join(folder, "old"), files.join(folder, "new"))
+    assert files.read_text(files.join(folder, "new")) == "1"
+    assert not files.exists(files.join(folder, "old"))
+    files.remove(files.join(folder, "new"))
+    files.remove(files.join(folder, "new"))
+    files.remove_tree(files.join(folder, "nothing"))
+
+
+def test_a_bucket_that_does_not_answer_is_named(monkeypatch):
+    def unavailable(path):
+        raise tf.errors.UnavailableError(None, None, "503")
+
+    monkeypatch.setattr(tf.io.gfile, "exists", unavailable)
+    with pytest.raises(UserError, match=r"Cannot look at gs://bucket/a: 503\."):
+        files.exists("gs://bucket/a")
+    with pytest.raises(UserError, match="Cannot look at"):
+        files.remove("gs://bucket/a")
+
+
+def test_join_keeps_the_scheme():
+    assert files.join("ram://a", "b", "c.txt") == "ram://a/b/c.txt"
+    assert files.parent("gs://bucket/run/") == "gs://bucket"
+    assert files.base_name("gs://bucket/run/") == "run"
+
+
+def test_missing_file_is_named(folder):
+    with pytest.raises(UserError, match=r"nowhere.json: it does not exist"):
+        files.read_json(files.join(folder, "nowhere.json"))
+
+
+def test_broken_json_names_the_line(tmp_path):
+    path = str(tmp_path / "broken.json")
+    files.write_text(path, '{"a": 1,\n"b"')
+    with pytest.raises(UserError, match=r"broken.json is not valid JSON \(line 2"):
+        files.read_json(path)
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path):
+    path = str(tmp_path / "latin.txt")
+    files.write_bytes(path, b"\xff\xfe\xfa")
+    with pytest.raises(UserError, match=r"latin.txt is not a UTF-8"):
+        files.read_text(path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        tf.errors.ResourceExhaustedError(None, None, "No space left"),
+    ],
+)
+def test_full_disk_keeps_the_old_file_and_leaves_nothing(folder, error):
+    files.make_dirs(folder)
+    path = files.join(folder, "value.json")
+    files.write_json(path, {"kept": True})
+    with (
+        pytest.raises(UserError, match=r"value.json: the disk is full\. Free some space"),
+        files.open_new(path) as file,
+    ):
+        file.write(b"{")
+        raise error
+    assert files.read_json(path) == {"kept": True}
+    assert files.list_dir(folder) == ["value.json"]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_file_is_there_when_it_is_whole(folder, lasting):
+    files.make_dirs(folder)
+    path = files.join(folder, "x")
+    with files.open_new(path, lasting) as file:
+        file.write(b"1")
+        assert "x" not in files.list_dir(folder)
+    assert files.read_bytes(path) == b"1"
+    with pytest.raises(ZeroDivisionError), files.open_new(path, lasting) as file:
+        file.write(b"2")
+        _ = 1 / 0
+    assert files.read_bytes(path) == b"1"
+    assert files.list_dir(folder) == ["x"]
+
+
+def test_a_disk_that_fails_when_all_was_written_leaves_the_old_file(tmp_path, monkeypatch):
+    """Network file systems, and disks that reserve late, tell so at the very end."""
+    path = str(tmp_path / "x")
+    files.write_bytes(path, b"old")
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with (
+        pytest.raises(UserError, match="the disk is full"),
+        files.open_new(path, lasting=True) as file,
+    ):
+        file.write(b"new")
+    assert files.read_bytes(path) == b"old"
+    assert files.list_dir(str(tmp_path)) == ["x"]
+
+
+def test_two_writers_of_one_file_do_not_meet(folder):
+    files.make_dirs(folder)
+    path = files.join(folder, "x")
+    with files.open_new(path) as first:
+        first.write(b"aaaa")
+        with files.open_new(path) as second:
+            second.write(b"bb")
+        assert files.read_bytes(path) == b"bb"
+    assert files.read_bytes(path) == b"aaaa"
+    assert files.list_dir(folder) == ["x"]
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    path = str(tmp_path / "nowhere" / "x")
+    with pytest.raises(UserError, match=r"Cannot write .*nowhere/x: it does not exist\."):
+        files.write_bytes(path, b"")
+
+
+def test_nan_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.write_json(str(tmp_path / "nan.json"), {"a": float("nan")})
+
+
+def test_names_of_any_length_and_coding(tmp_path):
+    long = f"{tmp_path}/{'x' * 250}.txt"
+    files.write_text(long, "kept")
+    assert files.read_text(long) == "kept"
+    odd = os.fsencode(tmp_path) + b"/\xff.txt"
+    with open(odd, "wb") as file:
+        file.write(b"odd")
+    assert [os.fsencode(name) for name in files.walk_files(str(tmp_path))][-1] == b"\xff.txt"
+    assert files.read_bytes(os.fsdecode(odd)) == b"odd"
+
+
+def test_a_name_is_given_to_libraries_that_open_files_themselves(folder, tmp_path):
+    path = f"{tmp_path}/made"
+    with files.open_name(path) as name, open(name, "w", encoding="utf-8") as file:
+        file.write("whole")
+    assert files.list_dir(str(tmp_path)) == ["made"]
+    with pytest.raises(RuntimeError), files.open_name(path) as name:
+        files.write_text(name, "half")
+        raise RuntimeError
+    assert files.read_text(path) == "whole" and files.list_dir(str(tmp_path)) == ["made"]
+    with files.open_name(f"{folder}/far") as name, open(name, "wb") as file:
+        file.write(b"far away")
+    with files.open_old(f"{folder}/far") as far:
+        assert far.read() == b"far away"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no such device")
+def test_a_device_is_not_read_for_ever(tmp_path):
+    (tmp_path / "endless").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="endless: it is a device or a pipe"):
+        files.read_bytes(f"{tmp_path}/endless")
+
+
+@pytest.mark.parametrize("path", ["gs:/bucket/runs", "ram:/x", "gs:/"])
+def test_a_slash_too_few_is_told(path):
+    with pytest.raises(UserError, match=r"one slash too few: write (gs|ram)://"):
+        files.make_dirs(path)
+
+
+def test_letters_of_drives_are_no_schemes():
+    assert files.is_local("c:/runs")
+    assert files.is_local("a b:/x")

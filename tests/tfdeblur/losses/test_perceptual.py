@@ -1,0 +1,316 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageFilter
+
+from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.losses import perceptual
+from tfdeblur.losses.perceptual import FEATURE_SCALE, PerceptualLoss
+from tfdeblur.training.engines.tensorflow import runtime
+
+RNG = np.random.default_rng(11)
+SHARP = np.float32(RNG.random((2, 10, 9, 3)))
+RESTORED = np.float32(np.clip(SHARP + RNG.normal(0, 0.1, SHARP.shape), 0, 1))
+LAYER = "block2_conv1"
+SHAPES = {"block1_conv1": (3, 64), "block1_conv2": (64, 64), "block2_conv1": (64, 128)}
+
+
+def random_weights(shapes=SHAPES) -> dict[str, np.ndarray]:
+    """Returns weights that keep the size of what they are given, with biases that matter."""
+    rng = np.random.default_rng(3)
+    arrays = {}
+    for name, (before, after) in shapes.items():
+        spread = np.sqrt(2 / (9 * before))
+        arrays[f"{name}/kernel"] = np.float32(rng.normal(0, spread, (3, 3, before, after)))
+        arrays[f"{name}/bias"] = np.float32(rng.normal(0, 10, after))
+    return arrays
+
+
+WEIGHTS = random_weights()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("vgg") / "small.npz"
+    np.savez(path, **WEIGHTS)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def loss(weights) -> PerceptualLoss:
+    built = PerceptualLoss(LAYER, weights=weights)
+    built.build()
+    return built
+
+
+def convolved(x: np.ndarray, name: str) -> np.ndarray:
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    kernel = WEIGHTS[f"{name}/kernel"].astype(np.float64)
+    return np.einsum("bhwcij,ijco->bhwo", windows, kernel) + WEIGHTS[f"{name}/bias"]
+
+
+def reference(unit: np.ndarray, layer: str, after_activation: bool) -> np.ndarray:
+    x = unit.astype(np.float64)[..., [2, 1, 0]] * 255 - [103.939, 116.779, 123.68]
+    for name in SHAPES:
+        if name == "block2_conv1":
+            height, width = (size // 2 * 2 for size in x.shape[1:3])
+            x = x[:, :height, :width].reshape(len(x), height // 2, 2, width // 2, 2, -1)
+            x = x.max(axis=(2, 4))
+        x = convolved(x, name)
+        if name == layer:
+            return np.maximum(x, 0) if after_activation else x
+        x = np.maximum(x, 0)
+    raise AssertionError(layer)
+
+
+@pytest.mark.parametrize("after_activation", [True, False])
+@pytest.mark.parametrize("layer", SHAPES)
+def test_features_and_loss_against_numpy(weights, layer, after_activation):
+    loss = PerceptualLoss(layer, after_activation, weights)
+    loss.build()
+    sharp, restored = (reference(x, layer, after_activation) for x in (SHARP, RESTORED))
+    assert (sharp.min() >= 0) == after_activation
+    features = loss.network(perceptual.caffe_input(SHARP, 1))
+    np.testing.assert_allclose(features, sharp, rtol=1e-4, atol=1e-3)
+    value = loss.per_example(SHARP, RESTORED, data_range=1.0)
+    assert value.shape == (2,)
+    assert value.dtype == tf.float32
+    expected = np.mean((restored - sharp) ** 2, axis=(1, 2, 3)) * (2 / 255) ** 2
+    np.testing.assert_allclose(value, expected, rtol=2e-5)
+
+
+def test_keras_has_the_same_network(weights):
+    loss = PerceptualLoss("block5_conv4", weights=weights)
+    whole = keras.applications.VGG19(weights=None, include_top=False)
+    convolutions = [layer for layer in whole.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.name for layer in convolutions] == list(perceptual.LAYERS)
+    for layer in convolutions:
+        assert layer.kernel.shape == perceptual._shape(layer.name, "kernel")
+        assert layer.bias.shape == perceptual._shape(layer.name, "bias")
+    with pytest.raises(DataError, match="block2_conv2, which block5_conv4 needs"):
+        loss.build()
+
+
+def test_identical_images_are_at_no_distance(loss):
+    np.testing.assert_array_equal(loss.per_example(SHARP, SHARP, data_range=1.0), 0)
+
+
+def test_both_ranges_give_the_same(loss):
+    unit = loss.per_example(SHARP, RESTORED, data_range=1.0)
+    signed = loss.per_example(SHARP * 2 - 1, RESTORED * 2 - 1, data_range=2.0)
+    np.testing.assert_allclose(unit, signed, rtol=1e-4)
+    black = perceptual.caffe_input(np.float32([[-1, -1, -1]]), 2)
+    np.testing.assert_allclose(black, [[-103.939, -116.779, -123.68]], rtol=1e-6)
+    red = perceptual.caffe_input(np.float32([[1, 0, 0]]), 1)
+    np.testing.assert_allclose(red, [[-103.939, -116.779, 255 - 123.68]], rtol=1e-6)
+
+
+def test_only_the_restored_image_gets_a_gradient(loss):
+    sharp, restored = tf.Variable(SHARP), tf.Variable(RESTORED)
+    with tf.GradientTape() as tape:
+        value = loss.per_example(sharp, restored, data_range=1.0)
+        # Nothing of the network is watched by the tape itself either.
+        assert {id(v) for v in tape.watched_variables()} == {id(sharp), id(restored)}
+    gradients = tape.gradient(value, [sharp, restored, *(w.value for w in loss.network.weights)])
+    assert gradients[0] is None
+    assert np.abs(gradients[1]).max() > 0
+    assert all(gradient is None for gradient in gradients[2:])
+    assert loss.network.trainable_weights == []
+
+
+def test_gradient_against_finite_differences(loss):
+    restored = tf.Variable(RESTORED)
+    with tf.GradientTape() as tape:
+        value = loss.per_example(SHARP, restored, data_range=1.0)
+    gradient = tape.gradient(value, restored).numpy()
+    truth = reference(SHARP, LAYER, True)
+    for place in itertools.product([0, 1], [0, 5], [4, 7], [0, 2]):
+        step = np.zeros(RESTORED.shape)
+        step[place] = 1e-6
+        above, below = (
+            np.sum((reference(RESTORED + s, LAYER, True) - truth) ** 2) / truth[0].size
+            for s in (step, -step)
+        )
+        expected = (above - below) / 2e-6 * FEATURE_SCALE
+        assert gradient[place] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_the_backward_pass_covers_the_restored_half_only(loss):
+    @tf.function
+    def gradient_of(sharp, restored):
+        with tf.GradientTape() as tape:
+            tape.watch(restored)
+            value = loss.per_example(sharp, restored, data_range=1.0)
+        return tape.gradient(value, restored)
+
+    images = tf.TensorSpec((2, 16, 16, 3))
+    graph = gradient_of.get_concrete_function(images, images).graph
+    operations = graph.get_operations()
+    kinds = [operation.type for operation in operations]
+    assert kinds.count("Conv2D") == 2 * len(SHAPES)
+    backward = [o for o in operations if o.type == "Conv2DBackpropInput"]
+    assert len(backward) == len(SHAPES)
+    assert all(operation.outputs[0].shape[0] == 2 for operation in backward)
+    # TensorFlow writes the kernels' gradients down as well; nothing uses them, so none is run.
+    kernels = [o for o in operations if o.type == "Conv2DBackpropFilter"]
+    assert not any(output.consumers() for o in kernels for output in o.outputs)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_compiles_with_xla_and_static_shapes(weights, policy):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        loss = PerceptualLoss(LAYER, weights=weights)
+        loss.build()
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    assert loss.network.get_layer(LAYER).compute_dtype == policy.removeprefix("mixed_")
+    assert loss.network.output.dtype == "float32"
+
+    @tf.function(jit_compile=True)
+    def step(sharp, restored):
+        with tf.GradientTape() as tape:
+            tape.watch(restored)
+            value = loss.per_example(sharp, restored, data_range=1.0)
+        return value, tape.gradient(value, restored)
+
+    images = tf.TensorSpec(SHARP.shape)
+    graph = step.get_concrete_function(images, images).graph
+    outputs = [
+        tensor
+        for operation in graph.get_operations()
+        if operation.type != "Placeholder" or operation.outputs[0].dtype != tf.resource
+        for tensor in operation.outputs
+    ]
+    assert all(tensor.shape.is_fully_defined() for tensor in outputs)
+    with tf.device("/CPU:0"):
+        value, gradient = step(tf.constant(SHARP), tf.constant(RESTORED))
+    sharp, restored = (reference(x, LAYER, True) for x in (SHARP, RESTORED))
+    expected = np.mean((restored - sharp) ** 2, axis=(1, 2, 3)) * FEATURE_SCALE
+    np.testing.assert_allclose(value, expected, rtol=1e-4 if policy == "float32" else 2e-2)
+    assert value.dtype == gradient.dtype == tf.float32
+
+
+def test_small_differences_survive_16_bits(weights):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        loss = PerceptualLoss("block1_conv1", weights=weights)
+        loss.build()
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    # A tenth of a grey level is less than bfloat16 can tell apart at 128.
+    value = loss.per_example(SHARP, SHARP + np.float32(0.1 / 255), data_range=1.0)
+    sharp, restored = (reference(x, "block1_conv1", True) for x in (SHARP, SHARP + 0.1 / 255))
+    expected = np.mean((restored - sharp) ** 2, axis=(1, 2, 3)) * FEATURE_SCALE
+    np.testing.assert_allclose(value, expected, rtol=1e-3)
+
+
+def test_unknown_sizes(loss):
+    images = tf.TensorSpec((None, None, None, 3))
+    traced = tf.function(
+        lambda sharp, restored: loss.per_example(sharp, restored, data_range=1.0),
+        input_signature=[images, images],
+    )
+    expected = loss.per_example(SHARP, RESTORED, data_range=1.0)
+    np.testing.assert_allclose(traced(SHARP, RESTORED), expected, rtol=1e-5)
+
+
+def test_building_twice_keeps_the_network(loss):
+    network = loss.network
+    loss.build()
+    assert loss.network is network
+
+
+def test_building_draws_no_random_numbers(weights):
+    def next_draw(build: bool) -> float:
+        keras.utils.set_random_seed(1)
+        if build:
+            PerceptualLoss("block1_conv1", weights=weights).build()
+        return float(keras.random.uniform(()))
+
+    assert next_draw(build=True) == next_draw(build=False)
+
+
+def test_misuse(loss, weights):
+    with pytest.raises(RuntimeError, match=r"build\(\)"):
+        PerceptualLoss(weights=weights).per_example(SHARP, RESTORED)
+    with pytest.raises(ValueError, match=r"1 or 2\. Received: 255"):
+        loss.per_example(SHARP, RESTORED, data_range=255.0)
+    with pytest.raises(ValueError, match=r"at least 2x2\. Received: 1x9"):
+        loss.per_example(SHARP[:, :1], RESTORED[:, :1])
+
+
+def test_unknown_layer():
+    with pytest.raises(ConfigError, match=r"'block3_conv'\. Did you mean 'block3_conv"):
+        PerceptualLoss("block3_conv")
+
+
+def test_unknown_kind_of_file():
+    with pytest.raises(ConfigError, match=r"perceptual\.weights: 'vgg\.pth' is none of .npz, .h5"):
+        PerceptualLoss(weights="vgg.pth")
+
+
+def frames(real_data, kind: str, radius: float = 0) -> np.ndarray:
+    """Returns the GoPro test frames resized, float32 [7, 256, 256, 3] in [-1, 1].
+
+    A `radius` above 0 blurs them by a Gaussian of that standard deviation in pixels.
+    """
+    images = []
+    for path in sorted((real_data / "gopro" / "test").glob(f"*/{kind}/*.png")):
+        image = Image.open(path).convert("RGB").resize((256, 256), Image.Resampling.BICUBIC)
+        images.append(np.float32(image.filter(ImageFilter.GaussianBlur(radius))))
+    assert len(images) == 7
+    return np.stack(images) / 127.5 - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("after_activation", "mean"), [(False, 379), (True, 277)])
+def test_the_weighted_term_on_real_pairs(real_data, record_property, after_activation, mean):
+    file = str(real_data / "vgg19" / "vgg19_notop_block1-3.npz")
+    loss = PerceptualLoss("block3_conv3", after_activation, file)
+    loss.build()
+    sharp = frames(real_data, "sharp")
+
+    def terms(restored: np.ndarray) -> np.ndarray:
+        pairs = zip(np.split(sharp, 7), np.split(restored, 7), strict=True)
+        return 100 * np.concatenate([loss.per_example(s, r, data_range=2.0) for s, r in pairs])
+
+    blurred = terms(frames(real_data, "blur"))
+    record_property("weighted", [round(float(term)) for term in blurred])
+    # The numbers in FEATURE_SCALE's documentation.
+    assert blurred.mean() == pytest.approx(mean, rel=0.01)
+    assert np.all((blurred > 90) & (blurred < 700))
+    little, more, most = (terms(frames(real_data, "sharp", radius)) for radius in (0.7, 1.5, 3))
+    assert np.all((little > 0) & (little < more) & (more < most))
+
+
+def test_published_weights_end_at_block3(real_data):
+    file = str(real_data / "vgg19" / "vgg19_notop_block1-3.npz")
+    with pytest.raises(DataError, match=r"block1-3\.npz holds no weights of block4_conv1, which"):
+        PerceptualLoss("block4_conv2", weights=file).build()
+
+
+def test_two_replicas_share_the_network(weights, loss):
+    strategy = runtime.make_strategy("mirrored")
+    with strategy.scope():
+        mirrored = PerceptualLoss(LAYER, weights=weights)
+        mirrored.build()
+
+    def gradient_of(restored):
+        with tf.GradientTape() as tape:
+            tape.watch(restored)
+            value = mirrored.per_example(SHARP, restored, data_range=1.0)
+        return value, tape.gradient(value, restored)
+
+    both = strategy.run(tf.function(gradient_of), args=(tf.constant(RESTORED),))
+    expected = loss.per_example(SHARP, RESTORED, data_range=1.0)
+    for value in strategy.experimental_local_results(both[0]):
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+    first, second = strategy.experimental_local_results(both[1])
+    np.testing.assert_array_equal(first, second)

@@ -1,0 +1,150 @@
+"""VGG19's weights from every kind of file, and from Keras's own download."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfdeblur.losses.test_perceptual import LAYER, SHAPES, WEIGHTS
+from tfdeblur.errors import ConfigError, DataError, UserError
+from tfdeblur.losses.perceptual import PerceptualLoss
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("vgg") / "small.npz"
+    np.savez(path, **WEIGHTS)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def loss(weights) -> PerceptualLoss:
+    built = PerceptualLoss(LAYER, weights=weights)
+    built.build()
+    return built
+
+
+def save_npz(path, arrays):
+    np.savez(path, **arrays)
+
+
+def save_published(path, arrays):
+    """Writes the layout of Keras's published file."""
+    with h5py.File(path, "w") as file:
+        for key, array in arrays.items():
+            layer, part = key.split("/")
+            file[f"{layer}/{layer}_{'W' if part == 'kernel' else 'b'}_1:0"] = array
+
+
+def small_model(arrays):
+    """Returns Keras's VGG19 as far as block2_conv1, inside another model, with an optimizer."""
+    image = keras.Input((None, None, 3))
+    x = image
+    for name in SHAPES:
+        x = keras.layers.Conv2D(SHAPES[name][1], 3, padding="same", name=name)(x)
+    inner = keras.Model(image, x, name="vgg19")
+    for name in SHAPES:
+        inner.get_layer(name).set_weights([arrays[f"{name}/{p}"] for p in ("kernel", "bias")])
+    outer = keras.Sequential([keras.Input((None, None, 3)), inner, keras.layers.Conv2D(3, 1)])
+    outer.compile("adam", "mse")
+    outer.optimizer.build(outer.trainable_variables)
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("a.npz", save_npz),
+        ("published.h5", save_published),
+        ("model.weights.h5", lambda path, arrays: small_model(arrays).save_weights(path)),
+        ("model.keras", lambda path, arrays: small_model(arrays).save(path)),
+        ("legacy.h5", lambda path, arrays: small_model(arrays).save(path)),
+    ],
+)
+def test_every_kind_of_file(tmp_path, loss, name, save):
+    save(str(tmp_path / name), WEIGHTS)
+    other = PerceptualLoss(LAYER, weights=str(tmp_path / name))
+    other.build()
+    for ours, expected in zip(other.network.weights, loss.network.weights, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_file_on_another_file_system(weights, loss):
+    with open(weights, "rb") as source, tf.io.gfile.GFile("ram://vgg.npz", "wb") as target:
+        target.write(source.read())
+    other = PerceptualLoss(LAYER, weights="ram://vgg.npz")
+    other.build()
+    np.testing.assert_array_equal(other.network.weights[-1], loss.network.weights[-1])
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.npz: it does not exist"):
+        PerceptualLoss(weights=str(tmp_path / "gone.npz")).build()
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.keras"])
+@pytest.mark.parametrize("damage", ["garbage", "cut", "empty"])
+def test_damaged_file(tmp_path, name, damage):
+    path = tmp_path / name
+    if name == "a.npz":
+        save_npz(path, WEIGHTS)
+    elif name == "a.h5":
+        save_published(path, WEIGHTS)
+    else:
+        small_model(WEIGHTS).save(path)
+    whole = path.read_bytes()
+    path.write_bytes({"garbage": b"<html>", "cut": whole[: len(whole) // 2], "empty": b""}[damage])
+    with pytest.raises(DataError, match=rf"{name} is damaged or not a \.{name[2:]} file") as caught:
+        PerceptualLoss(LAYER, weights=str(path)).build()
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_content(tmp_path):
+    path = str(tmp_path / "a.npz")
+
+    def message() -> str:
+        with pytest.raises(DataError, match=r"a\.npz") as caught:
+            PerceptualLoss(LAYER, weights=path).build()
+        return str(caught.value)
+
+    np.savez(path, something=np.zeros(3))
+    assert "It holds: no layer of VGG19" in message()
+    np.savez(path, **{key: array for key, array in WEIGHTS.items() if LAYER not in key})
+    assert f"no weights of {LAYER}" in message()
+    assert "It holds: block1_conv1, block1_conv2." in message()
+    np.savez(path, **{**WEIGHTS, "block1_conv2/kernel": np.zeros((3, 3, 64, 32), "float32")})
+    assert "the kernel of block1_conv2 has shape (3, 3, 64, 32)" in message()
+    np.savez(path, **{**WEIGHTS, "block1_conv2/bias": np.full(64, np.nan, "float32")})
+    assert "the bias of block1_conv2 is not all numbers" in message()
+    np.savez(path, **{**WEIGHTS, "block1_conv2/bias": np.array([None] * 64)})
+    assert "damaged" in message()
+
+
+def test_no_network(monkeypatch):
+    def fails(**_):
+        raise Exception("URL fetch failure on https://example.org/vgg19.h5: None --\n no route")
+
+    monkeypatch.setattr(keras.applications, "VGG19", fails)
+    with pytest.raises(ConfigError) as caught:
+        PerceptualLoss().build()
+    assert str(caught.value) == (
+        "Keras could not download the ImageNet weights of VGG19 (URL fetch failure on "
+        "https://example.org/vgg19.h5: None -- no route): set objective.perceptual.weights to a "
+        ".npz, .h5 or .keras file of them."
+    )
+
+
+def test_weights_of_keras(monkeypatch, loss):
+    asked = {}
+
+    def downloaded(**options):
+        asked.update(options)
+        return small_model(WEIGHTS).get_layer("vgg19")
+
+    monkeypatch.setattr(keras.applications, "VGG19", downloaded)
+    other = PerceptualLoss(LAYER)
+    other.build()
+    assert asked == {"weights": "imagenet", "include_top": False}
+    for ours, expected in zip(other.network.weights, loss.network.weights, strict=True):
+        np.testing.assert_array_equal(ours, expected)

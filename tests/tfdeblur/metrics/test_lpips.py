@@ -1,0 +1,149 @@
+"""LPIPS as a distance, and the check of its weights; `tests/golden` compares with the reference."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.golden.lpips_weights import random_backbone, random_heads, random_images
+from tfdeblur.errors import DataError
+from tfdeblur.metrics import lpips
+from tfdeblur.metrics.lpips import NETWORKS, Lpips
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return random_backbone("alex") | random_heads("alex")
+
+
+@pytest.fixture(scope="module")
+def distance(weights):
+    return Lpips("alex", weights)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return random_images(40, 53)[0] / np.float32(255)
+
+
+def test_it_is_a_distance(distance, images):
+    other = np.clip(images + 0.1, 0, 1)
+    found = keras.ops.convert_to_numpy(distance(images, other))
+    assert found.shape == (2,) and (found > 1e-4).all()
+    np.testing.assert_allclose(distance(other, images), found, rtol=1e-5)
+    np.testing.assert_array_equal(distance(images, images), [0, 0])
+    nearer = keras.ops.convert_to_numpy(distance(images, np.clip(images + 0.02, 0, 1)))
+    assert (nearer < found).all()
+
+
+def test_the_graph_computes_the_same_and_gray_images_are_no_fault(distance, images):
+    flat = np.zeros_like(images)
+    for pair in ((images, images[::-1].copy()), (flat, images), (flat, flat)):
+        eager = distance(*pair).numpy()
+        assert np.isfinite(eager).all()
+        np.testing.assert_allclose(tf.function(distance)(*pair), eager, atol=1e-6)
+
+
+def test_it_is_float32_under_any_policy(weights, images):
+    before = keras.config.dtype_policy()
+    expected = Lpips("alex", weights)(*images[:, np.newaxis])
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = Lpips("alex", weights)(*images[:, np.newaxis])
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_smallest_size_is_the_smallest(network):
+    one = Lpips(network, random_backbone(network) | random_heads(network))
+    least = NETWORKS[network].smallest
+    found = one.features(np.zeros((1, least, least, 3), np.float32))
+    assert found[-1].shape[1:3] == (1, 1)
+    # The last pooling would have no whole window at one pixel less.
+    assert one.features(np.zeros((1, least + 40, least, 3), np.float32))[-1].shape[2] == 1
+    with pytest.raises(ValueError, match=f"at least {least} x {least}"):
+        one.features(np.zeros((1, least + 9, least - 1, 3), np.float32))
+
+
+def test_the_digest_is_of_the_numbers_that_are_used(weights):
+    first = Lpips("alex", weights).sha256
+    again = {name: weights[name].astype(np.float64) for name in reversed(weights)}
+    assert Lpips("alex", {**again, "classifier.1.weight": np.zeros(3)}).sha256 == first
+    changed = {**weights, "lin4.model.1.weight": weights["lin4.model.1.weight"] + 1e-3}
+    assert Lpips("alex", changed).sha256 != first
+
+
+def fails(network, part, arrays, match):
+    with pytest.raises(DataError, match=match) as raised:
+        lpips.check(network, part, "some.pth", arrays)
+    assert "some.pth" in str(raised.value) and "Give " in str(raised.value)
+
+
+def test_what_is_of_the_network_passes():
+    for network in NETWORKS:
+        more = {"classifier.6.bias": np.zeros(1000, np.float32)}
+        lpips.check(network, "backbone", "p", random_backbone(network) | more)
+        lpips.check(network, "heads", "p", random_heads(network))
+
+
+def test_files_of_other_networks_are_named_with_their_array():
+    alex, vgg = random_backbone("alex"), random_backbone("vgg")
+    fails("alex", "backbone", vgg, r"features\.0\.weight has shape \(64, 3, 3, 3\), AlexNet's ")
+    fails("vgg", "backbone", alex, r"VGG16's \(64, 3, 3, 3\).*torchvision's vgg16-397923af.pth")
+    fails("vgg", "heads", random_heads("alex"), r"lin1\.model\.1\.weight has shape \(1, 192, 1, 1")
+    # The two files in the wrong order.
+    fails("alex", "backbone", random_heads("alex"), r"no features\.0\.weight.*holds lin0\.model")
+    fails("alex", "heads", alex, r"no lin0\.model\.1\.weight.*v0\.1/alex\.pth")
+    # SqueezeNet's heads; VGG19, which has one convolution more in its third block.
+    more = random_heads("vgg") | {"lin5.model.1.weight": np.zeros((1, 512, 1, 1), np.float32)}
+    fails("vgg", "heads", more, r"holds lin5\.model\.1\.weight, which LPIPS with VGG16 has not")
+    more = vgg | {"features.16.weight": np.zeros((256, 256, 3, 3), np.float32)}
+    fails("vgg", "backbone", more, r"holds features\.16\.weight, which VGG16 has not")
+
+
+def test_missing_and_damaged_arrays_are_named():
+    arrays = random_heads("alex")
+    fails("alex", "heads", {k: v for k, v in arrays.items() if "3" not in k}, r"no lin3\.model")
+    for wrong in (np.full((1, 192, 1, 1), np.nan, np.float32), np.ones((1, 192, 1, 1), np.int64)):
+        fails("alex", "heads", {**arrays, "lin1.model.1.weight": wrong}, r"lin1.* not all numbers")
+    fails("alex", "heads", {}, "holds nothing")
+
+
+FORWARD = """
+import sys
+import keras
+import numpy as np
+from tests.golden.lpips_weights import random_backbone, random_heads, random_images
+from tfdeblur.metrics.lpips import Lpips
+
+images = random_images(40, 53)[0] / np.float32(255)
+found = Lpips("alex", random_backbone("alex") | random_heads("alex"))(images, images[::-1].copy())
+assert "tensorflow" not in sys.modules
+print(keras.backend.backend(), *keras.ops.convert_to_numpy(found))
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_compute_the_same_without_tensorflow(distance, images, backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    result = subprocess.run(
+        [sys.executable, "-c", FORWARD],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    name, *found = result.stdout.split()
+    assert name == backend
+    expected = distance(images, images[::-1].copy())
+    np.testing.assert_allclose(np.float32(found), expected, atol=1e-5)

@@ -1,0 +1,365 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdeblur.models import layers
+from tfdeblur.training.engines.tensorflow import runtime
+
+SHAPE = (4, 6, 5, 8)
+
+
+def features(dtype: str = "float32") -> tf.Tensor:
+    """Channels with large means and small deviations, where a careless variance goes wrong."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal(SHAPE) * np.geomspace(0.1, 10, 8) + np.linspace(-20, 20, 8)
+    return tf.cast(x.astype(np.float32), dtype)
+
+
+def twins(**options):
+    """Returns the project's layer and Keras's with the same weights, none of them at its start."""
+    rng = np.random.default_rng(4)
+    weights = [
+        rng.uniform(0.5, 2, 8),
+        rng.standard_normal(8),
+        rng.standard_normal(8),
+        rng.random(8),
+    ]
+    made = []
+    for layer_class in (layers.BatchNormalization, keras.layers.BatchNormalization):
+        layer = layer_class(**options)
+        layer.build(SHAPE)
+        layer.set_weights([w.astype(np.float32) for w in weights])
+        made.append(layer)
+    return made
+
+
+def trained(layer, x, order: int = 1):
+    """Returns the output in training, the gradients, and a second derivative if `order` is 2."""
+
+    @tf.function
+    def run(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                loss = tf.reduce_sum(tf.cast(y, tf.float32) ** 3)
+            gradients = tape.gradient(loss, [x, *layer.trainable_variables])
+            penalty = tf.reduce_sum(tf.cast(gradients[0], tf.float32) ** 2)
+        second = outer.gradient(penalty, x) if order == 2 else y
+        return y, second, *gradients
+
+    return [tf.cast(v, tf.float32).numpy() for v in run(x)]
+
+
+def assert_near(value, expected, tolerance):
+    np.testing.assert_allclose(value, expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_batch_norm_is_keras_batch_norm_in_training():
+    ours, theirs = twins()
+    for value, expected in zip(trained(ours, features()), trained(theirs, features()), strict=True):
+        # The fused kernel adds up in another order, and in yet another one on a single thread.
+        assert_near(value, expected, 2e-4)
+    for value, expected in zip(ours.weights, theirs.weights, strict=True):
+        assert value.name == expected.name
+        assert_near(value.numpy(), expected.numpy(), 1e-6)
+
+
+def test_the_fused_kernel_is_used_in_training_alone():
+    def operations(layer, training):
+        function = tf.function(lambda x: layer(x, training=training))
+        graph = function.get_concrete_function(tf.TensorSpec(SHAPE)).graph
+        return {operation.type for operation in graph.get_operations()}
+
+    ours, theirs = twins()
+    assert "FusedBatchNormV3" in operations(ours, True)
+    assert "FusedBatchNormV3" not in operations(ours, False)
+    assert "FusedBatchNormV3" not in operations(theirs, True)
+    ours.trainable = False
+    assert "FusedBatchNormV3" not in operations(ours, True)
+
+
+def test_second_derivatives_of_batch_norm():
+    # The gradient penalty differentiates twice.
+    ours, theirs = twins()
+    value = trained(ours, features(), order=2)[1]
+    expected = trained(theirs, features(), order=2)[1]
+    assert_near(value, expected, 2e-4)
+
+
+def test_batch_norm_of_16_bits_computes_in_float32():
+    x = features("bfloat16")
+    ours, _ = twins(dtype="mixed_bfloat16")
+    y = ours(x, training=True)
+    assert y.dtype == tf.bfloat16
+    values = tf.cast(x, tf.float64).numpy()
+    mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2))
+    gamma, beta = ours.gamma.numpy(), ours.beta.numpy()
+    expected = (values - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    # One rounding to eight bits at the end is allowed, and nothing else.
+    np.testing.assert_allclose(tf.cast(y, tf.float64), expected, rtol=2**-8, atol=2e-3)
+    _, _, before_mean, before_variance = twins()[0].get_weights()
+    np.testing.assert_allclose(
+        ours.moving_mean.numpy(), 0.99 * before_mean + 0.01 * mean, rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        ours.moving_variance.numpy(), 0.99 * before_variance + 0.01 * variance, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"scale": False}, {"center": False}, {"axis": 1}, {"synchronized": True}, {"epsilon": 1e-5}],
+)
+def test_options_of_batch_norm(options):
+    layers_of_both = []
+    for layer_class in (layers.BatchNormalization, keras.layers.BatchNormalization):
+        layer = layer_class(**options)
+        layer.build(SHAPE)
+        layers_of_both.append(layer)
+    ours, theirs = layers_of_both
+    assert_near(ours(features(), training=True), theirs(features(), training=True), 2e-5)
+    for value, expected in zip(ours.weights, theirs.weights, strict=True):
+        assert_near(value.numpy(), expected.numpy(), 1e-5)
+
+
+def test_synchronized_batch_norm_sees_all_replicas():
+    x = features().numpy()
+    strategy = runtime.make_strategy("mirrored")
+
+    def output(synchronized):
+        with strategy.scope():
+            layer = layers.BatchNormalization(synchronized=synchronized)
+            layer.build(SHAPE)
+
+        @tf.function
+        def run():
+            def replica():
+                index = tf.distribute.get_replica_context().replica_id_in_sync_group
+                half = tf.gather(tf.split(tf.constant(x), 2), index)
+                return layer(half, training=True)
+
+            return strategy.experimental_local_results(strategy.run(replica))
+
+        return np.concatenate([part.numpy() for part in run()])
+
+    whole = keras.layers.BatchNormalization()(x, training=True).numpy()
+    np.testing.assert_allclose(output(True), whole, atol=2e-3)
+    halves = [keras.layers.BatchNormalization()(h, training=True) for h in np.split(x, 2)]
+    np.testing.assert_allclose(output(False), np.concatenate(halves), atol=2e-3)
+    assert np.abs(output(False) - whole).max() > 0.05
+
+
+def test_batch_norm_compiles_with_xla():
+    # XLA takes the variance as E[x^2] - E[x]^2, so the means are kept within a few deviations.
+    ours, theirs = twins()
+    x = tf.constant(np.random.default_rng(8).normal(1, 2, SHAPE), tf.float32)
+    compiled = tf.function(lambda x: ours(x, training=True), jit_compile=True)
+    with tf.device("CPU:0"):
+        assert_near(compiled(x), theirs(x, training=True), 2e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 9, 3), (1, 8, 16, 3), (1, 1, 1, 3)])
+def test_padding_and_cropping_layers(shape):
+    images = np.random.default_rng(0).random(shape, dtype=np.float32)
+    inputs = keras.Input((None, None, 3))
+    padded = layers.PadToMultiple(8)(inputs)
+    assert padded.shape == (None, None, None, 3)
+    model = keras.Model(inputs, [padded, layers.CropTo()(padded, inputs)])
+    large, back = model(images)
+    assert all(size % 8 == 0 for size in large.shape[1:3])
+    np.testing.assert_array_equal(back, images)
+
+
+def test_known_sizes_of_the_layers():
+    inputs = keras.Input((13, 24, 3))
+    padded = layers.PadToMultiple(8)(inputs)
+    assert padded.shape == (None, 16, 24, 3)
+    assert layers.CropTo()(padded, inputs).shape == (None, 13, 24, 3)
+    assert layers.ToRange("unit", "signed")(padded).shape == (None, 16, 24, 3)
+
+
+def test_range_layer():
+    unit = np.float32([[0, 0.5, 1]])
+    np.testing.assert_allclose(layers.ToRange("unit", "signed")(unit), [[-1, 0, 1]])
+    np.testing.assert_allclose(layers.ToRange("signed", "unit")(unit * 2 - 1), unit)
+    np.testing.assert_allclose(layers.ToRange("unit", "unit")(unit), unit)
+
+
+def in_a_graph_of_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
+    signature = [tf.TensorSpec((None, None, None, x.shape[-1]), x.dtype)]
+    return tf.function(layer, input_signature=signature)(x).numpy()
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+@pytest.mark.parametrize("shape", [(2, 5, 9, 3), (1, 4, 1, 2), (1, 3, 2, 1), (1, 1, 1, 3)])
+def test_reflection_padding_is_numpys(shape, size):
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    layer = layers.ReflectionPadding(size)
+    expected = np.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(layer(x), expected)
+    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layer, x), expected)
+    assert layer.compute_output_shape(shape) == expected.shape
+
+
+def test_reflection_padding_of_a_usual_size_is_one_operation():
+    # Gathering is slower, and its gradient scatters.
+    layer = layers.ReflectionPadding(3)
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((2, 8, 8, 3))).graph
+    assert [o.type for o in graph.get_operations() if "Pad" in o.type or "Gather" in o.type] == [
+        "MirrorPad"
+    ]
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_subsampling_keeps_even_pixels(size):
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    x = np.stack([rows, columns], axis=-1)[None].astype(np.float32)
+    y = layers.Subsample()(x).numpy()
+    np.testing.assert_array_equal(y[0, :, 0, 0], np.arange(0, size[0], 2))
+    np.testing.assert_array_equal(y[0, 0, :, 1], np.arange(0, size[1], 2))
+    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layers.Subsample(), x), y)
+    assert layers.Subsample().compute_output_shape(x.shape) == y.shape
+    thirds = layers.Subsample(3)
+    assert thirds(x).shape == thirds.compute_output_shape(x.shape)
+
+
+def test_clipping():
+    x = tf.constant([-2.0, -1.0, 0.25, 1.5])
+    np.testing.assert_array_equal(layers.Clip(-1.0, 1.0)(x), [-1, -1, 0.25, 1])
+
+
+def test_pixel_shuffle_has_the_order_of_depth_to_space():
+    x = np.random.default_rng(0).random((2, 3, 5, 12), dtype=np.float32)
+    y = layers.PixelShuffle()(x)
+    np.testing.assert_array_equal(y, tf.nn.depth_to_space(x, 2))
+    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layers.PixelShuffle(), x), y)
+    assert layers.PixelShuffle().compute_output_shape(x.shape) == y.shape
+
+
+def test_weights_of_pytorchs_pixel_shuffle_are_permuted_as_documented():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.random((1, 2, 3, 5)), rng.random((5, 12))
+    features = (x @ kernel).reshape(1, 2, 3, 3, 2, 2)  # channel 4 c + 2 i + j, as PyTorch reads it
+    expected = features.transpose(0, 1, 4, 2, 5, 3).reshape(1, 4, 6, 3)
+    permuted = kernel.reshape(5, 3, 4).swapaxes(-1, -2).reshape(5, 12)
+    np.testing.assert_allclose(layers.PixelShuffle()(x @ permuted), expected, rtol=1e-6)
+
+
+def window_around_each_pixel(window):
+    """Pooling and what it is for: all ones times the mean of the window around each pixel."""
+    pool, scale = layers.MeanPooling(window), layers.WindowScaling(window)
+    return lambda x: scale(x * 0 + 1, pool(x))
+
+
+def brute_force_mean(x: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Means over windows moved inside the image, in float64."""
+    x = x.astype(np.float64)
+    height, width = (min(w, s) for w, s in zip(window, x.shape[1:3], strict=True))
+    out = np.empty_like(x)
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            top = np.clip(i - (height - 1) // 2, 0, x.shape[1] - height)
+            left = np.clip(j - (width - 1) // 2, 0, x.shape[2] - width)
+            out[:, i, j] = x[:, top : top + height, left : left + width].mean((1, 2))
+    return out
+
+
+@pytest.mark.parametrize("window", [(1, 1), (3, 3), (4, 2), (5, 8), (9, 3), (2, 40)])
+def test_local_pooling_is_the_mean_over_the_window(window):
+    x = np.random.default_rng(1).normal(3, 1, (2, 9, 11, 4)).astype(np.float32)
+    layer = window_around_each_pixel(window)
+    expected = brute_force_mean(x, window)
+    np.testing.assert_allclose(layer(x), expected, atol=5e-6)
+    np.testing.assert_allclose(in_a_graph_of_unknown_sizes(layer, x), expected, atol=5e-6)
+
+
+@pytest.mark.parametrize("window", [(1, 1), (3, 3), (4, 2), (5, 8), (9, 3), (2, 40)])
+def test_local_pooling_has_a_mean_for_each_window_inside(window):
+    x = np.random.default_rng(1).normal(3, 1, (2, 9, 11, 4)).astype(np.float32)
+    layer = layers.MeanPooling(window)
+    height, width = min(window[0], 9), min(window[1], 11)
+    pooled = layer(x).numpy()
+    assert pooled.shape == (2, 10 - height, 12 - width, 4) == layer.compute_output_shape(x.shape)
+    assert layer.compute_output_shape((None, None, 11, 4)) == (None, None, 12 - width, 4)
+    last = x[:, -height:, -width:].mean((1, 2), dtype=np.float64)
+    np.testing.assert_allclose(pooled[:, -1, -1], last, atol=5e-6)
+
+
+def test_factors_of_windows_serve_the_pixels_around():
+    x = np.arange(1, 6, dtype=np.float32)[None, None, :, None]  # one row of five
+    factors = np.float32([10, 100])[None, None, :, None]
+    expected = x[0, 0, :, 0] * [10, 10, 100, 100, 100]
+    scale = layers.WindowScaling((3, 4))
+    np.testing.assert_array_equal(scale(x, factors)[0, 0, :, 0], expected)
+    assert scale.compute_output_shape(x.shape, factors.shape) == x.shape
+    alike = layers.WindowScaling()(x, factors[:, :, :1])
+    np.testing.assert_array_equal(alike, x * 10)
+
+
+@pytest.mark.parametrize("window", [None, (3, 4)])
+def test_gradients_of_local_attention(window):
+    x = tf.constant(np.random.default_rng(3).normal(1, 1, (1, 5, 6, 2)))
+    pool = layers.MeanPooling(window, dtype="float64")
+    scale = layers.WindowScaling(window, dtype="float64")
+    theory, practice = tf.test.compute_gradient(lambda x: scale(x, tf.square(pool(x))), [x])
+    np.testing.assert_allclose(theory[0], practice[0], atol=1e-3)
+
+
+def test_a_window_as_large_as_the_image_is_the_global_mean():
+    x = np.random.default_rng(1).random((2, 6, 8, 3), dtype=np.float32)
+    whole = layers.MeanPooling()(x)
+    assert whole.shape == (2, 1, 1, 3)
+    np.testing.assert_allclose(whole, x.mean((1, 2), keepdims=True), rtol=1e-6)
+    for window in ((6, 8), (100, 8), (512, 512)):
+        layer = layers.MeanPooling(window)
+        np.testing.assert_array_equal(layer(x), whole)
+        assert layer.compute_output_shape(x.shape) == whole.shape
+        np.testing.assert_allclose(in_a_graph_of_unknown_sizes(layer, x), whole, rtol=1e-5)
+        around = in_a_graph_of_unknown_sizes(window_around_each_pixel(window), x)
+        np.testing.assert_allclose(around, np.broadcast_to(whole, x.shape), rtol=1e-5)
+
+
+def test_local_pooling_stays_exact_in_large_images():
+    # One integral image over all pixels would lose the third decimal here.
+    x = np.random.default_rng(1).normal(100, 1, (1, 400, 500, 1)).astype(np.float32)
+    pooled = window_around_each_pixel((16, 16))(x).numpy()[0, 384:, 484:, 0]
+    expected = brute_force_mean(x[:, 376:, 476:], (16, 16))[0, 8:, 8:, 0]
+    np.testing.assert_allclose(pooled, expected, atol=1e-3)
+
+
+def test_pooling_sums_in_float32():
+    x = tf.cast(np.random.default_rng(1).normal(10, 1, (1, 64, 64, 2)), tf.bfloat16)
+    expected = tf.cast(x, tf.float64).numpy()
+    for window in (None, (33, 20)):
+        pooled = layers.MeanPooling(window, dtype="mixed_bfloat16")(x)
+        assert pooled.dtype == tf.bfloat16
+        exact = expected.mean((1, 2), keepdims=True)
+        if window:
+            exact = brute_force_mean(expected, window)[:, 16:48, 9:54]  # those inside
+        np.testing.assert_allclose(tf.cast(pooled, tf.float64), exact, rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.PadToMultiple(8),
+        layers.ReflectionPadding(3),
+        layers.Subsample(3),
+        layers.Clip(0.0, 1.0),
+        layers.PixelShuffle(),
+        layers.MeanPooling(),
+        layers.MeanPooling((3, 4)),
+        layers.WindowScaling((3, 4)),
+        layers.CropTo(),
+        layers.ToRange("unit", "signed"),
+        layers.BatchNormalization(epsilon=1e-5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_survive_serialization(layer):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()

@@ -1,0 +1,147 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfdeblur.ops import imaging
+
+
+def to_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def reflected(images: np.ndarray, multiple: int) -> np.ndarray:
+    bottom, right = (-images.shape[axis] % multiple for axis in (1, 2))
+    return np.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
+
+
+def test_ranges():
+    unit = np.float32([0, 0.25, 1, 1.2])
+    np.testing.assert_array_equal(imaging.to_range(unit, "unit"), unit)
+    np.testing.assert_allclose(imaging.to_range(unit, "signed"), [-1, -0.5, 1, 1.4], rtol=1e-6)
+    np.testing.assert_allclose(
+        imaging.to_unit(imaging.to_range(unit, "signed"), "signed"), unit, rtol=1e-6
+    )
+    assert imaging.data_range("unit") == 1.0
+    assert imaging.data_range("signed") == 2.0
+
+
+def test_unknown_range():
+    with pytest.raises(ValueError, match="'byte'"):
+        imaging.to_range(np.zeros(1, "float32"), "byte")
+
+
+def test_uint8_to_unit_is_value_over_255():
+    values = np.arange(256, dtype=np.uint8)
+    unit = to_numpy(imaging.uint8_to_unit(values))
+    assert unit.dtype == np.float32
+    np.testing.assert_array_equal(unit, values.astype(np.float32) / np.float32(255))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 17))
+def test_padding_equals_numpy_for_any_size(height, width, multiple):
+    size = 2 * height * width * 3
+    images = np.arange(size, dtype=np.float32).reshape(2, height, width, 3)
+    padded = to_numpy(imaging.pad_to_multiple(images, multiple))
+    np.testing.assert_array_equal(padded, reflected(images, multiple))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 3, 5, 3), (2, 16, 8, 3), (1, 9, 8, 3)])
+def test_padding_of_unknown_sizes_equals_numpy(shape):
+    images = np.random.default_rng(0).random(shape, dtype=np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def pad(x):
+        return imaging.pad_to_multiple(x, 8)
+
+    np.testing.assert_array_equal(pad(images), reflected(images, 8))
+
+
+def test_known_sizes_stay_known():
+    shapes = []
+
+    @tf.function
+    def pad(x):
+        y = imaging.pad_to_multiple(x, 8)
+        z = imaging.crop_to(y, x.shape[1], x.shape[2])
+        shapes.extend([y.shape, z.shape])
+        return z
+
+    pad.get_concrete_function(tf.TensorSpec((4, 12, 17, 3)))
+    assert shapes == [(4, 16, 24, 3), (4, 12, 17, 3)]
+
+
+def test_what_fits_is_left_alone():
+    images = keras.ops.zeros((1, 16, 8, 3))
+    assert imaging.pad_to_multiple(images, 8) is images
+    assert imaging.pad_to_multiple(images, 1) is images
+    assert imaging.crop_to(images, 16, 8) is images
+
+
+def test_cropping_undoes_padding():
+    images = np.random.default_rng(1).random((2, 5, 7, 3), dtype=np.float32)
+    padded = imaging.pad_to_multiple(images, 4)
+    np.testing.assert_array_equal(imaging.crop_to(padded, 5, 7), images)
+
+
+def test_padding_of_bad_arguments():
+    with pytest.raises(ValueError, match="at least 1"):
+        imaging.pad_to_multiple(np.zeros((1, 2, 2, 3), "float32"), 0)
+    with pytest.raises(ValueError, match="B, H, W, C"):
+        imaging.pad_to_multiple(np.zeros((2, 2, 3), "float32"), 4)
+
+
+def test_pyramid_is_averages_and_bilinear_resizing():
+    images = np.random.default_rng(2).random((2, 8, 12, 3), dtype=np.float32)
+    finest, half, quarter = imaging.pyramid(images, 3)
+    np.testing.assert_array_equal(finest, images)
+    for size, level in ((2, half), (4, quarter)):
+        blocks = images.reshape(2, 8 // size, size, 12 // size, size, 3)
+        np.testing.assert_allclose(level, blocks.mean(axis=(2, 4), dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(half, tf.image.resize(images, (4, 6), "bilinear"), rtol=1e-6)
+
+
+def test_pyramid_of_one_level_is_the_images():
+    images = keras.ops.ones((1, 3, 5, 3))
+    assert [level.shape for level in imaging.pyramid(images, 1)] == [(1, 3, 5, 3)]
+
+
+def test_pyramid_is_float32_for_bfloat16_images():
+    images = tf.cast(np.random.default_rng(3).random((1, 4, 4, 3)), tf.bfloat16)
+    levels = imaging.pyramid(images, 3)
+    assert [level.dtype for level in levels] == [tf.float32] * 3
+    mean = tf.cast(images, tf.float64).numpy().mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(levels[-1], mean, rtol=1e-6)
+
+
+def test_pyramid_compiles_with_its_gradient():
+    @tf.function(jit_compile=True)
+    def gradient_of(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            coarsest = imaging.pyramid(images, 3)[-1]
+        return tape.gradient(coarsest, images)
+
+    with tf.device("/CPU:0"):
+        np.testing.assert_allclose(gradient_of(tf.zeros((2, 8, 4, 3))), 1 / 16)
+
+
+def test_pyramid_of_unknown_sizes():
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def halves(images):
+        return imaging.pyramid(images, 2)[1]
+
+    images = np.random.default_rng(4).random((1, 6, 4, 3), dtype=np.float32)
+    np.testing.assert_allclose(halves(images), imaging.pyramid(images, 2)[1], rtol=1e-6)
+
+
+def test_pyramid_of_bad_arguments():
+    with pytest.raises(ValueError, match=r"multiples of 4\. Received: 8x6\."):
+        imaging.pyramid(np.zeros((1, 8, 6, 3), "float32"), 3)
+    with pytest.raises(ValueError, match="at least 1"):
+        imaging.pyramid(np.zeros((1, 8, 8, 3), "float32"), 0)
+    with pytest.raises(ValueError, match="B, H, W, C"):
+        imaging.pyramid(np.zeros((8, 8, 3), "float32"), 2)

@@ -1,0 +1,62 @@
+"""What is compiled of a run: the size of its samples, one replica's share, micro-batches."""
+
+import pytest
+
+from tfdeblur import config
+from tfdeblur.config import recipes
+from tfdeblur.errors import ConfigError
+from tfdeblur.tpu.targets import file_target, recipe_target, target_of
+
+
+def settings(**sections):
+    base = {"workdir": "w", "model": "unet16", "objective": "content"}
+    return config.resolve({**base, **sections})
+
+
+def test_every_recipe_tells_the_size_of_its_samples():
+    for name in recipes.names():
+        target = recipe_target(name)
+        assert target.height > 0 and target.width > 0, name
+
+
+def test_sizes_come_from_the_crop_or_from_the_build():
+    def size(name):
+        target = recipe_target(name)
+        return target.width, target.height
+
+    assert size("nafnet32_gopro") == (256, 256)
+    assert size("unet16_cifar10") == (32, 32)
+    assert size("unet16_reds") == (128, 96)
+    assert size("deblurgan_resnet9") == (256, 256)
+    chosen = recipe_target("unet16_reds", image_size=(40, 64))
+    assert (chosen.width, chosen.height) == (64, 40)
+
+
+def test_samples_of_unknown_size():
+    with pytest.raises(ConfigError, match="--image-size"):
+        target_of("mine", settings(), {})
+
+
+def test_one_replica_has_an_eighth_unless_told():
+    assert recipe_target("unet16_cifar10").batch == 32
+    assert recipe_target("mimo_unet_gopro").batch == 1
+    assert recipe_target("mimo_unet_gopro", replica_batch=6).batch == 6
+
+
+def test_accumulation_keeps_its_number_of_parts():
+    run = settings(
+        training={"global_batch": 64, "replica_batch": 3}, data={"crop": 16, "paths": ["d"]}
+    )
+    target = target_of("mine", run, {})
+    assert (target.batch, target.micro_batches) == (8, 4)
+    asked = config.resolve(target.request(32)["config"])
+    assert (asked.training.global_batch, asked.training.replica_batch) == (32, 8)
+    assert target.request(32)["width"] == 16
+
+
+def test_settings_of_a_run_from_a_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml(settings(recipe="quickstart")))
+    target = file_target(str(path))
+    assert target.name == str(path)
+    assert (target.width, target.batch) == (48, 2)

@@ -1,0 +1,309 @@
+import json
+import os
+import random
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+import tensorflow as tf
+from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.ops import devices
+from tfdeblur.training.engines.tensorflow import runtime
+
+
+def python(code: str, **environment: str | None) -> subprocess.CompletedProcess:
+    """Runs code in a fresh process, where TensorFlow has not started."""
+    env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
+    env["PYTHONPATH"] = os.pathsep.join(sys.path)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def pretend_gpus(monkeypatch, *details):
+    """Lets TensorFlow list GPUs that are not there."""
+    gpus = [
+        tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(len(details))
+    ]
+    real = tf.config.list_physical_devices
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind=None: gpus if kind == "GPU" else real(kind)
+    )
+    by_name = {gpu.name: detail for gpu, detail in zip(gpus, details, strict=True)}
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda device: by_name[device.name]
+    )
+
+
+T4 = {"device_name": "Tesla T4", "compute_capability": (7, 5)}
+A100 = {"device_name": "NVIDIA A100", "compute_capability": (8, 0)}
+
+
+def test_importing_the_module_loads_no_tensorflow():
+    result = python("""
+        import sys
+        import tfdeblur.training.engines.tensorflow.runtime
+        print("tensorflow" in sys.modules, "keras" in sys.modules)
+    """)
+    assert result.stdout.split() == ["False", "False"], result.stderr
+
+
+# -------------------------------------------------------------------------------------- strategies
+
+
+def test_one_device():
+    strategy = runtime.make_strategy("one")
+    assert strategy.num_replicas_in_sync == 1
+    with strategy.scope():
+        assert "CPU:0" in tf.Variable(1.0).device
+
+
+def test_auto_on_a_machine_without_accelerators(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert isinstance(runtime.make_strategy(), tf.distribute.OneDeviceStrategy)
+
+
+def test_mirrored_over_logical_cpus():
+    strategy = runtime.make_strategy("mirrored")
+    assert isinstance(strategy, tf.distribute.MirroredStrategy)
+    assert strategy.num_replicas_in_sync == 2
+
+
+def test_auto_takes_all_gpus(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    pretend_gpus(monkeypatch, A100, A100)
+    assert runtime._choose_kind(None) == "mirrored"
+    pretend_gpus(monkeypatch, A100)
+    assert runtime._choose_kind(None) == "one"
+
+
+def test_auto_takes_a_cluster_of_several_workers(monkeypatch):
+    task = {"type": "worker", "index": 0}
+    for workers, kind in ((["a:1", "b:1"], "multi_worker"), (["a:1"], "one")):
+        config = {"cluster": {"worker": workers}, "task": task}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        assert runtime._choose_kind(None) == kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"cluster": {"worker": ["a:1", "b:1"]}}', '{"cluster": 3}'],
+)
+def test_wrong_tf_config(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ConfigError, match="TF_CONFIG"):
+        runtime.make_strategy("multi_worker")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index", "says"),
+    [
+        ({"worker": ["hosta", "b:1"]}, "worker", 1, "'hosta' for a worker"),
+        ({"worker": ["a:1", "127.0.0.1:2222x"]}, "worker", 0, "not an address"),
+        ({"worker": ["a:222222", "b:1"]}, "worker", 0, "not an address"),
+        ({"worker": ["a:1", "b:1"]}, "worker", 2, "its task is none of them"),
+        ({"worker": ["a:1", "b:1"]}, "worker", -1, "its task is none of them"),
+        ({"worker": ["a:1", "b:1"]}, "master", 0, "its task is none of them"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", 1, "its task is none of them"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "chief", 1, "its task is none of them"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", -1, "its task is none of them"),
+    ],
+)
+def test_mistakes_in_tf_config_are_told_before_anybody_is_waited_for(
+    monkeypatch, cluster, kind, index, says
+):
+    config = {"cluster": cluster, "task": {"type": kind, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    for strategy in ("multi_worker", "auto"):
+        with pytest.raises(ConfigError, match=says):
+            runtime.meeting_place(strategy, None)
+        with pytest.raises(ConfigError, match=says):
+            runtime.make_strategy(strategy)
+
+
+@pytest.mark.parametrize(("kind", "index", "place"), [("chief", 0, 0), ("worker", 1, 2)])
+def test_the_place_of_a_worker(monkeypatch, kind, index, place):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "[::1]:65535"]}
+    config = {"cluster": cluster, "task": {"type": kind, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert runtime.meeting_place("auto", None) == (["a:1", "b:1", "[::1]:65535"], place)
+    assert runtime.meeting_place("one", None) == ([], 0)
+    assert runtime.worker_index() == place
+
+
+def test_multi_worker_without_tf_config(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ConfigError, match="TF_CONFIG"):
+        runtime.make_strategy("multi_worker")
+
+
+@pytest.mark.slow
+def test_two_workers_reduce_together():
+    import socket
+
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in (first, second)]
+    code = """
+        from tfdeblur import runtime
+        strategy = runtime.make_strategy()
+        import tensorflow as tf
+
+        @tf.function
+        def total():
+            def replica():
+                context = tf.distribute.get_replica_context()
+                mine = tf.cast(context.replica_id_in_sync_group, tf.float32) + 1.0
+                return context.all_reduce("sum", mine)
+            return strategy.run(replica)
+        print(strategy.num_replicas_in_sync, float(total()))
+    """
+    started = []
+    for index in range(2):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(code)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        for process in started:
+            output, errors = process.communicate(timeout=300)
+            assert output.split() == ["2", "3.0"], errors
+    finally:
+        for process in started:
+            process.kill()
+
+
+@pytest.mark.parametrize(("kind", "tpu"), [("tpu", None), ("auto", "local")])
+def test_a_machine_without_a_tpu(kind, tpu):
+    with pytest.raises(UserError, match="This machine has no TPU") as caught:
+        runtime.make_strategy(kind, tpu)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tpu_that_another_strategy_would_not_use():
+    with pytest.raises(ConfigError, match="'mirrored'"):
+        runtime.make_strategy("mirrored", "local")
+
+
+# --------------------------------------------------------------------------------------- precision
+
+
+def test_precision_on_a_cpu():
+    assert runtime.resolve_precision() == "float32"
+    assert runtime.resolve_precision("float32") == "float32"
+    assert runtime.resolve_precision("bfloat16") == "mixed_bfloat16"
+
+
+def test_unknown_precision():
+    with pytest.raises(ConfigError, match="'float8'"):
+        runtime.resolve_precision("float8")
+
+
+def test_precision_on_an_old_gpu_is_said(monkeypatch, caplog):
+    pretend_gpus(monkeypatch, A100, T4)
+    assert runtime.resolve_precision() == "float32"
+    assert "Tesla T4 computes in float32" in caplog.text
+    caplog.clear()
+    assert runtime.resolve_precision("bfloat16") == "mixed_bfloat16"
+    assert "slower" in caplog.text
+
+
+def test_precision_on_a_new_gpu(monkeypatch, caplog):
+    pretend_gpus(monkeypatch, A100)
+    assert runtime.resolve_precision() == "mixed_bfloat16"
+    assert runtime.resolve_precision("float32") == "float32"
+    assert not caplog.text
+
+
+def test_precision_on_a_tpu():
+    # A real strategy cannot be made here; an instance of its class is all that is looked at.
+    strategy = object.__new__(tf.distribute.TPUStrategy)
+    assert runtime.resolve_precision("auto", strategy) == "mixed_bfloat16"
+    assert runtime.resolve_precision("float32", strategy) == "float32"
+
+
+def test_precision_scope_restores_what_was_before():
+    before = keras.mixed_precision.dtype_policy()
+    with runtime.precision_scope("mixed_bfloat16"):
+        layer = keras.layers.Dense(1)
+    assert layer.compute_dtype == "bfloat16"
+    assert layer.variable_dtype == "float32"
+    assert keras.mixed_precision.dtype_policy() == before
+    with pytest.raises(RuntimeError), runtime.precision_scope("mixed_bfloat16"):
+        raise RuntimeError
+    assert keras.mixed_precision.dtype_policy() == before
+
+
+# ------------------------------------------------------------------------------- seeds and devices
+
+
+def test_a_seed_repeats_every_draw():
+    def draws():
+        runtime.seed_everything(7)
+        layer = keras.layers.Dense(2)
+        layer.build((None, 3))
+        return (
+            random.random(),
+            np.random.random(),
+            float(tf.random.normal(())),
+            *layer.kernel.numpy().flat,
+        )
+
+    first = draws()
+    assert draws() == first
+    runtime.seed_everything(8)
+    assert random.random() != first[0]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range(seed):
+    with pytest.raises(ConfigError, match=str(seed)):
+        runtime.seed_everything(seed)
+
+
+def test_deterministic_and_logical_devices_in_a_fresh_process():
+    result = python("""
+        from tfdeblur import runtime
+        runtime.logical_cpus(3)
+        runtime.seed_everything(1, deterministic=True)
+        strategy = runtime.make_strategy("mirrored")
+        print(strategy.num_replicas_in_sync)
+        from tensorflow.python.framework import config
+        print(config.is_op_determinism_enabled())
+        runtime.logical_cpus(3)
+        try:
+            runtime.logical_cpus(2)
+        except runtime.UserError as error:
+            print(error)
+    """)
+    assert result.returncode == 0, result.stderr
+    replicas, deterministic, message = result.stdout.splitlines()
+    assert (replicas, deterministic) == ("3", "True")
+    assert "3 logical CPU devices, not 2" in message
+
+
+def test_device_summary(monkeypatch):
+    text = devices.device_summary(runtime.make_strategy("mirrored"))
+    assert "CPU core" in text
+    assert "MirroredStrategy with 2 replicas" in text
+    assert tf.__version__ in text
+    assert keras.__version__ in text
+    pretend_gpus(monkeypatch, A100, A100)
+    assert devices.device_summary().startswith("2 x NVIDIA A100; ")

@@ -1,0 +1,352 @@
+"""One replica's update against a plain loop, over micro-batches, replicas and XLA."""
+
+import keras
+import numpy as np
+import pytest
+
+import tensorflow as tf
+from tests.helpers.toys import (
+    Content,
+    TwoPlayers,
+    toy_batch,
+    toy_config,
+    toy_generator,
+    toy_state,
+    two_replicas,
+    weights,
+)
+from tfdeblur import objectives
+from tfdeblur.models import critics
+from tfdeblur.objectives.objective import GENERATOR, Loss
+from tfdeblur.training.engines.tensorflow import step as step_module
+from tfdeblur.training.engines.tensorflow.step import ReplicaStep, taped_gradient
+
+
+def build(objective, run_config=None, micro_batches=1, **toy):
+    generator = toy_generator(**toy)
+    state = toy_state(run_config or toy_config(), generator, objective)
+    step = ReplicaStep(generator, objective, state, global_batch=8, micro_batches=micro_batches)
+    return state, step
+
+
+def assert_same_weights(left, right, atol=1e-6):
+    for name in left:
+        for a, b in zip(left[name], right[name], strict=True):
+            np.testing.assert_allclose(a, b, atol=atol)
+
+
+def test_content_step_equals_plain_keras():
+    state, step = build(Content())
+    metrics = step(toy_batch())
+
+    reference = toy_generator().network
+    optimizer = keras.optimizers.Adam(0.01)
+    batch = {name: value.astype("float32") / 255 for name, value in toy_batch().items()}
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(
+            tf.square(reference(batch["blurred"], training=True) - batch["sharp"])
+        )
+    gradients = tape.gradient(loss, reference.trainable_variables)
+    optimizer.apply(gradients, reference.trainable_variables)
+
+    np.testing.assert_allclose(metrics["generator/loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["generator/gradient_norm"], tf.linalg.global_norm(gradients), rtol=1e-5
+    )
+    assert_same_weights(weights(state), {GENERATOR: reference.get_weights()})
+
+
+def test_signed_generators_are_fed_minus_one_to_one():
+    class Extremes(Content):
+        def loss(self, player, view):
+            self.seen = (tf.reduce_min(view.sharp), tf.reduce_max(view.sharp), view.data_range)
+            return super().loss(player, view)
+
+    objective = Extremes()
+    _, step = build(objective, value_range="signed")
+    batch = toy_batch()
+    batch["sharp"][0, 0, 0] = (0, 255, 7)
+    step(batch)
+    assert [float(value) for value in objective.seen] == [-1.0, 1.0, 2.0]
+
+
+def test_both_players_move_and_the_critic_moves_twice():
+    state, step = build(TwoPlayers())
+    before = weights(state)
+    metrics = step(toy_batch())
+    assert set(metrics) == set(step.metric_names)
+    assert int(state.players["critic"].optimizer.iterations) == 2
+    assert int(state.players[GENERATOR].optimizer.iterations) == 1
+    for name, old in before.items():
+        assert any(np.any(a != b) for a, b in zip(old, weights(state)[name], strict=True))
+
+
+def test_the_critics_loss_leaves_the_generator_alone():
+    class CriticOnly(TwoPlayers):
+        def loss(self, player, view):
+            loss = super().loss(player, view)
+            # A gradient of 0 moves nothing: what moves the generator came from the critic's turns.
+            factor = 1.0 if player == "critic" else 0.0
+            return Loss(loss.per_example * factor, loss.terms)
+
+    state, step = build(CriticOnly())
+    before = weights(state)[GENERATOR]
+    step(toy_batch())
+    assert_same_weights({GENERATOR: before}, {GENERATOR: weights(state)[GENERATOR]}, atol=0)
+
+
+@pytest.mark.parametrize("objective", [Content, TwoPlayers])
+def test_micro_batches_add_up_to_the_whole_batch(objective):
+    whole, whole_step = build(objective())
+    parts, parts_step = build(objective(), micro_batches=4)
+    for seed in range(3):
+        expected, got = whole_step(toy_batch(seed=seed)), parts_step(toy_batch(seed=seed))
+        for name in expected:
+            np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
+    assert_same_weights(weights(whole), weights(parts), atol=2e-5)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+@pytest.mark.parametrize("objective", [Content, TwoPlayers])
+def test_two_replicas_make_the_step_of_one(objective, clip_norm):
+    run_config = toy_config(optimizer={"learning_rate": 0.01, "clip_norm": clip_norm})
+    one, one_step = build(objective(), run_config)
+    strategy = two_replicas()
+    with strategy.scope():
+        two, two_step = build(objective(), run_config)
+
+    @tf.function
+    def distributed(batch):
+        results = strategy.run(two_step, args=(batch,))
+        return {k: strategy.reduce("SUM", v, axis=None) for k, v in results.items()}
+
+    for seed in range(3):
+        batch = toy_batch(seed=seed)
+
+        def half(context, batch=batch):
+            first = context.replica_id_in_sync_group * 4
+            return {k: tf.constant(v[first : first + 4]) for k, v in batch.items()}
+
+        got = distributed(strategy.experimental_distribute_values_from_function(half))
+        expected = one_step(batch)
+        for name in expected:
+            if clip_norm is None and name.endswith("gradient_norm"):
+                continue  # the mean of the replicas' own norms, by definition another number
+            np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
+    assert_same_weights(weights(one), weights(two), atol=2e-5)
+
+
+def test_clipping_limits_the_gradient_and_reports_its_norm_before():
+    run_config = toy_config(optimizer={"name": "rmsprop", "learning_rate": 1.0, "clip_norm": 1e-3})
+    state, step = build(Content(), run_config)
+    applied = []
+    optimizer = state.players[GENERATOR].optimizer
+    original = optimizer.apply
+    optimizer.apply = lambda gradients, variables: (
+        applied.append(float(tf.linalg.global_norm(gradients))),
+        original(gradients, variables),
+    )
+    metrics = step(toy_batch())
+    assert applied == [pytest.approx(1e-3, rel=1e-4)]
+    assert float(metrics["generator/gradient_norm"]) > 1e-2
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("objective", [Content, TwoPlayers])
+def test_the_step_compiles_with_xla_with_static_shapes(objective, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        run_config = toy_config(training={"ema_decay": 0.9, "global_batch": 8})
+        _, step = build(objective(), run_config, batch_norm=True)
+        _, eager_step = build(objective(), run_config, batch_norm=True)
+        batch = {name: tf.constant(value) for name, value in toy_batch().items()}
+        compiled = tf.function(step, jit_compile=True)
+        got, expected = compiled(batch), eager_step(batch)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    tolerance = {"float32": 1e-4, "mixed_bfloat16": 5e-2}[policy]
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=1e-4)
+    # A TPU refuses shapes that depend on data; XLA on CPU accepts some of them.
+    for operation in compiled.get_concrete_function(batch).graph.get_operations():
+        for output in operation.outputs:
+            if output.dtype not in (tf.resource, tf.variant):
+                assert output.shape.is_fully_defined(), operation.name
+
+
+class Adversarial:
+    """Everything of a run with a small real critic, built anew for each way of making the step."""
+
+    def __init__(self, name="wgan_gp", options=None, micro_batches=1, toy=None, **step_options):
+        # A smooth loss: where the sign of an error decides, rounding does not stay small.
+        chosen = {"losses": {"mse": 1.0}, "critic_updates": 2, **(options or {})}
+        self.objective = objectives.create(name, chosen)
+        generator = toy_generator(**(toy or {}))
+        critic = critics.create("patch_gan", {"layers": 1, "width": 4, "norm": "layer"})
+        self.state = toy_state(toy_config(), generator, self.objective, {"critic": critic})
+        self.step = ReplicaStep(
+            generator,
+            self.objective,
+            self.state,
+            global_batch=8,
+            micro_batches=micro_batches,
+            **step_options,
+        )
+
+    def train(self, steps=2):
+        run = tf.function(self.step)
+        for seed in range(steps):
+            count = self.step.batches
+            batches = [
+                {k: tf.constant(v) for k, v in toy_batch(seed=seed * count + i).items()}
+                for i in range(count)
+            ]
+            metrics = run(*batches)
+            self.state.images.assign_add(8 * count)
+        return {name: float(value) for name, value in metrics.items()}
+
+
+def test_sharing_the_pass_equals_the_literal_algorithm():
+    literal, shared = Adversarial(share_generator_pass=False), Adversarial()
+    expected, got = literal.train(), shared.train()
+    for name in expected:
+        assert got[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+    assert_same_weights(weights(literal.state), weights(shared.state), atol=2e-5)
+
+
+def test_shared_and_literal_steps_differ_in_moving_averages_alone():
+    literal = Adversarial(share_generator_pass=False, toy={"batch_norm": True})
+    shared = Adversarial(toy={"batch_norm": True})
+    literal.train(1)
+    shared.train(1)
+    pairs = zip(
+        literal.state.generator.network.variables,
+        shared.state.generator.network.variables,
+        strict=True,
+    )
+    for a, b in pairs:
+        if a.name.startswith("moving"):
+            # Three passes move them three times: 1 - 0.99^3 of the way instead of 1 - 0.99.
+            assert np.abs(a.numpy() - b.numpy()).max() > 1e-4
+        else:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
+
+
+def test_micro_batches_restore_once_for_the_critic_and_once_for_the_generator():
+    whole, parts = Adversarial(), Adversarial(micro_batches=2)
+    calls = []
+    network = parts.state.generator.network
+    original = network.call
+    network.call = lambda *args, **kwargs: (calls.append(1), original(*args, **kwargs))[1]
+    expected, got = whole.train(), parts.train()
+    assert len(calls) == 4  # two micro-batches, kept for the critic's turns, and taped once more
+    for name in expected:
+        assert got[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
+    assert_same_weights(weights(whole.state), weights(parts.state), atol=5e-5)
+
+
+def test_fresh_batches_give_each_move_its_own():
+    class Seen(TwoPlayers):
+        def __init__(self):
+            self.means = []
+
+        def loss(self, player, view):
+            self.means.append((player, float(tf.reduce_mean(view.sharp))))
+            return super().loss(player, view)
+
+    objective, generator = Seen(), toy_generator()
+    state = toy_state(toy_config(), generator, objective)
+    step = ReplicaStep(generator, objective, state, global_batch=8, fresh_critic_batches=True)
+    assert step.batches == 3
+    batches = [toy_batch(seed=seed) for seed in range(3)]
+    step(*batches)
+    expected = [batch["sharp"].mean() / 255 for batch in batches]
+    assert [player for player, _ in objective.means] == ["critic", "critic", GENERATOR]
+    np.testing.assert_allclose([mean for _, mean in objective.means], expected, rtol=1e-5)
+
+
+ROWS = [
+    {},
+    {"share_generator_pass": False},
+    {"fresh_critic_batches": True},
+    {"micro_batches": 2},
+    {"fresh_critic_batches": True, "micro_batches": 2},
+    {"options": {"critic_updates": 3}, "skip_nonfinite": True},
+]
+
+
+@pytest.mark.parametrize("options", ROWS, ids=lambda options: "-".join(options) or "shared")
+def test_a_loop_of_moves_equals_as_many_copies(options, monkeypatch):
+    looped = Adversarial(**options)
+    got = looped.train()
+    monkeypatch.setattr(step_module, "_can_loop", lambda: False)
+    copies = Adversarial(**options)
+    expected = copies.train()
+    assert got.keys() == expected.keys()
+    for name in expected:
+        assert got[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+    assert_same_weights(weights(copies.state), weights(looped.state), atol=2e-5)
+
+
+def operations(run, wanted):
+    """Counts a kind of operation in a step and in all functions that it calls."""
+    batches = [{k: tf.constant(v) for k, v in toy_batch().items()}] * run.step.batches
+    graph = tf.function(run.step).get_concrete_function(*batches).graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return sum(node.op in wanted for node in nodes)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_program_does_not_grow_with_the_critics_moves(fresh):
+    convolutions = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
+    runs = [
+        Adversarial(options={"critic_updates": count}, fresh_critic_batches=fresh)
+        for count in (2, 6)
+    ]
+    few, many = (operations(run, convolutions) for run in runs)
+    assert few == many > 0
+    assert operations(runs[0], ("While", "StatelessWhile")) == 1
+
+
+def test_clipped_critics_stay_within_their_bounds():
+    run = Adversarial("wgan", {"weight_clip": 0.005})
+    run.train()
+    critic = run.state.players["critic"].network
+    assert max(np.abs(v).max() for v in critic.trainable_variables) == pytest.approx(0.005)
+    generator = run.state.generator.network
+    assert max(np.abs(v).max() for v in generator.trainable_variables) > 0.1
+
+
+def test_draws_depend_on_seed_and_place_and_move():
+    class Draws(TwoPlayers):
+        def __init__(self):
+            self.seen = []
+
+        def loss(self, player, view):
+            self.seen.append(view.uniform.numpy())
+            return super().loss(player, view)
+
+    def draws(seed=0, images=0, **options):
+        objective, generator = Draws(), toy_generator()
+        state = toy_state(toy_config(), generator, objective)
+        state.images.assign(images)
+        step = ReplicaStep(generator, objective, state, global_batch=8, seed=seed, **options)
+        step(toy_batch())
+        return objective.seen
+
+    first = draws()
+    assert len({value for move in first for value in move.tolist()}) == 3 * 8
+    np.testing.assert_array_equal(first, draws())
+    assert not np.array_equal(first, draws(seed=1))
+    assert not np.array_equal(first, draws(images=8))
+    halves = np.reshape(draws(micro_batches=2), (3, 8))
+    np.testing.assert_array_equal(first, halves)
+
+
+def test_gradient_operator_is_differentiable():
+    x = tf.constant([1.0, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        slope = taped_gradient(lambda y: y**3, x)
+    np.testing.assert_allclose(slope, [3.0, 12.0])
+    np.testing.assert_allclose(tape.gradient(slope, x), [6.0, 12.0])

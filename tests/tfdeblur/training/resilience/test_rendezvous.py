@@ -1,0 +1,129 @@
+"""Workers wait for each other, say whom they miss, and leave when they have waited long enough."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tfdeblur import config
+from tfdeblur.errors import ConfigError, WorkerLost
+from tfdeblur.training.resilience.rendezvous import meeting, wait_for_workers
+
+
+@pytest.fixture
+def addresses():
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    return found
+
+
+def test_those_who_did_not_come_are_named(addresses):
+    told = []
+    port = int(addresses[1].split(":")[1])
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(WorkerLost) as caught:
+        wait_for_workers(addresses, 0, 0.01, told.append, poll_seconds=0.001)
+    message = str(caught.value)
+    assert addresses[2] in message
+    assert addresses[0] not in message
+    assert addresses[1] not in message
+    assert caught.value.exit_code == 75
+    assert len(told) == 1
+    assert told[0].startswith(f"Waiting for 2 workers: {addresses[1]}, {addresses[2]}.")
+    assert "runtime.worker_minutes" in told[0]
+
+
+def test_all_find_each_other_whoever_comes_first(addresses):
+    done, told = [], []
+
+    def work(index):
+        wait_for_workers(addresses, index, 300, told.append, poll_seconds=0.01)
+        # As TensorFlow's server, which has the port from then on.
+        servers.append(socket.create_server(("127.0.0.1", int(addresses[index].split(":")[1]))))
+        done.append(index)
+
+    servers = []
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
+    threads[2].start()
+    threads[0].start()
+    threads[0].join(0.05)
+    assert done == []
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [0, 1, 2]
+    for server in servers:
+        server.close()
+
+
+def test_a_port_that_another_program_has_is_told(addresses):
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            port = int(address.split(":")[1])
+            stack.enter_context(socket.create_server(("", port)))
+        with pytest.raises(WorkerLost, match=rf"{addresses[0]} in TF_CONFIG, was in use"):
+            wait_for_workers(addresses, 0, 0.01, lambda line: None, poll_seconds=0.001)
+
+
+def test_a_process_alone_waits_for_nobody(capsys):
+    with meeting([], 0, 1e-9) as all_came:
+        all_came()
+    assert capsys.readouterr() == ("", "")
+
+
+# Both wait for ever: the one lets other threads of Python run, the other holds Python's lock, as
+# TensorFlow does while it connects workers.
+WAITING = {
+    "without the lock": "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 2**31 - 1)",
+    "with the lock": "ctypes.PyDLL(None).pause()",
+}
+PROGRAM = """
+import ctypes, hashlib
+from tfdeblur.training import meeting
+meeting._GRACE_SECONDS = 0.1
+with meeting.deadline(0.1, "nobody came"):
+    {}
+"""
+
+
+@pytest.mark.parametrize("kind", WAITING)
+def test_a_process_that_is_blocked_leaves_with_75(kind, repository):
+    if kind == "with the lock" and not sys.platform.startswith("linux"):
+        pytest.skip("the C library's timer is used on Linux only")
+    program = PROGRAM.format(WAITING[kind])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 75, done.stderr
+    if kind == "without the lock":
+        assert done.stderr.strip() == "error: nobody came"
+
+
+def test_who_is_in_time_is_left_alone(repository):
+    program = """
+import time
+from tfdeblur.training import meeting
+meeting._GRACE_SECONDS = 0.0
+with meeting.deadline(0.2, "nobody came") as call_off:
+    call_off()
+    time.sleep(0.5)
+with meeting.deadline(0.2, "nobody came"):
+    pass
+time.sleep(0.5)
+print("here")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
+
+
+def test_the_time_is_a_setting_that_is_checked():
+    run = {"workdir": "run", "model": "unet16", "objective": "content"}
+    with pytest.raises(ConfigError, match=r"runtime\.worker_minutes"):
+        config.resolve({**run, "runtime": {"worker_minutes": -1}})

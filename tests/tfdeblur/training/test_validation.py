@@ -1,0 +1,80 @@
+"""What is looked at while a network trains where there is nothing to validate on."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers.tiny_data import write_data_set
+from tests.helpers.toys import toy_generator, two_replicas
+from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.degradation.degradation import Degradation
+from tfdeblur.io import files
+from tfdeblur.training.validation import SampleRestorer, TrainingSamples
+
+
+def sequence(data, count):
+    """The first samples as a training reads them."""
+    batch = next(iter(data.dataset(count)))
+    return batch["blurred"].numpy(), batch["sharp"].numpy()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "blur"),
+    [(1, None), (2, Degradation(blur="gaussian", min_sigma=1.0)), (5, None)],
+)
+def test_samples_are_the_first_of_the_training(folder, batch_size, blur):
+    path = write_data_set(files.join(folder, "data"), {"train": 20})
+    options = {"crop": (8, 12), "seed": 3, "synthesis": blur}
+    samples = TrainingSamples(TrainingData(path, **options), 5)
+    assert (samples.records, samples.height, samples.width) == (5, 8, 12)
+    batches = list(samples.dataset(batch_size))
+    blurred, sharp = sequence(TrainingData(path, **options), 5)
+    for half, wanted in (("blurred", blurred), ("sharp", sharp)):
+        got = np.concatenate([batch[half].numpy() for batch in batches])[:5]
+        np.testing.assert_array_equal(got, wanted)
+    assert all(batch["valid"].numpy().all() for batch in batches)
+    assert all(batch["scene"].shape == [batch_size] for batch in batches)
+
+
+def test_no_more_samples_than_there_are(folder):
+    path = write_data_set(files.join(folder, "data"), {"train": 4})
+    assert TrainingSamples(TrainingData(path), 6).records == 4
+
+
+@pytest.mark.parametrize(
+    ("strategy", "count"),
+    [
+        (tf.distribute.get_strategy, 0),
+        (tf.distribute.get_strategy, 3),
+        (two_replicas, 1),
+        (two_replicas, 3),
+    ],
+)
+def test_pictures_show_samples_and_what_the_network_makes_of_them(folder, strategy, count):
+    data = TrainingData(write_data_set(files.join(folder, "data"), {"train": 8}))
+    with strategy().scope():
+        generator = toy_generator()
+    take = SampleRestorer(generator, TrainingSamples(data, count), strategy())
+    pictures = take()
+    assert pictures.kind == "Training sample" and list(pictures.records) == list(range(count))
+    if not count:
+        assert not pictures.blurred and not pictures.restored and not pictures.truth
+        return
+    blurred, sharp = sequence(data, count)
+    np.testing.assert_array_equal(pictures.blurred, blurred)
+    np.testing.assert_array_equal(pictures.truth, sharp)
+    model = generator.as_unit_model()
+
+    def restored():
+        unit = np.asarray(model(blurred.astype(np.float32) / 255.0, training=False))
+        return np.clip(unit, 0.0, 1.0) * 255.0
+
+    np.testing.assert_allclose(np.stack(pictures.restored), restored(), atol=0.51)
+    # The same images after more training: other weights, the same inputs.
+    before = restored()
+    for weight in generator.network.trainable_variables:
+        weight.assign(weight * 0.5)
+    assert np.abs(restored() - before).max() > 2.0
+    again = take()
+    np.testing.assert_allclose(np.stack(again.restored), restored(), atol=0.51)
+    np.testing.assert_array_equal(again.blurred, blurred)

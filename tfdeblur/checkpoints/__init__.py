@@ -1,0 +1,1 @@
+"""Checkpoints: what is in them, which are kept, how weights are read."""

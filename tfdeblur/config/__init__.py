@@ -1,0 +1,41 @@
+"""Configuration: typed, frozen trees, read from YAML files, recipes and flags."""
+
+from tfdeblur.config.train import (
+    CONFIG_FILE,
+    CRITICS,
+    DEFAULT_CRITIC,
+    MODELS,
+    OBJECTIVES,
+    PLUG_INS,
+    DataConfig,
+    OptimizerConfig,
+    OutputConfig,
+    PlayerConfig,
+    PlugIn,
+    RuntimeConfig,
+    ScheduleConfig,
+    TrainConfig,
+    TrainingConfig,
+    resolve,
+    to_yaml,
+)
+
+__all__ = [
+    "CONFIG_FILE",
+    "CRITICS",
+    "DEFAULT_CRITIC",
+    "MODELS",
+    "OBJECTIVES",
+    "PLUG_INS",
+    "DataConfig",
+    "OptimizerConfig",
+    "OutputConfig",
+    "PlayerConfig",
+    "PlugIn",
+    "RuntimeConfig",
+    "ScheduleConfig",
+    "TrainConfig",
+    "TrainingConfig",
+    "resolve",
+    "to_yaml",
+]

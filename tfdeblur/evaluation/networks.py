@@ -1,0 +1,120 @@
+"""The network that is judged: loaded, hashed, and with its local converter where it has one."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+from tfdeblur.checkpoints.manifest import WEIGHTS
+from tfdeblur.config import CONFIG_FILE
+from tfdeblur.errors import UserError
+from tfdeblur.evaluation.full_card import CONVERTED, RESTORED
+from tfdeblur.exporting import saved_model
+from tfdeblur.inference import tlc
+from tfdeblur.inference.restorer import Restorer, load_restorer
+from tfdeblur.io import files
+from tfdeblur.models import local_pooling
+from tfdeblur.models.generator import Generator
+
+AUTO: Literal["auto"] = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A network in all its states.
+
+    Attributes:
+        restorer: The network as it was trained.
+        states: By state, `restored` and perhaps `restored_tlc`, from float32 [B, H, W, 3] in
+            [0, 1] to the restored images.
+        tlc_window: Side of the converter's window in pixels; None where there is no converter.
+        identity: Hashes of its weights and its configuration, for the score card.
+    """
+
+    restorer: Restorer
+    states: dict[str, Callable[[Any], Any]]
+    tlc_window: int | None
+    identity: dict[str, Any]
+
+
+def open_network(
+    path: str, which: Literal["best", "last"] = "best", tlc_window: int | str | None = AUTO
+) -> Judged:
+    """Loads a network to be judged.
+
+    Args:
+        path: A work directory, a checkpoint or a SavedModel.
+        which: Which checkpoint of a work directory.
+        tlc_window: Side of the pooling window of the local converter in pixels; `auto` takes the
+            network's own, or one and a half of its training patches; None leaves it out.
+
+    Raises:
+        UserError: There is no network; or a window is given and the network does not pool.
+    """
+    restorer = load_restorer(path, which, pooling=None)
+    generator = restorer.source if isinstance(restorer.source, Generator) else None
+    config = _config_path(path, restorer)
+    states: dict[str, Callable[[Any], Any]] = {RESTORED: restorer.restore}
+    window = _window(generator, config, tlc_window, path)
+    if window is not None and generator is not None:
+        # A network that was trained with a window is judged without it too.
+        whole = Restorer(local_pooling.with_window(generator, None), name=restorer.name)
+        local = Restorer(local_pooling.with_window(generator, window), name=restorer.name)
+        states = {RESTORED: whole.restore, CONVERTED: local.restore}
+    return Judged(restorer, states, window, _identity(path, restorer, config))
+
+
+def _window(
+    generator: Generator | None, config: str | None, asked: int | str | None, path: str
+) -> int | None:
+    if asked is None:
+        return None
+    if generator is None or not local_pooling.can_convert(generator):
+        if asked == AUTO:
+            return None
+        raise UserError(
+            f"tlc_window: {path} has no pooling whose window could be set"
+            + (" from outside, as it is a SavedModel." if generator is None else ".")
+            + " Leave --tlc-window out."
+        )
+    if asked != AUTO:
+        return int(asked)
+    return tlc.own_window(generator, config)
+
+
+def _config_path(path: str, restorer: Restorer) -> str | None:
+    """Returns the run's `config.yaml`, from its work directory or one of its checkpoints."""
+    folder = restorer.about.get("folder")
+    if folder is None:  # a SavedModel has none
+        return None
+    own = files.join(path, CONFIG_FILE)
+    return own if files.exists(own) else tlc.config_of(folder)
+
+
+def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, Any]:
+    about = restorer.about
+    if "folder" in about:
+        weights = about["files"][WEIGHTS]["sha256"]
+    else:
+        weights = _digest_of_folder(path)
+    if config is not None:
+        text = files.read_bytes(config)
+    else:
+        text = json.dumps(about.get("model", {}), sort_keys=True).encode()
+    return {
+        "weights_sha256": weights,
+        "configuration_sha256": hashlib.sha256(text).hexdigest(),
+        "configuration": "config.yaml" if config is not None else "the model's options",
+    }
+
+
+def _digest_of_folder(path: str) -> str:
+    """Returns one SHA-256 over the names and contents of a SavedModel's files."""
+    digest = hashlib.sha256()
+    for name in files.walk_files(path):
+        # The description tells when it was made; it is no part of the network.
+        if name != saved_model.DESCRIPTION:
+            digest.update(name.encode() + b"\0")
+            digest.update(hashlib.sha256(files.read_bytes(files.join(path, name))).digest())
+    return digest.hexdigest()

@@ -1,0 +1,167 @@
+"""Writing a video: encoders by container, and streams that are taken over as they are."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tfdeblur.errors import UserError
+from tfdeblur.inference.video.frames import BT709, FULL, LIMITED, RGB, Look, interpolation, pyav
+from tfdeblur.inference.video.reading import Batch, Source
+from tfdeblur.io import files
+
+CONTAINERS = {
+    ".m4v": "mp4",
+    ".mkv": "matroska",
+    ".mov": "mov",
+    ".mp4": "mp4",
+    ".webm": "webm",
+}
+
+# Nothing of the restored detail is given away to smaller files.
+_X264 = ("libx264", {"crf": "16", "preset": "medium"})
+_X265 = ("libx265", {"crf": "16", "preset": "medium", "x265-params": "log-level=error"})
+_VP9 = ("libvpx-vp9", {"crf": "18", "b:v": "0", "row-mt": "1"})
+_AV1 = ("libsvtav1", {"crf": "18", "preset": "6", "svtav1-params": "enable-tf=0"})
+
+
+class Film:
+    """A video that is written."""
+
+    def __init__(self, container: Any, path: str, source: Source, sound: bool) -> None:
+        self._container = container
+        self._path = path
+        self._source = source
+        self._stream: Any = None
+        self._look: Look | None = None
+        self._copies: dict[int, Any] = {}
+        container.metadata.update(source.container.metadata)
+        self._sound = sound
+        # Packets that come before the first frame, which tells what the video stream is like.
+        self._early: list[Any] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def new(cls, path: str, source: Source, *, sound: bool) -> "Iterator[Film]":
+        """Opens a file beside its place, which it gets when the block has ended well."""
+        av = pyav()
+        suffix = path[path.rindex(".") :].lower()
+        kind = CONTAINERS[suffix]
+        # The table of contents comes first, so that a video plays while it is loaded.
+        options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
+        if files.parent(path):
+            files.make_dirs(files.parent(path))
+        with (
+            files.open_name(path) as name,
+            av.open(name, "w", format=kind, options=options) as container,
+        ):
+            film = cls(container, path, source, sound)
+            yield film
+            film._finish()
+
+    def add(self, pixels: np.ndarray, batch: Batch) -> None:
+        """Encodes frames [B, H, W, 3]."""
+        if self._stream is None:
+            self._begin(pixels, batch.look)
+        assert self._look is not None
+        av = pyav()
+        for array, time in zip(pixels, batch.times, strict=True):
+            plain = av.VideoFrame.from_ndarray(array, "rgb48le" if self._look.deep else "rgb24")
+            frame = plain.reformat(
+                format=self._stream.pix_fmt,
+                interpolation=interpolation(),
+                src_color_range=FULL,
+                dst_colorspace=self._look.matrix,
+                dst_color_range=self._look.span,
+            )
+            frame.pts, frame.time_base = time, self._source.video.time_base
+            self._container.mux(self._stream.encode(frame))
+
+    def copy(self, packet: Any) -> None:
+        """Takes a packet over as it is."""
+        if self._stream is None:
+            self._early.append(packet)
+            return
+        packet.stream = self._copies[packet.stream.index]
+        self._container.mux(packet)
+
+    def _begin(self, pixels: np.ndarray, look: Look) -> None:
+        """Chooses the encoder, which the first frames tell, and opens all streams."""
+        matrix = self._source.video.codec_context.colorspace
+        if look.matrix == RGB:
+            # What was RGB in the file becomes luma and chroma of full resolution.
+            look = dataclasses.replace(look, kind="yuv444p", matrix=BT709, span=LIMITED)
+            matrix = BT709
+        height, width = pixels.shape[1:3]
+        kind = self._container.format.name
+        name, options = _encoder(kind, look.deep)
+        source = self._source.video
+        self._look = look
+        self._stream = stream = self._container.add_stream(
+            name, rate=self._source.rate, options=dict(options)
+        )
+        stream.width, stream.height = width, height
+        stream.pix_fmt = _pixel_format(name, look, height, width)
+        stream.time_base = stream.codec_context.time_base = source.time_base
+        stream.metadata.update(source.metadata)
+        shape = source.sample_aspect_ratio
+        if shape:
+            stream.sample_aspect_ratio = 1 / shape if look.transposed else shape
+        context = stream.codec_context
+        context.color_range = look.span
+        # What was left to the player is left to it still.
+        context.colorspace = matrix
+        context.color_primaries = source.codec_context.color_primaries
+        context.color_trc = source.codec_context.color_trc
+        if name == "libx265" and kind in ("mp4", "mov"):
+            # Apple's players know H.265 by this name alone.
+            context.codec_tag = "hvc1"
+        if self._sound:
+            for one in self._source.copied:
+                self._copies[one.index] = self._copied_stream(one)
+            self._container.set_chapters(self._source.container.chapters())
+        early, self._early = self._early, []
+        for packet in early:
+            self.copy(packet)
+
+    def _copied_stream(self, one: Any) -> Any:
+        try:
+            stream = self._container.add_stream_from_template(one)
+        except (ValueError, pyav().FFmpegError) as error:
+            raise UserError(
+                f"{self._path}: this container does not hold the {one.type} of "
+                f"{self._source.path} ({one.codec_context.name}). Give a file name that ends in "
+                ".mkv as --out."
+            ) from error
+        stream.metadata.update(one.metadata)
+        return stream
+
+    def _finish(self) -> None:
+        self._container.mux(self._stream.encode())
+
+
+def _encoder(container: str, deep: bool) -> tuple[str, dict[str, str]]:
+    if container == "webm":
+        name, options = _AV1 if deep else _VP9
+    else:
+        name, options = _X265 if deep else _X264
+    if name not in pyav().codecs_available:
+        raise UserError(
+            f"This PyAV was built without {name}, which writes the video. Install the one from "
+            "PyPI: pip install --force-reinstall av."
+        )
+    return name, options
+
+
+def _pixel_format(encoder: str, look: Look, height: int, width: int) -> str:
+    known = {kind.name for kind in pyav().Codec(encoder, "w").video_formats or ()}
+    chroma = next((c for c in ("420", "422", "444") if f"yuv{c}" in look.kind), "420")
+    # Halved chroma needs an even number of pixels.
+    if (chroma == "420" and height % 2) or (chroma != "444" and width % 2):
+        chroma = "444"
+    wanted = f"yuv{chroma}p10le" if look.deep else f"yuv{chroma}p"
+    if wanted in known:
+        return wanted
+    return "yuv420p10le" if look.deep else "yuv420p"

@@ -1,0 +1,1 @@
+"""Files on any file system, output folders, and subprocesses."""

@@ -1,1 +1,0 @@
-"""What the commands that judge have in common: opening a network and going over its checkpoints."""

@@ -1,0 +1,1 @@
+"""Losses per example: pixel, frequency and perceptual."""

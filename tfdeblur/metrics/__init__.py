@@ -1,0 +1,1 @@
+"""Image quality metrics, each with the protocol it follows."""

@@ -1,0 +1,122 @@
+"""What the networks of the DeblurGAN family are made of."""
+
+from typing import Any, Literal
+
+import keras
+
+from tfdeblur.models.layers import BatchNormalization, Clip, ReflectionPadding
+
+Norm = Literal["batch", "instance"]
+Padding = Literal["reflect", "zero"]
+Upsampling = Literal["transposed", "resize"]
+
+
+def normalize(x: Any, kind: Norm, *, synchronized: bool, epsilon: float = 1e-3, name: str) -> Any:
+    """Normalizes by the batch, or each channel of each image by itself.
+
+    Instance norm has neither gain nor offset, as PyTorch's has by default and DeblurGAN's code
+    uses it; batch norm has both.
+
+    Args:
+        x: Tensor [B, H, W, C].
+        kind: By the batch or by the image.
+        synchronized: Whether batch norm takes its statistics over all replicas.
+        epsilon: What batch norm adds to the variance; instance norm adds 1e-5.
+        name: Name of the layer.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    if kind == "batch":
+        return BatchNormalization(synchronized=synchronized, epsilon=epsilon, name=name)(x)
+    instance = keras.layers.GroupNormalization(
+        groups=-1, epsilon=1e-5, scale=False, center=False, name=name
+    )
+    return instance(x)
+
+
+def convolve(
+    x: Any, channels: int, kernel: int, *, padding: Padding = "zero", name: str, **options: Any
+) -> Any:
+    """Convolves at stride 1 with an odd kernel; the size stays.
+
+    Args:
+        x: Tensor [B, H, W, C].
+        channels: Channels of the output.
+        kernel: Odd side of the kernel.
+        padding: Mirrored borders or zeros.
+        name: Name of the convolution.
+        **options: For `keras.layers.Conv2D`.
+
+    Returns:
+        A tensor [B, H, W, channels].
+    """
+    if padding == "reflect":
+        # In the convolution's own precision, or the input of a float32 layer would be rounded.
+        border = ReflectionPadding(kernel // 2, dtype=options.get("dtype"), name=f"{name}_pad")
+        return keras.layers.Conv2D(channels, kernel, name=name, **options)(border(x))
+    return keras.layers.Conv2D(channels, kernel, padding="same", name=name, **options)(x)
+
+
+def halve(x: Any, channels: int, *, name: str, **options: Any) -> Any:
+    """Convolves 3x3 at stride 2, one zero on every side as PyTorch pads; H and W are even.
+
+    Keras's "same" puts its zero on the bottom and right alone.
+    """
+    x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    return keras.layers.Conv2D(channels, 3, strides=2, name=name, **options)(x)
+
+
+def double(
+    x: Any,
+    channels: int,
+    *,
+    kernel: tuple[int, int] = (3, 3),
+    upsampling: Upsampling = "transposed",
+    name: str,
+    **options: Any,
+) -> Any:
+    """Doubles each side that `kernel` spans, by a transposed convolution or by resizing.
+
+    Args:
+        x: Tensor [B, H, W, C].
+        channels: Channels of the output.
+        kernel: 3 or 1 along height and width; a side of 1 keeps its size.
+        upsampling: `transposed` has the geometry of PyTorch's stride 2, padding 1 and output
+            padding 1: output 2 h - 1 + k gets input h times weight k. `resize` repeats pixels and
+            convolves, which leaves no checkerboard.
+        name: Name of the convolution.
+        **options: For the convolution.
+
+    Returns:
+        A tensor [B, 2 H, 2 W, channels], or with one of the sides as it was.
+    """
+    factors = tuple(2 if side == 3 else 1 for side in kernel)
+    if upsampling == "resize":
+        x = keras.layers.UpSampling2D(factors, name=f"{name}_resize")(x)
+        return keras.layers.Conv2D(channels, kernel, padding="same", name=name, **options)(x)
+    x = keras.layers.Conv2DTranspose(channels, kernel, strides=factors, name=name, **options)(x)
+    # Without padding the output has one more pixel, and PyTorch leaves out the first.
+    first = tuple((factor - 1, 0) for factor in factors)
+    return keras.layers.Cropping2D(first, name=f"{name}_crop")(x)
+
+
+def correct(images: Any, features: Any, *, padding: Padding, residual: bool = True) -> Any:
+    """Ends a network: a 7x7 convolution to three colors, tanh, plus the input, clipped.
+
+    Args:
+        images: The network's input, float32 [B, H, W, 3] in [-1, 1].
+        features: Tensor [B, H, W, C].
+        padding: Of the convolution.
+        residual: Whether the input is added; else tanh's output is the image.
+
+    Returns:
+        float32 [B, H, W, 3] in [-1, 1].
+    """
+    x = convolve(
+        features, 3, 7, padding=padding, activation="tanh", dtype="float32", name="correction"
+    )
+    if not residual:
+        return x
+    x = keras.layers.Add(dtype="float32", name="add_input")([images, x])
+    return Clip(-1.0, 1.0, dtype="float32", name="restored")(x)

@@ -1,0 +1,135 @@
+"""What every critic is, and the layers that critics are made of."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+from tfdeblur.models.layers import BatchNormalization
+
+Norm = Literal["layer", "layer_all", "instance", "batch", "spectral", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Critic:
+    """A network that scores patches of images.
+
+    Attributes:
+        network: Keras model from [B, H, W, 3] in the generator's value range ([B, H, W, 6] where
+            conditional: the image, then its blurred input) to one or several score maps, each
+            float32 [B, h, w, 1], linear.
+        conditional: Whether the critic sees the blurred input beside the image.
+        mixes_examples: Whether an image's score depends on the others of its batch (batch norm);
+            then true and restored images must not share a batch.
+        name: Key of the plug-in that built it; filled by `tfdeblur.models.critics.create`.
+        options: The plug-in's options by name, defaults included; filled likewise.
+    """
+
+    network: keras.Model
+    conditional: bool
+    mixes_examples: bool
+    name: str = ""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def scores(self, images: Any, blurred: Any) -> tuple[Any, ...]:
+        """Scores images.
+
+        Args:
+            images: float32 [B, H, W, 3] in the generator's value range.
+            blurred: Their blurred inputs, likewise; looked at by conditional critics only.
+
+        Returns:
+            Score maps, each float32 [B, h, w, 1].
+        """
+        if self.conditional:
+            images = ops.concatenate([images, blurred], axis=-1)
+        scores = self.network(images, training=True)
+        # Keras hands over the only element of a list of outputs, not the list.
+        return tuple(scores) if isinstance(scores, list | tuple) else (scores,)
+
+    def scores_of_both(
+        self, first: Any, second: Any, blurred: Any
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Scores two sets of images with the same blurred inputs, in one pass where that is equal.
+
+        One pass over twice the images keeps a device busier than two passes.
+        """
+        if self.mixes_examples:
+            return self.scores(first, blurred), self.scores(second, blurred)
+        images = ops.concatenate([first, second], axis=0)
+        twice = ops.concatenate([blurred, blurred], axis=0) if self.conditional else blurred
+        halves = [ops.split(scores, 2, axis=0) for scores in self.scores(images, twice)]
+        return tuple(half[0] for half in halves), tuple(half[1] for half in halves)
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class SpectralConv2D(keras.layers.Conv2D):
+    """A convolution whose kernel is divided by its largest singular value.
+
+    The value is followed by one power iteration a call in training, on the kernel as a matrix
+    [height * width * channels in, channels out], and the gradient goes through the division. (The
+    layer of Keras overwrites the kernel instead, so gradients of micro-batches would not add up.)
+
+    Reference:
+        Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018,
+        algorithm 1.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        self.vector_u = self.add_weight(
+            shape=(1, self.filters), initializer="random_normal", trainable=False, name="vector_u"
+        )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        kernel = ops.cast(self.kernel, "float32")
+        matrix = ops.reshape(kernel, (-1, self.filters))
+        fixed = ops.stop_gradient(matrix)
+        u = ops.cast(self.vector_u, "float32")
+        v = _unit(ops.matmul(u, ops.transpose(fixed)))
+        u = _unit(ops.matmul(v, fixed))
+        if training:
+            self.vector_u.assign(u)
+        largest = ops.matmul(ops.matmul(v, matrix), ops.transpose(u))[0, 0]
+        outputs = self.convolution_op(inputs, ops.cast(kernel / largest, self.compute_dtype))
+        return outputs + ops.cast(self.bias, self.compute_dtype) if self.use_bias else outputs
+
+
+def _unit(vector: Any) -> Any:
+    return vector / (ops.sqrt(ops.sum(ops.square(vector))) + 1e-12)
+
+
+def normalization(norm: Norm, name: str) -> keras.layers.Layer | None:
+    """Returns the layer that normalizes a critic's features, or None where there is none."""
+    if norm == "layer":
+        return keras.layers.LayerNormalization(axis=-1, epsilon=1e-5, name=name)
+    if norm in ("layer_all", "instance"):
+        groups = 1 if norm == "layer_all" else -1
+        return keras.layers.GroupNormalization(groups=groups, epsilon=1e-5, name=name)
+    return BatchNormalization(name=name) if norm == "batch" else None
+
+
+def patch_scores(
+    images: Any, *, layers: int, width: int, norm: Norm, norm_first: bool, prefix: str = ""
+) -> Any:
+    """Adds a PatchGAN to a graph: from images [B, H, W, C] to a score map [B, h, w, 1].
+
+    `layers` convolutions of stride 2 with `width`, 2, 4 and at most 8 times `width` channels, one
+    of stride 1 with twice the last, all 4x4 with normalization and LeakyReLU(0.2), and a 4x4
+    convolution to one linear score in float32.
+    """
+    convolution = SpectralConv2D if norm == "spectral" else keras.layers.Conv2D
+    x = images
+    for index in range(layers + 1):
+        channels = width * min(2**index, 8)
+        name = f"{prefix}block{index + 1}"
+        strides = 2 if index < layers else 1
+        x = convolution(channels, 4, strides=strides, padding="same", name=f"{name}_conv")(x)
+        normalize = normalization(norm, f"{name}_norm") if index or norm_first else None
+        if normalize is not None:
+            x = normalize(x)
+        x = keras.layers.LeakyReLU(0.2, name=f"{name}_relu")(x)
+    last = convolution(1, 4, padding="same", dtype="float32", name=f"{prefix}scores")
+    return last(x)

@@ -1,0 +1,56 @@
+"""What every generator of this package is: a network, its value range and its size rule."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tfdeblur.models import layers
+from tfdeblur.ops.imaging import ValueRange
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """A network that restores images, and what a caller must know about it.
+
+    Attributes:
+        network: Keras model from [B, H, W, 3] in `value_range`, H and W multiples of `multiple`,
+            to float32 [B, H, W, 3] in `value_range`, or to a list of such tensors, each half the
+            size of the one before it (a pyramid, finest first).
+        value_range: The range the network works in, `unit` [0, 1] or `signed` [-1, 1].
+        multiple: What height and width must be divisible by.
+        name: Key of the plug-in that built it; filled by `tfdeblur.models.create`.
+        options: The plug-in's options by name, defaults included; filled likewise.
+    """
+
+    network: keras.Model
+    value_range: ValueRange
+    multiple: int
+    name: str = ""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def as_unit_model(self) -> keras.Model:
+        """Wraps the network so that it takes any size in [0, 1] and returns the same size.
+
+        The wrapper pads by reflection, converts the range, runs the network, keeps the finest
+        output, crops and converts back, all in float32 outside the network. It shares the
+        network's weights: training one trains the other.
+
+        Returns:
+            A functional model from float32 [B, H, W, 3] in [0, 1] to float32 [B, H, W, 3], not
+            clipped.
+
+        Example:
+            >>> model = create("unet16").as_unit_model()
+            >>> model(np.zeros((1, 30, 41, 3), "float32")).shape
+            (1, 30, 41, 3)
+        """
+        images = keras.Input((None, None, 3), dtype="float32", name="images")
+        x = layers.PadToMultiple(self.multiple, dtype="float32", name="pad")(images)
+        x = layers.ToRange("unit", self.value_range, dtype="float32", name="to_range")(x)
+        outputs = self.network(x)
+        finest = outputs[0] if isinstance(outputs, list | tuple) else outputs
+        x = layers.CropTo(dtype="float32", name="crop")(finest, images)
+        x = layers.ToRange(self.value_range, "unit", dtype="float32", name="to_unit")(x)
+        return keras.Model(images, x, name=f"{self.network.name}_unit")

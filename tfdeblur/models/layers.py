@@ -1,0 +1,400 @@
+"""The few Keras layers that several models share, on any of Keras's backends."""
+
+import functools
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfdeblur.ops import imaging
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class PadToMultiple(keras.layers.Layer):
+    """Mirrors the bottom and right border until both sizes are multiples of one number.
+
+    Args:
+        multiple: Positive number of pixels.
+
+    Call arguments:
+        images: Tensor [B, H, W, C]; H and W may be unknown.
+
+    Returns:
+        A tensor [B, H', W', C]; see `tfdeblur.ops.imaging.pad_to_multiple`.
+    """
+
+    def __init__(self, multiple: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, images: Any) -> Any:
+        return imaging.pad_to_multiple(images, self.multiple)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, height, width, channels = input_shape
+        sizes = (
+            None if size is None else imaging.padded_size(size, self.multiple)
+            for size in (height, width)
+        )
+        return (batch, *sizes, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class CropTo(keras.layers.Layer):
+    """Crops images to the height and width of others, keeping the top left corner.
+
+    Call arguments:
+        images: Tensor [B, H, W, C].
+        like: Tensor [B, h, w, any], with h <= H and w <= W.
+
+    Returns:
+        A tensor [B, h, w, C].
+    """
+
+    def call(self, images: Any, like: Any) -> Any:
+        _, height, width, _ = ops.shape(like)
+        return imaging.crop_to(images, height, width)
+
+    def compute_output_shape(self, images_shape: Any, like_shape: Any) -> tuple[int | None, ...]:
+        return (images_shape[0], like_shape[1], like_shape[2], images_shape[3])
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class ToRange(keras.layers.Layer):
+    """Takes images from one value range to the other: [0, 1] to [-1, 1] or back.
+
+    Args:
+        source: `unit` or `signed`, where the images are.
+        target: Where they shall be.
+
+    Call arguments:
+        images: Floating-point tensor of any shape.
+
+    Returns:
+        A tensor of the same shape, not clipped.
+    """
+
+    def __init__(
+        self, source: imaging.ValueRange, target: imaging.ValueRange, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.target = target
+
+    def call(self, images: Any) -> Any:
+        return imaging.to_range(imaging.to_unit(images, self.source), self.target)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "source": self.source, "target": self.target}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class ReflectionPadding(keras.layers.Layer):
+    """Mirrors all four borders, the border pixel itself not repeated.
+
+    Args:
+        size: Non-negative number of pixels on each side.
+
+    Call arguments:
+        images: Tensor [B, H, W, C]; H and W may be unknown and may be smaller than the padding.
+
+    Returns:
+        A tensor [B, H + 2 size, W + 2 size, C], equal to `numpy.pad(mode="reflect")`.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, images: Any) -> Any:
+        height, width = ops.shape(images)[1:3]
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > self.size:
+            border = (self.size, self.size)
+            return ops.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
+        # Padding operations refuse an image that is not larger than its padding.
+        for axis, size in ((1, height), (2, width)):
+            images = ops.take(images, self._mirrored(size), axis=axis)
+        return images
+
+    def _mirrored(self, size: Any) -> Any:
+        """Returns the source of each row (or column) of an output made from `size` of them."""
+        if isinstance(size, int):
+            period: Any = max(2 * (size - 1), 1)
+            positions: Any = np.arange(-self.size, size + self.size, dtype="int32") % period
+            return np.minimum(positions, period - positions)
+        period = ops.maximum(2 * (size - 1), 1)
+        # A mirror does not see signs, and ONNX has other remainders of negative numbers.
+        distances = ops.abs(ops.arange(-self.size, size + self.size, dtype="int32"))
+        positions = ops.mod(distances, period)
+        return ops.minimum(positions, period - positions)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        return (batch, *(s if s is None else s + 2 * self.size for s in sizes), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class Subsample(keras.layers.Layer):
+    """Keeps every second row and column, those of even index, as PyTorch's `nearest` does.
+
+    Resizing operations with pixel centers at one half, TensorFlow's among them, keep the odd ones;
+    and their gradient does not compile for TPUs.
+
+    Args:
+        factor: Keeps rows and columns 0, factor, 2 factor, and so on.
+
+    Call arguments:
+        images: Tensor [B, H, W, C].
+
+    Returns:
+        A tensor [B, ceil(H / factor), ceil(W / factor), C].
+    """
+
+    def __init__(self, factor: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, images: Any) -> Any:
+        return images[:, :: self.factor, :: self.factor, :]
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        return (batch, *(s if s is None else -(-s // self.factor) for s in sizes), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class Clip(keras.layers.Layer):
+    """Clips values to [low, high]; outside of it the gradient is zero.
+
+    Args:
+        low: Least value.
+        high: Greatest value.
+
+    Call arguments:
+        values: Floating-point tensor of any shape.
+
+    Returns:
+        A tensor of the same shape.
+    """
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.low = low
+        self.high = high
+
+    def call(self, values: Any) -> Any:
+        return ops.clip(values, self.low, self.high)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class PixelShuffle(keras.layers.Layer):
+    """Doubles the size, taking the new pixels from the channels (depth to space).
+
+    Channels are ordered as TensorFlow's `depth_to_space` has them: output channel c at row 2h + i
+    and column 2w + j is input channel (2 i + j) C + c. PyTorch's PixelShuffle reads channel
+    4 c + 2 i + j there, so weights that come from it are permuted once, by
+    `kernel.reshape(..., C, 4).swapaxes(-1, -2).reshape(..., 4 * C)`.
+
+    Call arguments:
+        images: Tensor [B, H, W, 4 C].
+
+    Returns:
+        A tensor [B, 2 H, 2 W, C].
+    """
+
+    def call(self, images: Any) -> Any:
+        _, height, width, channels = ops.shape(images)
+        # The two channel groups of a row move apart by one transposition of contiguous runs.
+        x = ops.reshape(images, (-1, width, 2, channels // 2))
+        x = ops.transpose(x, (0, 2, 1, 3))
+        return ops.reshape(x, (-1, 2 * height, 2 * width, channels // 4))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        return (batch, *(s if s is None else 2 * s for s in sizes), channels // 4)
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class MeanPooling(keras.layers.Layer):
+    """Mean over the whole image, or over every window that lies in it, in float32.
+
+    A network with global pooling is trained on patches and meets other statistics in whole
+    images. Windows as large as the training patches (the test-time local converter) bring the old
+    ones back without a change of weights. `WindowScaling` gives each pixel the window around it.
+
+    Args:
+        window: None for one mean an image; or (height, width) in pixels of this layer's input.
+            A side of the window that is larger than the image is cut to it.
+
+    Call arguments:
+        features: Tensor [B, H, W, C].
+
+    Returns:
+        A tensor [B, 1, 1, C] without a window; else [B, H - height + 1, W - width + 1, C], the
+        mean of the window that begins at each pixel.
+
+    Reference:
+        Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
+        ECCV 2022, section 3.3.
+    """
+
+    def __init__(self, window: tuple[int, int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window = None if window is None else (int(window[0]), int(window[1]))
+
+    def call(self, features: Any) -> Any:
+        x = ops.cast(features, "float32")
+        if self._is_global(x.shape):
+            x = ops.mean(x, axis=(1, 2), keepdims=True)
+        else:
+            # One axis after the other: sums stay short, and so do their rounding errors.
+            for axis, side in zip((1, 2), self.window or (), strict=True):
+                x = _window_means(x, axis, side)
+        return ops.cast(x, self.compute_dtype)
+
+    def _is_global(self, shape: Any) -> bool:
+        if self.window is None:
+            return True
+        sides = zip(shape[1:3], self.window, strict=True)
+        return all(side is not None and side <= size for side, size in sides)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *sizes, channels = input_shape
+        places = [
+            size if size is None else max(size - side, 0) + 1
+            for size, side in zip(sizes, self.window or sizes, strict=True)
+        ]
+        return (batch, *(places if self.window else (1, 1)), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "window": self.window}
+
+
+def _window_means(x: Any, axis: int, side: int) -> Any:
+    """Returns the means over `side` neighbors along one axis, from every place where they fit."""
+    _, height, width, channels = ops.shape(x)
+    size = (height, width)[axis - 1]
+    if isinstance(size, int) and size <= side:
+        return ops.mean(x, axis=axis, keepdims=True)
+    side = side if isinstance(size, int) else ops.minimum(side, size)
+    places = size - side + 1
+    steps = ops.arange(size, dtype="int32") - ops.arange(places, dtype="int32")[:, None]
+    # A product with a matrix of ones and zeros: running sums add less, but took two to four times
+    # as long in tiles of 512, and lose digits besides.
+    inside = ops.cast(ops.logical_and(steps >= 0, steps < side), "float32")
+    if axis == 1:
+        sums = ops.matmul(inside, ops.reshape(x, (-1, height, width * channels)))
+        sums = ops.reshape(sums, (-1, places, width, channels))
+    else:
+        sums = ops.matmul(inside, x)
+    return sums / ops.cast(side, "float32")
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class WindowScaling(keras.layers.Layer):
+    """Multiplies each pixel by the factors of the pooling window around it.
+
+    The window of a pixel begins (size - 1) // 2 above and left of it. Pixels near the border,
+    whose windows would stick out, take the nearest that does not. What is computed of a window
+    between `MeanPooling` and this layer is computed once.
+
+    Args:
+        window: That of `MeanPooling`.
+
+    Call arguments:
+        features: Tensor [B, H, W, C].
+        factors: Tensor [B, 1, 1, C] without a window; else an entry for each window.
+
+    Returns:
+        A tensor of the shape of the features.
+    """
+
+    def __init__(self, window: tuple[int, int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window = None if window is None else (int(window[0]), int(window[1]))
+
+    def call(self, features: Any, factors: Any) -> Any:
+        # Columns first, while there are few rows.
+        for axis, side in zip((2, 1), reversed(self.window or ()), strict=False):
+            if factors.shape[axis] != 1:
+                size = ops.shape(features)[axis]
+                side = ops.minimum(side, size)
+                starts = ops.arange(size, dtype="int32") - (side - 1) // 2
+                factors = ops.take(factors, ops.clip(starts, 0, size - side), axis=axis)
+        return features * factors
+
+    def compute_output_shape(self, features_shape: Any, factors_shape: Any) -> Any:
+        return features_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "window": self.window}
+
+
+@functools.cache
+def _fused_kernels(backend: str) -> ModuleType | None:
+    """Returns the module with a backend's own kernels, or None where there is none."""
+    name = f"tfdeblur.models.layers_{backend}"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch normalization, with the backend's fused kernel in training where it has one.
+
+    The function is the one of `keras.layers.BatchNormalization`, with the same weights and
+    arguments. Keras composes it of some twenty operations, each of which reads or writes the whole
+    tensor, in float32 even where the layer computes in 16 bits; that took a third of a training
+    step of `rednet30`. The fused kernel reads and writes 16 bits and computes in float32.
+    Synchronized statistics, inference and other backends use Keras's own code.
+
+    Reference:
+        Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
+        Internal Covariate Shift", ICML 2015, algorithm 1.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalizes [B, H, W, C]; with `training` by the batch, else by the moving averages."""
+        kernels = _fused_kernels(keras.backend.backend())
+        in_training = training and self.trainable
+        if kernels is None or not in_training or mask is not None or not self._is_plain(inputs):
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = kernels.batch_norm(
+            inputs, self.gamma, self.beta, epsilon=self.epsilon
+        )
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        return ops.cast(outputs, self.compute_dtype)
+
+    def _is_plain(self, inputs: Any) -> bool:
+        """Returns whether the fused kernel computes what was asked for."""
+        return (
+            len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and self.scale
+            and self.center
+            and not self.synchronized
+            and not getattr(self, "renorm", False)  # older releases of Keras do not have it
+            and keras.backend.standardize_dtype(inputs.dtype) != "float64"
+        )

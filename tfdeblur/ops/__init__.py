@@ -1,0 +1,1 @@
+"""Operations on image tensors and tile geometry."""

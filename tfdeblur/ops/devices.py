@@ -1,0 +1,41 @@
+"""What a computation runs on, in one line."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def device_summary(strategy: "tf.distribute.Strategy | None" = None) -> str:
+    """Returns one line about the devices and versions, for logs and reports.
+
+    Args:
+        strategy: Adds its class and number of replicas.
+
+    Example:
+        >>> device_summary()
+        '2 CPU cores; TensorFlow 2.21.0, Keras 3.15.1'
+    """
+    import keras
+    import tensorflow as tf
+
+    found: dict[str, int] = {}
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(gpu)
+        name = details.get("device_name", "GPU")
+        found[name] = found.get(name, 0) + 1
+    if tpus := tf.config.list_logical_devices("TPU"):
+        found["TPU cores"] = len(tpus)
+    parts = [f"{count} x {name}" for name, count in found.items()] or [_cpu_text()]
+    if strategy is not None:
+        replicas = strategy.num_replicas_in_sync
+        parts.append(f"{type(strategy).__name__} with {replicas} replica{'s'[: replicas != 1]}")
+    parts.append(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
+    return "; ".join(parts)
+
+
+def _cpu_text() -> str:
+    # The cores that this process may use, which in a container are fewer than the machine's.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU core{'s'[: cores != 1]}"

@@ -1,0 +1,1 @@
+"""Training engines: what turns a batch into an updated state."""

@@ -1,0 +1,1 @@
+"""The TensorFlow engine: strategies, the training step, determinism."""

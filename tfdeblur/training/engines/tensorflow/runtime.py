@@ -1,0 +1,371 @@
+"""Where and how a computation runs: strategy, precision, seeds, facts about the devices.
+
+Nothing here imports TensorFlow before it is needed, so that its absence can be reported in one
+sentence instead of a traceback.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from tqdm import tqdm
+
+from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+StrategyKind = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
+Precision = Literal["auto", "float32", "bfloat16"]
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+# The first generation of NVIDIA GPUs that computes in bfloat16 (Ampere).
+BFLOAT16_CAPABILITY = (8, 0)
+
+logger = logging.getLogger(__name__)
+
+
+# -------------------------------------------------------------------------------------- strategies
+
+
+def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.distribute.Strategy":
+    """Makes the distribution strategy that a run uses for everything.
+
+    Args:
+        kind: `one` is a single device; `mirrored` is one replica on each GPU of this machine, or
+            on each logical CPU where there is no GPU; `multi_worker` is one worker of the cluster
+            that the environment variable `TF_CONFIG` describes; `tpu` is a TPU. `auto` takes
+            `tpu` where one is attached or named, `multi_worker` where `TF_CONFIG` names more than
+            one worker, `mirrored` where there are several GPUs, and `one` otherwise.
+        tpu: `local` for the TPU attached to this machine, or the name or address of another one;
+            only for `auto` and `tpu`.
+
+    Returns:
+        The strategy. For several workers and for a TPU it must be made before any other
+        TensorFlow operation of the process.
+
+    Raises:
+        UserError: TensorFlow is absent, or there is no such TPU.
+        ConfigError: `TF_CONFIG` is missing or wrong, or `kind` and `tpu` contradict each other.
+    """
+    require_tensorflow()
+    import tensorflow as tf
+
+    if tpu is not None and kind not in ("auto", "tpu"):
+        raise ConfigError(
+            f"A TPU was named ({tpu!r}), but the strategy is {kind!r}: choose 'tpu' or leave the"
+            " TPU out."
+        )
+    if kind == "auto":
+        kind = _choose_kind(tpu)
+    if kind == "one":
+        gpus = tf.config.list_logical_devices("GPU")
+        return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+    if kind == "mirrored":
+        names = [d.name for d in tf.config.list_logical_devices("GPU")]
+        names = names or [d.name for d in tf.config.list_logical_devices("CPU")]
+        return _mirrored(tuple(names))
+    if kind == "multi_worker":
+        addresses, place = _cluster()
+        if not addresses:
+            raise ConfigError(
+                "The strategy 'multi_worker' needs the environment variable TF_CONFIG, a JSON text"
+                ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
+                ' "task": {"type": "worker", "index": 0}}.'
+            )
+        _refuse_outsider(addresses, place)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return _tpu_strategy(tpu or "local")
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> "tf.distribute.MirroredStrategy":
+    """Makes one strategy a process for the same devices.
+
+    TensorFlow numbers its collectives anew for each strategy and remembers the shapes of the old
+    ones, so a second strategy of a notebook would fail where its gradients have other shapes.
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+def _choose_kind(tpu: str | None) -> StrategyKind:
+    import tensorflow as tf
+
+    if tpu is not None or tf.config.list_physical_devices("TPU"):
+        return "tpu"
+    if len(workers()) > 1:
+        return "multi_worker"
+    return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one"
+
+
+def workers() -> list[str]:
+    """Returns the addresses of all workers in `TF_CONFIG`, the chief first; none where it is unset.
+
+    Raises:
+        ConfigError: It is no JSON text with a cluster and a task, or has what is no address.
+    """
+    return _cluster()[0]
+
+
+def worker_index() -> int | None:
+    """Returns this process's place among `workers`; None where its task is none of them.
+
+    Raises:
+        ConfigError: As for `workers`.
+    """
+    return _cluster()[1]
+
+
+def _cluster() -> tuple[list[str], int | None]:
+    text = os.environ.get("TF_CONFIG", "").strip()
+    if not text:
+        return [], None
+    try:
+        config = json.loads(text)
+        cluster = config.get("cluster", {})
+        chief, others = list(cluster.get("chief", [])), list(cluster.get("worker", []))
+        addresses = [*chief, *others]
+        if not addresses:
+            return [], None
+        if not all(isinstance(address, str) for address in addresses):
+            raise TypeError("addresses")
+        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigError(
+            "The environment variable TF_CONFIG must be a JSON text with a cluster of workers and"
+            f" this worker's task; received: {text!r}."
+        ) from error
+    for address in addresses:
+        split_address(address)
+    places = {
+        "chief": range(len(chief)),
+        "worker": range(len(chief), len(addresses)),
+    }.get(kind, range(0))
+    return addresses, places[index] if 0 <= index < len(places) else None
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Returns the host and the port of a worker's ``host:port``.
+
+    Raises:
+        ConfigError: It is no such text.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
+        raise ConfigError(
+            f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
+            " address such as 10.0.0.1:2222. Mend it on all hosts."
+        )
+    return host.strip("[]"), int(port)
+
+
+def _refuse_outsider(addresses: list[str], place: int | None) -> None:
+    if place is None:
+        raise ConfigError(
+            f"The environment variable TF_CONFIG names {len(addresses)} workers, and its task is"
+            ' none of them: give each host the type "worker" and its own "index", from 0.'
+        )
+
+
+def meeting_place(kind: StrategyKind, tpu: str | None) -> tuple[list[str], int]:
+    """Returns whom `make_strategy` would connect: all workers' addresses and this one's place.
+
+    There is no address where the strategy would span no other process.
+
+    Raises:
+        ConfigError: TF_CONFIG is wrong, or this process's task is none of its workers.
+    """
+    addresses, place = _cluster()
+    if len(addresses) < 2:
+        return [], 0
+    if kind == "auto":
+        kind = _choose_kind(tpu)
+    if kind != "multi_worker":
+        return [], 0
+    _refuse_outsider(addresses, place)
+    return addresses, place or 0
+
+
+def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        if tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
+        where = "This machine has no TPU" if tpu == "local" else f"There is no TPU at {tpu!r}"
+        raise UserError(
+            f"{where} that TensorFlow {tf.__version__} can use: run on a TPU machine with"
+            ' pip install "tfdeblur[tpu]", or leave the TPU out.'
+        ) from error
+
+
+def spans_workers(strategy: "tf.distribute.Strategy") -> bool:
+    """Tells whether other processes take part in the strategy."""
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief(strategy: "tf.distribute.Strategy") -> bool:
+    """Tells whether this process is the one of its cluster that writes what a run leaves behind."""
+    if not spans_workers(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    if "chief" in resolver.cluster_spec().jobs:
+        return bool(resolver.task_type == "chief")
+    return bool(resolver.task_id == 0)
+
+
+# --------------------------------------------------------------------------------------- precision
+
+
+def resolve_precision(
+    requested: Precision = "auto", strategy: "tf.distribute.Strategy | None" = None
+) -> str:
+    """Decides in which precision networks compute.
+
+    Args:
+        requested: `auto` is bfloat16 on TPUs and on GPUs that have it in hardware, float32 on
+            CPUs and on older GPUs, for which a warning says so; the others are taken as given.
+        strategy: Where the networks will run; without it, a TPU that has been initialized counts.
+
+    Returns:
+        The name of a Keras precision policy, `float32` or `mixed_bfloat16` (weights, outputs and
+        losses stay float32).
+
+    Raises:
+        ConfigError: `requested` is none of the three.
+    """
+    if requested not in ("auto", *POLICIES):
+        raise ConfigError(
+            f"The precision is 'auto', 'float32' or 'bfloat16'; received: {requested!r}."
+        )
+    require_tensorflow()
+    import tensorflow as tf
+
+    if strategy is None:
+        on_tpu = bool(tf.config.list_logical_devices("TPU"))
+    else:
+        on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    if on_tpu:
+        return POLICIES["bfloat16" if requested == "auto" else requested]
+    without = _gpus_without_bfloat16()
+    if requested == "auto":
+        if without:
+            logger.warning(
+                "%s computes in float32: it has no bfloat16 units (compute capability 8.0 has).",
+                ", ".join(without),
+            )
+        gpus = tf.config.list_physical_devices("GPU")
+        return POLICIES["bfloat16" if gpus and not without else "float32"]
+    if requested == "bfloat16" and without:
+        logger.warning(
+            "%s has no bfloat16 units: bfloat16 will be slower than float32 there.",
+            ", ".join(without),
+        )
+    return POLICIES[requested]
+
+
+def _gpus_without_bfloat16() -> list[str]:
+    import tensorflow as tf
+
+    names = []
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details: dict[str, Any] = tf.config.experimental.get_device_details(gpu)
+        # A GPU that tells no capability is not one of NVIDIA's, and new enough to be supported.
+        if details.get("compute_capability", BFLOAT16_CAPABILITY) < BFLOAT16_CAPABILITY:
+            names.append(details.get("device_name", gpu.name))
+    return names
+
+
+def apply_precision(policy: str) -> None:
+    """Sets the precision policy of every layer made from now on.
+
+    Args:
+        policy: What `resolve_precision` returned.
+    """
+    import keras
+
+    keras.mixed_precision.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def precision_scope(policy: str) -> Iterator[None]:
+    """Sets the precision policy of the layers made inside a `with` block, then restores it.
+
+    Args:
+        policy: What `resolve_precision` returned.
+    """
+    import keras
+
+    before = keras.mixed_precision.dtype_policy()
+    apply_precision(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
+# ------------------------------------------------------------------------------- seeds and devices
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seeds Python, NumPy, TensorFlow and Keras.
+
+    Args:
+        seed: Not negative, below 2^32.
+        deterministic: Also makes the same program give the same bits, until the process ends
+            (see `determinism`); before devices are looked for, operations run in turn, too.
+
+    Raises:
+        ConfigError: `seed` is out of range.
+    """
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"The seed must be from 0 to 2^32 - 1; received: {seed}.")
+    require_tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    if not deterministic:
+        return
+    from tfdeblur.training.engines.tensorflow.determinism import make_repeatable
+
+    if not make_repeatable():
+        tqdm.write(
+            "runtime.deterministic: TensorFlow was in use before, so operations run side by side, "
+            "which may round otherwise once in a while. In a process of its own they run in turn."
+        )
+
+
+def logical_cpus(count: int) -> None:
+    """Divides the CPU into `count` logical devices, to try a strategy without any other device.
+
+    Raises:
+        UserError: TensorFlow has started already with another number of devices.
+    """
+    require_tensorflow()
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+    except RuntimeError as error:
+        started = len(tf.config.list_logical_devices("CPU"))
+        if started != count:
+            raise UserError(
+                f"TensorFlow has started already with {started} logical CPU devices, not {count}:"
+                " set their number before anything else."
+            ) from error

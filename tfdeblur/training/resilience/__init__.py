@@ -1,0 +1,1 @@
+"""What guards a run: lock, signals, watchdog, worker checks, incidents."""
