@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfdeblur/__init__.py").read_text("utf-8"))
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfdeblur/_version.py").read_text("utf-8"))
 assert VERSION
 
 project = "tfdeblur"

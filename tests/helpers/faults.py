@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.helpers import planting
+from tests.helpers import planting_disks as disks
 from tests.helpers.planting import FINISHED, GOAL, Site
 from tests.helpers.tiny_data import write_data_set
-from tests.tfdeblur import planting
-from tests.tfdeblur import planting_disks as disks
 from tfdeblur.training.resilience.lock import LOCK
 
 

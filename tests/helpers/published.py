@@ -16,7 +16,7 @@ import sys
 
 from tfdeblur.tpu.table import Row, markdown
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = "docs/preflight.json"
 BEGIN, END = "<!-- preflight's table -->\n", "<!-- end of preflight's table -->\n"
 # Of each page, what begins the names of columns that it leaves out.

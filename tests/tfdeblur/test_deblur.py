@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tfdeblur import filming
+from tests.helpers import filming
 from tfdeblur import deblur
 from tfdeblur.config import settings
 from tfdeblur.deblur import DeblurConfig, plan_outputs

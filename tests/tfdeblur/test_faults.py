@@ -7,9 +7,9 @@ import tempfile
 import numpy as np
 import pytest
 
+from tests.helpers import faults, planting
 from tests.helpers.faults import FAULTS, Fault
 from tests.helpers.runs import weights
-from tests.tfdeblur import faults, planting
 from tfdeblur.checkpoints.manifest import verify_checkpoint
 from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.checkpoints.weights import load_generator

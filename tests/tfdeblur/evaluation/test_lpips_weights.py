@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 from tests.golden.lpips_weights import random_backbone, random_heads
-from tests.tfdeblur.porting import pickles
+from tests.helpers import pickles
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.lpips_weights import open_lpips
 from tfdeblur.metrics import lpips

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.tfdeblur.preflighting import published
+from tests.helpers import published
 from tests.tfdeblur.tpu.test_table import row
 from tfdeblur.config import recipes
 from tfdeblur.tpu.chips import CHIPS
