@@ -10,6 +10,7 @@ import tfdeblur
 from tfdeblur import convert, export, models
 from tfdeblur.checkpoints.manifest import verify_checkpoint
 from tfdeblur.checkpoints.warm_start import init_from
+from tfdeblur.checkpoints.weights import load_generator
 from tfdeblur.config import settings
 from tfdeblur.convert import ConvertConfig
 from tfdeblur.errors import ConfigError, DataError, UserError
@@ -81,7 +82,7 @@ def test_a_residual_that_was_not_learned(tmp_path):
     out = str(tmp_path / "out")
     weights = str(GOLDEN / "deblurgan_batch.pth")
     convert.run(config(weights=weights, out=out, options=["residual=false"]))
-    generator, _ = weights.load_generator(out)
+    generator, _ = load_generator(out)
     expected = np.load(GOLDEN / "expected.npz")
     image = expected["deblurgan_batch/image"]
     summed = np.clip(image + generator.network(image, training=False), -1, 1)

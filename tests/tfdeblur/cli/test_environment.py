@@ -12,7 +12,7 @@ import pytest
 from data_prep import build as data_build
 from data_prep import doctor as data_doctor
 from tfdeblur import convert, deblur, detect, evaluate, export, train
-from tfdeblur.cli.flags import environment
+from tfdeblur.cli import environment
 from tfdeblur.errors import UserError
 from tfdeblur.training.engines.tensorflow import runtime
 

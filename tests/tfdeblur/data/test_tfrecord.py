@@ -74,10 +74,10 @@ def test_lengths_at_the_edges_of_their_encoding(size):
 def test_a_local_file_is_written_without_tensorflow(tmp_path):
     script = (
         "import sys\n"
-        "from tfdeblur import files\n"
-        "from tfdeblur.data import wire\n"
+        "from tfdeblur.io import files\n"
+        "from tfdeblur.data import tfrecord\n"
         f"with files.open_new({str(tmp_path / 'x')!r}) as file:\n"
-        "    wire.ShardWriter(file).write([b'a', b'b'])\n"
+        "    tfrecord.ShardWriter(file).write([b'a', b'b'])\n"
         "sys.exit('tensorflow' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

@@ -64,8 +64,8 @@ def test_a_program_ends_with_the_one_that_asked(tmp_path):
     mark = tmp_path / "pid"
     body = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     words = (
-        "import sys; from tfdeblur import programs; "
-        "programs.ask('unused', {}, seconds=600, command=(sys.executable, '-c', sys.argv[1]))"
+        "import sys; from tfdeblur.io import subprocesses; "
+        "subprocesses.ask('unused', {}, seconds=600, command=(sys.executable, '-c', sys.argv[1]))"
     )
     asking = subprocess.Popen([sys.executable, "-c", words, _SERVE.format(body=body)])
     while not mark.exists() or not mark.read_text():

@@ -84,9 +84,9 @@ WAITING = {
 }
 PROGRAM = """
 import ctypes, hashlib
-from tfdeblur.training import meeting
-meeting._GRACE_SECONDS = 0.1
-with meeting.deadline(0.1, "nobody came"):
+from tfdeblur.training.resilience import rendezvous
+rendezvous._GRACE_SECONDS = 0.1
+with rendezvous.deadline(0.1, "nobody came"):
     {}
 """
 
@@ -107,12 +107,12 @@ def test_a_process_that_is_blocked_leaves_with_75(kind, repository):
 def test_who_is_in_time_is_left_alone(repository):
     program = """
 import time
-from tfdeblur.training import meeting
-meeting._GRACE_SECONDS = 0.0
-with meeting.deadline(0.2, "nobody came") as call_off:
+from tfdeblur.training.resilience import rendezvous
+rendezvous._GRACE_SECONDS = 0.0
+with rendezvous.deadline(0.2, "nobody came") as call_off:
     call_off()
     time.sleep(0.5)
-with meeting.deadline(0.2, "nobody came"):
+with rendezvous.deadline(0.2, "nobody came"):
     pass
 time.sleep(0.5)
 print("here")
