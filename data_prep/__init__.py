@@ -1,1 +1,1 @@
-"""Data preparation: from raw pictures to sharded records that training reads at full speed."""
+"""Data preparation: builds sharded, checksummed data sets from raw images, and examines both."""

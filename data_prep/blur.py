@@ -1,80 +1,76 @@
-"""Blur for sources that have sharp pictures only; each picture draws its own.
+"""Synthetic blur for sources that have only sharp images; each image gets a random blur.
 
-`GaussianBlur` and `TrajectoryBlur` blur and round, no more. `Degraded` puts the rest of a camera
-around a blur: other kernels in other corners, highlights, noise, JPEG.
+`GaussianBlur` and `TrajectoryBlur` blur and round. `Degraded` adds the other effects of a camera:
+spatially varying kernels, highlights, noise and JPEG.
 """
 
 import dataclasses
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from tfdeblur.degradation import degradation, kernels
 from tfdeblur.degradation.degradation import CORNERS, Degradation
 from tfdeblur.errors import ConfigError
+from tfdeblur.ops.arrays import to_uint8
 
 
 class Blur(Protocol):
-    """Something that blurs a picture, drawing what it needs from a random generator."""
+    """A random blur."""
 
     def describe(self) -> dict[str, Any]:
-        """Returns its `kind` and parameters, as the manifest keeps them."""
+        """Returns its `kind` and parameters for the manifest."""
         ...
 
     def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        """Returns the blurred image: uint8 [height, width, 3] in and out."""
         ...
 
 
 class Shapes(Protocol):
-    """Something that draws kernels."""
+    """A distribution of blur kernels."""
 
     def describe(self) -> dict[str, Any]:
-        """Returns its `kind` and parameters, as the manifest keeps them."""
+        """Returns its `kind` and parameters for the manifest."""
         ...
 
     def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
-        """Draws the kernels of one picture.
+        """Draws the kernels of one image.
 
         Args:
-            rng: Where they come from.
+            rng: Random generator.
             variation: How much the corners differ, in [0, 1].
 
         Returns:
-            One kernel where `variation` is 0, else one for each corner; float32 [k, k], summing
-            to one.
+            One kernel if `variation` is 0, else one per corner; float32 [k, k], summing to one.
         """
         ...
 
 
 def item_rng(seed: int, key: str) -> np.random.Generator:
-    """Returns the random generator of one picture.
+    """Returns the random generator of one image.
 
-    It depends on the seed of the build and on what the picture is called (split and index, or
-    scene and frame), so neither other pictures nor the number of workers change the draws.
+    It depends on the seed of the build and the key of the image (split and index, or scene and
+    frame), so neither other images nor the number of workers affect it.
     """
     digest = hashlib.sha256(key.encode()).digest()
     words = np.frombuffer(digest, np.uint32).tolist()
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Rounds an image in 0..255 to the nearest uint8 values."""
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
 def in_light(
     image: np.ndarray, gamma: float, blur: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Blurs a uint8 image in light of the given gamma and rounds the result.
+    """Blurs an image in light of the given gamma and rounds the result.
 
     Args:
         image: uint8 [height, width, 3].
         gamma: 2.2 blurs in linear light, as a lens or a moving camera does; 1 blurs the pixel
-            values as they are.
+            values.
         blur: Takes and returns float32 [height, width, 3].
 
     Returns:
@@ -82,23 +78,24 @@ def in_light(
     """
     values = image.astype(np.float32)
     if gamma == 1.0:
-        return to_uint8(blur(values))
+        # Not scaled to [0, 1] and back, which would round ties differently.
+        return np.clip(np.rint(blur(values)), 0, 255).astype(np.uint8)
     light = blur((values / 255) ** np.float32(gamma))
-    return to_uint8(255 * np.clip(light, 0, 1) ** np.float32(1 / gamma))
+    return to_uint8(np.clip(light, 0, 1) ** np.float32(1 / gamma))
 
 
 @dataclasses.dataclass(frozen=True)
 class GaussianBlur:
-    """Gaussian blur of a width drawn for each picture.
+    """Gaussian blur with a random sigma for each image.
 
     The kernel has ``round(6 sigma + 1) | 1`` taps, borders are reflected without repeating the
-    border pixel, and the result is rounded to uint8. A width near zero has a single tap and
-    leaves the picture as it is.
+    border pixel, and the result is rounded to uint8. A sigma near zero has a single tap and does
+    not change the image.
 
     Attributes:
-        max_sigma: Widths are uniform in [min_sigma, max_sigma], in pixels.
-        gamma: Light in which the picture is blurred; see `in_light`.
-        min_sigma: The narrowest width.
+        max_sigma: Sigma is uniform in [min_sigma, max_sigma], in pixels.
+        gamma: Light in which the image is blurred; see `in_light`.
+        min_sigma: Lower bound of sigma.
 
     Reference: Orlandi and Pinardi, on autoencoders and Wasserstein GANs for deblurring on TPUs.
     """
@@ -110,7 +107,7 @@ class GaussianBlur:
     def __post_init__(self) -> None:
         if self.min_sigma > self.max_sigma:
             raise ConfigError(
-                f"min_sigma: {self.min_sigma:g} is more than max_sigma, {self.max_sigma:g}."
+                f"min_sigma: {self.min_sigma:g} is greater than max_sigma, {self.max_sigma:g}."
             )
 
     def describe(self) -> dict[str, Any]:
@@ -124,7 +121,7 @@ class GaussianBlur:
         }
 
     def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        """Returns the blurred image: uint8 [height, width, 3] in and out."""
         sigma = rng.uniform(self.min_sigma, self.max_sigma)
         size = kernels.gaussian_size(sigma)
         if size == 1:
@@ -133,7 +130,7 @@ class GaussianBlur:
         return in_light(sharp, self.gamma, lambda image: kernels.convolve_separable(image, kernel))
 
     def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
-        """Draws the kernels of one picture; see `Shapes`."""
+        """Draws the kernels of one image; see `Shapes`."""
         widths = _mixed(rng, variation, lambda n: rng.uniform(self.min_sigma, self.max_sigma, n))
         lines = [kernels.gaussian_kernel1d(w, kernels.gaussian_size(w)) for w in widths]
         return [np.outer(line, line) for line in lines]
@@ -141,12 +138,12 @@ class GaussianBlur:
 
 @dataclasses.dataclass(frozen=True)
 class TrajectoryBlur:
-    """Motion blur along a random path of the camera, one path for each picture.
+    """Motion blur along a random camera path for each image.
 
     Attributes:
-        length: Length of the whole path, in pixels.
-        exposures: Shares of the path during which the shutter is open; each picture draws one.
-        gamma: Light in which the picture is blurred; see `in_light`.
+        length: Length of the path, in pixels.
+        exposures: Fractions of the path during which the shutter is open; each image draws one.
+        gamma: Light in which the image is blurred; see `in_light`.
 
     Reference: Boracchi and Foi, Modeling the Performance of Image Restoration from Motion Blur,
         2012, section III.
@@ -169,17 +166,17 @@ class TrajectoryBlur:
 
     @property
     def canvas(self) -> int:
-        """Side of the kernel: no path leaves it, wherever it turns."""
+        """Side of the kernel, in pixels; every path of this length fits."""
         return 2 * math.ceil(self.length / 2) + 4
 
     def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        """Returns the blurred image: uint8 [height, width, 3] in and out."""
         exposure = self.exposures[rng.integers(len(self.exposures))]
         kernel = kernels.trajectory_kernel(rng, self.canvas, self.length, exposure)
         return in_light(sharp, self.gamma, lambda image: kernels.convolve(image, kernel))
 
     def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
-        """Draws the kernels of one picture; see `Shapes`. They share the time of exposure."""
+        """Draws the kernels of one image; see `Shapes`. They share the exposure."""
         exposure = self.exposures[rng.integers(len(self.exposures))]
         paths = _mixed(
             rng,
@@ -191,11 +188,11 @@ class TrajectoryBlur:
 
 @dataclasses.dataclass(frozen=True)
 class DiscBlur:
-    """The blur of a lens out of focus, of a radius drawn for each picture.
+    """The blur of a lens out of focus, with a random radius for each image.
 
     Attributes:
-        max_radius: Radii are uniform in [min_radius, max_radius], in pixels.
-        min_radius: The smallest radius.
+        max_radius: The radius is uniform in [min_radius, max_radius], in pixels.
+        min_radius: Lower bound of the radius.
     """
 
     max_radius: float = 4.0
@@ -207,28 +204,28 @@ class DiscBlur:
         return {"kind": "disc", "radius": radius, "border": "reflect101"}
 
     def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
-        """Draws the kernels of one picture; see `Shapes`."""
+        """Draws the kernels of one image; see `Shapes`."""
         radii = _mixed(rng, variation, lambda n: rng.uniform(self.min_radius, self.max_radius, n))
         return [kernels.disc(radius) for radius in radii]
 
 
 @dataclasses.dataclass(frozen=True)
 class NoBlur:
-    """Leaves pictures sharp, for noise and compression alone."""
+    """No blur, for noise and compression only."""
 
     def describe(self) -> dict[str, Any]:
         """Returns its kind."""
         return {"kind": "none"}
 
     def shapes(self, rng: np.random.Generator, variation: float) -> list[np.ndarray]:
-        """Returns the kernel that changes nothing."""
+        """Returns the identity kernel."""
         return [np.ones((1, 1), np.float32)]
 
 
 def _mixed(
     rng: np.random.Generator, variation: float, draw: Callable[[int], np.ndarray]
 ) -> np.ndarray:
-    """Draws for a picture, and mixes into it what is drawn for each corner if these differ."""
+    """Draws one value for the image or, if corners differ, interpolates to one per corner."""
     if not variation:
         return draw(1)
     drawn = draw(1 + CORNERS)
@@ -237,27 +234,27 @@ def _mixed(
 
 @dataclasses.dataclass(frozen=True)
 class Degraded:
-    """A blur with what else a camera does to a picture; see `degradation`.
+    """A blur with the other effects of a camera; see `tfdeblur.degradation`.
 
     Attributes:
-        shapes: Draws the kernels.
-        options: What else is done, and how strongly.
+        shapes: Distribution of the kernels.
+        options: The other effects and their strengths.
     """
 
     shapes: Shapes
     options: Degradation
 
     def describe(self) -> dict[str, Any]:
-        """Returns kind and parameters of the blur, and whatever else is done."""
+        """Returns the kind and parameters of the blur, and the other effects that are on."""
         extras = ("variation", "highlights", "read_noise", "shot_noise", "jpeg")
         given = {name: getattr(self.options, name) for name in extras}
         found = {name: value for name, value in given.items() if value}
         return {**self.shapes.describe(), "gamma": self.options.gamma, **found}
 
     def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns the blurred picture: uint8 [height, width, 3] in and out."""
+        """Returns the blurred image: uint8 [height, width, 3] in and out."""
         options = self.options
-        boost, level, lot = rng.uniform(size=3)
+        boost, level, quality = rng.uniform(size=3)
         noisy = options.read_noise > 0 or options.shot_noise > 0
         values = degradation.degrade(
             sharp,
@@ -268,14 +265,14 @@ class Degraded:
             shot=level * options.shot_noise,
             normals=rng.standard_normal(sharp.shape, np.float32) if noisy else None,
         )
-        blurred = degradation.to_uint8(values)
+        blurred = to_uint8(values)
         if options.jpeg is None:
             return blurred
-        return degradation.compress(blurred, options.jpeg + int(lot * (101 - options.jpeg)))
+        return degradation.compress(blurred, options.jpeg + int(quality * (101 - options.jpeg)))
 
 
 def blur_for(options: Degradation) -> Blur:
-    """Returns the blur that options describe."""
+    """Returns the blur for a set of options; the simplest class that implements it."""
     strength, gamma = options.strength, options.gamma
     low, high = strength * options.min_sigma, strength * options.max_sigma
     gaussian = GaussianBlur(high, gamma, low)
@@ -298,3 +295,16 @@ def blur_for(options: Degradation) -> Blur:
         "none": NoBlur(),
     }
     return Degraded(shapes[options.blur], options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlurOptions(Degradation):
+    """Options of sources that have only sharp images."""
+
+    blur: Annotated[
+        Literal["none", "trajectory", "gaussian", "disc"],
+        Field(
+            description="trajectory: camera shake along a random path; gaussian: soft focus; "
+            "disc: a lens out of focus; none: noise and JPEG only"
+        ),
+    ] = "trajectory"

@@ -1,14 +1,13 @@
-"""The command that builds a data set: ``python -m data_prep.build SOURCE --out DIR ...``.
+"""Builds a data set: ``python -m data_prep.build SOURCE --out DIR ...``.
 
-A frame is loaded, resized (``--resize``), blurred where the source has no blurred half, and cut
-into tiles. ``--tile`` cuts the train and val splits: training wants many small pictures, and
-watching it wants a quick validation. The test split keeps whole frames, as the papers and other
-libraries measure, unless ``--test-tile`` cuts it too. Tiles lie on a grid from the top left corner;
-what does not fill a tile at the bottom and the right is left out. ``--stride`` makes training
-tiles overlap. Sizes are WIDTHxHEIGHT throughout.
+Each frame is loaded, resized (``--resize``), blurred if the source has no blurred half, and cut
+into tiles. ``--tile`` applies to the train and val splits. Test frames are kept whole, as papers
+and other libraries evaluate on them, unless ``--test-tile`` is set. Tiles lie on a grid from the
+top left corner; incomplete tiles at the bottom and right are dropped. ``--stride`` makes training
+tiles overlap. All sizes are WIDTHxHEIGHT.
 
-The same command resumes a build that was stopped, makes damaged shards again, and finds a finished
-one built; with other options it refuses.
+Running the same command again resumes an interrupted build, remakes damaged shards, and does
+nothing if the data set is complete. With other options it stops with an error.
 """
 
 import dataclasses
@@ -18,87 +17,78 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from data_prep.printable import print_line, printable_errors
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
-from tfdeblur.config.settings import to_plain
+from tfdeblur.config.fields import Size
+from tfdeblur.config.settings import to_plain, validate
 from tfdeblur.errors import ConfigError
 
 if TYPE_CHECKING:
+    from data_prep.frames import Job
     from data_prep.runners import Runner
     from tfdeblur.data.schema import Manifest
 
 PROG = "python -m data_prep.build"
 
 
-def _check_size(text: str) -> str:
-    from data_prep.plan import Size
-
-    return str(Size.parse(text))
-
-
-SizeText = Annotated[str, AfterValidator(_check_size)]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """What every build takes, whatever its source; sizes are written WIDTHxHEIGHT."""
+    """Options that every build has, whatever its source."""
 
     dataset: ClassVar[str] = ""
 
     out: Annotated[str, Field(description="folder of the data set; any tf.io.gfile path")]
     encoding: Annotated[
-        Literal["png", "raw"], Field(description="how pixels are stored: raw is larger and faster")
+        Literal["png", "raw"], Field(description="pixel encoding; raw is larger and faster")
     ] = "png"
     resize: Annotated[
-        SizeText | None, Field(description="reduce frames to this size first, such as 512x288")
+        Size | None, Field(description="resize frames to this size first, such as 512x288")
     ] = None
     tile: Annotated[
-        SizeText | None,
+        Size | None,
         Field(description="cut train and val into tiles of this size, such as 128x96"),
     ] = None
     stride: Annotated[
-        SizeText | None, Field(description="distance between training tiles; default: the tile")
+        Size | None, Field(description="distance between training tiles; default: the tile size")
     ] = None
     test_tile: Annotated[
-        SizeText | None, Field(description="cut test too; by default its frames are kept whole")
+        Size | None, Field(description="tile size of the test split; default: whole frames")
     ] = None
     fraction: Annotated[
-        float, Field(gt=0, le=1, description="share of the training frames to use, evenly spread")
+        float, Field(gt=0, le=1, description="fraction of the training frames, evenly spaced")
     ] = 1.0
     limit: Annotated[
-        int | None, Field(gt=0, description="most frames of any split, evenly spread")
+        int | None, Field(gt=0, description="maximum frames per split, evenly spaced")
     ] = None
     seed: Annotated[
-        int, Field(ge=0, description="seeds the blur of each picture and the order of training")
+        int, Field(ge=0, description="seeds the blur of each image and the training order")
     ] = 0
     workers: Annotated[
-        int | None, Field(gt=0, description="processes; default: one for each core")
+        int | None, Field(gt=0, description="worker processes; default: one per core")
     ] = None
     runner: Annotated[
         Literal["local", "beam"],
-        Field(description="where shards are made: processes of this machine, or Apache Beam"),
+        Field(description="make shards in local processes, or with Apache Beam"),
     ] = "local"
     beam_options: Annotated[
         tuple[str, ...],
-        Field(description="Beam's own options, such as runner=DataflowRunner project=NAME"),
+        Field(description="options of Beam, such as runner=DataflowRunner project=NAME"),
     ] = ()
-    overwrite: Annotated[bool, Field(description="remove the data set that the folder holds")] = (
-        False
-    )
-    verify: Annotated[
-        bool, Field(description="compare the checksums of shards that are there already")
-    ] = False
+    overwrite: Annotated[bool, Field(description="remove the data set in the folder first")] = False
+    verify: Annotated[bool, Field(description="check the SHA-256 of existing shards")] = False
 
 
-# They say how a build is run, not what comes out of it.
+# Options that do not affect the content of a data set.
 _NOT_RECORDED = ("out", "workers", "runner", "beam_options", "overwrite", "verify")
+_SIZES = ("resize", "tile", "stride", "test_tile")
 
 
 def config_class(dataset: str) -> type[BuildConfig]:
-    """Returns the configuration of one source: its own options and those of every build."""
+    """Returns the configuration class of one source: its own options and those of every build."""
     options = REGISTRY.options(dataset)
     return dataclasses.make_dataclass(
         f"Build_{dataset}",
@@ -109,8 +99,26 @@ def config_class(dataset: str) -> type[BuildConfig]:
     )
 
 
+def make_job(config: BuildConfig) -> "Job":
+    """Returns the job of a build.
+
+    Raises:
+        ConfigError: A size is malformed, or `stride` is set without `tile`.
+    """
+    from data_prep import frames, plan
+
+    def part(part_class: type[Any]) -> dict[str, Any]:
+        return {f.name: getattr(config, f.name) for f in dataclasses.fields(part_class)}
+
+    settings = validate(plan.Settings, part(plan.Settings))
+    if settings.stride and not settings.tile:
+        raise ConfigError("--stride is the distance between tiles and requires --tile.")
+    options_class = REGISTRY.options(config.dataset)
+    return frames.Job(config.dataset, options_class(**part(options_class)), settings, config.out)
+
+
 def run(config: BuildConfig) -> "Manifest":
-    """Builds a data set, or finishes one that was begun, or finds it built.
+    """Builds a data set, or resumes an interrupted build.
 
     Args:
         config: An instance of `config_class(dataset)`.
@@ -119,60 +127,35 @@ def run(config: BuildConfig) -> "Manifest":
         The manifest of the data set in `config.out`.
 
     Raises:
-        UserError: Bad options or bad input; the message names the file or option.
+        UserError: An option or an input file is invalid; the message names it.
     """
     require_file_layer()
-    # TensorFlow is imported here: the command's help does not wait for it.
-    from data_prep import frames, plan, writer
+    # TensorFlow is imported here so that --help is fast.
+    from data_prep import plan, writer
     from tfdeblur.data import schema
 
     if not config.dataset:
-        raise ConfigError("Make the configuration with config_class(dataset)(...).")
-    options_class = REGISTRY.options(config.dataset)
-    source_options = options_class(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(options_class)}
-    )
-
-    def size(name: str) -> plan.Size | None:
-        text = getattr(config, name)
-        try:
-            return None if text is None else plan.Size.parse(text)
-        except ValueError as error:
-            raise ConfigError(f"{name}: {error}.") from error
-
-    settings = plan.Settings(
-        encoding=config.encoding,
-        seed=config.seed,
-        resize=size("resize"),
-        tile=size("tile"),
-        stride=size("stride"),
-        test_tile=size("test_tile"),
-        fraction=config.fraction,
-        limit=config.limit,
-    )
-    if settings.stride and not settings.tile:
-        raise ConfigError("--stride is the distance between tiles and needs --tile.")
+        raise ConfigError("Create the configuration with config_class(dataset)(...).")
+    job = make_job(config)
     runner = _runner(config)
-    job = frames.Job(config.dataset, source_options, settings)
     source = job.build_source()
     listing = source.listing()
     for remark in listing.remarks:
-        print(remark)
-    plans = plan.make_plan(listing, settings)
-    recorded: dict[str, Any] = {
-        name: value for name, value in to_plain(config).items() if name not in _NOT_RECORDED
-    }
+        print_line(remark)
+    plans = plan.make_plan(listing, job.settings)
+    options = {name: v for name, v in to_plain(config).items() if name not in _NOT_RECORDED}
+    sizes = {name: getattr(job.settings, name) for name in _SIZES}
+    options |= {name: size and plan.size_text(size) for name, size in sizes.items()}
     manifest = schema.Manifest(
         source=config.dataset,
         blur=source.describe_blur(),
-        options=recorded,
+        options=options,
         splits={},
         notes=listing.remarks,
-        fingerprint=plan.fingerprint(config.dataset, recorded, plans),
+        fingerprint=plan.fingerprint(config.dataset, options, plans),
     )
     return writer.write(
         job,
-        config.out,
         plans,
         manifest,
         runner=runner,
@@ -187,7 +170,7 @@ def _runner(config: BuildConfig) -> "Runner":
     workers = config.workers or os.cpu_count() or 1
     if config.runner == "local":
         if config.beam_options:
-            raise ConfigError("--beam-options are for --runner beam.")
+            raise ConfigError("--beam-options requires --runner beam.")
         return functools.partial(local.make_shards, workers=workers)
     try:
         from data_prep.runners import beam
@@ -195,10 +178,10 @@ def _runner(config: BuildConfig) -> "Runner":
         if error.name is None or error.name.split(".")[0] != "apache_beam":
             raise
         raise ConfigError(
-            "--runner beam needs Apache Beam, which is not installed: pip install "
+            "--runner beam requires Apache Beam, which is not installed: pip install "
             "'tfdeblur[beam]', or pip install apache-beam."
         ) from error
-    # Read here, so that a mistake in them is told before the source is listed.
+    # Parsed here so that mistakes are reported before the source is listed.
     options = beam.pipeline_options(config.beam_options, workers)
     return functools.partial(beam.make_shards, options=options)
 
@@ -223,12 +206,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, *rest = words
         if name.startswith("-"):
             raise ConfigError(
-                f"The first word names the source, one of {', '.join(REGISTRY.names())}; "
+                f"The first argument is the source, one of {', '.join(REGISTRY.names())}; "
                 f"got {name}."
             )
         description = (REGISTRY.load(name).__doc__ or "").strip()
         return cli.run_command(
-            config_class(name), run, rest, prog=f"{PROG} {name}", description=description
+            config_class(name),
+            printable_errors(run),
+            rest,
+            prog=f"{PROG} {name}",
+            description=description,
         )
 
     return cli.guard(body)

@@ -1,4 +1,4 @@
-"""Clips: consecutive frames, in a folder of pictures or in a video file."""
+"""Clips: consecutive frames, in a folder of images or in a video file."""
 
 import dataclasses
 import os
@@ -6,49 +6,31 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from data_prep import images, motion
+from data_prep.plan import size_text
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts")
 
 
-class Clip(Protocol):
-    """Something whose frames can be read."""
-
-    def probe(self) -> tuple[int, int, int]:
-        """Returns the number of frames, their height and their width.
-
-        Raises:
-            DataError: The clip cannot be read, or its frames differ in size.
-        """
-        ...
-
-    def read(self, first: int, count: int) -> list[np.ndarray]:
-        """Returns consecutive frames, uint8 [height, width, 3] each.
-
-        Raises:
-            DataError: They cannot be read.
-        """
-        ...
-
-
 def is_video(name: str) -> bool:
-    """Tells by its name whether a file is a video; hidden files are not."""
+    """Returns whether a file is a video, judging by its name; hidden files are not."""
     base = name.rsplit("/", 1)[-1]
     return base.lower().endswith(VIDEOS) and not base.startswith(".")
 
 
-def open_clip(path: str) -> Clip:
-    """Returns the clip in a folder or a video file, without looking at it."""
+def open_clip(path: str) -> "FolderClip | VideoClip":
+    """Returns the clip in a folder or a video file, without reading it."""
     return VideoClip(path) if is_video(path) else FolderClip(path)
 
 
 def in_order(names: list[str]) -> list[str]:
-    """Returns names in the order of the numbers in them: frame2 before frame10."""
+    """Sorts names by the numbers in them: frame2 before frame10."""
     return sorted(
         names,
         key=lambda name: [
@@ -60,7 +42,7 @@ def in_order(names: list[str]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class FolderClip:
-    """The pictures of a folder, in the order of the numbers in their names."""
+    """The images of a folder, ordered by the numbers in their names."""
 
     folder: str
 
@@ -68,11 +50,9 @@ class FolderClip:
     def paths(self) -> list[str]:
         """The paths of the frames."""
         if "://" in self.folder:
-            from tfdeblur.io import files
-
             names = files.list_dir(self.folder)
         else:
-            # Workers that read local files start without TensorFlow.
+            # `files.list_dir` would import TensorFlow.
             try:
                 names = os.listdir(self.folder)
             except OSError as error:
@@ -81,26 +61,34 @@ class FolderClip:
         return [f"{self.folder.rstrip('/')}/{name}" for name in pictures]
 
     def probe(self) -> tuple[int, int, int]:
-        """See `Clip.probe`."""
+        """Returns the number of frames, their height and their width.
+
+        Raises:
+            DataError: The clip is unreadable, or its frames differ in size.
+        """
         paths = self.paths
         if not paths:
-            raise DataError(f"{self.folder} holds no pictures.")
+            raise DataError(f"{self.folder} contains no images.")
         with ThreadPoolExecutor(16) as pool:
             sizes = list(pool.map(images.size_of, paths))
         for path, size in zip(paths, sizes, strict=True):
             if size != sizes[0]:
                 raise DataError(
-                    f"{path} is {size[0]}x{size[1]}, but the first frame of its clip, {paths[0]}, "
-                    f"is {sizes[0][0]}x{sizes[0][1]}."
+                    f"{path} is {size_text(size)}, but the first frame of its clip, {paths[0]}, is "
+                    f"{size_text(sizes[0])}."
                 )
-        return len(paths), sizes[0][1], sizes[0][0]
+        return len(paths), *sizes[0]
 
     def read(self, first: int, count: int) -> list[np.ndarray]:
-        """See `Clip.read`."""
+        """Returns consecutive frames, uint8 [height, width, 3] each.
+
+        Raises:
+            DataError: The frames are unreadable.
+        """
         paths = self.paths[first : first + count]
         if len(paths) < count:
             raise DataError(
-                f"{self.folder} holds fewer frames than when it was listed. Run the command again."
+                f"{self.folder} has fewer frames than when it was listed. Run the command again."
             )
         return [images.load_rgb(path) for path in paths]
 
@@ -112,16 +100,16 @@ class VideoClip:
     path: str
 
     def probe(self) -> tuple[int, int, int]:
-        """See `Clip.probe`."""
+        """See `FolderClip.probe`."""
         cv2 = motion.opencv()
         with self._open() as video:
             good, frame = video.read()
             if not good:
-                raise DataError(f"{self.path} holds no frame that can be read.")
+                raise DataError(f"{self.path} has no readable frame.")
             height, width = frame.shape[:2]
             count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-            # The number in a file's head may be an estimate: it holds if the last frame is there
-            # and is the last.
+            # The number in the header may be an estimate, so the last frame is checked to exist and
+            # to be the last.
             video.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
             if count > 0 and video.grab() and not video.grab():
                 return count, height, width
@@ -132,10 +120,10 @@ class VideoClip:
         return count, height, width
 
     def read(self, first: int, count: int) -> list[np.ndarray]:
-        """See `Clip.read`.
+        """See `FolderClip.read`.
 
-        A file that cannot be searched exactly may give frames that lie some places beside
-        those asked for; they are consecutive all the same.
+        If a file does not support exact seeking, the frames may be offset by a few positions, but
+        they are always consecutive.
         """
         cv2 = motion.opencv()
         frames = []
@@ -147,7 +135,7 @@ class VideoClip:
                 if not good:
                     raise DataError(
                         f"Frame {number} of {self.path} cannot be read. The file is damaged or "
-                        "was cut off: fetch it again, or take its frames out by another program."
+                        "truncated: fetch it again, or extract its frames with another program."
                     )
                 frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         return frames
@@ -155,13 +143,13 @@ class VideoClip:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         if "://" in self.path:
-            raise DataError(f"{self.path}: videos are read from local disks. Copy it here first.")
+            raise DataError(f"{self.path}: videos must be on a local disk. Copy it there first.")
         video = motion.opencv().VideoCapture(self.path)
         try:
             if not video.isOpened():
                 raise DataError(
-                    f"{self.path} cannot be opened as a video: it is damaged, or of a kind that "
-                    "OpenCV cannot read."
+                    f"{self.path} cannot be opened as a video: it is damaged, or its format is not "
+                    "supported by OpenCV."
                 )
             yield video
         finally:

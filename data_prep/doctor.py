@@ -1,17 +1,16 @@
-"""The command that examines a data set: ``python -m data_prep.doctor PATH [--source NAME ...]``.
+"""Examines a data set: ``python -m data_prep.doctor PATH [--source NAME ...]``.
 
-PATH is a raw data set in any layout that a source reads, which is found by itself where possible
-(else `--source NAME` and the options of that source), or a built one, a folder with a
-manifest.json. Everything that is wrong is told, each thing with its severity, a code that stays
-the same, the file, what it means and what to do; then how strong the blur is. `--json` and
-`--html` write the same to files, the latter with pictures of the pairs to look at first.
+PATH is a raw data set in the layout of any source, which is recognized if possible (otherwise set
+`--source NAME` and the options of that source), or a built one, a folder with a manifest.json. All
+problems are listed at once, each with its severity, a stable code, the file, its meaning and a
+remedy, followed by the strength of the blur. `--json` and `--html` write the same to files, the
+latter with images of the pairs to inspect first.
 
-The exit code is 0 where there is nothing or nothing but remarks, 3 where there are warnings, and 4
-where there are errors; 2 means that the command itself was used wrongly.
+Exit code 0 without warnings and errors, 3 with warnings, 4 with errors, 2 for wrong usage.
 
-`--repair` makes shards of a built set again that are missing, cut off or altered, from the source
-and the options in the manifest, and puts them into their place if they have the manifest's
-checksum. It changes nothing else: raw sets are never touched, and nothing is ever deleted.
+`--repair` remakes shards of a built data set that are missing, truncated or altered, from the
+source and the options in the manifest, and writes them if they have the manifest's SHA-256. It
+changes nothing else: raw data sets are never modified, and nothing is deleted.
 """
 
 import dataclasses
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from data_prep.printable import printable_errors
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
@@ -36,7 +36,7 @@ PROG = "python -m data_prep.doctor"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """What the doctor takes, whatever it examines."""
+    """Options for any data set."""
 
     path: Annotated[
         tuple[str, ...],
@@ -44,31 +44,31 @@ class DoctorConfig:
     ]
     source: Annotated[
         str | None,
-        Field(description="source that reads a raw set, whose options are flags then; else found"),
+        Field(description="source of a raw data set, adds its options; default: recognize it"),
     ] = None
     sample: Annotated[
         int | None,
-        Field(gt=0, description="decode at most so many pairs, evenly spread; default: all"),
+        Field(gt=0, description="decode at most this many pairs, evenly spaced; default: all"),
     ] = None
-    json: Annotated[str | None, Field(description="file to write everything found into")] = None
-    html: Annotated[str | None, Field(description="file to write a page with pictures into")] = None
+    json: Annotated[str | None, Field(description="file for the report as JSON")] = None
+    html: Annotated[str | None, Field(description="file for the report as an HTML page")] = None
     pictures: Annotated[
-        int, Field(ge=0, le=200, description="pairs that the page shows; about 0.1 MB each")
+        int, Field(ge=0, le=200, description="pairs on the page; about 0.1 MB each")
     ] = 12
     repair: Annotated[
-        bool, Field(description="make broken shards of a built set again from its source")
+        bool, Field(description="remake damaged shards of a built data set from its source")
     ] = False
     raw: Annotated[
         str | None,
-        Field(description="where the raw set of a built one lies now, for --repair, if it moved"),
+        Field(description="current location of the raw data set for --repair, if it has moved"),
     ] = None
     workers: Annotated[
-        int | None, Field(gt=0, description="processes; default: one for each core")
+        int | None, Field(gt=0, description="worker processes; default: one per core")
     ] = None
 
 
 def config_class(source: str | None = None) -> type[DoctorConfig]:
-    """Returns the configuration with the options of a source, all but the place of the set."""
+    """Returns the configuration class with the options of a source, except for its location."""
     if source is None:
         return DoctorConfig
     options = REGISTRY.options(source)
@@ -85,43 +85,44 @@ def config_class(source: str | None = None) -> type[DoctorConfig]:
 
 
 def run(config: DoctorConfig) -> "Report":
-    """Examines a data set, prints what is found, and writes the files that were asked for.
+    """Examines a data set, prints the report, and writes it to the files that are set.
 
     Args:
         config: An instance of `config_class(source)`.
 
     Returns:
-        The report, with the findings, the numbers and the exit code.
+        The report with findings, statistics and exit code.
 
     Raises:
-        UserError: There is no such path, the options do not fit, or a file cannot be written.
+        UserError: The path does not exist, the options do not fit the source, or a file cannot be
+            written.
     """
     require_file_layer()
-    # TensorFlow is imported here: the command's help does not wait for it.
+    # TensorFlow is imported here so that --help is fast.
     from data_prep.checks import page, raw, report, shards
     from tfdeblur.io import files
 
     (path,) = config.path
     if not files.exists(path):
-        raise UserError(f"{path} does not exist. Give the folder of a raw or of a built data set.")
-    for wanted in (config.json, config.html):
-        # To be told now, and not when hours of looking are over.
-        if wanted and files.is_dir(wanted):
-            raise UserError(f"{wanted} is a folder: give the name of a file to write.")
+        raise UserError(f"{path} does not exist. Set it to a raw or a built data set.")
+    for file in (config.json, config.html):
+        # Reported now, not after a long examination.
+        if file and files.is_dir(file):
+            raise UserError(f"{file} is a folder. Set it to the name of a file.")
     workers = config.workers or os.cpu_count() or 1
     if config.source is None and shards.is_built(path):
         found = shards.examine(path, config.sample, workers, config.repair, config.raw)
     else:
         found = raw.examine(path, config.source, _source_options(config), config.sample, workers)
         if config.repair:
-            found.notes.append("Nothing was repaired: raw data sets are never touched.")
-    told = report.Report(path, found)
-    print(told.to_text())
+            found.notes.append("Nothing was repaired: raw data sets are never modified.")
+    result = report.Report(path, found)
+    print(result.to_text())
     if config.json:
-        files.write_json(config.json, told.to_json())
+        files.write_json(config.json, result.to_json())
     if config.html:
-        files.write_text(config.html, page.render(told, config.pictures))
-    return told
+        files.write_text(config.html, page.render(result, config.pictures))
+    return result
 
 
 def _source_options(config: DoctorConfig) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _source_options(config: DoctorConfig) -> dict[str, Any]:
 
 
 def _named_source(words: Sequence[str]) -> str | None:
-    """Returns the source that the words name: its options are flags, so it is wanted first."""
+    """Returns the value of --source, which is needed to construct the parser."""
     for place, word in enumerate(words):
         if word == "--source" and place + 1 < len(words):
             return words[place + 1]
@@ -147,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body() -> int:
         return cli.run_command(
             config_class(_named_source(words)),
-            lambda config: run(config).exit_code,
+            printable_errors(lambda config: run(config).exit_code),
             words,
             prog=PROG,
             description=" ".join((__doc__ or "").split("\n\n", 1)[1].replace("`", "").split()),

@@ -1,7 +1,7 @@
-"""From one frame to its encoded tiles, and from a plan to a whole shard in its place.
+"""Turns frames into encoded tiles, and plans into shards.
 
-This is the work that runners spread over processes and machines. For local files it needs no
-TensorFlow, so a worker starts in a fraction of a second and takes little memory.
+This is the work that runners distribute over processes and machines. It needs no TensorFlow for
+local files, so workers start in a fraction of a second and use little memory.
 """
 
 import dataclasses
@@ -20,28 +20,8 @@ from tfdeblur.io import files
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """All that a worker needs to make any shard of a build; it crosses process borders.
-
-    Attributes:
-        source: Name of the source.
-        options: The source's own `Options`.
-        settings: What is done with its frames.
-    """
-
-    source: str
-    options: Any
-    settings: Settings
-
-    def build_source(self) -> Source:
-        """Builds the source from its options."""
-        source: Source = REGISTRY.load(self.source).build(self.options)
-        return source
-
-
-@dataclasses.dataclass(frozen=True)
 class EncodedTile:
-    """One record with its images encoded; the fields are the arguments of `wire.record_pieces`."""
+    """A record with encoded images; the fields are the arguments of `tfrecord.record_pieces`."""
 
     blurred: bytes
     sharp: bytes
@@ -56,24 +36,24 @@ class EncodedTile:
 def frame_tiles(
     source: Source, item: Item, plan: ShardPlan, settings: Settings
 ) -> Iterator[EncodedTile]:
-    """Yields the tiles of one frame: load, resize, blur where needed, cut, encode.
+    """Yields the tiles of one frame: loads, resizes, blurs if necessary, cuts and encodes it.
 
     Raises:
-        DataError: A half cannot be read, or is not of the size that the listing gave.
+        DataError: A half is unreadable, or its size differs from the listing.
     """
     blurred, sharp = source.load(item)
-    for half, where in ((blurred, item.blurred), (sharp, item.sharp)):
+    for half, path in ((blurred, item.blurred), (sharp, item.sharp)):
         if half is not None and half.shape != (item.height, item.width, 3):
             raise DataError(
-                f"{where or item.key} is {half.shape[1]}x{half.shape[0]}, but was listed as "
+                f"{path or item.key} is {half.shape[1]}x{half.shape[0]}, but was listed as "
                 f"{item.width}x{item.height}. Run the command again if the files have changed."
             )
     size = frame_size(item, settings)
-    sharp = images.resize(sharp, size.width, size.height)
+    sharp = images.resize(sharp, size)
     if blurred is not None:
-        blurred = images.resize(blurred, size.width, size.height)
+        blurred = images.resize(blurred, size)
     else:
-        # After the resize, so that the blur is drawn in pixels of the stored pictures.
+        # After resizing, since blur is specified in pixels of the stored images.
         assert source.blur is not None
         blurred = source.blur.apply(sharp, item_rng(settings.seed, item.key))
     for box in boxes(size, plan.tile, plan.stride):
@@ -84,27 +64,27 @@ def frame_tiles(
             frame=item.frame,
             top=box.top,
             left=box.left,
-            source_height=size.height,
-            source_width=size.width,
+            source_height=size[0],
+            source_width=size[1],
         )
 
 
 def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator[EncodedTile]:
     """Yields the tiles of a shard in the order in which they are stored.
 
-    A frame is loaded when the first of its tiles is due, and only tiles that are not due yet are
-    held: those of the whole shard at most, and none where frames are kept whole.
+    A frame is loaded when its first tile is due, and only tiles that are still due are kept in
+    memory: at most those of the whole shard, none for untiled frames.
     """
-    home = [
+    order = [
         (number, place)
         for number, item in enumerate(plan.items)
         for place in range(len(boxes(frame_size(item, settings), plan.tile, plan.stride)))
     ]
     if plan.shuffled:
-        order = item_rng(settings.seed, plan.file).permutation(len(home))
-        home = [home[place] for place in order]
+        permutation = item_rng(settings.seed, plan.file).permutation(len(order))
+        order = [order[place] for place in permutation]
     held: dict[int, list[EncodedTile | None]] = {}
-    for number, place in home:
+    for number, place in order:
         if number not in held:
             held[number] = list(frame_tiles(source, plan.items[number], plan, settings))
         tile = held[number][place]
@@ -114,36 +94,57 @@ def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """What a worker is told once: what shards are made from, and where they go.
+class Job:
+    """All that a worker needs to make any shard of a build; picklable.
 
     Attributes:
-        job: The source and the settings.
+        source: Name of the source.
+        options: The source's own `Options`.
+        settings: How its frames are processed.
         directory: Folder of the data set.
     """
 
-    job: Job
+    source: str
+    options: Any
+    settings: Settings
     directory: str
 
-    def make_shard(self, source: Source, plan: ShardPlan) -> tfrecord.Shard:
-        """Makes one shard, puts it in its place and enters it in the journal.
+    def build_source(self) -> Source:
+        """Builds the source from its options; a worker uses one for all its shards."""
+        source: Source = REGISTRY.load(self.source).build(self.options)
+        return source
 
-        Its bytes follow from the source's options, the settings and the plan alone, so making it
-        twice, or in two places at once, does no harm.
+    def make_shard(self, source: Source, plan: ShardPlan) -> tfrecord.Shard:
+        """Writes one shard and enters it in the journal; see `write_shard`."""
+        shard = self.write_shard(source, plan)
+        journal.enter(self.directory, shard)
+        return shard
+
+    def write_shard(
+        self, source: Source, plan: ShardPlan, expected: tfrecord.Shard | None = None
+    ) -> tfrecord.Shard:
+        """Writes one shard.
+
+        Its bytes depend only on the source's options, the settings and the plan, so writing it
+        twice or in two places at once is harmless.
 
         Args:
-            source: What `job.build_source` returns; a worker builds one for all its shards.
+            source: The source of the frames.
             plan: The shard.
+            expected: If set, the shard is written only if it has this SHA-256.
 
         Raises:
-            DataError: A frame cannot be read, or is not as it was listed.
-            UserError: The shard cannot be written; nothing of it is left behind.
+            DataError: A frame is unreadable or differs from the listing, or the SHA-256 differs.
+            UserError: The file cannot be written; no partial file remains.
         """
-        place = files.join(self.directory, plan.file)
-        with files.open_new(place, lasting=True) as file:
+        with files.open_new(files.join(self.directory, plan.file), fsync=True) as file:
             writer = tfrecord.ShardWriter(file)
-            for tile in shard_tiles(source, plan, self.job.settings):
+            for tile in shard_tiles(source, plan, self.settings):
                 writer.write(tfrecord.record_pieces(**vars(tile)))
-        shard = writer.shard(plan.file)
-        journal.enter(self.directory, shard)
+            shard = writer.shard(plan.file)
+            if expected is not None and shard.sha256 != expected.sha256:
+                raise DataError(
+                    f"{plan.file} was rebuilt with another SHA-256 than in the manifest: images of "
+                    "the source have changed, or another version of a library encodes them."
+                )
         return shard

@@ -1,21 +1,21 @@
-"""Reading pictures from files as uint8 RGB arrays, and resizing them.
+"""Reads image files as uint8 RGB arrays, and resizes them.
 
-What becomes of pictures that are not plain 8-bit RGB:
+Images that are not plain 8-bit RGB are converted:
 
-| kind | becomes |
+| kind | result |
 | --- | --- |
 | gray, black and white | three equal channels |
-| palette | the colors that it stands for |
-| alpha, or one transparent color | laid over white |
-| 16 bits a channel | scaled to 8 |
+| palette | its colors |
+| alpha, or one transparent color | composited over white |
+| 16 bits per channel | scaled to 8 |
 | CMYK, YCbCr | RGB by Pillow's plain formula; color profiles are not applied |
-| EXIF orientation | turned upright |
+| EXIF orientation | rotated upright |
 | several frames | the first |
 
-Whatever cannot be read is refused by an `Unreadable` that names the file: one that is empty, cut
-off, damaged, no picture, no plain file, a link to nowhere or in a circle, larger than Pillow opens
-safely (a decompression bomb), of floating-point pixels, or of colors that cannot be turned into
-RGB.
+All other files raise `Unreadable`, which names the file: empty, truncated or damaged files, files
+that are not images, anything but a regular file, dangling and circular links, images larger than
+Pillow opens safely (decompression bombs), floating-point pixels, and color spaces that cannot be
+converted to RGB faithfully.
 """
 
 import errno
@@ -32,58 +32,54 @@ from tfdeblur.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-Trouble = Literal[
-    "missing",
-    "empty-file",
-    "not-a-file",
-    "not-a-picture",
-    "truncated",
-    "damaged",
-    "too-large",
-    "float-pixels",
-    "odd-colors",
-]
+Problem = Literal["not-a-file", "unreadable", "too-large", "unsupported-pixels"]
 
-# What Pillow raises for a file that is cut off, damaged, or no picture at all.
+# Raised by Pillow for truncated and damaged files and files that are not images.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-# Kinds of pixels that Pillow turns into RGB with their colors kept; LAB and HSV it would not.
+# Modes that Pillow converts to RGB faithfully, unlike LAB and HSV.
 _KNOWN_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 # EXIF orientations that swap width and height.
-TURNED = (5, 6, 7, 8)
-# How files of the kinds in SUFFIXES begin.
-_BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\x00", b"MM\x00*", b"P6", b"P5")
-# What Pillow says, in whichever decoder, when the bytes end too early.
-_CUT = ("truncated", "unexpected end", "not enough", "failed to read", "end of file")
+_SIDEWAYS = (5, 6, 7, 8)
+# Magic numbers of the formats in SUFFIXES.
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\x00", b"MM\x00*", b"P6", b"P5")
+# Words in the messages of Pillow's decoders when the bytes end too early.
+_TRUNCATED = ("truncated", "unexpected end", "not enough", "failed to read", "end of file")
 
 
 class Unreadable(DataError):
-    """A file that cannot be read as a picture; `trouble` says in a word why."""
+    """A file that cannot be read as an image.
 
-    def __init__(self, path: str, trouble: Trouble, message: str) -> None:
+    Args:
+        path: The file.
+        problem: Kind of the problem; one of the finding codes of the data doctor.
+        message: The message of the exception.
+    """
+
+    def __init__(self, path: str, problem: Problem, message: str) -> None:
         super().__init__(message)
         self.path = path
-        self.trouble = trouble
+        self.problem = problem
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Workers send it to the main process; an exception is rebuilt from its message alone.
-        return type(self), (self.path, self.trouble, str(self))
+        # Workers send it to the main process; by default only the message would be pickled.
+        return type(self), (self.path, self.problem, str(self))
 
 
 def is_picture(name: str) -> bool:
-    """Tells by its name whether a file is a picture; hidden files are not."""
+    """Returns whether a file is an image, judging by its name; hidden files are not."""
     base = name.rsplit("/", 1)[-1]
     return base.lower().endswith(SUFFIXES) and not base.startswith(".")
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens a file for reading, here or on any file system that TensorFlow reads.
+    """Opens a file for reading on any file system that TensorFlow supports.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     if "://" not in path:
         return open(path, "rb")
-    # Only here, so that workers that read local files start without TensorFlow.
+    # Imported here so that workers that read local files start without TensorFlow.
     import tensorflow as tf
 
     if not tf.io.gfile.exists(path):
@@ -92,147 +88,160 @@ def open_file(path: str) -> BinaryIO:
     return file
 
 
-def _check_plain(path: str) -> None:
-    # Opening a pipe would wait for somebody who writes into it.
+def _check_regular(path: str) -> None:
+    # Opening a pipe would block.
     if "://" in path:
         return
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         raise Unreadable(
             path,
             "not-a-file",
-            f"{path} cannot be read as a picture: it is {what}, though its name is that of a "
-            "picture. Remove it or give it another name.",
+            f"{path} cannot be read as an image: it is {kind}. Remove or rename it.",
         )
 
 
 @contextmanager
 def open_image(path: str) -> Iterator[Any]:
-    """Opens a picture; its pixels are decoded when they are asked for, inside the `with`.
+    """Opens an image; its pixels are decoded on first use, inside the `with` block.
 
     Raises:
-        Unreadable: The file is missing, damaged or no picture, on opening or inside the `with`.
+        Unreadable: The file is missing, damaged or not an image; also inside the `with` block.
     """
     try:
-        _check_plain(path)
+        _check_regular(path)
         with open_file(path) as file, Image.open(file) as picture:
             yield picture
     except FileNotFoundError as error:
         link = "is a link to a file that " if os.path.islink(path) else ""
-        raise Unreadable(path, "missing", f"{path} {link}does not exist.") from error
+        raise Unreadable(path, "not-a-file", f"{path} {link}does not exist.") from error
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str, error: Exception) -> Unreadable:
-    """Says why a file cannot be read as a picture, and what to do."""
-    trouble, reason, cure = _diagnose(path, error)
-    return Unreadable(path, trouble, f"{path} cannot be read as a picture ({reason}). {cure}")
+    """Returns an error with the reason why a file cannot be read, and the remedy."""
+    problem, reason, remedy = _diagnose(path, error)
+    return Unreadable(path, problem, f"{path} cannot be read as an image ({reason}). {remedy}")
 
 
-def _diagnose(path: str, error: Exception) -> tuple[Trouble, str, str]:
-    again = "Fetch it again, or remove both halves of its pair."
+def _diagnose(path: str, error: Exception) -> tuple[Problem, str, str]:
     if isinstance(error, Image.DecompressionBombError):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         return (
             "too-large",
             f"it claims more than {limit:,} pixels, as a decompression bomb would",
-            "Remove it, or cut it into smaller pictures by another program.",
+            "Remove it, or split it into smaller images with another program.",
         )
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        return "not-a-file", "a link that leads to itself", "Remove the link."
+        return "not-a-file", "the link points to itself", "Remove the link."
     if isinstance(error, OSError) and error.errno is not None:
         return "not-a-file", error.strerror or str(error), "Make the file readable."
+    return "unreadable", _damage(path, error), "Fetch it again, or remove both halves of its pair."
+
+
+def _damage(path: str, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         with open_file(path) as file:
             head = file.read(64)
         if not head:
-            return "empty-file", "it is empty: zero bytes", again
-        if not head.startswith(_BEGINNINGS):
-            return "not-a-picture", f"it is no picture: it begins with {head[:16]!r}", again
-        # The first block of a PNG alone has 33 bytes.
+            return "it is empty"
+        if not head.startswith(_SIGNATURES):
+            return f"it is not an image: it starts with {head[:16]!r}"
+        # Even the first chunk of a PNG has 33 bytes.
         if len(head) < 64:
-            return "truncated", f"it was truncated: only {len(head)} bytes are there", again
-        return "damaged", "its head is damaged, or of a kind that Pillow does not know", again
-    said = str(error) or type(error).__name__
-    if isinstance(error, EOFError) or any(word in said.lower() for word in _CUT):
-        return "truncated", f"it was cut off: {said}", again
-    return "damaged", f"it is damaged: {said}", again
+            return f"it was truncated to {len(head)} bytes"
+        return "its header is damaged, or of a kind that Pillow does not support"
+    message = str(error) or type(error).__name__
+    if isinstance(error, EOFError) or any(word in message.lower() for word in _TRUNCATED):
+        return f"it was truncated: {message}"
+    return f"it is damaged: {message}"
 
 
 def orientation(picture: Any) -> int:
-    """Returns the EXIF orientation of an open picture, 1 for upright."""
-    # Asking a PNG without EXIF for it would decode the whole picture. Pillow turns a TIFF upright
-    # by itself.
+    """Returns the EXIF orientation of an open image, 1 for upright."""
+    # `getexif` would decode a whole PNG without EXIF data. Pillow itself rotates TIFF images.
     if "exif" not in picture.info or picture.format == "TIFF":
         return 1
     return int(picture.getexif().get(0x0112, 1))
 
 
+def upright_size(picture: Any) -> tuple[int, int]:
+    """Returns the height and width of an open image after EXIF rotation."""
+    width, height = picture.size
+    return (width, height) if orientation(picture) in _SIDEWAYS else (height, width)
+
+
 def size_of(path: str) -> tuple[int, int]:
-    """Returns the width and height of a picture, upright, from its header alone.
+    """Returns the height and width of an image after EXIF rotation; reads only its header.
 
     Raises:
-        Unreadable: The file is missing or is no picture.
+        Unreadable: The file is missing or not an image.
     """
     with open_image(path) as picture:
-        width, height = picture.size
-        return (height, width) if orientation(picture) in TURNED else (width, height)
+        return upright_size(picture)
 
 
 def load_rgb(path: str) -> np.ndarray:
-    """Reads a picture, turned upright as its EXIF data says; see the table above.
+    """Reads an image, rotated upright by its EXIF data; see the table above.
 
     Returns:
-        uint8 [height, width, 3], not to be written into.
+        uint8 [height, width, 3], read-only.
 
     Raises:
-        Unreadable: The file is missing, damaged or truncated, or its pixels have no plain meaning.
+        Unreadable: The file is missing, damaged or truncated, or its pixels are not supported.
     """
     with open_image(path) as picture:
         return to_rgb(picture, path)
 
 
 def to_rgb(picture: Any, path: str) -> np.ndarray:
-    """Returns the pixels of an open picture as `load_rgb` does.
+    """Returns the pixels of an open image as `load_rgb` does.
 
     Raises:
-        Unreadable: They are floating-point numbers or of colors that cannot be turned into RGB.
+        Unreadable: The pixels are floating-point or in a color space that is not supported.
     """
     if orientation(picture) != 1:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
         raise Unreadable(
-            path, "float-pixels", f"{path} holds floating-point pixels, whose scale is unknown."
+            path,
+            "unsupported-pixels",
+            f"{path} has floating-point pixels of unknown scale. Convert it to 8-bit RGB.",
         )
     if picture.mode.startswith("I"):
-        # 16-bit gray; Pillow's own conversion to 8 bits would clip it.
+        # 16-bit gray; Pillow's conversion to 8 bits would clip it.
         deep = np.asarray(picture).astype(np.int64)
         gray = np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
     if picture.mode not in _KNOWN_MODES:
         raise Unreadable(
             path,
-            "odd-colors",
-            f"{path} has colors of the kind {picture.mode}, which cannot be turned into RGB "
-            "faithfully. Convert it by another program.",
+            "unsupported-pixels",
+            f"{path} has {picture.mode} pixels, which cannot be converted to RGB faithfully. "
+            "Convert it to 8-bit RGB with another program.",
         )
     picture.load()
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         sheet = Image.new("RGBA", layer.size, "white")
         picture = Image.alpha_composite(sheet, layer)
-    # Copies cost as much time as writing the shard does, so none is made of what is RGB already.
+    # A copy of an RGB image would take as long as writing the shard.
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
-def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes a uint8 [h, w, 3] image with Pillow's bicubic filter.
 
-    When it reduces, the filter is widened by the factor of the reduction, so nothing aliases.
+    Downscaling widens the filter by the scale factor, which prevents aliasing.
+
+    Args:
+        image: The image.
+        size: Height and width of the result.
     """
-    if image.shape[:2] == (height, width):
+    if image.shape[:2] == size:
         return image
+    height, width = size
     picture = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     return np.array(picture)

@@ -1,8 +1,7 @@
-"""The journal of a build: which shards are made. It lies in ``OUT/.build/`` until the end.
+"""The journal of a build, ``OUT/.build/``: lists the finished shards until the build ends.
 
-Whoever makes a shard enters it himself, so a build goes on from there however it was ended, and
-whoever waits for shards made elsewhere learns of them here. Writing an entry needs no TensorFlow
-where the folder is local.
+Each worker enters its own shards, so a build can resume however it ended, and the main process can
+see shards made on other machines. Writing an entry to a local folder needs no TensorFlow.
 """
 
 import dataclasses
@@ -23,23 +22,23 @@ def _path(directory: str, name: str) -> str:
     return files.join(directory, FOLDER, name)
 
 
-def begin(directory: str, head: Mapping[str, Any], sound: Container[str]) -> None:
-    """Opens the journal of a build; of an earlier run only the entries of sound shards stay.
+def begin(directory: str, head: Mapping[str, Any], intact: Container[str]) -> None:
+    """Opens the journal; keeps only the entries of intact shards from an earlier run.
 
     Args:
         directory: Folder of the data set.
-        head: What tells this build from others; see `read_head`.
-        sound: Names of the shards that need not be made again.
+        head: Identifies the build; see `read_head`.
+        intact: Names of the shards that need not be made again.
     """
     files.make_dirs(files.join(directory, FOLDER))
     for name in files.list_dir(files.join(directory, FOLDER)):
-        if name != _HEAD and name.removesuffix(_MADE) not in sound:
+        if name != _HEAD and name.removesuffix(_MADE) not in intact:
             files.remove(_path(directory, name))
     files.write_json(_path(directory, _HEAD), dict(head))
 
 
 def read_head(directory: str) -> dict[str, Any] | None:
-    """Returns what `begin` was given, or None where no build was begun."""
+    """Returns the head passed to `begin`, or None if there is no journal."""
     path = _path(directory, _HEAD)
     if not files.exists(path):
         return None
@@ -48,26 +47,26 @@ def read_head(directory: str) -> dict[str, Any] | None:
 
 
 def _enter(directory: str, name: str, content: Mapping[str, Any]) -> None:
-    with files.open_new(_path(directory, name), lasting=True) as file:
+    with files.open_new(_path(directory, name), fsync=True) as file:
         file.write(json.dumps(content).encode())
 
 
 def enter(directory: str, shard: Shard) -> None:
-    """Enters a shard that lies in its place."""
+    """Enters a finished shard."""
     _enter(directory, shard.file + _MADE, dataclasses.asdict(shard))
 
 
 def enter_failure(directory: str, file: str, message: str) -> None:
-    """Enters why a shard could not be made, for whoever waits for it elsewhere."""
+    """Enters why a shard could not be made, to be read by the main process."""
     _enter(directory, file + _FAILED, {"message": message})
 
 
 def made(directory: str, known: Mapping[str, Shard] | None = None) -> dict[str, Shard]:
-    """Returns the shards that were entered, by file name.
+    """Returns the finished shards by file name.
 
     Args:
         directory: Folder of the data set.
-        known: Entries that were read before and need not be read again.
+        known: Entries that were already read.
     """
     found = dict(known or {})
     for name in files.list_dir(files.join(directory, FOLDER)):
@@ -78,7 +77,7 @@ def made(directory: str, known: Mapping[str, Shard] | None = None) -> dict[str, 
 
 
 def first_failure(directory: str) -> DataError | None:
-    """Returns why the first of the shards that failed could not be made, and how many did."""
+    """Returns an error with the first failure and the number of others, or None."""
     names = [n for n in files.list_dir(files.join(directory, FOLDER)) if n.endswith(_FAILED)]
     if not names:
         return None

@@ -1,28 +1,30 @@
-"""Dead leaves: pictures of overlapping shapes whose statistics resemble those of photographs.
+"""Dead leaves: images of overlapping shapes with statistics similar to photographs.
 
-Shapes of all sizes, most of them small, cover each other. Edges of every direction and contrast
-and textures of every scale arise, which is what a deblurring network learns from.
+Shapes of all sizes, most of them small, occlude each other, which yields edges of every direction
+and contrast and textures of every scale for a deblurring network to learn from.
 
 Reference: Lee, Mumford and Huang, Occlusion Models for Natural Images, 2001.
 """
 
 import numpy as np
 
+from tfdeblur.ops.arrays import to_uint8
+
 # Radii follow r**-3 between these shares of the shorter side: each scale covers the same area.
 SMALLEST, LARGEST = 0.025, 0.6
-# A picture is covered long before this many shapes; the rest of it, if any, is sky.
-MOST_SHAPES = 6000
-# Where less than this shines through, nothing more is drawn.
+# The image is covered long before this many shapes; any remaining area is sky.
+MAX_SHAPES = 6000
+# Pixels with a lower remaining transmittance are treated as covered.
 COVERED = 1e-3
 
 
 def draw_scene(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Draws one scene, from the foremost shape back, until all is covered.
+    """Draws one scene, front to back, until every pixel is covered.
 
     Args:
-        rng: Where all its random numbers come from.
-        height: Rows of the picture.
-        width: Columns of the picture.
+        rng: Source of all random numbers.
+        height: Rows of the image.
+        width: Columns of the image.
 
     Returns:
         uint8 [height, width, 3], RGB.
@@ -32,7 +34,7 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     open_ = np.ones((height, width), np.float32)
     palette = _palette(rng)
     smallest, largest = max(1.5, SMALLEST * side), LARGEST * side
-    for _ in range(MOST_SHAPES):
+    for _ in range(MAX_SHAPES):
         radius = _power_law(rng, smallest, largest)
         x, y = rng.uniform(-radius, width + radius), rng.uniform(-radius, height + radius)
         reach = int(np.ceil(1.5 * radius)) + 2
@@ -48,14 +50,14 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         angle = rng.uniform(0, 2 * np.pi)
         cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         u, v = cos * columns + sin * rows, cos * rows - sin * columns
-        # An edge one pixel wide is as sharp as a sampled picture can be without stairs.
+        # A ramp one pixel wide is the sharpest edge without aliasing.
         cover = np.clip(0.5 - _distance(rng, u, v, radius), 0, 1)
         color = _texture(rng, u, v, radius, palette)
         picture[window] += (open_[window] * cover)[..., None] * color
         open_[window] *= 1 - cover
     sky = np.linspace(0.85, 0.55, height, dtype=np.float32)[:, None, None]
     picture += open_[..., None] * sky * np.array([0.8, 0.9, 1.0], np.float32)
-    return np.clip(np.rint(255 * picture), 0, 255).astype(np.uint8)
+    return to_uint8(picture)
 
 
 def _power_law(rng: np.random.Generator, smallest: float, largest: float) -> float:
@@ -65,7 +67,7 @@ def _power_law(rng: np.random.Generator, smallest: float, largest: float) -> flo
 
 
 def _palette(rng: np.random.Generator) -> np.ndarray:
-    """Returns the colors of a scene [8, 3]: hues that recur, most of them muted, some vivid."""
+    """Returns the colors of a scene [8, 3]: related hues, mostly muted, some vivid."""
     hue = rng.uniform() + rng.normal(0, 0.25, 8)
     saturation = rng.beta(1.2, 2.2, 8)
     value = rng.uniform(0.08, 1.0, 8)
@@ -73,7 +75,7 @@ def _palette(rng: np.random.Generator) -> np.ndarray:
 
 
 def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    # A pure hue is three tents, a third of the circle apart.
+    # The channels of a pure hue are triangle waves, a third of the circle apart.
     distance = np.abs((hue * 6 - np.array([0.0, 2.0, 4.0]) + 3) % 6 - 3)
     pure = np.clip(2 - distance, 0, 1)
     return value * (1 - saturation + saturation * pure)
@@ -85,7 +87,7 @@ def _color(rng: np.random.Generator, palette: np.ndarray) -> np.ndarray:
 
 
 def _distance(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
-    """Returns about how far each pixel is from a random shape's edge; negative inside."""
+    """Returns the approximate signed distance to the edge of a random shape; negative inside."""
     kind = rng.choice(4, p=[0.3, 0.25, 0.3, 0.15])
     if kind == 0:  # an ellipse
         a, b = radius, max(1.0, radius * rng.uniform(0.3, 1.0))
@@ -113,10 +115,10 @@ def _distance(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, radius: fl
 def _texture(
     rng: np.random.Generator, u: np.ndarray, v: np.ndarray, radius: float, palette: np.ndarray
 ) -> np.ndarray:
-    """Returns the color of each pixel [h, w, 3]: two colors mixed by a pattern, and some grain."""
+    """Returns the color of each pixel [h, w, 3]: two colors mixed by a pattern, plus grain."""
     first, second = _color(rng, palette), _color(rng, palette)
     kind = rng.choice(5, p=[0.25, 0.35, 0.15, 0.07, 0.18])
-    # No period is below what pixels can hold.
+    # Shorter periods would alias.
     period = max(3.0, radius * rng.uniform(0.08, 0.8))
     if kind == 0:  # plain
         mix = np.zeros_like(u)
@@ -139,7 +141,7 @@ def _texture(
     return np.clip(color * light + grain, 0, 1).astype(np.float32)
 
 
-def _soft_square(place: np.ndarray, period: float) -> np.ndarray:
-    """Returns stripes of 0 and 1 whose edges are one pixel wide."""
-    triangle = np.abs((place / period) % 1 - 0.5) - 0.25
+def _soft_square(position: np.ndarray, period: float) -> np.ndarray:
+    """Returns stripes of 0 and 1 with edges one pixel wide."""
+    triangle = np.abs((position / period) % 1 - 0.5) - 0.25
     return np.clip(0.5 + triangle * period, 0, 1)

@@ -1,6 +1,6 @@
-"""How far things move between two frames, and the frames that might lie between them.
+"""Measures motion between two frames, and interpolates frames between them.
 
-All of it rests on OpenCV's dense optical flow (DIS), which the extra `video` brings.
+Both use OpenCV's dense optical flow (DIS), which the extra `video` installs.
 
 Reference: Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016.
 """
@@ -13,9 +13,9 @@ import numpy as np
 
 from tfdeblur.errors import UserError
 
-# Flow is measured on frames reduced to this length: enough for half a pixel, and far faster.
+# Motion is measured on frames reduced to this longer side: accurate to half a pixel and far faster.
 _LONG_SIDE = 640
-# Rounds in which the flow at a moment between two frames is looked up where it comes from.
+# Fixed-point iterations of the flow at a moment between two frames.
 _ROUNDS = 3
 
 
@@ -32,19 +32,18 @@ def opencv() -> Any:
             "Video and optical flow need OpenCV: pip install 'tfdeblur[video]' (or "
             "opencv-python-headless)."
         ) from error
-    # Its flow is computed in stripes, one for each thread, and differs with their number; and
-    # there is a process for each core already.
+    # The flow depends on the number of threads, and there is a process per core already.
     cv2.setNumThreads(1)
     return cv2
 
 
 @dataclasses.dataclass(frozen=True)
 class Displacement:
-    """How far things move from one frame to the next, in pixels.
+    """Displacement from one frame to the next, in pixels.
 
     Attributes:
-        median: Half of the picture moves less than this.
-        high: 95 % of the picture moves less than this.
+        median: 50th percentile over the pixels of the image.
+        high: 95th percentile.
     """
 
     median: float
@@ -59,7 +58,7 @@ def measure(before: np.ndarray, after: np.ndarray) -> Displacement:
         after: The next frame, of the same size.
 
     Returns:
-        Median and 95th percentile of the lengths of the flow, in pixels of the frames.
+        Percentiles of the length of the optical flow, in pixels of the full-size frames.
     """
     cv2 = opencv()
     height, width = before.shape[:2]
@@ -73,7 +72,7 @@ def measure(before: np.ndarray, after: np.ndarray) -> Displacement:
 
 
 def _flow(cv2: Any, before: np.ndarray, after: np.ndarray, fast: bool = False) -> np.ndarray:
-    """Returns where each pixel of a frame goes: float32 [height, width, 2], x and y in pixels."""
+    """Returns the displacement of each pixel: float32 [height, width, 2], x and y in pixels."""
     preset = cv2.DISOPTICAL_FLOW_PRESET_FAST if fast else cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     flow: np.ndarray = cv2.DISOpticalFlow_create(preset).calc(*gray, None)
@@ -86,18 +85,18 @@ def between(
     light: tuple[np.ndarray, np.ndarray],
     times: Sequence[float],
 ) -> list[np.ndarray]:
-    """Makes frames between two frames by moving their pixels along the optical flow.
+    """Interpolates frames by moving pixels along the optical flow.
 
-    Things are taken to move on straight lines at constant speed. For a moment t, the flow of each
-    pixel is looked up where the pixel comes from, by a few rounds of fixed-point iteration, and
-    the pixel is the mean of where it was and where it will be, weighted by 1 - t and t. This is
-    done with the flow forward and the flow backward, and each pixel follows the one along which
-    both frames agree better: at the border of a moving thing one of them usually does.
+    Motion between the two frames is assumed to be linear. For a moment t, the flow of each pixel
+    is found at its origin by a few fixed-point iterations, and the pixel is the mean of its values
+    in both frames, weighted by 1 - t and t. This is done with the forward and the backward flow,
+    weighted by how well both frames agree along each: at the border of a moving object one of them
+    is usually right.
 
     Args:
         before: uint8 [height, width, 3]; frames of at least 16x16 pixels.
         after: The next frame.
-        light: Both frames as float32 [height, width, 3] in the light in which they are mixed.
+        light: Both frames as float32 [height, width, 3], in the light in which they are mixed.
         times: Moments between 0 (`before`) and 1 (`after`).
 
     Returns:
@@ -118,7 +117,7 @@ def between(
     made = []
     for time in times:
         candidates, weights = [], []
-        # The flow backward is the same task with both frames and the time turned round.
+        # The backward flow is the same problem with frames and time reversed.
         for flow, (first, second), moment in (
             (flows[0], light, time),
             (flows[1], light[::-1], 1 - time),

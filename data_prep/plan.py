@@ -1,14 +1,15 @@
-"""From a listing of frames to a plan of shards: which frames, what tiles, what order.
+"""Plans the shards of a build: which frames, which tiles, in which order.
 
-The plan follows from the listing and the settings alone, and it is made before any pixel is read.
-So shard i is the same whoever makes it, and whenever.
+The plan depends on the listing and the settings alone and is made before any pixel is read, so a
+shard has the same bytes on every machine and in every run.
+
+Sizes are (height, width) tuples; in text they are ``WIDTHxHEIGHT``, as in the papers.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -16,98 +17,80 @@ import numpy as np
 
 from data_prep.blur import item_rng
 from data_prep.sources.source import Item, Listing
+from tfdeblur.config import fields
 from tfdeblur.errors import DataError
 from tfdeblur.ops import tiling
 
 T = TypeVar("T")
 
-# Images of a training shard are held in memory while it is made, to be shuffled.
+# A training shard is held in memory to be shuffled.
 SHARD_BYTES = 32 << 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """Width and height in pixels, written ``WIDTHxHEIGHT`` as the papers do."""
-
-    width: int
-    height: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Size":
-        """Reads ``128x96``; a single number is a square.
-
-        Raises:
-            ValueError: The text is no such size.
-        """
-        match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
-        if match:
-            width, height = int(match[1]), int(match[2] or match[1])
-            if width > 0 and height > 0:
-                return cls(width, height)
-        raise ValueError(f"{text!r} is not a size; write WIDTHxHEIGHT in pixels, such as 128x96")
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
+def size_text(size: tuple[int, int]) -> str:
+    """Returns a (height, width) as ``WIDTHxHEIGHT``."""
+    height, width = size
+    return f"{width}x{height}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is done with the frames of any source.
+    """How the frames of any source are processed.
 
     Attributes:
-        encoding: How pixels are stored, `png` or `raw`.
-        seed: Seeds the order of training records and the blur of each picture.
-        resize: Size that frames are reduced to before anything else; None keeps theirs.
-        tile: Tiles of the train and val splits; None keeps whole frames.
-        stride: Distance between training tiles; None lays them side by side.
-        test_tile: Tiles of the test split; None keeps whole frames.
-        fraction: Share of the training frames that is used.
-        limit: Most frames of any split; None has no limit.
+        encoding: Pixel encoding, `png` or `raw`.
+        seed: Seeds the order of training records and the blur of each image.
+        resize: Size that frames are resized to first; None keeps their size.
+        tile: Tile size of the train and val splits; None keeps whole frames.
+        stride: Distance between training tiles; None places them side by side.
+        test_tile: Tile size of the test split; None keeps whole frames.
+        fraction: Fraction of the training frames to use.
+        limit: Maximum number of frames per split; None for no limit.
     """
 
     encoding: Literal["png", "raw"] = "png"
     seed: int = 0
-    resize: Size | None = None
-    tile: Size | None = None
-    stride: Size | None = None
-    test_tile: Size | None = None
+    resize: fields.Size | None = None
+    tile: fields.Size | None = None
+    stride: fields.Size | None = None
+    test_tile: fields.Size | None = None
     fraction: float = 1.0
     limit: int | None = None
 
-    def tiling_of(self, split: str) -> tuple[Size | None, Size | None]:
-        """Returns the tile (None: the whole frame) and the stride of a split."""
+    def tiling_of(self, split: str) -> tuple[fields.Size | None, fields.Size | None]:
+        """Returns the tile size (None for whole frames) and the stride of a split."""
         if split == "test":
             return self.test_tile, self.test_tile
-        # Overlapping tiles would count some pixels of the validation twice.
+        # Overlapping validation tiles would count some pixels twice.
         return self.tile, (self.stride if split == "train" else None) or self.tile
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardPlan:
-    """One shard to be made.
+    """The content of one shard.
 
     Attributes:
-        file: Its name.
+        file: File name.
         items: Its frames, in order.
-        records: How many tiles they give.
+        records: Number of tiles cut from them.
         tile: Size of its images.
         stride: Distance between tiles.
-        shuffled: Whether the tiles are put in a random order, as training wants them.
+        shuffled: Whether its tiles are shuffled, as in the train split.
     """
 
     file: str
     items: tuple[Item, ...]
     records: int
-    tile: Size
-    stride: Size
+    tile: fields.Size
+    stride: fields.Size
     shuffled: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitPlan:
-    """One split: the size of its images, its scenes and its shards."""
+    """The image size, scenes and shards of one split."""
 
-    tile: Size
+    tile: fields.Size
     scenes: tuple[str, ...]
     shards: tuple[ShardPlan, ...]
 
@@ -117,31 +100,29 @@ class SplitPlan:
         return sum(shard.records for shard in self.shards)
 
 
-def frame_size(item: Item, settings: Settings) -> Size:
+def frame_size(item: Item, settings: Settings) -> fields.Size:
     """Returns the size of a frame after any resizing."""
-    return settings.resize or Size(item.width, item.height)
+    return settings.resize or fields.Size(item.height, item.width)
 
 
-def boxes(frame: Size, tile: Size, stride: Size) -> list[tiling.Box]:
-    """Returns the tiles of one frame: whole ones on the grid."""
-    return tiling.grid(
-        frame.height, frame.width, tile.height, tile.width, stride.height, stride.width, False
-    )
+def boxes(frame: fields.Size, tile: fields.Size, stride: fields.Size) -> list[tiling.Box]:
+    """Returns the tiles of one frame that lie fully inside it, on a grid from the top left."""
+    return tiling.grid(*frame, *tile, *stride, False)
 
 
 def thin(items: Sequence[T], count: int) -> Sequence[T]:
-    """Returns `count` of the items, evenly spread over them, in their order."""
+    """Returns at most `count` of the items, evenly spaced and in order."""
     if count >= len(items):
         return items
-    return [items[place * len(items) // count] for place in range(count)]
+    return [items[index * len(items) // count] for index in range(count)]
 
 
 def make_plan(listing: Listing, settings: Settings) -> dict[str, SplitPlan]:
     """Plans the shards of all splits that have frames.
 
     Raises:
-        DataError: A tile is larger than its frame, frames that are kept whole differ in size, a
-            scene is in two splits, or there is nothing to build.
+        DataError: A tile is larger than its frame, untiled frames differ in size, a scene is in
+            two splits, a frame is listed twice, or there are no frames.
     """
     _check_scenes(listing)
     plans = {}
@@ -160,22 +141,22 @@ def make_plan(listing: Listing, settings: Settings) -> dict[str, SplitPlan]:
 
 def _check_scenes(listing: Listing) -> None:
     home: dict[str, str] = {}
-    seen: set[str] = set()
+    keys: set[str] = set()
     for split, items in listing.splits.items():
         for item in items:
             other = home.setdefault(item.scene, split)
             if other != split:
                 raise DataError(
-                    f"Scene {item.scene!r} is in both {other} and {split}: a network would be "
-                    "judged on scenes that it has trained on. Remove it from one of them."
+                    f"Scene {item.scene!r} is in both {other} and {split}, so a network would be "
+                    "evaluated on a training scene. Remove it from one of them."
                 )
-            if item.key in seen:
-                raise DataError(f"Frame {item.key!r} is listed twice; names must differ.")
-            seen.add(item.key)
+            if item.key in keys:
+                raise DataError(f"Frame {item.key!r} is listed twice; names must be unique.")
+            keys.add(item.key)
 
 
 def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitPlan:
-    # The size parser above serves the command line, which does not wait for TensorFlow.
+    # Imports TensorFlow, which workers do not need.
     from tfdeblur.data.schema import shard_name
 
     tile, stride = settings.tiling_of(split)
@@ -184,11 +165,12 @@ def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitP
     assert stride is not None
     counts = {}
     for size in {frame_size(item, settings) for item in items}:
-        if tile.width > size.width or tile.height > size.height:
+        if tile[0] > size[0] or tile[1] > size[1]:
             item = next(item for item in items if frame_size(item, settings) == size)
             raise DataError(
-                f"A tile of {tile} does not fit in {item.sharp or item.key}, which is {size}"
-                f"{' after resizing' if settings.resize else ''}. Give a smaller --tile."
+                f"A tile of {size_text(tile)} does not fit in {item.sharp or item.key}, which is "
+                f"{size_text(size)}{' after resizing' if settings.resize else ''}. Set a smaller "
+                "--tile."
             )
         counts[size] = len(boxes(size, tile, stride))
     tiles = [counts[frame_size(item, settings)] for item in items]
@@ -196,9 +178,9 @@ def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitP
     order = np.arange(len(items))
     if split == "train":
         # Neighboring frames look alike. Spreading them over the shards lets a reader that
-        # shuffles only within a few of them still see the whole set.
+        # shuffles within a few shards still mix the whole set.
         order = item_rng(settings.seed, "order of train").permutation(len(items))
-    pixels = sum(tiles) * tile.width * tile.height
+    pixels = sum(tiles) * math.prod(tile)
     count = min(len(items), math.ceil(2 * 3 * pixels / SHARD_BYTES))
     shards = []
     for index in range(count):
@@ -217,25 +199,25 @@ def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitP
     return SplitPlan(tile, scenes, tuple(shards))
 
 
-def _common_size(split: str, items: Sequence[Item], settings: Settings) -> Size:
+def _common_size(split: str, items: Sequence[Item], settings: Settings) -> fields.Size:
     first = frame_size(items[0], settings)
     for item in items:
         size = frame_size(item, settings)
         if size != first:
             flag = "--test-tile" if split == "test" else "--tile"
             raise DataError(
-                f"Without {flag} the frames of a split are kept whole and must agree in size, but "
-                f"{items[0].sharp or items[0].key} is {first} and {item.sharp or item.key} is "
-                f"{size}. Give {flag} or --resize."
+                f"Without {flag}, all frames of a split must have the same size, but "
+                f"{items[0].sharp or items[0].key} is {size_text(first)} and "
+                f"{item.sharp or item.key} is {size_text(size)}. Set {flag} or --resize."
             )
     return first
 
 
 def fingerprint(source: str, options: Mapping[str, Any], plans: Mapping[str, SplitPlan]) -> str:
-    """Returns a digest of all that determines the shards.
+    """Returns a digest of everything that determines the shards.
 
-    Two builds with equal digests make equal shards as long as the pictures behind the listing
-    stay the same. Where the source lies does not count: it may be moved between two runs.
+    Builds with equal digests make equal shards as long as the image files are the same. The path
+    of the source is not part of it, so a raw set may be moved between two runs.
     """
     frames = [
         [split, shard.file, [[item.key, item.width, item.height] for item in shard.items]]
@@ -247,5 +229,5 @@ def fingerprint(source: str, options: Mapping[str, Any], plans: Mapping[str, Spl
 
 
 def comparable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options that the records depend on: all but the place of the source."""
+    """Returns the options that determine the records: all except the path of the source."""
     return {name: value for name, value in options.items() if name != "source"}

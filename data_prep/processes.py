@@ -1,21 +1,29 @@
-"""Pools of worker processes that end with their parent, and at once when nobody wants more."""
+"""Process pools that end with their parent and can be abandoned at once."""
 
+import collections
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from tfdeblur.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def _start(then: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    # Ctrl-C goes to the whole group; the parent alone decides what happens then.
+    # Ctrl-C reaches the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # A parent that was killed outright cannot tell its workers to stop.
+        # A parent that is killed by SIGKILL cannot stop its workers.
         def follow() -> None:
             parent.join()
             os._exit(1)
@@ -29,23 +37,68 @@ def _start(then: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None
 def pool(
     workers: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
 ) -> Iterator[ProcessPoolExecutor]:
-    """Opens a pool; where the block raises, its processes are ended without waiting.
+    """Opens a process pool; if the block raises, its processes are terminated at once.
 
     Args:
         workers: Number of processes.
-        start: Called in each process before its first task; defined at the top of a module.
-        arguments: What `start` is given.
+        start: Called in each process before its first task; a module-level function.
+        arguments: Arguments of `start`.
+
+    Raises:
+        UserError: A worker process was killed.
     """
     others = set(multiprocessing.active_children())
-    # A forked process would inherit TensorFlow's locks and may hang.
+    # A forked process would inherit TensorFlow's locks and may deadlock.
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, context, _start, (start, arguments))
     try:
         yield executor
-    except BaseException:
-        # Ctrl-C, or whoever takes the results gave up: do not wait for what nobody will take.
+    except BaseException as error:
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                "A worker process was killed, most likely because memory ran out. Run the command "
+                "again with fewer --workers; a build keeps its finished shards."
+            ) from error
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _run(function: Callable[[T], R], chunk: list[T]) -> list[R]:
+    return [function(task) for task in chunk]
+
+
+def ordered(
+    function: Callable[[T], R], tasks: Iterable[T], workers: int, chunk: int = 4
+) -> Iterator[R]:
+    """Maps a function over tasks with few tasks and results in memory at a time.
+
+    Args:
+        function: A module-level function.
+        tasks: Its arguments; consumed as fast as results are.
+        workers: Number of processes; with one, everything runs in this process.
+        chunk: Tasks sent to a process together.
+
+    Yields:
+        The results in the order of the tasks.
+
+    Raises:
+        UserError: A worker process was killed.
+    """
+    if workers <= 1:
+        yield from map(function, tasks)
+        return
+    waiting = iter(tasks)
+    pending: collections.deque[Future[list[R]]] = collections.deque()
+    with pool(workers) as executor:
+        while True:
+            while len(pending) < 2 * workers:
+                taken = list(itertools.islice(waiting, chunk))
+                if not taken:
+                    break
+                pending.append(executor.submit(_run, function, taken))
+            if not pending:
+                return
+            yield from pending.popleft().result()

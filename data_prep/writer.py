@@ -1,8 +1,8 @@
-"""Brings the shards of a plan together and, at the end, writes the manifest.
+"""Makes the missing shards of a plan, then writes the manifest.
 
-Whoever makes a shard writes it beside its place, renames it when it is whole, and enters it in the
-journal, so a build that was killed goes on where it stopped. The manifest is written last; then
-the journal is removed.
+Workers write each shard under a temporary name, rename it when it is complete, and enter it in the
+journal, so a killed build resumes where it stopped. The manifest is written last; then the journal
+is removed.
 """
 
 import contextlib
@@ -14,8 +14,9 @@ from typing import Any
 from tqdm import tqdm
 
 from data_prep import journal
-from data_prep.frames import Job, Task
-from data_prep.plan import SplitPlan, comparable
+from data_prep.frames import Job
+from data_prep.plan import SplitPlan, comparable, size_text
+from data_prep.printable import print_line
 from data_prep.runners import Runner
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError
@@ -27,7 +28,6 @@ _PARTIAL = re.compile(rf"{_SHARD.pattern}(\.[0-9a-f]+)?{re.escape(files.PARTIAL_
 
 def write(
     job: Job,
-    directory: str,
     plans: Mapping[str, SplitPlan],
     manifest: schema.Manifest,
     *,
@@ -35,23 +35,23 @@ def write(
     overwrite: bool = False,
     deep: bool = False,
 ) -> schema.Manifest:
-    """Makes all shards that are not there yet, then the manifest.
+    """Makes all missing shards, then writes the manifest.
 
     Args:
-        job: The source and the settings.
-        directory: Folder of the data set.
+        job: The source, the settings and the folder of the data set.
         plans: The shards of each split.
         manifest: The manifest without its splits.
-        runner: What makes the shards; see `runners`.
-        overwrite: Whether to remove another data set, or the beginning of one, from the folder.
-        deep: Whether to compare the checksum of each shard that is there already.
+        runner: Makes the shards; see `runners`.
+        overwrite: Whether to remove another data set, finished or not, from the folder first.
+        deep: Whether to check the SHA-256 of existing shards.
 
     Returns:
         The manifest as written.
 
     Raises:
-        UserError: The folder holds something else, cannot be written to, or a frame is bad.
+        UserError: The folder contains another data set, is not writable, or a frame is unreadable.
     """
+    directory = job.directory
     files.make_dirs(directory)
     if overwrite:
         _clear(directory)
@@ -61,10 +61,10 @@ def write(
     missing = [plan for name, plan in wanted.items() if name not in made]
     if not missing and files.exists(files.join(directory, schema.MANIFEST_NAME)):
         journal.close(directory)
-        print(f"{directory}: already built, {_counts(plans)}.")
+        print_line(f"{directory}: already built, {_counts(plans)}.")
         return schema.Manifest.load(directory)
     if made:
-        print(f"{directory}: {len(made)} of {len(wanted)} shards are there; making the others.")
+        print_line(f"{directory}: {len(made)} of {len(wanted)} shards exist; making the others.")
 
     head = {"fingerprint": manifest.fingerprint, "options": manifest.options}
     journal.begin(directory, {"source": manifest.source, **head}, made)
@@ -72,14 +72,14 @@ def write(
     total = sum(plan.records for plan in wanted.values())
     start = sum(shard.records for shard in made.values())
     with tqdm(total=total, initial=start, unit=" records", desc=manifest.source) as progress:
-        for shard in runner(Task(job, directory), missing):
+        for shard in runner(job, missing):
             made[shard.file] = shard
             progress.update(shard.records)
 
     splits = {
         name: schema.Split(
-            height=plan.tile.height,
-            width=plan.tile.width,
+            height=plan.tile[0],
+            width=plan.tile[1],
             encoding=job.settings.encoding,
             records=plan.records,
             scenes=plan.scenes,
@@ -92,37 +92,39 @@ def write(
     manifest.save(directory)
     _sweep(directory)
     journal.close(directory)
-    print(f"{directory}: built, {_counts(plans)}.")
+    print_line(f"{directory}: built, {_counts(plans)}.")
     return manifest
 
 
 def _counts(plans: Mapping[str, SplitPlan]) -> str:
-    return ", ".join(f"{name} {plan.records} of {plan.tile}" for name, plan in plans.items())
+    return ", ".join(
+        f"{name} {plan.records} of {size_text(plan.tile)}" for name, plan in plans.items()
+    )
 
 
 def _clear(directory: str) -> None:
     """Removes the data set that a manifest or journal describes, and nothing else.
 
-    The manifest goes first, so that no part of the data set looks whole.
+    The manifest is removed first, so that a partially removed data set never looks complete.
     """
     known: dict[str, schema.Shard | None] = {}
     if files.exists(files.join(directory, schema.MANIFEST_NAME)):
-        with contextlib.suppress(DataError):  # damaged: its shards are then unknown, and stay
+        with contextlib.suppress(DataError):  # damaged: its shards are unknown and are kept
             splits = schema.Manifest.load(directory).splits.values()
             known = {shard.file: shard for split in splits for shard in split.shards}
     if journal.read_head(directory) is not None:
-        # A killed build may not have entered its last shards.
+        # A killed build may not have entered its last shards in the journal.
         known |= dict.fromkeys(filter(_SHARD.fullmatch, files.list_dir(directory)))
     files.remove(files.join(directory, schema.MANIFEST_NAME))
     for name, shard in known.items():
-        if shard is None or _is_sound(directory, shard, deep=False):
+        if shard is None or _is_intact(directory, shard, deep=False):
             files.remove(files.join(directory, name))
     journal.close(directory)
     _sweep(directory)
 
 
 def _sweep(directory: str) -> None:
-    """Removes partial shards of a build that was killed."""
+    """Removes partial shards of a killed build."""
     for name in files.list_dir(directory):
         if _PARTIAL.fullmatch(name):
             files.remove(files.join(directory, name))
@@ -131,7 +133,7 @@ def _sweep(directory: str) -> None:
 def _made_before(
     directory: str, wanted: schema.Manifest, planned: Collection[str], deep: bool
 ) -> dict[str, schema.Shard]:
-    """Returns the shards that an earlier run of the same build has made and that are sound."""
+    """Returns the intact shards of an earlier run of the same build."""
     known: dict[str, schema.Shard] = {}
     begun = journal.read_head(directory)
     if files.exists(files.join(directory, schema.MANIFEST_NAME)):
@@ -141,7 +143,7 @@ def _made_before(
     elif begun is not None:
         _check_same(directory, wanted, begun["source"], begun["fingerprint"], begun["options"])
         known = journal.made(directory)
-    # A build that was killed may have put a shard in its place that it has not entered yet.
+    # A killed build may have written a shard without entering it in the journal.
     names = known.keys() if begun is None else {*known, *planned}
     strange = [
         name
@@ -150,14 +152,14 @@ def _made_before(
     ]
     if strange:
         raise DataError(
-            f"{files.join(directory, strange[0])} is a shard that no manifest or journal knows"
-            f"{f', and so are {len(strange) - 1} more' if len(strange) > 1 else ''}. Give an empty "
-            "folder, or move such files away."
+            f"{files.join(directory, strange[0])} is a shard that is in no manifest or journal"
+            f"{f', and so are {len(strange) - 1} more' if len(strange) > 1 else ''}. Choose an "
+            "empty folder, or move these files away."
         )
-    return {name: shard for name, shard in known.items() if _is_sound(directory, shard, deep)}
+    return {name: shard for name, shard in known.items() if _is_intact(directory, shard, deep)}
 
 
-def _is_sound(directory: str, shard: schema.Shard, deep: bool) -> bool:
+def _is_intact(directory: str, shard: schema.Shard, deep: bool) -> bool:
     path = files.join(directory, shard.file)
     if not files.exists(path) or files.size(path) != shard.bytes:
         return False
@@ -169,9 +171,9 @@ def _check_same(
 ) -> None:
     if digest == wanted.fingerprint:
         return
-    cure = "Give another --out, or --overwrite to replace it."
+    remedy = "Choose another --out, or set --overwrite to replace it."
     if source != wanted.source:
-        raise ConfigError(f"{directory} holds a data set of {source!r}. {cure}")
+        raise ConfigError(f"{directory} contains a data set of {source!r}. {remedy}")
     old, new = comparable(options), comparable(wanted.options)
     changed = [
         f"{name} was {old.get(name)} and is now {new.get(name)}"
@@ -179,4 +181,4 @@ def _check_same(
         if old.get(name) != new.get(name)
     ]
     what = "; ".join(changed) or "the frames of the source have changed"
-    raise ConfigError(f"{directory} holds a data set built otherwise: {what}. {cure}")
+    raise ConfigError(f"{directory} contains a data set with other options: {what}. {remedy}")

@@ -1,1 +1,1 @@
-"""What the doctor looks at: names, layouts, pictures, pairs, whole sets, and built shards."""
+"""Checks of the data doctor: files, layouts, pairs, whole data sets, and built shards."""

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: its pictures are inside."""
+"""The report as a single self-contained HTML file."""
 
 import base64
 import functools
@@ -12,23 +12,24 @@ from PIL import Image
 
 from data_prep.checks.findings import CODES
 from data_prep.checks.pairs import Measure
-from data_prep.checks.report import SHOWN, Report
+from data_prep.checks.report import SHOWN, Report, Twin
+from data_prep.printable import printable
 from tfdeblur.errors import UserError
 
-# The longer side of a picture in the page; small pictures are shown as they are.
-_LONGEST = 480
+# Maximum longer side of an image on the page; smaller images keep their size.
+_MAX_SIDE = 480
 _QUALITY = 82
-# Differences are small: shown this many times as large, around gray.
-_ENLARGED = 2.0
+# Factor by which differences are amplified, around mid-gray.
+_GAIN = 2.0
 
 
 def render(report: Report, pictures: int) -> str:
     """Returns the page.
 
     Args:
-        report: What to show.
-        pictures: Most pairs that are shown, and most pictures that are in two splits. Each takes
-            some tens of kilobytes.
+        report: The report.
+        pictures: Maximum number of pairs, and of duplicates across splits, to show. Each adds some
+            tens of kilobytes.
     """
     found = report.examination
     return (
@@ -39,82 +40,79 @@ def render(report: Report, pictures: int) -> str:
             found=found,
             codes=CODES,
             shown=SHOWN,
-            bars=_bars(report.decibels),
+            bars=_bars(report.psnr),
             pairs=[_pair(report, measure) for measure in report.worst(pictures)],
-            twins=[
-                _twin(report, twin.first, twin.second, twin.bits) for twin in found.twins[:pictures]
-            ],
+            twins=[_twin(report, twin) for twin in found.twins[:pictures]],
         )
     )
 
 
-def _bars(decibels: Mapping[str, Any]) -> list[tuple[str, int, float]]:
-    """Returns for each bar of the histogram its label, its count and its share of the highest."""
-    if not decibels:
+def _bars(psnr: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+    """Returns label, count and relative height of each bar of the histogram."""
+    if not psnr:
         return []
-    edges, counts = decibels["histogram"]["edges"], decibels["histogram"]["counts"]
-    most = max(counts)
+    edges, counts = psnr["histogram"]["edges"], psnr["histogram"]["counts"]
     return [
-        (f"{first} to {last}", count, count / most)
+        (f"{first} to {last}", count, count / max(counts))
         for first, last, count in zip(edges, edges[1:], counts, strict=False)
     ]
 
 
 def _pair(report: Report, measure: Measure) -> dict[str, Any]:
-    """Returns the pictures and the numbers of one pair."""
-    told = [f"{measure.psnr:.2f} dB"]
+    """Returns the images and the measurements of one pair."""
+    numbers = [f"{measure.psnr:.2f} dB"]
     if measure.shift is not None:
-        told.append(f"shift {measure.shift[0]:+.2f} down, {measure.shift[1]:+.2f} right")
+        numbers.append(f"shift {measure.shift[0]:+.2f} down, {measure.shift[1]:+.2f} right")
     if measure.softening is not None:
-        told.append(f"sharp half {measure.softening:.2f} times as sharp")
+        numbers.append(f"sharpness ratio {measure.softening:.2f}")
     if measure.brightness is not None:
-        told.append(f"brightness {measure.brightness:+.2f}")
+        numbers.append(f"brightness {measure.brightness:+.2f}")
     if measure.tone is not None:
-        told.append(f"tone {measure.tone:.2f}")
+        numbers.append(f"tone {measure.tone:.2f}")
     return {
         "title": f"{measure.split}: {measure.key}",
         "codes": measure.codes,
-        "numbers": ", ".join(told),
+        "numbers": ", ".join(numbers),
         "pictures": _halves(report, measure.key),
     }
 
 
 def _halves(report: Report, key: str) -> dict[str, str]:
     load = report.examination.load
-    assert load is not None, "whoever measures pairs can load them"
+    assert load is not None, "every examination with pairs can load them"
     try:
         blurred, sharp = load(key)
     except UserError:
-        # It could be read a minute ago; the page goes without.
+        # The file has changed since it was examined; the page omits it.
         return {}
-    shown = {"sharp": _address(sharp)}
+    shown = {"sharp": _data_url(sharp)}
     if blurred is not None:
-        gap = (blurred.astype(np.float32) - sharp) * _ENLARGED + 128
-        difference = np.clip(gap, 0, 255).astype(np.uint8)
+        amplified = (blurred.astype(np.float32) - sharp) * _GAIN + 128
+        difference = np.clip(amplified, 0, 255).astype(np.uint8)
         shown = {
-            "blurred": _address(blurred),
+            "blurred": _data_url(blurred),
             **shown,
-            f"difference, {_ENLARGED:g} times": _address(difference),
+            f"difference x {_GAIN:g}": _data_url(difference),
         }
     return shown
 
 
-def _twin(report: Report, first: str, second: str, bits: int) -> dict[str, Any]:
-    """Returns two pictures that are equal, or nearly so."""
+def _twin(report: Report, twin: Twin) -> dict[str, Any]:
+    """Returns two identical or nearly identical images."""
     shown = {}
-    for name in (first, second):
+    for name in (twin.first, twin.second):
         halves = _halves(report, name.split(": ", 1)[1])
         if halves:
             shown[name] = halves["sharp"]
-    title = "the same pixels" if bits == 0 else f"{bits} of 64 bits differ"
+    title = f"{twin.bits} of 64 bits of the hash differ" if twin.bits else "identical pixels"
     return {"title": title, "codes": (), "numbers": "", "pictures": shown}
 
 
-def _address(image: np.ndarray) -> str:
-    """Returns a picture, reduced, as a `data:` address."""
+def _data_url(image: np.ndarray) -> str:
+    """Returns a reduced image as a `data:` URL."""
     picture = Image.fromarray(image)
-    if max(picture.size) > _LONGEST:
-        picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BICUBIC)
+    if max(picture.size) > _MAX_SIDE:
+        picture.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -128,4 +126,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        # File names may contain characters that reverse the direction of text.
+        finalize=lambda value: printable(value) if isinstance(value, str) else value,
     )

@@ -1,4 +1,4 @@
-"""One picture file: can it be read, and is it the plain 8-bit RGB that a data set expects."""
+"""Checks of a single image file: whether it is readable, and whether it is plain 8-bit RGB."""
 
 import dataclasses
 import io
@@ -10,8 +10,8 @@ from PIL import Image, ImageCms
 from data_prep import images
 from data_prep.checks.findings import Finding
 
-# Endings that name a format, by Pillow's name of the format.
-_ENDINGS = {
+# Extensions by Pillow's name of the format.
+_EXTENSIONS = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
     "MPO": (".jpg", ".jpeg"),
@@ -20,61 +20,53 @@ _ENDINGS = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm",),
 }
-_MODES = {"L": "gray", "1": "gray", "CMYK": "cmyk", "P": "palette", "F": "float-pixels"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What is known of one file.
+    """An examined image file.
 
     Attributes:
-        findings: What is wrong with it.
-        kind: Format, kind of pixels and bits, such as `PNG RGB 8`; empty if it cannot be read.
-        size: Width and height, upright; zeros if it cannot be read.
-        pixels: uint8 [height, width, 3] where they were asked for and can be read.
+        findings: Its findings.
+        kind: Format, mode and bits per channel, such as `PNG RGB 8`; empty if it is unreadable.
+        pixels: uint8 [height, width, 3] if they were decoded.
     """
 
     findings: tuple[Finding, ...]
     kind: str = ""
-    size: tuple[int, int] = (0, 0)
     pixels: np.ndarray | None = None
 
 
 def examine(path: str, deep: bool = True) -> Picture:
-    """Looks at one file.
+    """Examines one image file.
 
     Args:
         path: The file.
-        deep: Whether to decode its pixels; otherwise only its head is read, and a file that was
-            cut off or damaged behind the head passes.
+        deep: Whether to decode its pixels; otherwise only its header is checked.
     """
     findings: list[Finding] = []
     try:
-        # A picture of many pixels that is still opened gets a warning, which would be printed.
+        # Pillow would print a warning about large images that it still opens.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with images.open_image(path) as picture:
                 bits = _bits(path, picture)
                 kind = f"{picture.format} {picture.mode} {bits}"
-                findings += _head(path, picture, bits)
-                width, height = picture.size
-                if images.orientation(picture) in images.TURNED:
-                    width, height = height, width
+                findings += _check_header(path, picture, bits)
                 pixels = images.to_rgb(picture, path) if deep else None
     except images.Unreadable as error:
-        return Picture((Finding(error.trouble, path, str(error)),))
-    return Picture(tuple(findings), kind, (width, height), pixels)
+        return Picture((Finding(error.problem, path, str(error)),))
+    return Picture(tuple(findings), kind, pixels)
 
 
 def _bits(path: str, picture: Image.Image) -> int:
-    """Returns the bits of a channel as stored; Pillow itself hides them from who asks for RGB."""
+    """Returns the stored bits per channel, which Pillow does not expose for RGB images."""
     if picture.mode in ("F", "I"):
         return 32
     if picture.mode.startswith("I;16"):
         return 16
     if picture.format == "PNG":
-        # The first block of a PNG: 8 bytes of signature, 8 of the block's head, then width,
-        # height and the depth.
+        # 8 bytes of signature, 8 of the first chunk's header, then width, height and bit depth.
         with images.open_file(path) as file:
             head = file.read(25)
         return head[24]
@@ -83,37 +75,49 @@ def _bits(path: str, picture: Image.Image) -> int:
     return 8
 
 
-def _head(path: str, picture: Image.Image, bits: int) -> list[Finding]:
-    found = []
-    endings = _ENDINGS.get(str(picture.format))
-    if endings is None or not path.lower().endswith(endings):
-        found.append(Finding("wrong-ending", path, f"It is a {picture.format} file."))
-    mode = picture.mode
-    if bits > 8 and mode != "F":
-        found.append(Finding("deep-pixels", path, f"It has {bits} bits a channel."))
-    if mode in _MODES and mode != "F":
-        found.append(Finding(_MODES[mode], path))
-    elif mode in ("LA", "La") or mode.startswith("I"):
-        found.append(Finding("gray", path))
-    elif mode not in ("RGB", "RGBA", "RGBa", "RGBX", "PA", "F"):
-        found.append(Finding("odd-mode", path, f"Its pixels are {mode}."))
-    if picture.has_transparency_data:
-        found.append(Finding("alpha", path))
-    turn = images.orientation(picture)
-    if turn != 1:
-        found.append(Finding("exif-rotated", path, f"Its EXIF orientation is {turn}."))
-    frames = getattr(picture, "n_frames", 1)
-    # A phone's JPEG often brings a second, smaller one along.
-    if frames > 1 and picture.format != "MPO":
-        found.append(Finding("several-frames", path, f"It holds {frames} frames."))
+def _check_header(path: str, picture: Image.Image, bits: int) -> list[Finding]:
+    findings = []
+    extensions = _EXTENSIONS.get(str(picture.format))
+    if extensions is None or not path.lower().endswith(extensions):
+        findings.append(Finding("wrong-extension", path, f"It is a {picture.format} file."))
+    findings += [Finding("converted", path, detail) for detail in _conversions(picture, bits)]
     profile = _profile(picture)
     if profile and "sRGB" not in profile:
-        found.append(Finding("color-profile", path, f"Its profile is {profile}."))
+        findings.append(Finding("color-profile", path, f"Its color profile is {profile}."))
+    return findings
+
+
+def _conversions(picture: Image.Image, bits: int) -> list[str]:
+    """Returns how the image differs from a single upright 8-bit RGB image."""
+    mode = picture.mode
+    found = []
+    if bits > 8 and mode != "F":
+        found.append(f"It has {bits} bits per channel, which are scaled to 8.")
+    if mode in ("1", "L", "LA", "La") or mode.startswith("I"):
+        found.append("It is gray and gets three equal channels.")
+    elif mode == "CMYK":
+        found.append("It is CMYK and is converted without its color profile.")
+    elif mode in ("P", "PA"):
+        found.append("It has a palette of at most 256 colors.")
+    elif mode not in ("RGB", "RGBA", "RGBa", "RGBX", "F"):
+        found.append(f"Its mode is {mode}.")
+    if picture.has_transparency_data:
+        found.append("It has transparency, which is composited over white.")
+    orientation = images.orientation(picture)
+    if orientation != 1:
+        found.append(
+            f"Its EXIF orientation is {orientation}, so it is rotated; programs that ignore EXIF "
+            "data do not rotate it."
+        )
+    frames = getattr(picture, "n_frames", 1)
+    # JPEG files from phones often contain a second, smaller image.
+    if frames > 1 and picture.format != "MPO":
+        found.append(f"It has {frames} frames, of which the first is used.")
     return found
 
 
 def _profile(picture: Image.Image) -> str:
-    """Returns the name of a picture's color profile; empty where it has none."""
+    """Returns the name of the color profile; empty if there is none."""
     data = picture.info.get("icc_profile")
     if not data:
         return ""

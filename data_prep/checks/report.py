@@ -1,46 +1,112 @@
-"""What an examination tells: text for a terminal, plain values for JSON."""
+"""Results of an examination, as text for a terminal and as plain values for JSON."""
 
+import dataclasses
 import math
 from collections import Counter
+from collections.abc import Callable, Container
 from typing import Any
 
-from data_prep.checks import sets
-from data_prep.checks.examination import Examination
-from data_prep.checks.findings import CODES, EXIT_CODES, Finding, Severity, in_order
-from data_prep.checks.pairs import Measure
+import numpy as np
 
-# Findings of one kind that a terminal and a page show; JSON has all of them.
+from data_prep.checks.findings import CODES, EXIT_CODES, Finding, Severity, in_order
+from data_prep.checks.pairs import Measure, Outcome
+from data_prep.plan import thin
+from data_prep.printable import printable
+
+# Version of the JSON: 2 renamed `cure` to `remedy` and merged codes with the same remedy.
+FORMAT = 2
+# Maximum number of findings per code on the terminal and the page; JSON contains all.
 SHOWN = 20
-# Scenes that a terminal lists for a split.
+# Maximum number of scenes per split on the terminal.
 _SCENES = 6
+
+Halves = tuple[np.ndarray | None, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin:
+    """Two identical or nearly identical sharp images in two splits.
+
+    Attributes:
+        first: Split and key of the first image.
+        second: Split and key of the second.
+        bits: Hamming distance of their hashes; 0 for identical images.
+    """
+
+    first: str
+    second: str
+    bits: int
+
+
+@dataclasses.dataclass
+class Examination:
+    """Findings and measurements of one data set.
+
+    Attributes:
+        kind: `raw` or `built`.
+        source: Name of the source; empty if unknown.
+        layout: Description of the layout.
+        splits: Number of pairs by split and scene.
+        files: Number of files by kind.
+        pairs: Number of pairs.
+        examined: Number of decoded pairs.
+        findings: All findings.
+        measures: Measurements of the decoded pairs.
+        twins: Sharp images that are in two splits.
+        notes: Notes about the data set and the limits of the examination.
+        load: Returns both halves of a pair by its key, for the pictures of the page.
+    """
+
+    kind: str
+    source: str = ""
+    layout: str = ""
+    splits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    files: dict[str, int] = dataclasses.field(default_factory=dict)
+    pairs: int = 0
+    examined: int = 0
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    measures: list[Measure] = dataclasses.field(default_factory=list)
+    twins: list[Twin] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    load: Callable[[str], Halves] | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Adds the result of a task."""
+        self.findings += outcome.findings
+        if outcome.measure is not None:
+            self.measures.append(outcome.measure)
+
+
+def sampled(total: int, sample: int | None) -> Container[int]:
+    """Returns `sample` of `total` indices, evenly spaced; all of them if `sample` is None."""
+    return range(total) if sample is None else set(thin(range(total), sample))
 
 
 class Report:
-    """The findings of an examination in order, with paths below the folder that was examined.
+    """The sorted findings of an examination, with paths relative to the examined folder.
 
     Args:
-        path: What was examined.
-        examination: What was found.
+        path: The examined folder or file.
+        examination: The results.
     """
 
     def __init__(self, path: str, examination: Examination) -> None:
         self.path = path
         self.examination = examination
-        self.decibels = sets.decibels(examination.measures)
+        self.psnr = psnr_summary(examination.measures)
+        root = path.rstrip("/")
         self.findings = in_order(
             Finding(
-                f.code, self._short(f.file), _plain(f.detail).replace(f"{path.rstrip('/')}/", "")
+                f.code,
+                "." if f.file.rstrip("/") == root else _text(f.file.removeprefix(f"{root}/")),
+                _text(f.detail).replace(f"{root}/", ""),
             )
             for f in examination.findings
         )
 
-    def _short(self, path: str) -> str:
-        root = self.path.rstrip("/")
-        return "." if path.rstrip("/") == root else _plain(path.removeprefix(f"{root}/"))
-
     @property
     def severity(self) -> Severity:
-        """The gravest severity of all findings."""
+        """The highest severity of all findings."""
         return max((finding.severity for finding in self.findings), default=Severity.INFO)
 
     @property
@@ -50,13 +116,13 @@ class Report:
 
     @property
     def by_severity(self) -> dict[Severity, int]:
-        """How many findings there are of each severity, the gravest first."""
+        """Number of findings by severity, highest first."""
         counts = Counter(finding.severity for finding in self.findings)
         return {severity: counts[severity] for severity in sorted(Severity, reverse=True)}
 
     @property
     def groups(self) -> dict[str, list[Finding]]:
-        """The findings by code, the gravest codes first."""
+        """Findings by code, highest severity first."""
         found: dict[str, list[Finding]] = {}
         for finding in self.findings:
             found.setdefault(finding.code, []).append(finding)
@@ -64,25 +130,26 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """One sentence: how many errors, warnings and remarks there are."""
-        many = ", ".join(
+        """The number of errors, warnings and infos, in words."""
+        counts = ", ".join(
             f"{count} {severity.name.lower()}{'' if count == 1 else 's'}"
             for severity, count in self.by_severity.items()
             if count
         )
-        return f"{many or 'nothing'} found"
+        return f"{counts or 'nothing'} found"
 
     def worst(self, count: int) -> list[Measure]:
-        """Returns the pairs to look at first: those with findings, then the strongest blur."""
+        """Returns the pairs to inspect first: those with findings, then the strongest blur."""
         paired = [(m.psnr, m) for m in self.examination.measures if m.psnr is not None]
-        paired.sort(key=lambda pair: (-_gravity(pair[1]), pair[0], pair[1].key))
+        paired.sort(key=lambda pair: (-_priority(pair[1]), pair[0], pair[1].key))
         return [measure for _, measure in paired[:count]]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values: everything but pictures."""
+        """Returns everything except images as plain values."""
         found = self.examination
+        shifts = [math.hypot(*m.shift) if m.shift else None for m in found.measures]
         return {
-            "format": 1,
+            "format": FORMAT,
             "path": self.path,
             "kind": found.kind,
             "source": found.source,
@@ -101,25 +168,21 @@ class Report:
             "findings": [
                 {
                     "severity": finding.severity.name.lower(),
-                    "code": finding.code,
-                    "file": finding.file,
-                    "detail": finding.detail,
+                    **dataclasses.asdict(finding),
                     "meaning": CODES[finding.code].meaning,
-                    "cure": CODES[finding.code].cure,
+                    "remedy": CODES[finding.code].remedy,
                 }
                 for finding in self.findings
             ],
-            "psnr": self.decibels,
-            "shift": _spread([math.hypot(*m.shift) for m in found.measures if m.shift]),
-            "softening": _spread([m.softening for m in found.measures if m.softening is not None]),
-            "brightness": _spread(
-                [m.brightness for m in found.measures if m.brightness is not None]
-            ),
-            "tone": _spread([m.tone for m in found.measures if m.tone is not None]),
+            "psnr": self.psnr,
+            "shift": _spread(shifts),
+            "softening": _spread([m.softening for m in found.measures]),
+            "brightness": _spread([m.brightness for m in found.measures]),
+            "tone": _spread([m.tone for m in found.measures]),
         }
 
     def to_text(self) -> str:
-        """Returns what is printed."""
+        """Returns the report for a terminal; unprintable characters are escaped."""
         found = self.examination
         lines = [f"{self.path}: {found.kind} data set"]
         lines += [f"Layout: {found.layout}."] if found.layout else []
@@ -133,54 +196,71 @@ class Report:
                 f"  {name:5} {sum(scenes.values()):7,} in {len(scenes):,} scenes: {listed}{more}"
             )
         lines += [f"Note: {note}" for note in found.notes]
-        lines += self._blur()
+        lines += self._histogram()
         for code, group in self.groups.items():
             kind = CODES[code]
             lines += ["", f"{kind.severity.name.lower()} [{code}] {kind.meaning}"]
             for finding in group[:SHOWN]:
-                lines.append(
-                    f"    {finding.file}" + (f": {finding.detail}" if finding.detail else "")
-                )
+                lines.append(f"    {finding.file}" + (finding.detail and f": {finding.detail}"))
             if len(group) > SHOWN:
                 lines.append(f"    and {len(group) - SHOWN} more (--json lists all)")
-            lines += [f"    What to do: {kind.cure}"] if kind.cure else []
+            lines += [f"    Remedy: {kind.remedy}"] if kind.remedy else []
         lines += ["", f"{self.path}: {self.verdict}."]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
-    def _blur(self) -> list[str]:
-        values = self.decibels
+    def _histogram(self) -> list[str]:
+        values = self.psnr
         if not values:
             return []
         lines = [
-            f"Blurred halves against sharp ones, {values['pairs']:,} pairs: PSNR "
-            f"{values['mean']:.2f} dB on average, {values['min']:.2f} to {values['max']:.2f}, "
-            f"deviation {values['std']:.2f}."
+            f"PSNR of the blurred halves, {values['pairs']:,} pairs: {values['mean']:.2f} dB on "
+            f"average, {values['min']:.2f} to {values['max']:.2f}, standard deviation "
+            f"{values['std']:.2f}."
         ]
         edges, counts = values["histogram"]["edges"], values["histogram"]["counts"]
-        most = max(counts)
         for first, last, count in zip(edges, edges[1:], counts, strict=False):
-            bar = "#" * -(-40 * count // most)
+            bar = "#" * -(-40 * count // max(counts))
             lines.append(f"  {first:3} to {last:3} dB {count:7,} {bar}".rstrip())
         return lines
 
 
-def _plain(text: str) -> str:
-    # A name that is no UTF-8 holds what can neither be printed nor written.
-    return text.encode("utf-8", "backslashreplace").decode()
+def _text(name: str) -> str:
+    # JSON and HTML cannot represent names that are not UTF-8.
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _gravity(measure: Measure) -> int:
+def _priority(measure: Measure) -> int:
     return max((CODES[code].severity + 1 for code in measure.codes), default=0)
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    """Returns least, middle and most of some numbers."""
-    if not values:
+def _spread(values: list[float | None]) -> dict[str, float]:
+    """Returns minimum, median, maximum and count of the values that are not None."""
+    ordered = sorted(value for value in values if value is not None)
+    if not ordered:
         return {}
-    ordered = sorted(values)
     return {
         "min": ordered[0],
         "median": ordered[len(ordered) // 2],
         "max": ordered[-1],
         "count": len(ordered),
+    }
+
+
+def psnr_summary(found: list[Measure]) -> dict[str, Any]:
+    """Returns statistics and a histogram of the finite PSNR between halves, in dB."""
+    values = [m.psnr for m in found if m.psnr is not None and not math.isinf(m.psnr)]
+    if not values:
+        return {}
+    first, last = math.floor(min(values)), math.floor(max(values)) + 1
+    # At most about 30 bins.
+    step = -(-(last - first) // 30)
+    edges = list(range(first, last + step, step))
+    counts, _ = np.histogram(values, edges)
+    return {
+        "pairs": len(values),
+        "mean": float(np.mean(values)),
+        "min": min(values),
+        "max": max(values),
+        "std": float(np.std(values)),
+        "histogram": {"edges": edges, "counts": [int(count) for count in counts]},
     }

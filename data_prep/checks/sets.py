@@ -1,57 +1,47 @@
-"""Whole sets: pictures in two splits, a mixture of two kinds of blur, sizes, decibels."""
+"""Checks of whole data sets: duplicates across splits, mixed kinds of blur, image sizes."""
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from data_prep.checks import measures
 from data_prep.checks.findings import Finding
 from data_prep.checks.pairs import Measure
+from data_prep.checks.report import Examination, Twin
+from data_prep.plan import size_text
+from data_prep.sources.source import Item
 
-# Bits of 64 in which the hashes of two nearly equal pictures may differ, and the correlation of
-# their thumbnails that has to confirm it.
-NEAR_BITS, NEAR_LIKENESS = 6, 0.985
-# Standard deviation of a thumbnail below which pictures are too plain to be told apart by it.
+# Near duplicates: maximum Hamming distance of the 64-bit hashes, and minimum correlation of the
+# thumbnails.
+NEAR_BITS, NEAR_CORRELATION = 6, 0.985
+# Standard deviation of a thumbnail below which an image is too plain to be compared.
 PLAIN = 6.0
-# Exponents of the tone that are taken for averages of stored values (genuine pairs of GoPro's blur
-# measured 0.88 to 1.02) and of light (its blur_gamma 2.2, REDS 3.9 and more), and the least share
-# of frames of the rarer kind that makes a mixture.
+# Ranges of the tone exponent for averages of pixel values (0.88 to 1.02 in real pairs of GoPro's
+# blur) and of light (2.2 in its blur_gamma, 3.9 and more in REDS), and the minimum fraction of
+# frames of the rarer kind for a mixture.
 LINEAR_ABOVE, LINEAR_BELOW, GAMMA_ABOVE = 0.3, 1.4, 1.8
-MIXED_SHARE = 0.02
-# Share of pictures of one size above which others are odd.
-USUAL_SHARE = 0.9
-# Nearly equal pictures that are told one by one.
-MOST_NEAR = 1000
+MIN_MIXED = 0.02
+# Minimum fraction of images of one size for other sizes to be odd.
+USUAL_FRACTION = 0.9
+# Maximum number of near duplicates that are listed.
+MAX_NEAR = 1000
 
 
-@dataclasses.dataclass(frozen=True)
-class Twin:
-    """Two sharp pictures that are equal, or nearly so, in two splits."""
-
-    first: str
-    second: str
-    bits: int
-
-
-def check(found: Sequence[Measure]) -> tuple[list[Finding], list[Twin], list[str]]:
-    """Returns what is wrong with a set, the pictures that are in two splits, and remarks."""
-    findings, twins = duplicates(found)
-    notes = []
-    if sum(twin.bits > 0 for twin in twins) >= MOST_NEAR:
-        notes.append(f"Nearly equal pictures are listed up to {MOST_NEAR}; there are more.")
-    return [*findings, *mixture(found)], twins, notes
+def check(found: Examination) -> None:
+    """Adds findings about the data set as a whole to an examination."""
+    findings, found.twins = duplicates(found.measures)
+    found.findings += [*findings, *mixture(found.measures)]
+    if sum(twin.bits > 0 for twin in found.twins) >= MAX_NEAR:
+        found.notes.append(f"Only the first {MAX_NEAR} near duplicates are listed.")
 
 
 def duplicates(found: Sequence[Measure]) -> tuple[list[Finding], list[Twin]]:
-    """Finds equal and nearly equal sharp pictures in different splits."""
+    """Finds identical and nearly identical sharp images."""
     findings: list[Finding] = []
     twins: list[Twin] = []
     first: dict[str, Measure] = {}
-    exact = set()
     for measure in found:
         if measure.flat:
             continue
@@ -59,42 +49,42 @@ def duplicates(found: Sequence[Measure]) -> tuple[list[Finding], list[Twin]]:
         if other is measure:
             continue
         if other.split == measure.split:
-            findings.append(Finding("duplicate-in-split", measure.key, f"It is {other.key}."))
-            continue
-        exact.add((other.key, measure.key))
-        twins.append(Twin(_named(other), _named(measure), 0))
-        said = f"It is in {measure.split}, and {other.key} in {other.split} is the same."
-        findings.append(Finding("duplicate-across-splits", measure.key, said))
+            detail = f"It is identical to {other.key}."
+            findings.append(Finding("duplicate-in-split", measure.key, detail))
+        else:
+            twins.append(Twin(_title(other), _title(measure), 0))
+            detail = f"It is in {measure.split}, and the identical {other.key} in {other.split}."
+            findings.append(Finding("duplicate-across-splits", measure.key, detail))
     for one, two, bits in _near(found):
-        if (one.key, two.key) in exact or one.digest == two.digest:
+        if one.digest == two.digest:
             continue
-        twins.append(Twin(_named(one), _named(two), bits))
-        said = (
-            f"It is in {two.split}, and {one.key} in {one.split} differs in {bits} of 64 bits of "
-            "a perceptual hash."
+        twins.append(Twin(_title(one), _title(two), bits))
+        detail = (
+            f"It is in {two.split}; its perceptual hash differs in {bits} of 64 bits from "
+            f"{one.key} in {one.split}."
         )
-        findings.append(Finding("near-duplicate-across-splits", two.key, said))
+        findings.append(Finding("near-duplicate-across-splits", two.key, detail))
     return findings, twins
 
 
-def _named(measure: Measure) -> str:
+def _title(measure: Measure) -> str:
     return f"{measure.split}: {measure.key}"
 
 
 def _near(found: Sequence[Measure]) -> list[tuple[Measure, Measure, int]]:
     thumbs = [np.frombuffer(measure.thumb, np.uint8).astype(np.float32) for measure in found]
-    kept = [i for i, thumb in enumerate(thumbs) if thumb.std() > PLAIN]
     splits: dict[str, list[int]] = {}
-    for place in kept:
-        splits.setdefault(found[place].split, []).append(place)
+    for index, thumb in enumerate(thumbs):
+        if thumb.std() > PLAIN:
+            splits.setdefault(found[index].split, []).append(index)
     names = list(splits)
     near = []
     for number, one in enumerate(names):
         for two in names[number + 1 :]:
             for a, b, bits in _close(found, splits[one], splits[two]):
-                if measures.likeness(thumbs[a], thumbs[b]) > NEAR_LIKENESS:
+                if measures.correlation(thumbs[a], thumbs[b]) > NEAR_CORRELATION:
                     near.append((found[a], found[b], bits))
-                    if len(near) == MOST_NEAR:
+                    if len(near) == MAX_NEAR:
                         return near
     return near
 
@@ -102,85 +92,60 @@ def _near(found: Sequence[Measure]) -> list[tuple[Measure, Measure, int]]:
 def _close(
     found: Sequence[Measure], ones: Sequence[int], twos: Sequence[int]
 ) -> Iterable[tuple[int, int, int]]:
-    """Yields pairs of places whose hashes differ in few bits."""
-    hashes = np.array([found[place].hash for place in ones], np.uint64)
-    for place in twos:
-        apart = _count_bits(hashes ^ np.uint64(found[place].hash))
-        for near in np.flatnonzero(apart <= NEAR_BITS):
-            yield ones[int(near)], place, int(apart[near])
+    """Yields pairs of indices whose hashes differ in few bits, with the number of bits."""
+    hashes = np.array([found[index].hash for index in ones], np.uint64)
+    for index in twos:
+        distance = _count_bits(hashes ^ np.uint64(found[index].hash))
+        for near in np.flatnonzero(distance <= NEAR_BITS):
+            yield ones[int(near)], index, int(distance[near])
 
 
-_BITS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
+_BITS = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
 
 
 def _count_bits(values: np.ndarray) -> np.ndarray:
-    # numpy.bitwise_count came with NumPy 2.
+    # numpy.bitwise_count requires NumPy 2.
     return _BITS[values.view(np.uint16).reshape(-1, 4)].sum(1, dtype=np.uint8)
 
 
 def mixture(found: Sequence[Measure]) -> list[Finding]:
-    """Tells whether a set mixes averages of stored values with averages of light."""
-    # A pair in which something else is wrong says nothing of the tone.
-    sound = [m for m in found if not m.codes and not m.flat and not math.isinf(m.psnr or 0)]
+    """Finds data sets that mix averages of pixel values with averages of light."""
     tones: dict[str, list[float]] = {}
-    for measure in sound:
-        if measure.tone is not None:
+    for measure in found:
+        # The tone of a pair with other problems is unreliable.
+        sound = not measure.codes and not measure.flat and not math.isinf(measure.psnr or 0)
+        if sound and measure.tone is not None:
             tones.setdefault(measure.frame or measure.key, []).append(measure.tone)
-    told = {name: float(np.median(values)) for name, values in tones.items()}
-    linear = [name for name, tone in told.items() if LINEAR_ABOVE < tone < LINEAR_BELOW]
-    gamma = [name for name, tone in told.items() if tone > GAMMA_ABOVE]
-    if not linear or not gamma:
-        return []
+    medians = {name: float(np.median(values)) for name, values in tones.items()}
+    linear = [name for name, tone in medians.items() if LINEAR_ABOVE < tone < LINEAR_BELOW]
+    gamma = [name for name, tone in medians.items() if tone > GAMMA_ABOVE]
     fewer = min(linear, gamma, key=len)
-    if len(fewer) < MIXED_SHARE * len(told):
+    if not fewer or len(fewer) < MIN_MIXED * len(medians):
         return []
     shown = ", ".join(fewer[:3]) + (", ..." if len(fewer) > 3 else "")
-    said = (
-        f"{len(linear)} pairs keep the mean of stored values and {len(gamma)} the mean of light "
-        f"(2.2nd power); among the fewer: {shown}."
+    detail = (
+        f"{len(linear)} pairs preserve the mean of pixel values and {len(gamma)} the mean of light "
+        f"(gamma 2.2); the smaller group has {shown}."
     )
-    return [Finding("gamma-mixture", fewer[0], said)]
+    return [Finding("gamma-mixture", fewer[0], detail)]
 
 
-def sizes(splits: Mapping[str, Sequence[tuple[str, int, int]]]) -> list[Finding]:
-    """Finds pictures of unusual size.
-
-    Args:
-        splits: Names, widths and heights of the pictures of each split.
-    """
+def sizes(splits: Mapping[str, Sequence[Item]]) -> list[Finding]:
+    """Finds frames of unusual size in each split."""
     findings = []
-    for split, pictures in splits.items():
-        counts = Counter((width, height) for _, width, height in pictures)
+    for split, items in splits.items():
+        counts = Counter((item.height, item.width) for item in items)
         if len(counts) < 2:
             continue
-        (usual, most), *_ = counts.most_common(1)
-        if most < USUAL_SHARE * len(pictures):
-            listed = ", ".join(f"{w}x{h}" for (w, h), _ in counts.most_common(5))
-            said = f"There are {len(counts)} sizes, most often {listed}."
-            findings.append(Finding("sizes-vary", split, said))
+        (usual, count), *_ = counts.most_common(1)
+        if count < USUAL_FRACTION * len(items):
+            listed = ", ".join(size_text(size) for size, _ in counts.most_common(5))
+            detail = f"There are {len(counts)} sizes, most often {listed}."
+            findings.append(Finding("sizes-vary", split, detail))
             continue
-        for name, width, height in pictures:
-            if (width, height) != usual:
-                said = f"It is {width}x{height}; most of {split} are {usual[0]}x{usual[1]}."
-                findings.append(Finding("odd-size", name, said))
+        for item in items:
+            size = (item.height, item.width)
+            if size != usual:
+                detail = f"It is {size_text(size)}; most of {split} are {size_text(usual)}."
+                findings.append(Finding("odd-size", item.sharp or item.key, detail))
     return findings
-
-
-def decibels(found: Sequence[Measure]) -> dict[str, Any]:
-    """Returns how strong the blur is: count, mean, least, most, spread and a histogram by dB."""
-    values = [m.psnr for m in found if m.psnr is not None and not math.isinf(m.psnr)]
-    if not values:
-        return {}
-    first, last = math.floor(min(values)), math.floor(max(values)) + 1
-    # Wide spreads are counted in wider steps.
-    step = -(-(last - first) // 30)
-    edges = list(range(first, last + step, step))
-    counts, _ = np.histogram(values, edges)
-    return {
-        "pairs": len(values),
-        "mean": float(np.mean(values)),
-        "min": min(values),
-        "max": max(values),
-        "std": float(np.std(values)),
-        "histogram": {"edges": edges, "counts": [int(count) for count in counts]},
-    }

@@ -1,1 +1,1 @@
-"""What sources share: how folders, halves, lists and splits of a data set are read."""
+"""Shared by sources: reads folders, matches halves, applies list files, assigns splits."""

@@ -1,4 +1,4 @@
-"""Faults of a source: the first one ends a build; the doctor lists them all and goes on."""
+"""Faults in the files of a source: the first one ends a build, the data doctor collects all."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,27 +8,17 @@ from typing import Literal
 
 from tfdeblur.errors import DataError
 
-Kind = Literal[
-    "missing-half",
-    "missing-folder",
-    "empty-folder",
-    "same-name",
-    "unknown-name",
-    "unreadable",
-    "size-differs",
-    "scene-in-two-splits",
-    "bad-clip",
-]
+Kind = Literal["missing-half", "bad-name", "unreadable", "size-differs", "scene-in-two-splits"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """Something wrong in the files of a source.
+    """A fault in the files of a source.
 
     Attributes:
-        kind: What it is, in a word.
-        file: The file, folder or scene that it is about.
-        message: What a build says of it.
+        kind: One of the finding codes of the data doctor.
+        file: The file, folder or scene.
+        message: The error message of a build.
     """
 
     kind: Kind
@@ -41,7 +31,7 @@ _collected: ContextVar[list[Fault] | None] = ContextVar("faults", default=None)
 
 @contextmanager
 def collecting() -> Iterator[list[Fault]]:
-    """Lets listings go on after a fault, without what is faulty, and gives all faults."""
+    """Collects faults in the list that it yields; listings skip faulty files and continue."""
     found: list[Fault] = []
     token = _collected.set(found)
     try:
@@ -51,16 +41,16 @@ def collecting() -> Iterator[list[Fault]]:
 
 
 def is_collecting() -> bool:
-    """Tells whether faults are collected: whoever finds one goes on to the next."""
+    """Returns whether faults are collected instead of raised."""
     return _collected.get() is not None
 
 
-def report(fault: Fault) -> None:
-    """Ends the listing with a DataError, or notes the fault while faults are collected.
+def report(kind: Kind, file: str, message: str) -> None:
+    """Raises a DataError, or records the fault while faults are collected.
 
-    In the latter case it returns, and the caller leaves out what is faulty.
+    If this function returns, the caller skips the faulty file.
     """
     found = _collected.get()
     if found is None:
-        raise DataError(fault.message)
-    found.append(fault)
+        raise DataError(message)
+    found.append(Fault(kind, file, message))

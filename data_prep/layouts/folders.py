@@ -1,97 +1,93 @@
-"""Looking into folders: what is in them, and what to say where it is not what was expected."""
+"""Lists folders, and describes folders that do not have the expected layout."""
 
 from collections.abc import Callable, Iterable
 
 from data_prep import images
 from data_prep.layouts import faults
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 
 def list_names(path: str) -> list[str]:
-    """Returns the names of what lies in a folder, sorted.
+    """Returns the names of the entries of a folder, sorted.
 
     Raises:
-        DataError: A name is no UTF-8 text, which records cannot hold.
+        DataError: A name is not UTF-8, which records cannot store.
     """
-    from tfdeblur.io import files
-
     return _checked(files.list_dir, path)
 
 
 def walk_files(path: str) -> list[str]:
-    """Returns all files below a folder as paths relative to it, sorted; see `list_names`."""
-    from tfdeblur.io import files
-
+    """Returns all files below a folder as relative paths, sorted; see `list_names`."""
     return _checked(files.walk_files, path)
 
 
-def _checked(look: Callable[[str], list[str]], path: str) -> list[str]:
-    # TensorFlow's lists fail at such a name; Python's carry it along.
+def _checked(list_folder: Callable[[str], list[str]], path: str) -> list[str]:
+    # TensorFlow raises on such a name; Python passes it on with surrogates.
     try:
-        names = look(path)
+        names = list_folder(path)
         for name in names:
             name.encode()
     except UnicodeError as error:
         raw = getattr(error, "object", b"")
         whole = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
         raise DataError(
-            f"{path} holds a file whose name is no UTF-8 text, "
-            f"{whole.decode('utf-8', 'backslashreplace')}: rename it, for names are stored in the "
-            "records."
+            f"{path} contains a file whose name is not UTF-8, "
+            f"{whole.decode('utf-8', 'backslashreplace')}. Rename it, because records store names."
         ) from error
     return names
 
 
 def sub_folders(path: str) -> list[str]:
     """Returns the names of the folders in a folder, sorted."""
-    from tfdeblur.io import files
-
     return [name for name in list_names(path) if files.is_dir(files.join(path, name))]
 
 
 def pictures(path: str) -> list[str]:
-    """Returns the names of the pictures in a folder, sorted; hidden files are left out."""
+    """Returns the names of the images in a folder, sorted, without hidden files."""
     return [name for name in list_names(path) if images.is_picture(name)]
 
 
 def stem(name: str) -> str:
-    """Returns the name of a picture without its ending."""
+    """Returns the name of an image without its extension."""
     return name.rsplit(".", 1)[0] if images.is_picture(name) else name
 
 
 def by_stem(folder: str, names: Iterable[str]) -> dict[str, str]:
-    """Returns the pictures of a folder by their names without ending.
+    """Returns the images of a folder by their names without extension.
 
     Raises:
-        DataError: Two pictures differ in their ending only.
+        DataError: Two images differ only in their extension.
     """
-    from tfdeblur.io import files
-
     found: dict[str, str] = {}
     for name in names:
         other = found.setdefault(stem(name), name)
         if other != name:
-            said = (
-                f"{files.join(folder, other)} and {files.join(folder, name)} have the same name "
-                "but for the ending. Rename one, or remove it if they are the same photograph."
+            path = files.join(folder, name)
+            message = (
+                f"{files.join(folder, other)} and {path} differ only in their extension. Rename "
+                "one, or remove it if both are the same photograph."
             )
-            faults.report(faults.Fault("same-name", files.join(folder, name), said))
+            faults.report("bad-name", path, message)
     return found
 
 
-def seen(path: str) -> str:
-    """Returns what a folder holds, in words, for messages."""
-    from tfdeblur.io import files
-
+def contents(path: str) -> str:
+    """Returns a summary of the entries of a folder, for messages."""
     names = list_names(path) if files.is_dir(path) else []
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return (", ".join(names[:8]) or "nothing") + more
 
 
-def unrecognized(path: str, expected: str, flag: str = "source") -> DataError:
-    """Returns the error for a folder that is not laid out as it should be."""
-    from tfdeblur.io import files
+def skipped(folders: Iterable[str]) -> list[str]:
+    """Returns a note that lists folders a source does not read; none if there are none."""
+    names = sorted(folders)
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return [f"Folders that were not read: {', '.join(names[:8])}{more}."] if names else []
 
+
+def unrecognized(path: str, expected: str, flag: str = "source") -> DataError:
+    """Returns the error for a folder that does not have the expected layout."""
     if not files.is_dir(path):
         return DataError(f"--{flag} {path} is not a folder. Expected {expected}.")
-    return DataError(f"{path} is not laid out as expected. Expected {expected}; saw {seen(path)}.")
+    return DataError(f"{path} has an unknown layout. Expected {expected}; found {contents(path)}.")

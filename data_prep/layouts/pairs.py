@@ -1,4 +1,4 @@
-"""What sources of recorded pairs share: their options, their listing, how a pair is loaded."""
+"""Base of sources with recorded pairs: their options, listing and loading."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,31 +10,28 @@ from pydantic import Field
 
 from data_prep import images
 from data_prep.layouts import faults
-from data_prep.layouts.halves import Scene, items_of
 from data_prep.layouts.lists import apply_lists
-from data_prep.layouts.splits import SceneOptions, assign_splits, select
+from data_prep.layouts.matching import Scene, items_of
+from data_prep.layouts.splits import SPLITS, SceneOptions, assign_splits, by_split, select
+from data_prep.plan import size_text
 from data_prep.sources.source import Item, Listing, Source
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairOptions(SceneOptions):
-    """Options of sources of recorded pairs: those of scenes, and lists of what is in a split."""
+    """Options of sources of recorded pairs: scene options and list files."""
 
     train_list: Annotated[
         str | None,
-        Field(description="text file, a scene or picture a line: the train split, and no others"),
+        Field(description="text file with one scene or image per line: the whole train split"),
     ] = None
-    val_list: Annotated[
-        str | None, Field(description="text file like it: the validation split")
-    ] = None
-    test_list: Annotated[str | None, Field(description="text file like it: the test split")] = None
+    val_list: Annotated[str | None, Field(description="likewise for the validation split")] = None
+    test_list: Annotated[str | None, Field(description="likewise for the test split")] = None
 
     def lists(self) -> dict[str, str]:
-        """Returns the list files that were given, by split."""
-        given = zip(SPLITS, (self.train_list, self.val_list, self.test_list), strict=True)
-        return {split: path for split, path in given if path}
+        """Returns the list files that are set, by split."""
+        paths = zip(SPLITS, (self.train_list, self.val_list, self.test_list), strict=True)
+        return {split: path for split, path in paths if path}
 
 
 class PairSource(Source):
@@ -46,7 +43,7 @@ class PairSource(Source):
 
 
 def describe_recorded(how: str, **more: Any) -> dict[str, Any]:
-    """Returns the manifest's description of blur that came with the pictures."""
+    """Returns the manifest's description of blur that is part of the data set."""
     return {"kind": "recorded", "how": how, **more}
 
 
@@ -57,58 +54,58 @@ def list_pairs(
     notes: Sequence[str] = (),
     lists: Mapping[str, str] | None = None,
 ) -> Listing:
-    """Lists the pairs of all scenes, looking at the header of every file.
+    """Lists the pairs of all scenes; reads the header of every file.
 
     Args:
-        scenes: All scenes of the set.
-        options: Which scenes to use, and how they are split.
-        layout: What the listing says of the layout.
-        notes: What it says besides.
-        lists: List files that the set itself brings, by split; those in the options go first.
+        scenes: All scenes of the data set.
+        options: Which scenes to use, and how to split them.
+        layout: Description of the layout, for the listing.
+        notes: Further notes for the listing.
+        lists: List files of the data set itself, by split; those in the options replace them.
 
     Raises:
-        DataError: A half is missing or is no picture, or the sizes of two halves disagree.
+        DataError: A half is missing or unreadable, the halves of a pair differ in size, or a scene
+            is in two splits.
     """
     home: dict[str, str] = {}
     for scene in scenes:
         other = home.setdefault(scene.name, scene.split)
         if other != scene.split:
-            problem = (
-                f"Scene {scene.name!r} is in both {other} and {scene.split}: a network would be "
-                "judged on a scene that it has trained on. Remove it from one of them."
+            message = (
+                f"Scene {scene.name!r} is in both {other} and {scene.split}, so a network would be "
+                "evaluated on a training scene. Remove it from one of them."
             )
-            faults.report(faults.Fault("scene-in-two-splits", scene.name, problem))
-    said = list(notes)
+            faults.report("scene-in-two-splits", scene.name, message)
+    notes = list(notes)
     lists = options.lists() or lists
     if lists:
-        scenes, listed = apply_lists(scenes, lists)
-        said += listed
+        scenes, list_notes = apply_lists(scenes, lists)
+        notes += list_notes
     chosen = set(select([scene.name for scene in scenes], options))
     scenes = [scene for scene in scenes if scene.name in chosen]
-    splits, decided = assign_splits({scene.name: scene.split for scene in scenes}, options)
-    found: dict[str, list[Item]] = {split: [] for split in SPLITS}
-    # Headers are small and far apart, so most of the time goes into waiting for them.
+    splits, split_notes = assign_splits({scene.name: scene.split for scene in scenes}, options)
+    items: dict[str, list[Item]] = {}
+    # Reading headers is mostly waiting for the disk.
     with ThreadPoolExecutor(16) as pool:
         for scene in sorted(scenes, key=lambda scene: scene.name):
             for checked in pool.map(_check_pair, items_of(scene)):
                 if isinstance(checked, Item):
-                    found[splits[scene.name]].append(checked)
+                    items.setdefault(scene.name, []).append(checked)
                 else:
-                    faults.report(checked)
-    kept = {split: tuple(items) for split, items in found.items() if items}
-    return Listing(kept, (*said, *decided), layout)
+                    faults.report(checked.kind, checked.file, checked.message)
+    return Listing(by_split(items, splits), (*notes, *split_notes), layout)
 
 
 def _check_pair(item: Item) -> Item | faults.Fault:
-    # Threads know nothing of faults that are collected, so they hand over what they find.
+    # Threads do not inherit the context variable that collects faults.
     try:
         blurred, sharp = images.size_of(item.blurred), images.size_of(item.sharp)
     except images.Unreadable as error:
         return faults.Fault("unreadable", error.path, str(error))
     if blurred != sharp:
-        said = (
-            f"{item.blurred} is {blurred[0]}x{blurred[1]}, but its sharp half {item.sharp} is "
-            f"{sharp[0]}x{sharp[1]}."
+        message = (
+            f"{item.blurred} is {size_text(blurred)}, but its sharp half {item.sharp} is "
+            f"{size_text(sharp)}."
         )
-        return faults.Fault("size-differs", item.blurred, said)
-    return dataclasses.replace(item, width=sharp[0], height=sharp[1])
+        return faults.Fault("size-differs", item.blurred, message)
+    return dataclasses.replace(item, height=sharp[0], width=sharp[1])

@@ -1,4 +1,4 @@
-"""Which split a scene belongs to: by the set itself, by name, by share. None is in two of them."""
+"""Assigns scenes to splits: as in the original data set, by name, or by share."""
 
 import dataclasses
 import fnmatch
@@ -8,44 +8,54 @@ from typing import Annotated
 
 from pydantic import Field
 
+from data_prep.sources.source import Item
 from tfdeblur.errors import ConfigError
 from tfdeblur.registry import did_you_mean
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SceneOptions:
-    """Options of sources whose frames belong to scenes; a scene never straddles two splits.
+    """Options of sources whose frames belong to scenes; a scene is never in two splits.
 
-    A scene is named as in the listing or by its last part; `*` and `?` stand for any text.
+    A scene is named as in the listing or by its last path component; `*` and `?` are wildcards.
     """
 
     scenes: Annotated[
-        tuple[str, ...], Field(description="use only these scenes; * and ? match any text")
+        tuple[str, ...], Field(description="use only these scenes; * and ? are wildcards")
     ] = ()
     val_scenes: Annotated[
-        tuple[str, ...], Field(description="scenes of the validation split, and no others")
+        tuple[str, ...], Field(description="the scenes of the validation split")
     ] = ()
-    test_scenes: Annotated[
-        tuple[str, ...], Field(description="scenes of the test split, and no others")
-    ] = ()
+    test_scenes: Annotated[tuple[str, ...], Field(description="the scenes of the test split")] = ()
     val_share: Annotated[
         float,
-        Field(ge=0, lt=1, description="share of training scenes to validate on if none are set"),
+        Field(
+            ge=0,
+            lt=1,
+            description="fraction of training scenes to validate on if there is no val split",
+        ),
     ] = 0.125
     test_share: Annotated[
-        float, Field(ge=0, lt=1, description="share of training scenes to test on if none are set")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="fraction of training scenes to test on if there is no test split",
+        ),
     ] = 0.0
     seed: Annotated[
         int,
         Field(
             ge=0,
-            description="seeds the choice of scenes, the blur and the order of training",
+            description="seeds the choice of scenes, the blur and the training order",
         ),
     ] = 0
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Tells whether a scene, or the last part of its name, matches one of the patterns."""
+    """Returns whether a scene, or the last part of its name, matches one of the patterns."""
     short = name.rsplit("/", 1)[-1]
     return any(
         fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(short, pattern)
@@ -61,7 +71,7 @@ def _check_patterns(flag: str, patterns: Sequence[str], names: Sequence[str]) ->
 
 
 def select(names: Sequence[str], options: SceneOptions) -> list[str]:
-    """Returns the scenes that `--scenes` leaves, all of them by default.
+    """Returns the scenes that `--scenes` selects; all of them by default.
 
     Raises:
         ConfigError: A pattern matches no scene.
@@ -73,19 +83,19 @@ def select(names: Sequence[str], options: SceneOptions) -> list[str]:
 def assign_splits(
     native: Mapping[str, str], options: SceneOptions
 ) -> tuple[dict[str, str], list[str]]:
-    """Decides which split each scene belongs to.
+    """Assigns each scene to a split.
 
-    A scene stays where the set puts it, with these exceptions. Scenes that are named for a split
-    make up that split alone: its other scenes go to train. A set without a validation (or test)
-    split gets one from its training scenes, by share; which ones depends only on their names and
-    the seed. One training scene always remains.
+    A scene keeps its original split, with two exceptions. Scenes named for a split replace it: its
+    other scenes become train scenes. If there is no validation (or test) split, a share of the
+    training scenes is used, chosen by their names and the seed alone. At least one training scene
+    always remains.
 
     Args:
-        native: The split of each scene in the set itself.
+        native: The original split of each scene.
         options: The options.
 
     Returns:
-        The split of each scene, and sentences about what was decided.
+        The split of each scene, and notes about the assignment.
 
     Raises:
         ConfigError: A named scene does not exist, or is named for both splits.
@@ -115,7 +125,7 @@ def assign_splits(
         count = min(max(1, round(share * len(train))), len(train) - 1)
         if count < 1:
             notes.append(
-                f"No {split} split: {train[0]!r} is the only training scene, and a scene is never "
+                f"No {split} split: {train[0]!r} is the only training scene, and a scene cannot be "
                 "in two splits."
             )
             continue
@@ -124,15 +134,30 @@ def assign_splits(
             splits[name] = split
         listed = ", ".join(sorted(train[:count])[:10]) + (", ..." if count > 10 else "")
         notes.append(
-            f"The {split} split is made of {count} of {len(train)} training scenes: {listed}."
+            f"The {split} split consists of {count} of {len(train)} training scenes: {listed}."
         )
     if "train" not in splits.values():
         found = " and ".join(sorted(set(splits.values())))
         notes.append(
-            f"No train split: all scenes belong to {found}. Name scenes for those splits "
-            "(--test-scenes, --val-scenes), and the others become train."
+            f"No train split: all scenes belong to {found}. If scenes are named for those splits "
+            "(--test-scenes, --val-scenes), the others become train scenes."
         )
     return splits, notes
+
+
+def by_split(
+    items: Mapping[str, Sequence[Item]], splits: Mapping[str, str]
+) -> dict[str, tuple[Item, ...]]:
+    """Returns the frames of each split that has any.
+
+    Args:
+        items: Frames by scene.
+        splits: Split of each scene.
+    """
+    found: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    for scene, frames in items.items():
+        found[splits[scene]].extend(frames)
+    return {split: tuple(frames) for split, frames in found.items() if frames}
 
 
 def _rank(name: str, seed: int) -> str:

@@ -1,14 +1,13 @@
-"""Runners: where the shards of a build are made. Both make the same files.
+"""Runners make the shards of a build, locally or on other machines, with identical bytes.
 
-A runner is one function, `make_shards(task, plans, workers, ...)`, that yields each shard when it
-lies in its place and is entered in the journal, in any order. `local` has a pool of processes,
-`beam` hands the shards to Apache Beam.
+A runner is a function `make_shards(job, plans, ...)` that yields each shard once it is written
+and entered in the journal, in any order. `local` uses a pool of processes, `beam` Apache Beam.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
-from data_prep.frames import Task
+from data_prep.frames import Job
 from data_prep.plan import ShardPlan
 from tfdeblur.data.tfrecord import Shard
 
-Runner = Callable[[Task, Sequence[ShardPlan]], Iterator[Shard]]
+Runner = Callable[[Job, Sequence[ShardPlan]], Iterator[Shard]]

@@ -1,8 +1,8 @@
-"""Sources of pictures: one module is one data set, and its file name is its name.
+"""Sources: one module per data set, named like its file.
 
-A source defines `Options`, a frozen keyword-only dataclass whose annotated fields become the
-flags of `python -m data_prep.build NAME`, and `build(options) -> Source`. Nothing else has to be
-edited for a new one to be found. `source.py` holds what they share.
+A source defines `Options`, a frozen keyword-only dataclass whose annotated fields become the flags
+of `python -m data_prep.build NAME`, and `build(options) -> Source`. It is discovered
+automatically. `source.py` is the base class.
 """
 
 from tfdeblur.registry import Registry

@@ -1,6 +1,6 @@
-"""CIFAR-10: 60,000 sharp pictures of 32x32 pixels, blurred here by Gaussians.
+"""CIFAR-10: 60,000 sharp images of 32x32 pixels with synthetic Gaussian blur.
 
-The last 6,250 training pictures are the validation split; the test split is the original one.
+The last 6,250 training images are the validation split; the test split is the original one.
 
 Reference: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. Blur and
 split: Orlandi and Pinardi.
@@ -20,6 +20,7 @@ from data_prep.blur import GaussianBlur
 from data_prep.images import open_file
 from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
@@ -38,12 +39,13 @@ class Options:
     source: Annotated[
         str | None,
         Field(
-            description="folder of the python batches, or cifar-10-python.tar.gz; "
-            "without it Keras downloads the set"
+            description="folder of the Python batches, or cifar-10-python.tar.gz; "
+            "default: download with Keras"
         ),
     ] = None
     max_sigma: Annotated[
-        float, Field(ge=0, le=16, description="Gaussian blur is drawn from 0 to this, in pixels")
+        float,
+        Field(ge=0, le=16, description="upper bound of the blur sigma, in pixels"),
     ] = 3.0
 
 
@@ -53,22 +55,20 @@ def build(options: Options) -> "Cifar10":
 
 
 def recognize(root: str) -> list[dict[str, Any]]:
-    """Returns the options that read a folder or an archive; none if it is no CIFAR-10."""
-    from tfdeblur.io import files
-
+    """Returns the options that read a folder or an archive; none if it is not CIFAR-10."""
     archive = os.path.basename(root) in {f"cifar-10-python{ending}" for ending in ARCHIVES}
     batches = [files.join(root, folder, TRAIN_BATCHES[0]) for folder in ("", FOLDER)]
     return [{"source": root}] if archive or any(files.exists(path) for path in batches) else []
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles dictionaries, lists, text and NumPy arrays, and no other object.
+    """Unpickles only dictionaries, lists, text and NumPy arrays.
 
-    A pickle can name any function to be called while it is read; the batches need only these.
+    Other pickles could call arbitrary functions while they are read.
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the three constructors an array needs and refuses everything else."""
+        """Returns the constructors of arrays and raises for everything else."""
         if (module, name) in {
             ("numpy.core.multiarray", "_reconstruct"),
             ("numpy._core.multiarray", "_reconstruct"),
@@ -78,34 +78,34 @@ class _ArrayUnpickler(pickle.Unpickler):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"it requires {module}.{name}")
 
 
 def _reconstruct(subtype: type, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
-    # What NumPy's own function of this name does; its place in NumPy has moved between versions.
+    # NumPy's function of this name has moved between versions.
     del subtype
     return np.ndarray.__new__(np.ndarray, shape, typecode.decode())
 
 
 def read_batch(file: BinaryIO, name: str) -> np.ndarray:
-    """Reads one of the original python batches without running what a pickle may carry.
+    """Reads one of the original Python batches without running code from the pickle.
 
     Args:
         file: The open batch.
-        name: What to call it in messages.
+        name: Its name in messages.
 
     Returns:
         uint8 [10000, 32, 32, 3], RGB.
 
     Raises:
-        DataError: It is not a CIFAR-10 batch.
+        DataError: The file is not a CIFAR-10 batch.
     """
     try:
         content = _ArrayUnpickler(file, encoding="bytes").load()
         pixels = content[b"data"]
         if pixels.shape != (BATCH_SIZE, 3 * SIDE * SIDE) or pixels.dtype != np.uint8:
             raise ValueError(f"its data is {pixels.dtype} {pixels.shape}")
-    except Exception as error:  # A damaged pickle raises almost anything.
+    except Exception as error:  # a damaged pickle raises almost any exception
         raise DataError(f"{name} is not a CIFAR-10 batch, or is damaged: {error}.") from error
     return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
 
@@ -119,11 +119,11 @@ class Cifar10(Source):
         self._pixels: dict[str, np.ndarray] = {}
 
     def listing(self) -> Listing:
-        """Lists 43,750 train, 6,250 val and 10,000 test pictures; the whole set is read once."""
+        """Lists 43,750 train, 6,250 val and 10,000 test images; reads the whole data set."""
         self._read()
 
         def items(split: str, part: str, first: int, last: int) -> tuple[Item, ...]:
-            # There are no scenes: each split counts as one, and pictures keep their numbers.
+            # There are no scenes, so each split is one.
             return tuple(
                 Item(split, f"{index:05d}", SIDE, SIDE, sharp=f"{part}:{index}")
                 for index in range(first, last)
@@ -139,7 +139,7 @@ class Cifar10(Source):
         )
 
     def load(self, item: Item) -> tuple[None, np.ndarray]:
-        """Returns one picture; it has no blurred half."""
+        """Returns no blurred half, and one sharp image."""
         self._read()
         part, index = item.sharp.split(":")
         return None, self._pixels[part][int(index)]
@@ -161,7 +161,7 @@ Parts = tuple[list[np.ndarray], np.ndarray]
 
 def _read_folder(path: str) -> Parts:
     def read(name: str) -> np.ndarray:
-        # In the folder itself, or in the one that the archive unpacks to.
+        # In the folder itself, or in the subfolder that the archive creates.
         for place in (f"{path}/{name}", f"{path}/{FOLDER}/{name}"):
             try:
                 with open_file(place) as file:
@@ -169,8 +169,8 @@ def _read_folder(path: str) -> Parts:
             except (FileNotFoundError, NotADirectoryError):
                 continue
         raise DataError(
-            f"--source {path}: there is no {name} in it. Give the folder {FOLDER} or "
-            "cifar-10-python.tar.gz, or leave --source out to download the set."
+            f"--source {path} does not contain {name}. Set it to the folder {FOLDER} or to "
+            "cifar-10-python.tar.gz, or remove it to download the data set."
         )
 
     return [read(name) for name in TRAIN_BATCHES], read(TEST_BATCH)
@@ -179,7 +179,7 @@ def _read_folder(path: str) -> Parts:
 def _read_archive(path: str) -> Parts:
     found: dict[str, np.ndarray] = {}
     try:
-        # One pass through the stream: seeking in a gzip file unpacks it from the start each time.
+        # Streamed, because seeking in a gzip file decompresses it from the start each time.
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
             for member in archive:
                 name = os.path.basename(member.name)
@@ -187,15 +187,15 @@ def _read_archive(path: str) -> Parts:
                 if stream is not None and name in (*TRAIN_BATCHES, TEST_BATCH):
                     found[name] = read_batch(io.BytesIO(stream.read()), f"{path}: {name}")
     except FileNotFoundError as error:
-        raise DataError(f"--source {path}: there is no such file.") from error
+        raise DataError(f"--source {path} does not exist.") from error
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DataError(
             f"{path} cannot be read as cifar-10-python.tar.gz ({error}). Download it again, or "
-            "leave --source out."
+            "remove --source."
         ) from error
     missing = [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in found]
     if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)} of the CIFAR-10 python batches.")
+        raise DataError(f"{path} does not contain {', '.join(missing)} of CIFAR-10.")
     return [found[name] for name in TRAIN_BATCHES], found[TEST_BATCH]
 
 
@@ -204,9 +204,9 @@ def _download() -> Parts:
 
     try:
         (train, _), (test, _) = keras.datasets.cifar10.load_data()
-    except Exception as error:  # keras.utils.get_file wraps the network's errors in a bare one.
+    except Exception as error:  # keras.utils.get_file raises a bare Exception
         raise DataError(
-            f"CIFAR-10 could not be downloaded ({error}). Give --source with the folder {FOLDER} "
-            "or with cifar-10-python.tar.gz."
+            f"CIFAR-10 could not be downloaded ({error}). Set --source to the folder {FOLDER} or "
+            "to cifar-10-python.tar.gz."
         ) from error
     return [train], test

@@ -1,18 +1,17 @@
 """Clips of sharp frames (folders or video files), blurred by averaging consecutive frames.
 
-Every folder of pictures below `--source`, and every video file, is a clip, and every clip is a
-scene. A window of frames is averaged in linear light, as light adds up in a camera, and its middle
-frame is the truth. The number of frames is drawn for each window, from `--window`.
+Every folder of images below `--source` and every video file is a clip, and every clip is a scene.
+A window of frames is averaged in linear light, as in a camera, and its middle frame is the sharp
+half. The length of each window is drawn from `--window`.
 
-Averaging assumes that things move by little from frame to frame, as they do at 240 frames a second.
-At 24 to 30 a moving edge leaves separate copies of itself, ghosts, and not a blur. So the motion is
-measured in every clip, and where it is more than `--max-motion` pixels the build says so.
-`--interpolate N` puts N frames between any two by optical flow: the window then counts these as
-well, as if the clip had been filmed at N + 1 times its rate. The truth is always a frame that was
-really filmed, and no sharper than it was filmed. What optical flow gets wrong (things that turn up,
-cross, or are very fast) is in the blurred half alone.
+Averaging assumes small motion between frames, as at 240 frames per second. At 24 to 30, a moving
+edge leaves separate copies (ghosts) instead of a blur. Therefore the motion in every clip is
+measured, and the build warns if it exceeds `--max-motion` pixels. `--interpolate N` inserts N
+frames between any two by optical flow; window lengths count these as well, as if the clip had been
+recorded at N + 1 times its rate. The sharp half is always an original frame, so errors of optical
+flow (at occlusions and very fast objects) affect only the blurred half.
 
-It needs OpenCV, for videos and for the motion: `pip install 'tfdeblur[video]'`.
+Videos and motion require OpenCV: `pip install 'tfdeblur[video]'`.
 
 Reference: Nah et al., Deep Multi-scale Convolutional Neural Network for Dynamic Scene Deblurring,
 2017, section 2 (averages of 7 to 13 frames); Nah et al., NTIRE 2019 Challenge on Video Deblurring
@@ -30,18 +29,20 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import images, motion
-from data_prep.blur import item_rng, to_uint8
+from data_prep.blur import item_rng
 from data_prep.clips import VIDEOS, is_video, open_clip
 from data_prep.layouts import faults
 from data_prep.layouts.folders import unrecognized, walk_files
-from data_prep.layouts.splits import SceneOptions, assign_splits, select
+from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
 from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.io import files
+from tfdeblur.ops.arrays import to_uint8
 
-# Places of a clip at which its motion is measured.
+# Number of places in a clip where motion is measured.
 _PROBES = 8
-# Clips of too much motion that are named one by one.
-_NAMED = 10
+# Maximum number of separate warnings about clips with too much motion.
+_MAX_WARNINGS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,28 +50,32 @@ class Options(SceneOptions):
     """Options of the source of clips."""
 
     source: Annotated[
-        str, Field(description="folder of clips: folders of frames or videos; or one video")
+        str, Field(description="folder of clips (folders of frames or videos), or one video")
     ]
     window: Annotated[
         tuple[Annotated[int, Field(ge=3, le=255)], ...],
-        Field(min_length=1, description="frames in an average, odd; each window draws one"),
+        Field(min_length=1, description="numbers of frames to average, odd; drawn per window"),
     ] = (7, 9, 11, 13)
     step: Annotated[
         int | None,
-        Field(ge=1, description="frames from one truth to the next; default: no overlap"),
+        Field(ge=1, description="frames from one window to the next; default: no overlap"),
     ] = None
     interpolate: Annotated[
-        int, Field(ge=0, le=63, description="frames put between any two by optical flow")
+        int, Field(ge=0, le=63, description="frames inserted between any two by optical flow")
     ] = 0
     gamma: Annotated[
         float,
-        Field(ge=1, le=4, description="light is pixel value to this power; 1 averages values"),
+        Field(
+            ge=1,
+            le=4,
+            description="light is the pixel value to this power; 1 averages values",
+        ),
     ] = 2.2
     max_motion: Annotated[
-        float, Field(gt=0, description="pixels from frame to frame above which a clip is named")
+        float, Field(gt=0, description="warn about motion above this, in pixels per frame")
     ] = 3.0
     test_share: Annotated[
-        float, Field(ge=0, lt=1, description="share of clips kept for the test split")
+        float, Field(ge=0, lt=1, description="fraction of clips in the test split")
     ] = 0.125
 
 
@@ -82,64 +87,59 @@ def build(options: Options) -> "Frames":
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read a video or a folder with videos; else none.
 
-    A folder of frames looks like one of photographs, so it is for a person to say which it is.
+    A folder of frames cannot be distinguished from a folder of photographs.
     """
-    from tfdeblur.io import files
-
     if files.is_dir(root):
         return [{"source": root}] if any(map(is_video, walk_files(root))) else []
     return [{"source": root}] if is_video(root) and files.exists(root) else []
 
 
 class Frames(Source):
-    """Clips whose frames are averaged."""
+    """Clips with averaged frames."""
 
     def __init__(self, options: Options) -> None:
         even = [size for size in options.window if size % 2 == 0]
         if even:
-            raise ConfigError(f"--window {even[0]}: an even number of frames has no middle one.")
+            raise ConfigError(f"--window {even[0]} is even, so there is no middle frame.")
         self._options = options
-        # Real frames on each side of the truth that the longest window needs.
+        # Original frames on each side of the middle one that the longest window requires.
         self._reach = math.ceil((max(options.window) // 2) / (options.interpolate + 1))
 
     def listing(self) -> Listing:
-        """Lists all windows of all clips and measures their motion; see `Source.listing`."""
+        """Lists the windows of all clips and measures their motion; see `Source.listing`."""
         options = self._options
         clips = find_clips(options.source)
         names = select(sorted(clips), options)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             found = {}
             for name, windows in zip(
-                names, pool.map(lambda name: self._look(name, clips[name]), names), strict=True
+                names, pool.map(lambda name: self._probe(name, clips[name]), names), strict=True
             ):
                 if isinstance(windows, faults.Fault):
-                    faults.report(windows)
+                    faults.report(windows.kind, windows.file, windows.message)
                 else:
                     found[name] = windows
             names = list(found)
             usable = [name for name in names if found[name]]
             if not usable:
                 raise DataError(
-                    f"No clip of {options.source} has the {2 * self._reach + 1} frames that "
-                    "a window needs."
+                    f"No clip of {options.source} has the {2 * self._reach + 1} frames that a "
+                    "window requires."
                 )
             moved = list(pool.map(lambda name: self._motion(clips[name]), usable))
         notes = []
         short = [name for name in names if not found[name]]
         if short:
             notes.append(
-                f"Clips left out, for they have fewer than {2 * self._reach + 1} frames: "
+                f"Clips skipped because they have fewer than {2 * self._reach + 1} frames: "
                 f"{len(short)} ({', '.join(short[:5])}{', ...' if len(short) > 5 else ''})."
             )
         notes += self._warnings(dict(zip(usable, moved, strict=True)))
-        splits, decided = assign_splits(dict.fromkeys(usable, "train"), options)
-        listed: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
-        for name in usable:
-            listed[splits[name]].extend(found[name])
+        splits, split_notes = assign_splits(dict.fromkeys(usable, "train"), options)
         videos = sum(is_video(clips[name]) for name in usable)
         return Listing(
-            {split: tuple(items) for split, items in listed.items() if items},
-            (*notes, *decided),
+            by_split({name: found[name] for name in usable}, splits),
+            (*notes, *split_notes),
             f"clips, folders of frames: {len(usable) - videos}, videos: {videos}",
         )
 
@@ -164,22 +164,22 @@ class Frames(Source):
         options = self._options
         return {
             "kind": "frames",
-            "how": "mean of consecutive frames; the middle one is the truth",
+            "how": "mean of consecutive frames; the middle one is the sharp half",
             "window": list(options.window),
             "interpolated": options.interpolate,
             "gamma": options.gamma,
         }
 
-    def _look(self, name: str, path: str) -> list[Item] | faults.Fault:
-        """Returns the windows of one clip, or what is wrong with it."""
-        # Threads know nothing of faults that are collected, so they hand over what they find.
+    def _probe(self, name: str, path: str) -> list[Item] | faults.Fault:
+        """Returns the windows of one clip, or its fault."""
+        # Threads do not inherit the context variable that collects faults.
         try:
             return self._windows(name, path)
         except DataError as error:
-            return faults.Fault("bad-clip", path, str(error))
+            return faults.Fault("unreadable", path, str(error))
 
     def _windows(self, name: str, path: str) -> list[Item]:
-        """Returns the windows of one clip; the number of the middle frame is their name."""
+        """Returns the windows of one clip, named by the number of their middle frame."""
         count, height, width = open_clip(path).probe()
         if self._options.interpolate and min(height, width) < 16:
             raise DataError(f"{path}: frames of {width}x{height} are too small for optical flow.")
@@ -190,11 +190,11 @@ class Frames(Source):
         ]
 
     def _motion(self, path: str) -> motion.Displacement:
-        """Returns the motion from one averaged frame to the next, where a clip has most of it."""
+        """Returns the maximum motion between averaged frames in a clip."""
         clip = open_clip(path)
         pairs = clip.probe()[0] - 1
         count = min(_PROBES, pairs)
-        # In the middle of equal parts of the clip, whatever the windows are.
+        # In the middle of equal parts of the clip, independently of the windows.
         places = [(2 * part + 1) * pairs // (2 * count) for part in range(count)]
         measured = [motion.measure(*clip.read(place, 2)) for place in places]
         parts = self._options.interpolate + 1
@@ -202,24 +202,24 @@ class Frames(Source):
         return motion.Displacement(worst.median / parts, worst.high / parts)
 
     def _warnings(self, moved: dict[str, motion.Displacement]) -> list[str]:
-        """Returns a sentence for each clip whose frames are too far apart to be averaged."""
-        most, parts = self._options.max_motion, self._options.interpolate + 1
+        """Returns warnings about clips with too much motion between frames."""
+        limit, parts = self._options.max_motion, self._options.interpolate + 1
         high = sorted(
-            (name for name in moved if moved[name].high > most),
+            (name for name in moved if moved[name].high > limit),
             key=lambda name: -moved[name].high,
         )
         notes = []
-        for name in high[:_NAMED]:
-            needed = math.ceil(parts * moved[name].high / most) - 1
+        for name in high[:_MAX_WARNINGS]:
+            needed = math.ceil(parts * moved[name].high / limit) - 1
             notes.append(
-                f"WARNING: {name} moves too fast to be averaged without ghosts: 5 % of the "
-                f"picture moves by {moved[name].high:.1f} pixels or more from frame to frame "
-                f"(median {moved[name].median:.1f}), where {most:g} are allowed (--max-motion). "
-                f"--interpolate {needed} would do."
+                f"WARNING: motion in {name} is too fast to average without ghosts: 5 % of the "
+                f"image moves by at least {moved[name].high:.1f} pixels per frame (median "
+                f"{moved[name].median:.1f}), above {limit:g} (--max-motion). Set --interpolate "
+                f"{needed}."
             )
-        if len(high) > _NAMED:
-            rest = ", ".join(f"{name} {moved[name].high:.1f}" for name in high[_NAMED:])
-            notes.append(f"WARNING: so do {len(high) - _NAMED} more clips: {rest}.")
+        rest = ", ".join(f"{name} {moved[name].high:.1f}" for name in high[_MAX_WARNINGS:])
+        if rest:
+            notes.append(f"WARNING: the same for {len(high) - _MAX_WARNINGS} more clips: {rest}.")
         return notes
 
 
@@ -227,10 +227,8 @@ def find_clips(root: str) -> dict[str, str]:
     """Returns the paths of all clips, folders and videos, by their names.
 
     Raises:
-        DataError: There are none, or two would have the same name.
+        DataError: There are no clips, or two have the same name.
     """
-    from tfdeblur.io import files
-
     expected = f"folders of frames, or videos ({', '.join(VIDEOS)})"
     if is_video(root) and files.exists(root) and not files.is_dir(root):
         return {files.base_name(root).rsplit(".", 1)[0]: root}
@@ -248,7 +246,7 @@ def find_clips(root: str) -> dict[str, str]:
             continue
         other = found.setdefault(name, place)
         if other != place:
-            raise DataError(f"{other} and {place} would both be the clip {name!r}. Rename one.")
+            raise DataError(f"{other} and {place} are both named clip {name!r}. Rename one.")
     if not found:
         raise unrecognized(root, expected)
     return found
@@ -258,9 +256,9 @@ def average(frames: Sequence[np.ndarray], half: int, parts: int, gamma: float) -
     """Averages frames in light.
 
     Args:
-        frames: An odd number of uint8 [height, width, 3]; the middle one is the truth.
-        half: How many moments before the middle, and how many after it, are averaged.
-        parts: Moments from one frame to the next; above 1, those between frames are interpolated.
+        frames: An odd number of uint8 [height, width, 3] frames.
+        half: Moments averaged on each side of the middle frame.
+        parts: Moments from one frame to the next; above 1, those in between are interpolated.
         gamma: Light is the pixel value to this power.
 
     Returns:
@@ -268,7 +266,7 @@ def average(frames: Sequence[np.ndarray], half: int, parts: int, gamma: float) -
     """
     light_of = (np.arange(256, dtype=np.float32) / 255) ** np.float32(gamma)
     middle = len(frames) // 2
-    # A frame in light is four times as large, so only those in hand are turned into it.
+    # A float32 frame is four times as large, so frames are converted one at a time.
     total = light_of[frames[middle]]
     for side in (-1, 1):
         for moment in range(1, half + 1):
@@ -287,4 +285,4 @@ def average(frames: Sequence[np.ndarray], half: int, parts: int, gamma: float) -
             )
             total += sum(made)
     mean = total / np.float32(2 * half + 1)
-    return to_uint8(255 * np.clip(mean, 0, 1) ** np.float32(1 / gamma))
+    return to_uint8(np.clip(mean, 0, 1) ** np.float32(1 / gamma))

@@ -1,21 +1,19 @@
-"""GoPro (GOPRO_Large): 2,103 training and 1,111 test pairs of 1280x720 from a fast camera.
+"""GoPro (GOPRO_Large): 2,103 training and 1,111 test pairs of 1280x720 from a high-speed camera.
 
-Three layouts are recognized, and the one that was found is said. Native is
-`train|test/SCENE/{blur,blur_gamma,sharp}/FRAME.png`. Flattened is
-`train|test/{blur,blur_gamma,sharp}/SCENE-FRAME.png`, with a hyphen or an underscore. The third is
-`train|test/{input,target}/SCENE-FRAME.png`. Either split may be absent, and each may have a layout
-of its own. The set has no validation split, so one is made of training scenes; a folder `val`
-beside `train` is used where there is one.
+Three layouts are recognized: native, `train|test/SCENE/{blur,blur_gamma,sharp}/FRAME.png`;
+flattened, `train|test/{blur,blur_gamma,sharp}/SCENE-FRAME.png`, with a hyphen or an underscore; and
+`train|test/{input,target}/SCENE-FRAME.png`. Either split may be absent, and each may have its own
+layout. The data set has no validation split, so some training scenes are used; if there is a folder
+`val` next to `train`, it is used instead. A note lists other folders, which are not read.
 
-Both kinds of blur are averages of consecutive sharp frames. Those in `blur` were averaged as they
-are, as if the camera's response were linear; their pixels have the mean of the sharp ones. Those
-in `blur_gamma` were turned to linear light by a gamma of 2.2, averaged, and turned back, so lights
-leave brighter traces. Most published results use `blur` (the default here); the paper that brought
-the set uses `blur_gamma`. Scores on one say nothing about the other, so the manifest records which.
-The folder `input` does not say which blur it holds; its copies in circulation are said to hold
-`blur`.
+Both kinds of blur are averages of consecutive sharp frames. In `blur`, pixel values were averaged,
+as if the camera response were linear; their mean is that of the sharp frames. In `blur_gamma`,
+frames were converted to linear light by a gamma of 2.2, averaged, and converted back, so lights
+leave brighter traces. Most published results use `blur` (the default here); the paper of the data
+set uses `blur_gamma`. Scores on one do not carry over to the other, so the manifest records which.
+The name of the folder `input` does not tell which blur it contains; common copies contain `blur`.
 
-The native layout was tried on the real set. The names of the other two were seen in the
+The native layout was tested on the real data set. The names of the others are from the
 documentation of several public repositories.
 
 Reference: Nah et al., Deep Multi-scale Convolutional Neural Network for Dynamic Scene Deblurring,
@@ -29,17 +27,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.layouts.folders import pictures, stem, sub_folders, unrecognized
-from data_prep.layouts.halves import Scene, folder_pairs, group
-from data_prep.layouts.pairs import (
-    SPLITS,
-    PairOptions,
-    PairSource,
-    describe_recorded,
-    list_pairs,
-)
+from data_prep.layouts.folders import pictures, skipped, stem, sub_folders, unrecognized
+from data_prep.layouts.matching import Scene, folder_pairs, group
+from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.layouts.splits import SPLITS
 from data_prep.sources.source import Listing
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 EXPECTED = (
     "train/SCENE/blur/FRAME.png with train/SCENE/sharp/FRAME.png (native), "
@@ -47,12 +41,13 @@ EXPECTED = (
     "train/target/, or the same under test/"
 )
 FOLDERS = {"linear": "blur", "gamma": "blur_gamma"}
+HALVES = (*FOLDERS.values(), "sharp", "input", "target")
 HOW = {
-    "linear": "mean of consecutive frames as they are (linear camera response)",
+    "linear": "mean of the pixel values of consecutive frames (linear camera response)",
     "gamma": "mean of consecutive frames in linear light (gamma 2.2)",
 }
-# GoPro's own names first; any other name is parted before its last number. A crop of a frame ends
-# in its own number (_s001).
+# GoPro's own names first; other names are split before the last number. A crop of a frame has an
+# additional number (_s001).
 _NAMES = (
     re.compile(r"(GOPR\d+_\d+_\d+[a-z]?)[-_](.+)"),
     re.compile(r"(.+)[-_](\d+(?:_s\d+)?)"),
@@ -63,10 +58,10 @@ _NAMES = (
 class Options(PairOptions):
     """Options of the GoPro source."""
 
-    source: Annotated[str, Field(description="folder that holds train and test")]
+    source: Annotated[str, Field(description="folder that contains train and test")]
     gamma: Annotated[
         Literal["linear", "gamma"],
-        Field(description="which blur: linear reads the folders blur, gamma blur_gamma"),
+        Field(description="which blur: linear reads folders blur, gamma reads blur_gamma"),
     ] = "linear"
 
 
@@ -76,26 +71,24 @@ def build(options: Options) -> "GoPro":
 
 
 def recognize(root: str) -> list[dict[str, Any]]:
-    """Returns the options that read what lies in a folder, best first; none if it is no GoPro."""
-    from tfdeblur.io import files
-
-    there = set()
+    """Returns the options that read a folder, best first; none if it is not GoPro."""
+    present = set()
     for split in SPLITS:
         place = files.join(root, split)
         names = sub_folders(place) if files.is_dir(place) else []
         flat = [name for name in (*FOLDERS.values(), "input") if name in names]
         if flat and {"sharp", "target"} & set(names):
-            # Only names that say their scene make it GoPro.
+            # It is GoPro only if the names contain their scene.
             stems = [stem(name) for name in pictures(files.join(place, flat[0]))]
             if stems and all(any(p.fullmatch(name) for p in _NAMES) for name in stems):
-                there |= set(flat)
+                present |= set(flat)
             continue
         for name in names:
             inside = set(sub_folders(files.join(place, name)))
-            # One of the two may be missing, which is for the listing to say.
-            there |= inside & {*FOLDERS.values(), "sharp"}
-    kinds = [gamma for gamma, folder in FOLDERS.items() if folder in there]
-    if not kinds and there:
+            # If one half is missing, the listing reports it.
+            present |= inside & {*FOLDERS.values(), "sharp"}
+    kinds = [gamma for gamma, folder in FOLDERS.items() if folder in present]
+    if not kinds and present:
         kinds = ["linear"]
     return [{"source": root, "gamma": gamma} for gamma in kinds]
 
@@ -108,39 +101,40 @@ class GoPro(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur.io import files
-
         root, gamma = self._options.source, self._options.gamma
         scenes: list[Scene] = []
         found: dict[str, list[str]] = {}
+        unread = set(sub_folders(root)) - set(SPLITS) if files.is_dir(root) else set()
         for split in SPLITS:
             place = files.join(root, split)
             if files.is_dir(place):
                 layout, here = _scenes(place, split, FOLDERS[gamma])
+                if layout != "native":
+                    unread |= {
+                        f"{split}/{name}" for name in sub_folders(place) if name not in HALVES
+                    }
                 if here:
                     scenes += here
                     found.setdefault(layout, []).append(split)
         if not scenes:
             raise unrecognized(root, EXPECTED)
-        notes = []
+        notes = skipped(unread)
         if "input/target" in found:
             notes.append(
-                f"The folder input does not say which of GoPro's two blurs it holds; it is "
-                f"recorded as {gamma} (--gamma)."
+                f"The name of the folder input does not tell which of GoPro's two blurs it "
+                f"contains; it is recorded as {gamma} (--gamma)."
             )
         layouts = "; ".join(f"{name} GoPro ({', '.join(at)})" for name, at in found.items())
         return list_pairs(scenes, self._options, layouts, notes)
 
     def describe_blur(self) -> dict[str, Any]:
-        """Returns which of GoPro's two kinds of blur this is."""
+        """Returns which of the two kinds of blur is used."""
         gamma = self._options.gamma
         return describe_recorded(HOW[gamma], gamma=gamma, folder=FOLDERS[gamma])
 
 
 def _scenes(place: str, split: str, folder: str) -> tuple[str, list[Scene]]:
     """Returns the layout of one split and its scenes."""
-    from tfdeblur.io import files
-
     names = sub_folders(place)
     for layout, blurred, sharp, marks in (
         ("flattened", folder, "sharp", set(FOLDERS.values())),
@@ -163,6 +157,6 @@ def _parse(folder: str, name: str) -> tuple[str, str]:
         if match:
             return match[1], match[2]
     raise DataError(
-        f"{folder}/{name} does not say which scene it belongs to. Expected SCENE-FRAME.png, such "
+        f"{folder}/{name} does not contain the name of its scene. Expected SCENE-FRAME.png, such "
         "as GOPR0372_07_00-000047.png."
     )

@@ -1,17 +1,16 @@
 """HIDE: 6,397 training and 2,025 test pairs of people, averaged from fast video.
 
-The published layout keeps the sharp halves of all pairs in one folder: `train/NAME.png`,
-`test/test-close-ups/NAME.png` and `test/test-long-shot/NAME.png` with `GT/NAME.png`. Copies laid
-out as `train|test/{input,target}/NAME.png` are recognized too, and which of the two was found is
-said. Either split may be absent.
+In the published layout, one folder contains all sharp halves: `train/NAME.png`,
+`test/test-close-ups/NAME.png` and `test/test-long-shot/NAME.png` with `GT/NAME.png`. The layout
+`train|test/{input,target}/NAME.png` is recognized as well. Either split may be absent.
 
-A name such as `12fromGOPR0950` says the clip that a picture is from; pictures with other names are
-scenes of their own. Scenes are called `train/CLIP`, `test-close-ups/CLIP` and
-`test-long-shot/CLIP`, so `--scenes 'test-close-ups/*'` builds one part of the test split. A clip
-may occur in both splits of the published set, which is left as it is and said.
+A name such as `12fromGOPR0950` contains the clip of an image; images with other names are scenes
+of their own. Scenes are named `train/CLIP`, `test-close-ups/CLIP` and `test-long-shot/CLIP`, so
+`--scenes 'test-close-ups/*'` builds one part of the test split. Clips that are in both splits of
+the published set are kept in both, with a note.
 
-The folders were seen in the documentation and scripts of several public repositories; the counts
-and the form of the names are from memory, and the set itself has not been tried.
+The folders are from the documentation and scripts of several public repositories; the counts and
+the form of the names are unverified. Not tested on the data set itself.
 
 Reference: Shen et al., Human-Aware Motion Deblurring, 2019.
 """
@@ -23,15 +22,16 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from data_prep.layouts.folders import pictures, stem, unrecognized
-from data_prep.layouts.halves import Scene, folder_pairs, group
+from data_prep.layouts.matching import Scene, folder_pairs, group
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources.source import Listing
+from tfdeblur.io import files
 
 EXPECTED = (
     "train/NAME.png, test/test-close-ups/NAME.png and test/test-long-shot/NAME.png with "
     "GT/NAME.png, or train/input/NAME.png with train/target/NAME.png, or the same under test/"
 )
-# Split, first part of the scene's name, folder of the blurred halves.
+# Split, first part of the scene names, folder of the blurred halves.
 PARTS = (
     ("train", "train", "train"),
     ("test", "test-close-ups", "test/test-close-ups"),
@@ -44,7 +44,7 @@ _CLIP = re.compile(r".*from(.+)", re.IGNORECASE)
 class Options(PairOptions):
     """Options of the HIDE source."""
 
-    source: Annotated[str, Field(description="folder that holds train, test and GT")]
+    source: Annotated[str, Field(description="folder that contains train, test and GT")]
 
 
 def build(options: Options) -> "Hide":
@@ -53,9 +53,7 @@ def build(options: Options) -> "Hide":
 
 
 def recognize(root: str) -> list[dict[str, Any]]:
-    """Returns the options that read what lies in a folder; none if it is no HIDE."""
-    from tfdeblur.io import files
-
+    """Returns the options that read a folder; none if it is not HIDE."""
     if files.is_dir(files.join(root, "GT")):
         found = any(files.is_dir(files.join(root, folder)) for _, _, folder in PARTS)
         return [{"source": root}] if found else []
@@ -76,15 +74,13 @@ class Hide(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur.io import files
-
         root = self._options.source
-        truth = files.join(root, "GT")
+        target = files.join(root, "GT")
         scenes: list[Scene] = []
-        if files.is_dir(truth):
+        if files.is_dir(target):
             layout = "published HIDE"
             places = [
-                (split, part, files.join(root, folder), truth) for split, part, folder in PARTS
+                (split, part, files.join(root, folder), target) for split, part, folder in PARTS
             ]
         else:
             layout = "input/target HIDE"
@@ -96,17 +92,17 @@ class Hide(PairSource):
         for split, part, blurred, sharp in places:
             if files.is_dir(blurred):
                 found.append(part)
-                # GT holds the truth of all parts, of which some may not have been fetched.
-                pairs = folder_pairs(f"The part {part}", blurred, sharp, spare=sharp == truth)
+                # GT contains the sharp halves of all parts, some of which may be absent.
+                pairs = folder_pairs(f"The part {part}", blurred, sharp, spare=sharp == target)
                 named = {f"{part}/{name}": pair for name, pair in pairs.items()}
                 scenes += group(split, named, _parse)
         if not scenes:
             raise unrecognized(root, EXPECTED)
         layout = f"{layout} ({', '.join(found)})"
-        return list_pairs(scenes, self._options, layout, _shared(scenes))
+        return list_pairs(scenes, self._options, layout, _shared_clips(scenes))
 
     def describe_blur(self) -> dict[str, Any]:
-        """Returns how HIDE was blurred."""
+        """Returns how the data set was blurred."""
         return describe_recorded("mean of 11 consecutive frames of 240 per second")
 
 
@@ -116,8 +112,8 @@ def _parse(name: str) -> tuple[str, str]:
     return f"{part}/{match[1] if match else frame}", frame
 
 
-def _shared(scenes: list[Scene]) -> list[str]:
-    """Returns a sentence if clips are in both splits."""
+def _shared_clips(scenes: list[Scene]) -> list[str]:
+    """Returns a note if clips are in both splits."""
     clips: dict[str, set[str]] = {"train": set(), "test": set()}
     for scene in scenes:
         clips[scene.split].add(scene.name.split("/", 1)[1])
@@ -125,6 +121,6 @@ def _shared(scenes: list[Scene]) -> list[str]:
     if not both:
         return []
     return [
-        f"Clips in both the train and the test split of the set itself: {len(both)} "
+        f"Clips in both the train and the test split of the published set: {len(both)} "
         f"({', '.join(both[:5])}{', ...' if len(both) > 5 else ''})."
     ]

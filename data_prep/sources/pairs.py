@@ -1,39 +1,48 @@
-"""Any recorded pairs: two folders (--blurred, --sharp), or one (--source) with a naming rule.
+"""Any recorded pairs: two folders (--blurred, --sharp), or one (--source) with name patterns.
 
-Without a rule, halves belong together that have the same path below their folders, but for the
-ending. A rule is a pair of patterns, `--blurred-name` and `--sharp-name`, such as `'{name}_blur.*'`
-with `'{name}_sharp.*'`, or `'{scene}/blur/{name}.png'` with `'{scene}/gt/{name}.png'`. In them
-`{name}` and `{scene}` stand for a part of the path that both halves share and `*` for any text;
-neither reaches over a slash. A pattern without a slash holds in every folder, one with a slash is
-the whole path. A picture in one folder that follows both belongs to the one that says more.
+By default, halves match if their paths below their folders are equal except for the extension.
+Otherwise a pair of patterns, `--blurred-name` and `--sharp-name`, defines how they match, such as
+`'{name}_blur.*'` with `'{name}_sharp.*'`, or `'{scene}/blur/{name}.png'` with
+`'{scene}/gt/{name}.png'`. `{name}` and `{scene}` match a part of the path that both halves share
+and `*` any text, all without slashes. A pattern without a slash applies in every folder, one with a
+slash to the whole path. An image that matches both patterns belongs to the more specific one. A
+note lists folders with images that match no pattern.
 
-The scene of a pair, which is never in two splits, is what `{scene}` stands for, else the folder
-that it lies in; a pair in no folder is a scene of its own. `--scene-pattern` says it otherwise: a
-regular expression that is searched for in the path of the pair (folder and name, without the
-endings and what the rule adds); its first group, or all of it, is the scene.
+The scene of a pair, which is never in two splits, is the text that `{scene}` matches, else its
+folder; a pair in no folder is a scene of its own. `--scene-pattern` overrides this: a regular
+expression that is searched for in the path of the pair (folder and name, without extension and the
+literal text of the patterns); its first group, or the whole match, is the scene.
 
-All scenes are training scenes until they are named for a split (`--test-scenes`), listed
+All scenes are training scenes unless they are named for a split (`--test-scenes`), listed
 (`--test-list`) or drawn by share (`--test-share`).
 """
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from data_prep import images
 from data_prep.layouts import faults
-from data_prep.layouts.folders import pictures, stem, sub_folders, unrecognized, walk_files
-from data_prep.layouts.halves import group, match_halves
-from data_prep.layouts.naming import Rule
+from data_prep.layouts.folders import (
+    pictures,
+    skipped,
+    stem,
+    sub_folders,
+    unrecognized,
+    walk_files,
+)
+from data_prep.layouts.matching import group, match_halves
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
+from data_prep.layouts.patterns import Pattern
 from data_prep.sources.source import Listing
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.io import files
 
-# What the halves of pairs are called in most sets: folders, or the ends of names.
-USUAL = (
+# Common names of the halves of pairs: folders, or suffixes of file names.
+COMMON_NAMES = (
     ("blur", "sharp"),
     ("blurred", "sharp"),
     ("blur_gamma", "sharp"),
@@ -52,24 +61,24 @@ class Options(PairOptions):
     blurred: Annotated[str | None, Field(description="folder of the blurred halves")] = None
     sharp: Annotated[str | None, Field(description="folder of the sharp halves")] = None
     source: Annotated[
-        str | None, Field(description="one folder of both halves; needs the two patterns")
+        str | None, Field(description="one folder with both halves; requires both patterns")
     ] = None
     blurred_name: Annotated[
-        str | None, Field(description="how blurred halves are called, such as '{name}_blur.*'")
+        str | None, Field(description="pattern of blurred file names, such as '{name}_blur.*'")
     ] = None
     sharp_name: Annotated[
-        str | None, Field(description="how sharp halves are called, such as '{name}_sharp.*'")
+        str | None, Field(description="pattern of sharp file names, such as '{name}_sharp.*'")
     ] = None
     scene_pattern: Annotated[
         str | None,
-        Field(description="regular expression whose first group, or all of it, is the scene"),
+        Field(description="regular expression whose first group, or whole match, is the scene"),
     ] = None
     unpaired: Annotated[
         Literal["refuse", "skip"],
-        Field(description="refuse: a picture without its other half is an error; skip: left out"),
+        Field(description="image without its other half: refuse raises an error, skip drops it"),
     ] = "refuse"
     test_share: Annotated[
-        float, Field(ge=0, lt=1, description="share of scenes kept for the test split")
+        float, Field(ge=0, lt=1, description="fraction of scenes in the test split")
     ] = 0.125
 
 
@@ -79,46 +88,42 @@ def build(options: Options) -> "Pairs":
 
 
 def recognize(root: str) -> list[dict[str, Any]]:
-    """Returns the options that pair the pictures in a folder by usual names; none if none do."""
-    from tfdeblur.io import files
-
+    """Returns the options that match images by common names; none if none match."""
     if not files.is_dir(root):
         return []
     names = sub_folders(root)
-    for blurred, sharp in USUAL:
+    for blurred, sharp in COMMON_NAMES:
         if {blurred, sharp} <= set(names):
             return [{"blurred": files.join(root, blurred), "sharp": files.join(root, sharp)}]
     for name in names:
         inside = set(sub_folders(files.join(root, name)))
-        for blurred, sharp in USUAL:
+        for blurred, sharp in COMMON_NAMES:
             if {blurred, sharp} <= inside:
-                rules = [f"{{scene}}/{half}/{{name}}.*" for half in (blurred, sharp)]
-                return [{"source": root, "blurred_name": rules[0], "sharp_name": rules[1]}]
+                patterns = [f"{{scene}}/{half}/{{name}}.*" for half in (blurred, sharp)]
+                return [{"source": root, "blurred_name": patterns[0], "sharp_name": patterns[1]}]
     stems = {stem(name) for name in pictures(root)}
-    for blurred, sharp in USUAL:
+    for blurred, sharp in COMMON_NAMES:
         for mark in "_-":
             ends = f"{mark}{blurred}", f"{mark}{sharp}"
             firsts = [{s.removesuffix(end) for s in stems if s.endswith(end)} for end in ends]
             if firsts[0] & firsts[1]:
-                rules = [f"{{name}}{end}.*" for end in ends]
-                return [{"source": root, "blurred_name": rules[0], "sharp_name": rules[1]}]
+                patterns = [f"{{name}}{end}.*" for end in ends]
+                return [{"source": root, "blurred_name": patterns[0], "sharp_name": patterns[1]}]
     return []
 
 
 class Pairs(PairSource):
-    """Pairs that are matched by their names."""
+    """Pairs matched by name."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur.io import files
-
         options = self._options
         blurred_root, sharp_root = _folders(options)
-        rules = tuple(
-            Rule.parse(text or "{name}.*", flag)
+        patterns = tuple(
+            Pattern.parse(text or "{name}.*", flag)
             for text, flag in (
                 (options.blurred_name, "--blurred-name"),
                 (options.sharp_name, "--sharp-name"),
@@ -126,36 +131,40 @@ class Pairs(PairSource):
         )
         if options.blurred_name == options.sharp_name and blurred_root == sharp_root:
             raise ConfigError("--blurred-name and --sharp-name are the same pattern.")
-        if rules[0].fields != rules[1].fields:
+        if patterns[0].fields != patterns[1].fields:
             raise ConfigError("--blurred-name and --sharp-name must have the same {fields}.")
-        blurred = _named(blurred_root, rules[0], "blurred")
-        sharp = _named(sharp_root, rules[1], "sharp")
+        found = {
+            root: list(filter(images.is_picture, walk_files(root)))
+            for root in (blurred_root, sharp_root)
+        }
+        blurred = _find(blurred_root, found[blurred_root], patterns[0], "blurred")
+        sharp = _find(sharp_root, found[sharp_root], patterns[1], "sharp")
         if blurred_root == sharp_root:
-            _part(blurred, sharp, rules)
-        notes = []
+            _separate(blurred, sharp, patterns)
+        notes = skipped(_unread(found, {*blurred.values(), *sharp.values()}))
         both = blurred.keys() & sharp.keys()
         if not both:
             raise _none_match(options, (blurred_root, sharp_root), blurred, sharp)
         if options.unpaired == "skip":
-            lone = len(blurred) + len(sharp) - 2 * len(both)
-            if lone:
-                notes.append(f"Pictures left out, for their other half is missing: {lone}.")
+            single = len(blurred) + len(sharp) - 2 * len(both)
+            if single:
+                notes.append(f"Images dropped because their other half is missing: {single}.")
             blurred = {name: blurred[name] for name in both}
             sharp = {name: sharp[name] for name in both}
 
-        def where(half: str, name: str) -> str:
+        def path_of(half: str, name: str) -> str:
             side = half == "sharp"
-            return files.join((blurred_root, sharp_root)[side], rules[side].write(name))
+            return files.join((blurred_root, sharp_root)[side], patterns[side].write(name))
 
-        names = match_halves(blurred, sharp, where)
+        names = match_halves(blurred, sharp, path_of)
         pairs = {name: (blurred[name], sharp[name]) for name in names}
         scenes = group("train", pairs, self._parse)
-        layout = f"{len(names)} pairs in {len(scenes)} scenes; {_words(options, rules)}"
+        layout = f"{len(names)} pairs in {len(scenes)} scenes; {_summary(options, patterns)}"
         return list_pairs(scenes, options, layout, notes)
 
     def describe_blur(self) -> dict[str, Any]:
-        """Returns that nothing is known of the blur."""
-        return describe_recorded("unknown: it came with the pictures")
+        """Returns that the blur is unknown."""
+        return describe_recorded("unknown: it came with the images")
 
     def _parse(self, name: str) -> tuple[str, str]:
         pattern = self._options.scene_pattern
@@ -166,7 +175,7 @@ class Pairs(PairSource):
             match = re.search(pattern, name)
         except re.error as error:
             raise ConfigError(
-                f"--scene-pattern {pattern} is no regular expression: {error}."
+                f"--scene-pattern {pattern} is not a regular expression: {error}."
             ) from error
         scene = match[1 if match.re.groups else 0] if match else ""
         if not scene:
@@ -176,50 +185,55 @@ class Pairs(PairSource):
 
 def _folders(options: Options) -> tuple[str, str]:
     """Returns the folders of the blurred and of the sharp halves."""
-    from tfdeblur.io import files
-
     if options.source is not None:
         if options.blurred is not None or options.sharp is not None:
-            raise ConfigError("Give --source, or --blurred with --sharp, and not both.")
+            raise ConfigError("Set either --source, or --blurred and --sharp.")
         if options.blurred_name is None or options.sharp_name is None:
             raise ConfigError(
-                "One folder of both halves needs a naming rule: --blurred-name and --sharp-name, "
-                "such as '{name}_blur.*' and '{name}_sharp.*'."
+                "--source requires --blurred-name and --sharp-name, such as '{name}_blur.*' and "
+                "'{name}_sharp.*'."
             )
         folders = {"source": options.source}
     elif options.blurred is None or options.sharp is None:
-        raise ConfigError("Give --blurred with --sharp, or --source with a naming rule.")
+        raise ConfigError("Set --blurred and --sharp, or --source and both name patterns.")
     else:
         folders = {"blurred": options.blurred, "sharp": options.sharp}
     for flag, folder in folders.items():
         if not files.is_dir(folder):
-            raise unrecognized(folder, "a folder of pictures", flag)
+            raise unrecognized(folder, "a folder of images", flag)
     both = [folder.rstrip("/") for folder in folders.values()]
     return both[0], both[-1]
 
 
-def _named(root: str, rule: Rule, half: str) -> dict[str, str]:
-    """Returns the paths of the pictures that follow a rule, by the name of their pair."""
-    from tfdeblur.io import files
-
+def _find(root: str, paths: Sequence[str], pattern: Pattern, half: str) -> dict[str, str]:
+    """Returns the paths of the images that match a pattern, by the name of their pair."""
     found: dict[str, str] = {}
-    for path in walk_files(root):
-        name = rule.read(path) if images.is_picture(path) else None
+    for path in paths:
+        name = pattern.read(path)
         if name is not None:
             full = files.join(root, path)
             other = found.setdefault(name, full)
             if other != full:
-                said = (
-                    f"{other} and {full} would both be the {half} half of the pair {name}. "
-                    "Rename one, or give a narrower pattern."
+                message = (
+                    f"{other} and {full} are both the {half} half of the pair {name}. Rename one, "
+                    "or set a more specific pattern."
                 )
-                faults.report(faults.Fault("same-name", full, said))
+                faults.report("bad-name", full, message)
     return found
 
 
-def _part(blurred: dict[str, str], sharp: dict[str, str], rules: tuple[Rule, ...]) -> None:
-    """Leaves pictures that follow both rules to the one that says more about the name."""
-    less, more = (blurred, sharp) if rules[0].literals < rules[1].literals else (sharp, blurred)
+def _unread(found: Mapping[str, Sequence[str]], used: set[str]) -> set[str]:
+    """Returns the folders of the images that were found without any used image."""
+    paths = {files.join(root, path) for root, below in found.items() for path in below}
+    return {files.parent(path) for path in paths} - {files.parent(path) for path in used}
+
+
+def _separate(
+    blurred: dict[str, str], sharp: dict[str, str], patterns: tuple[Pattern, ...]
+) -> None:
+    """Removes images that match both patterns from the half with the less specific one."""
+    blurred_first = patterns[0].literals < patterns[1].literals
+    less, more = (blurred, sharp) if blurred_first else (sharp, blurred)
     taken = set(more.values())
     for name in [name for name, path in less.items() if path in taken]:
         del less[name]
@@ -231,29 +245,28 @@ def _none_match(
     blurred: Mapping[str, str],
     sharp: Mapping[str, str],
 ) -> DataError:
-    """Returns the error for halves of which none has a partner."""
-    from tfdeblur.io import files
-
-    expected = "a picture of the same path in each folder"
+    """Returns the error if no blurred half matches a sharp one."""
+    expected = "an image with the same path in each folder"
     if options.blurred_name or options.sharp_name:
         expected = f"{options.blurred_name or '{name}.*'} with {options.sharp_name or '{name}.*'}"
     shown = []
     for half, root, found in zip(("blurred", "sharp"), roots, (blurred, sharp), strict=True):
         names = list(found.values()) or [files.join(root, name) for name in walk_files(root)]
         shown.append(
-            f"{len(found)} {half} ones, {root} holding "
+            f"{len(found)} {half} images ({root} contains "
             + (", ".join(name[len(root) + 1 :] for name in names[:3]) or "nothing")
+            + ")"
         )
     return DataError(
-        f"No blurred half has a sharp one. Expected {expected}; saw {' and '.join(shown)}. "
-        "--blurred-name and --sharp-name say how the halves are called."
+        f"No blurred half matches a sharp one. Expected {expected}; found {' and '.join(shown)}. "
+        "Set --blurred-name and --sharp-name."
     )
 
 
-def _words(options: Options, rules: tuple[Rule, ...]) -> str:
-    """Returns in words how pairs and scenes were found."""
+def _summary(options: Options, patterns: tuple[Pattern, ...]) -> str:
+    """Returns how pairs and scenes were found, for the layout."""
     named = options.blurred_name or options.sharp_name
-    how = f"{rules[0].text} with {rules[1].text}" if named else "halves of the same path"
+    how = f"{patterns[0].text} with {patterns[1].text}" if named else "halves of the same path"
     if options.scene_pattern:
         return f"{how}; scenes by {options.scene_pattern}"
-    return f"{how}; scenes by " + ("{scene}" if "scene" in rules[0].fields else "folder")
+    return f"{how}; scenes by " + ("{scene}" if "scene" in patterns[0].fields else "folder")

@@ -1,16 +1,16 @@
-"""RealBlur: 3,758 training and 980 test pairs that a camera with two sensors really took.
+"""RealBlur: 3,758 training and 980 test pairs, taken by a camera with two sensors.
 
 The published layout is one folder of scenes for each kind, such as
 `RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene001/blur/blur_1.png` with `scene001/gt/gt_1.png`,
-and beside it the lists `RealBlur_J_train_list.txt` and `RealBlur_J_test_list.txt`, whose lines hold
-the paths of the sharp and the blurred half. J are the camera's own JPEGs; R, in
-`RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref`, come from its raw files. `--source` is the
-folder of all this, or one folder of scenes with the lists in it or beside it. Sizes differ from
-pair to pair, so a build needs `--tile` and `--test-tile`, or `--resize`. The set has no validation
-split; one is made of training scenes.
+and next to it the lists `RealBlur_J_train_list.txt` and `RealBlur_J_test_list.txt` with the paths
+of the sharp and the blurred half on each line. J are JPEG files from the camera; R, in
+`RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref`, are developed from its raw files. `--source` is
+the parent folder of all this, or one folder of scenes with the lists in it or next to it. Image
+sizes differ, so a build requires `--tile` and `--test-tile`, or `--resize`. There is no validation
+split; some training scenes are used.
 
-The names of folders, files and lists, the columns of a line and the counts were seen in the
-documentation and scripts of several public repositories; the set itself has not been tried.
+The names of folders, files and lists, the columns of a line and the counts are from the
+documentation and scripts of several public repositories; not tested on the data set itself.
 
 Reference: Rim et al., Real-World Blur Dataset for Learning and Benchmarking Deblurring Algorithms,
 2020.
@@ -22,13 +22,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data_prep.layouts.folders import sub_folders, unrecognized
-from data_prep.layouts.halves import folder_pairs, group
+from data_prep.layouts.matching import folder_pairs, group
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources.source import Listing
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 HOW = {
-    "J": "two sensors behind one lens, long and short exposure; JPEGs of the camera",
+    "J": "two sensors behind one lens, long and short exposure; JPEG files from the camera",
     "R": "two sensors behind one lens, long and short exposure; developed from raw files",
 }
 
@@ -37,9 +38,10 @@ HOW = {
 class Options(PairOptions):
     """Options of the RealBlur source."""
 
-    source: Annotated[str, Field(description="folder of the RealBlur folders and their lists")]
+    source: Annotated[str, Field(description="folder that contains the RealBlur folders and lists")]
     kind: Annotated[
-        Literal["J", "R"], Field(description="J: the camera's JPEGs; R: developed from raw files")
+        Literal["J", "R"],
+        Field(description="J: JPEG from the camera; R: developed from raw files"),
     ] = "J"
 
 
@@ -49,9 +51,7 @@ def build(options: Options) -> "RealBlur":
 
 
 def recognize(root: str) -> list[dict[str, Any]]:
-    """Returns the options that read what lies in a folder, best first; none if no RealBlur."""
-    from tfdeblur.io import files
-
+    """Returns the options that read a folder, best first; none if it is not RealBlur."""
     if not files.is_dir(root):
         return []
     names = sub_folders(root)
@@ -75,8 +75,6 @@ class RealBlur(PairSource):
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur.io import files
-
         options = self._options
         folder = self._folder()
         scenes = []
@@ -93,20 +91,18 @@ class RealBlur(PairSource):
         return list_pairs(scenes, options, layout, lists=lists)
 
     def describe_blur(self) -> dict[str, Any]:
-        """Returns which kind of RealBlur this is."""
+        """Returns how the kind was recorded."""
         return describe_recorded(HOW[self._options.kind], track=self._options.kind)
 
     def _expected(self) -> str:
         kind = self._options.kind
         return (
             f"RealBlur-{kind}*/sceneNNN/blur/blur_N.png with sceneNNN/gt/gt_N.png, and "
-            f"RealBlur_{kind}_train_list.txt and RealBlur_{kind}_test_list.txt beside them"
+            f"RealBlur_{kind}_train_list.txt and RealBlur_{kind}_test_list.txt next to them"
         )
 
     def _folder(self) -> str:
         """Returns the folder of the scenes."""
-        from tfdeblur.io import files
-
         root, kind = self._options.source, self._options.kind
         if not files.is_dir(root):
             raise unrecognized(root, self._expected())
@@ -117,29 +113,26 @@ class RealBlur(PairSource):
         found = [name for name in names if name.startswith(begins)]
         if len(found) > 1:
             raise DataError(
-                f"{root} holds several folders of RealBlur-{kind}: {', '.join(found)}. Give the "
-                "one to use as --source."
+                f"{root} contains several folders of RealBlur-{kind}: {', '.join(found)}. Set "
+                "--source to one of them."
             )
         if not found:
             raise unrecognized(root, self._expected())
         return files.join(root, found[0])
 
     def _lists(self, folder: str) -> dict[str, str] | None:
-        """Returns the published lists by split; they lie beside the folder of scenes, or in it."""
-        from tfdeblur.io import files
-
+        """Returns the published lists by split, next to the folder of scenes or in it."""
         options = self._options
         names = {s: f"RealBlur_{options.kind}_{s}_list.txt" for s in ("train", "test")}
         for place in (files.parent(folder), folder):
             lists = {split: files.join(place, name) for split, name in names.items()}
             if all(files.exists(path) for path in lists.values()):
                 return lists
-        # Without them nobody can tell which scenes are for testing.
         if not (options.lists() or options.test_scenes or options.test_share):
             raise DataError(
-                f"There is no {names['train']} with {names['test']} in {folder} or beside it, so "
-                "the test scenes are unknown. Fetch the lists, or say which scenes are for "
-                "testing: --test-scenes, --test-list or --test-share."
+                f"There is no {names['train']} with {names['test']} in {folder} or next to it, so "
+                "the test scenes are unknown. Fetch the lists, or set --test-scenes, --test-list "
+                "or --test-share."
             )
         return None
 

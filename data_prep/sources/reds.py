@@ -1,10 +1,10 @@
-"""REDS: 24,000 training and 3,000 validation pairs of 1280x720, each scene 100 frames.
+"""REDS: 24,000 training and 3,000 validation pairs of 1280x720, 100 frames per scene.
 
 The layout is `train_blur/SCENE/FRAME.png` with `train_sharp/SCENE/FRAME.png`, and the same with
-`val_`; `*_bicubic/X4` holds the set at a quarter of its size. The truth of the official test split
-was never published, so by custom the official validation split is the test split here, and a
-validation split is made of training scenes. Scenes are named `train/000` and `val/000`, for the
-same numbers occur in both.
+`val_`; `*_bicubic/X4` is the set at a quarter of the size. The sharp images of the official test
+split were never published, so the official validation split is used as the test split, as is
+customary, and some training scenes as the validation split. Scenes are named `train/000` and
+`val/000`, since the numbers occur in both.
 
 Reference: Nah et al., NTIRE 2019 Challenge on Video Deblurring and Super-Resolution. Use of the
 splits: Orlandi and Pinardi.
@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data_prep.layouts.folders import sub_folders, unrecognized
-from data_prep.layouts.halves import Scene
+from data_prep.layouts.matching import Scene
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources.source import Listing
+from tfdeblur.io import files
 
-# The folders of each track: blurred half, sharp half.
+# The folders of each track: blurred and sharp halves.
 TRACKS = {
     "blur": ("blur", "sharp"),
     "blur_comp": ("blur_comp", "sharp"),
@@ -34,10 +35,10 @@ SPLITS = {"train": "train", "val": "test"}
 class Options(PairOptions):
     """Options of the REDS source."""
 
-    source: Annotated[str, Field(description="folder that holds train_blur, train_sharp and so on")]
+    source: Annotated[str, Field(description="folder with train_blur, train_sharp and so on")]
     track: Annotated[
         Literal["blur", "blur_comp", "blur_jpeg", "blur_bicubic"],
-        Field(description="which blurred half: plain, compressed, or reduced to a quarter"),
+        Field(description="which blurred images: plain, compressed, or at a quarter of the size"),
     ] = "blur"
 
 
@@ -47,9 +48,7 @@ def build(options: Options) -> "Reds":
 
 
 def recognize(root: str) -> list[dict[str, Any]]:
-    """Returns the options that read what lies in a folder, best first; none if it is no REDS."""
-    from tfdeblur.io import files
-
+    """Returns the options that read a folder, best first; none if it is not REDS."""
     return [
         {"source": root, "track": track}
         for track, (blurred, _) in TRACKS.items()
@@ -62,21 +61,19 @@ def recognize(root: str) -> list[dict[str, Any]]:
 
 
 class Reds(PairSource):
-    """REDS in its native layout."""
+    """REDS in its original layout."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
-        from tfdeblur.io import files
-
         root = self._options.source
         blurred, sharp = TRACKS[self._options.track]
         scenes = []
         layouts = []
         for part, split in SPLITS.items():
-            # The archives unpack to train_blur or, made for several tracks, train/train_blur.
+            # The archives unpack to train_blur or, for several tracks, to train/train_blur.
             for place in (root, files.join(root, part)):
                 halves = [files.join(place, f"{part}_{half}") for half in (blurred, sharp)]
                 if files.is_dir(halves[0]):
@@ -103,9 +100,9 @@ class Reds(PairSource):
         return list_pairs(scenes, self._options, layout)
 
     def describe_blur(self) -> dict[str, Any]:
-        """Returns which track of REDS this is."""
+        """Returns the track."""
         return describe_recorded(
-            "mean of consecutive and interpolated frames in linear light, of the camera's own "
-            "response",
+            "mean of consecutive and interpolated frames in linear light, by the camera response "
+            "function",
             track=self._options.track,
         )

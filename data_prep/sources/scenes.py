@@ -1,6 +1,6 @@
-"""Generated scenes of overlapping textured shapes (dead leaves); they need no file at all.
+"""Generated scenes of overlapping textured shapes (dead leaves); requires no files.
 
-Each scene is drawn from its own seed, so the number of scenes does not change any of them.
+Each scene has its own seed, so the number of scenes does not affect any of them.
 """
 
 import dataclasses
@@ -10,9 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import leaves
-from data_prep.blur import item_rng
-from data_prep.layouts.splits import SceneOptions, assign_splits, select
-from data_prep.layouts.synthetic import BlurOptions
+from data_prep.blur import BlurOptions, blur_for, item_rng
+from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
 from data_prep.sources.source import Item, Listing, Source
 
 
@@ -20,11 +19,11 @@ from data_prep.sources.source import Item, Listing, Source
 class Options(BlurOptions, SceneOptions):
     """Options of the generated scenes."""
 
-    count: Annotated[int, Field(ge=1, description="number of scenes, all splits together")] = 256
+    count: Annotated[int, Field(ge=1, description="number of scenes in all splits")] = 256
     width: Annotated[int, Field(ge=16, description="width of a scene in pixels")] = 256
     height: Annotated[int, Field(ge=16, description="height of a scene in pixels")] = 256
     test_share: Annotated[
-        float, Field(ge=0, lt=1, description="share of scenes kept for the test split")
+        float, Field(ge=0, lt=1, description="fraction of scenes in the test split")
     ] = 0.125
 
 
@@ -38,19 +37,17 @@ class Scenes(Source):
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.blur = options.make_blur()
+        self.blur = blur_for(options)
 
     def listing(self) -> Listing:
-        """Lists the scenes; none of them is drawn for it."""
+        """Lists the scenes without drawing them."""
         options = self._options
         names = select([f"{index:06d}" for index in range(options.count)], options)
         splits, notes = assign_splits(dict.fromkeys(names, "train"), options)
-        found: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
-        for name in names:
-            found[splits[name]].append(Item(name, "000", options.height, options.width))
-        return Listing({s: tuple(items) for s, items in found.items() if items}, tuple(notes))
+        items = {name: [Item(name, "000", options.height, options.width)] for name in names}
+        return Listing(by_split(items, splits), tuple(notes))
 
     def load(self, item: Item) -> tuple[None, np.ndarray]:
-        """Draws one scene; it has no blurred half."""
+        """Returns no blurred half, and one scene."""
         rng = item_rng(self._options.seed, f"scene {item.scene}")
         return None, leaves.draw_scene(rng, item.height, item.width)

@@ -1,4 +1,4 @@
-"""What every source offers: a listing of its frames, and the pixels of one of them."""
+"""Base class of sources: lists frames, and loads the pixels of one."""
 
 import abc
 import dataclasses
@@ -12,15 +12,15 @@ from data_prep.blur import Blur
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One frame of a source: what it is called, how large it is, where its pixels are.
+    """One frame of a source.
 
     Attributes:
-        scene: Name of its scene. Scenes never straddle two splits.
-        frame: Name of the frame; scene and frame together are unique within a source.
-        height: Rows of the frame as it is stored.
-        width: Columns of the frame as it is stored.
-        sharp: Where `Source.load` finds the sharp half: a path, or any text of the source's own.
-        blurred: Where it finds the blurred half; empty where the source has none.
+        scene: Name of its scene; a scene is never in two splits.
+        frame: Name of the frame, unique within its scene.
+        height: Rows of the frame before any resizing.
+        width: Columns of the frame before any resizing.
+        sharp: Location of the sharp half, for `Source.load`: a path, or any other text.
+        blurred: Location of the blurred half; empty if the source has none.
     """
 
     scene: str
@@ -32,7 +32,7 @@ class Item:
 
     @property
     def key(self) -> str:
-        """What this frame is called throughout a build; random draws for it are seeded by it."""
+        """Unique name of the frame; seeds its random draws."""
         return f"{self.scene}/{self.frame}"
 
 
@@ -42,8 +42,8 @@ class Listing:
 
     Attributes:
         splits: Frames by split (`train`, `val`, `test`), each in a fixed, sorted order.
-        notes: Sentences that whoever uses the data should know; printed and kept.
-        layout: Which of the layouts that the source knows was found; empty where it knows one.
+        notes: Sentences for users of the data set; printed, and stored in the manifest.
+        layout: The layout that was recognized; empty if the source supports only one.
     """
 
     splits: Mapping[str, tuple[Item, ...]]
@@ -52,18 +52,18 @@ class Listing:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Everything that is printed and kept in the manifest: the layout, then the notes."""
+        """The layout and the notes, as printed and stored in the manifest."""
         return (f"Layout: {self.layout}.", *self.notes) if self.layout else self.notes
 
 
 class Source(abc.ABC):
-    """A data set in the form in which it comes.
+    """A data set in its original form.
 
-    Building one is cheap and reads nothing, for every worker process builds its own from the
-    options; `listing` looks at the files, once, in the main process.
+    The constructor must be cheap and read no files, because every worker process constructs its
+    own source from the options. `listing` is called once, in the main process.
 
     Attributes:
-        blur: What blurs the sharp half, for sources that have no blurred half; else None.
+        blur: Blur applied to the sharp half; None if the source has blurred halves.
     """
 
     blur: Blur | None = None
@@ -73,17 +73,17 @@ class Source(abc.ABC):
         """Lists all frames, sorted, in their splits.
 
         Raises:
-            DataError: The layout is not the expected one, or a half is missing or unreadable.
+            DataError: The layout is unknown, or a half is missing or unreadable.
         """
 
     @abc.abstractmethod
     def load(self, item: Item) -> tuple[np.ndarray | None, np.ndarray]:
-        """Returns the blurred half (None where the source has none) and the sharp half.
+        """Returns the blurred half (None if the source has none) and the sharp half.
 
         Both are uint8 [height, width, 3] RGB arrays of the item's size.
         """
 
     def describe_blur(self) -> dict[str, Any]:
-        """Returns what the manifest says about the blur: `kind` and its parameters."""
-        assert self.blur is not None, "a source with a blurred half describes its blur itself"
+        """Returns the `kind` and the parameters of the blur for the manifest."""
+        assert self.blur is not None, "sources with blurred halves override this method"
         return self.blur.describe()

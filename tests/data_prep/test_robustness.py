@@ -1,4 +1,4 @@
-"""Builds that are killed or run out of disk: nothing is lost, and nothing half-written is read."""
+"""Builds that are killed or run out of disk space resume, and partial files are never read."""
 
 import errno
 import os
@@ -10,9 +10,7 @@ import time
 
 import pytest
 
-from data_prep import plan
-from tests.data_prep.conftest import picture, save
-from tests.data_prep.test_writer import build_photos, content
+from tests.helpers.raw_data import build_photos, content, picture, save
 from tfdeblur.data import dataset, schema
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
@@ -21,11 +19,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 KILLS = 10
 SHARDS = 40
 
-# Says when the imports are done, so that kills fall into the build itself.
+# Prints when the imports are done, so that kills happen during the build.
 _BUILD = """
 import sys
 from data_prep import build, plan
-from tfdeblur import files
+from tfdeblur.io import files
 if __name__ == "__main__":
     import tensorflow
     plan.SHARD_BYTES = 1
@@ -51,8 +49,8 @@ def start(photos, out):
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_change_no_byte(tmp_path):
-    """Also with one of the workers killed, or all of the group, as a system short of memory may."""
+def test_build_killed_ten_times_is_identical(tmp_path):
+    """Kills the main process or the whole process group at random moments."""
     for number in range(SHARDS):
         save(tmp_path / "photos" / f"{number}.png", picture(number, 600, 400))
     begin = time.monotonic()
@@ -67,16 +65,16 @@ def test_ten_kills_at_random_moments_change_no_byte(tmp_path):
         while True:
             command = start(tmp_path / "photos", out)
             try:
-                # Short spans, so that a build is killed several times before it is done.
+                # Short enough that a build is killed several times before it finishes.
                 command.wait(rng.uniform(0, seconds / 3) if kills < KILLS else None)
             except subprocess.TimeoutExpired:
                 kill = os.kill if kills % 2 else os.killpg
                 kill(command.pid, signal.SIGKILL)
                 command.wait()
                 kills += 1
-                # What lies there is never taken for a whole set before it is one.
+                # An incomplete set is never opened.
                 if not (out / schema.MANIFEST_NAME).exists():
-                    with pytest.raises(DataError, match=r"has not finished|does not exist"):
+                    with pytest.raises(DataError, match="manifest"):
                         dataset.open_split(str(out), "train")
                 continue
             assert command.returncode == 0
@@ -85,8 +83,8 @@ def test_ten_kills_at_random_moments_change_no_byte(tmp_path):
         sets += 1
 
 
-class FullDisk(files._LocalFile):
-    """A file on a disk that takes so many bytes and no more."""
+class FullDisk(files._WriteThroughFile):
+    """A file on a disk with limited space."""
 
     left = 0
 
@@ -100,16 +98,17 @@ class FullDisk(files._LocalFile):
 
 
 @pytest.mark.parametrize("room", [0, 100, 3_000, 20_000])
-def test_a_full_disk_is_told_and_leaves_no_halves(photos, tmp_path, monkeypatch, room):
-    monkeypatch.setattr(plan, "SHARD_BYTES", 2 * 2 * 3 * 40 * 30)
+def test_build_full_disk_raises_and_leaves_no_partial_files(
+    photos, tmp_path, monkeypatch, small_shards, room
+):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         FullDisk.left = room
-        patch.setattr(files, "_LocalFile", FullDisk)
-        with pytest.raises(UserError, match=r"Cannot write .*: the disk is full\. Free some"):
+        patch.setattr(files, "_WriteThroughFile", FullDisk)
+        with pytest.raises(UserError, match=r"out/.*disk is full"):
             build_photos(photos, out, encoding="raw")
     assert not list(out.rglob("*.partial"))
-    with pytest.raises(DataError, match="has not finished"):
+    with pytest.raises(DataError, match="manifest"):
         dataset.open_split(str(out), "train")
     whole = build_photos(photos, tmp_path / "whole", encoding="raw")
     sizes = {shard.file: shard.bytes for split in whole.splits.values() for shard in split.shards}
@@ -120,8 +119,8 @@ def test_a_full_disk_is_told_and_leaves_no_halves(photos, tmp_path, monkeypatch,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runner", ["local", "beam"])
-def test_a_disk_that_is_really_full(tmp_path, runner):
-    """Needs the right to mount a small disk in memory."""
+def test_build_mounted_full_disk_resumes_after_enlarging(tmp_path, runner):
+    """Requires permission to mount a small disk in memory."""
     if runner == "beam":
         pytest.importorskip("apache_beam", reason="Apache Beam (extra `beam`) is not installed")
     for number in range(8):
@@ -130,7 +129,7 @@ def test_a_disk_that_is_really_full(tmp_path, runner):
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a disk is not allowed here")
+        pytest.skip("no permission to mount a disk")
     try:
         options = {"source": tmp_path / "photos", "encoding": "raw", "tile": "100"}
         words = [f"--{name}={value}" for name, value in options.items()]
@@ -145,16 +144,16 @@ def test_a_disk_that_is_really_full(tmp_path, runner):
         done = build(disk / "set")
         assert done.returncode == 2, done.stderr
         last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith("error: Cannot write ") and "the disk is full. Free some" in last
+        assert last.startswith("error: ") and "disk is full" in last
         assert "Traceback" not in done.stderr
         assert not list(disk.rglob("*.partial"))
-        with pytest.raises(DataError, match="has not finished"):
+        with pytest.raises(DataError, match="manifest"):
             dataset.open_split(str(disk / "set"), "train")
         kept = len(list(disk.rglob("*.tfrecord")))
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         again = build(disk / "set")
         assert again.returncode == 0, again.stderr
-        assert f"{kept} of 8 shards are there" in again.stdout
+        assert f"{kept} of 8 shards" in again.stdout
         assert build(tmp_path / "whole").returncode == 0
         assert content(disk / "set") == content(tmp_path / "whole")
     finally:

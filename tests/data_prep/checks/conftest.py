@@ -1,4 +1,4 @@
-"""How tests examine and build."""
+"""Fixtures that examine and build data sets."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from data_prep import build, doctor
 
 @pytest.fixture
 def examine(capsys):
-    """Examines a set in this process; returns the report and the exit code."""
+    """Returns a function that examines a data set and returns the report."""
 
     def run(path, source=None, **options):
         config = doctor.config_class(source)(path=(str(path),), source=source, workers=1, **options)
@@ -18,7 +18,7 @@ def examine(capsys):
 
 @pytest.fixture
 def try_to_build(tmp_path, capsys):
-    """Builds a set of pairs; returns the exit code and what was complained of."""
+    """Returns a function that builds a set of pairs and returns the exit code and stderr."""
 
     def run(root, *words):
         capsys.readouterr()

@@ -1,11 +1,11 @@
-"""Faults of pairs and of whole sets."""
+"""Findings about pairs and whole data sets."""
 
 import numpy as np
 import pytest
 
 from data_prep.checks import sets
-from tests.data_prep.checks import planting as p
-from tests.data_prep.checks.planting import pair, write
+from tests.helpers import faulty_data as faulty
+from tests.helpers.faulty_data import pair, write
 
 
 def replace(root, name, image):
@@ -25,7 +25,7 @@ def swapped(root):
 def sharpened(root):
     blurred, sharp = (half.astype(float) for half in pair(0))
     mean = blurred.mean((0, 1))
-    # A little sharper than the truth.
+    # Slightly sharper than the sharp half.
     replace(root, "blur/day/0.png", np.clip(mean + 1.06 * (sharp - mean), 0, 255).astype(np.uint8))
 
 
@@ -59,55 +59,57 @@ def hardly_blurred(root):
         (identical, "identical-halves", 4, ""),
         (swapped, "swapped-halves", 4, "times the gradient energy"),
         (sharpened, "blur-not-softer", 3, "times the gradient energy"),
-        (shifted, "misaligned", 3, "to the right"),
-        (another, "unlike-halves", 4, "likeness"),
+        (shifted, "misaligned", 3, "right"),
+        (another, "unlike-halves", 4, "correlation"),
         (brighter, "brightness-differs", 3, "levels"),
         (flat, "flat-picture", 3, ""),
         (hardly_blurred, "nearly-identical", 0, "dB"),
     ],
 )
 @pytest.mark.parametrize("ending", ["png", "bmp"])
-def test_faults_of_a_pair(tmp_path, examine, try_to_build, plant, code, exit_code, detail, ending):
-    root = p.make_pairs(tmp_path / "set", frames=1)
+def test_examine_faulty_pair_is_found_and_built(
+    tmp_path, examine, try_to_build, plant, code, exit_code, detail, ending
+):
+    root = faulty.make_pairs(tmp_path / "set", frames=1)
     plant(root)
     if ending != "png":
         for half in ("blur", "sharp"):
             path = tmp_path / "set" / half / "day" / "0.png"
-            with p.Image.open(path) as image:
+            with faulty.Image.open(path) as image:
                 image.save(path.with_suffix(f".{ending}"))
             path.unlink()
     report = examine(root)
     assert [(f.code, f.file) for f in report.findings] == [(code, f"blur/day/0.{ending}")]
     assert report.exit_code == exit_code and detail in report.findings[0].detail
     assert report.worst(1)[0].codes == (code,)
-    # Nothing keeps such a pair from being stored: whether it is right is for a person to say.
+    # Such a pair can be built, since it may be intended.
     assert try_to_build(root)[0] == 0
 
 
-def test_the_shift_is_told_in_pixels(tmp_path, examine):
-    root = p.make_pairs(tmp_path / "set", frames=1)
+def test_examine_shifted_pair_measures_shift(tmp_path, examine):
+    root = faulty.make_pairs(tmp_path / "set", frames=1)
     shifted(root)
     (measure,) = [m for m in examine(root).examination.measures if m.key == "day/0"]
     np.testing.assert_allclose(measure.shift, (0, 5), atol=1)
 
 
-def test_a_mixture_of_gamma_is_found_and_either_alone_is_not(tmp_path, examine):
+def test_examine_mixed_gamma_warns(tmp_path, examine):
     names = tuple(f"s{n}" for n in range(8))
     for gamma in (1.0, 2.2):
-        report = examine(p.make_pairs(tmp_path / f"{gamma}", names, gamma=gamma))
+        report = examine(faulty.make_pairs(tmp_path / f"{gamma}", names, gamma=gamma))
         assert report.findings == [], report.to_text()
-    root = p.make_pairs(tmp_path / "mixed", names)
+    root = faulty.make_pairs(tmp_path / "mixed", names)
     for number in range(3):
         for frame in range(2):
             blurred, _ = pair(10 * number + frame, gamma=2.2)
             replace(root, f"blur/s{number}/{frame}.png", blurred)
     report = examine(root)
     assert [finding.code for finding in report.findings] == ["gamma-mixture"]
-    assert report.exit_code == 3 and "the mean of light" in report.findings[0].detail
+    assert report.exit_code == 3 and "mean of light" in report.findings[0].detail
 
 
-def test_the_same_picture_in_two_splits(tmp_path, examine):
-    root = p.make_gopro(tmp_path / "set")
+def test_examine_duplicate_across_splits_is_error(tmp_path, examine):
+    root = faulty.make_gopro(tmp_path / "set")
     for folder, half in zip(("blur", "sharp"), pair(ord("A") * 10), strict=True):
         write(f"{root}/test/GOPR0D/{folder}/000007.png", half)
     report = examine(root, "gopro", val_share=0)
@@ -123,8 +125,8 @@ def test_the_same_picture_in_two_splits(tmp_path, examine):
     )
 
 
-def test_nearly_the_same_picture_in_two_splits(tmp_path, examine):
-    root = p.make_gopro(tmp_path / "set")
+def test_examine_near_duplicate_across_splits_warns(tmp_path, examine):
+    root = faulty.make_gopro(tmp_path / "set")
     rng = np.random.default_rng(0)
     for folder, half in zip(("blur", "sharp"), pair(ord("A") * 10), strict=True):
         noisy = np.clip(half + rng.normal(0, 3, half.shape) + 2, 0, 255).astype(np.uint8)
@@ -136,8 +138,8 @@ def test_nearly_the_same_picture_in_two_splits(tmp_path, examine):
     assert report.exit_code == 3 and "of 64 bits" in report.findings[0].detail
 
 
-def test_the_same_picture_twice_in_a_split_is_a_remark(tmp_path, examine):
-    root = p.make_pairs(tmp_path / "set")
+def test_examine_duplicate_in_split_is_info(tmp_path, examine):
+    root = faulty.make_pairs(tmp_path / "set")
     for folder, half in zip(("blur", "sharp"), pair(0), strict=True):
         write(f"{root}/{folder}/day/9.png", half)
     report = examine(root, "pairs", val_share=0, test_share=0)
@@ -145,10 +147,10 @@ def test_the_same_picture_twice_in_a_split_is_a_remark(tmp_path, examine):
     assert report.exit_code == 0
 
 
-def test_decibels_of_the_blur(tmp_path, examine):
-    report = examine(p.make_pairs(tmp_path / "set"))
+def test_report_psnr_has_statistics_and_histogram(tmp_path, examine):
+    report = examine(faulty.make_pairs(tmp_path / "set"))
     values = [m.psnr for m in report.examination.measures]
-    found = report.decibels
+    found = report.psnr
     assert found["pairs"] == 6 and found["mean"] == pytest.approx(np.mean(values))
     assert (found["min"], found["max"]) == (min(values), max(values))
     edges, counts = found["histogram"]["edges"], found["histogram"]["counts"]
@@ -156,7 +158,7 @@ def test_decibels_of_the_blur(tmp_path, examine):
     assert len(edges) == len(counts) + 1
 
 
-def test_bits_are_counted_as_python_counts_them():
+def test_count_bits_matches_python():
     rng = np.random.default_rng(0)
     values = rng.integers(0, 1 << 63, 50, dtype=np.uint64)
     assert sets._count_bits(values).tolist() == [bin(int(value)).count("1") for value in values]

@@ -1,4 +1,4 @@
-"""Built sets: every shard, every record, and repair that changes nothing else."""
+"""Built data sets: every shard, every record, and repair that changes nothing else."""
 
 import json
 import os
@@ -9,18 +9,18 @@ import tensorflow as tf
 
 from data_prep import build, doctor, plan
 from data_prep.checks.findings import CODES
-from tests.data_prep.checks import planting as p
+from tests.helpers import faulty_data as faulty
 from tfdeblur.data import schema
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A built set of several shards, and its source."""
+    """A built data set of several shards, and its source."""
     folder = tmp_path_factory.mktemp("original")
-    source = p.make_gopro(folder / "raw")
+    source = faulty.make_gopro(folder / "raw")
     patch = pytest.MonkeyPatch()
-    # One frame in a shard.
-    patch.setattr(plan, "SHARD_BYTES", 2 * 3 * p.WIDTH * p.HEIGHT)
+    # One frame per shard.
+    patch.setattr(plan, "SHARD_BYTES", 2 * 3 * faulty.WIDTH * faulty.HEIGHT)
     assert (
         build.main(["gopro", "--source", source, "--out", str(folder / "set"), "--workers", "1"])
         == 0
@@ -31,8 +31,8 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def built(original, tmp_path, monkeypatch):
-    """A copy of it."""
-    monkeypatch.setattr(plan, "SHARD_BYTES", 2 * 3 * p.WIDTH * p.HEIGHT)
+    """A copy of the built data set."""
+    monkeypatch.setattr(plan, "SHARD_BYTES", 2 * 3 * faulty.WIDTH * faulty.HEIGHT)
     shutil.copytree(original / "set", tmp_path / "set")
     return str(tmp_path / "set")
 
@@ -45,14 +45,14 @@ def content(root):
     return found
 
 
-def test_a_clean_set_has_no_findings(built, examine):
+def test_examine_clean_built_set_has_no_findings(built, examine):
     before = content(built)
     report = examine(built)
     assert report.findings == [] and report.exit_code == 0, report.to_text()
     found = report.examination
     assert (found.kind, found.source, found.pairs, found.examined) == ("built", "gopro", 8, 8)
     assert found.splits["test"] == {"GOPR0D": 2}
-    assert report.decibels["pairs"] == 8
+    assert report.psnr["pairs"] == 8
     assert content(built) == before
 
 
@@ -103,7 +103,7 @@ def torn_manifest(root):
 
 
 def edit(change):
-    """Changes the manifest."""
+    """Returns a function that changes the manifest."""
 
     def run(root):
         with open(f"{root}/manifest.json") as file:
@@ -129,7 +129,7 @@ def miscount_shard(manifest):
 
 
 def rewritten(change):
-    """Changes the records of a shard, with a manifest that agrees: a fault of whoever wrote it."""
+    """Returns a function that changes the records of a shard and updates the manifest."""
 
     def run(root):
         path = first_shard(root)
@@ -167,46 +167,61 @@ def without(data, name):
 
 
 FAULTS = [
-    ("truncated", truncate, "shard-truncated"),
-    ("empty", empty, "shard-truncated"),
-    ("missing", lose, "shard-missing"),
-    ("altered", alter, "shard-altered"),
-    ("longer", lengthen, "shard-altered"),
-    ("unlisted", stranger, "shard-unlisted"),
-    ("partial", partial, "partial-file"),
-    ("unfinished", no_manifest, "build-unfinished"),
-    ("torn", torn_manifest, "manifest-damaged"),
-    ("newer", edit(newer), "manifest-damaged"),
-    ("miscounted", edit(miscount), "count-differs"),
-    ("miscounted-shard", edit(miscount_shard), "count-differs"),
-    ("garbage", rewritten(lambda r: [b"garbage", *r]), "shard-damaged"),
-    ("no-scene", rewritten(lambda r: [without(r[0], "scene")]), "shard-damaged"),
-    ("png", rewritten(lambda r: [example(r[0], sharp=b"\x89PNG")]), "shard-damaged"),
+    ("truncated", truncate, "shard-damaged", "truncated"),
+    ("empty", empty, "shard-damaged", "truncated"),
+    ("missing", lose, "shard-damaged", "missing"),
+    ("altered", alter, "shard-damaged", "SHA-256"),
+    ("altered-record", alter, "shard-damaged", "record 0"),
+    ("longer", lengthen, "shard-damaged", "altered"),
+    ("unlisted", stranger, "shard-unlisted", ""),
+    ("partial", partial, "partial-file", ""),
+    ("unfinished", no_manifest, "build-unfinished", ""),
+    ("torn", torn_manifest, "manifest-damaged", ""),
+    ("newer", edit(newer), "manifest-damaged", "version 99"),
+    ("miscounted", edit(miscount), "records-inconsistent", "train"),
+    ("miscounted-shard", edit(miscount_shard), "records-inconsistent", "records"),
+    ("garbage", rewritten(lambda r: [b"garbage", *r]), "shard-damaged", "Record 0"),
+    ("no-scene", rewritten(lambda r: [without(r[0], "scene")]), "shard-damaged", "scene"),
+    ("png", rewritten(lambda r: [example(r[0], sharp=b"\x89PNG")]), "shard-damaged", "PNG"),
     (
         "small",
-        rewritten(lambda r: [example(r[0], sharp=p.encoded(p.half()[:9], "PNG"))]),
+        rewritten(lambda r: [example(r[0], sharp=faulty.encoded(faulty.half()[:9], "PNG"))]),
         "shard-damaged",
+        "PNG",
     ),
-    ("twice", rewritten(lambda r: r * 2), "record-repeated"),
-    ("outside", rewritten(lambda r: [example(r[0], left=10)]), "record-out-of-frame"),
-    ("stranger", rewritten(lambda r: [example(r[0], scene=b"other")]), "record-strange-scene"),
-    ("leak", rewritten(lambda r: [example(r[0], scene=b"GOPR0D")]), "scene-in-two-splits"),
+    ("twice", rewritten(lambda r: r * 2), "records-inconsistent", "repeats"),
+    (
+        "outside",
+        rewritten(lambda r: [example(r[0], left=10)]),
+        "records-inconsistent",
+        "outside",
+    ),
+    (
+        "stranger",
+        rewritten(lambda r: [example(r[0], scene=b"other")]),
+        "records-inconsistent",
+        "scene other",
+    ),
+    ("leak", rewritten(lambda r: [example(r[0], scene=b"GOPR0D")]), "scene-in-two-splits", "train"),
 ]
 
 
-@pytest.mark.parametrize(("name", "plant", "code"), FAULTS, ids=[fault[0] for fault in FAULTS])
-def test_each_fault_is_named(built, examine, name, plant, code):
+@pytest.mark.parametrize(
+    ("plant", "code", "detail"), [f[1:] for f in FAULTS], ids=[fault[0] for fault in FAULTS]
+)
+def test_examine_faulty_built_set_is_found(built, examine, plant, code, detail):
     plant(built)
     before = content(built)
     report = examine(built)
-    assert code in {finding.code for finding in report.findings}, report.to_text()
+    found = [f for f in report.findings if f.code == code and detail in f.detail]
+    assert found, report.to_text()
     assert report.severity == max(CODES[f.code].severity for f in report.findings)
     assert report.severity == CODES[code].severity or code == "shard-unlisted"
     assert content(built) == before
 
 
 @pytest.mark.parametrize("plant", [truncate, empty, lose, alter, lengthen])
-def test_broken_shards_are_made_again_and_nothing_else_is_touched(built, examine, original, plant):
+def test_repair_damaged_shard_is_remade_and_nothing_else(built, examine, original, plant):
     before = content(built)
     stranger(built)
     with_stranger = content(built)
@@ -215,65 +230,63 @@ def test_broken_shards_are_made_again_and_nothing_else_is_touched(built, examine
     assert content(built) == with_stranger and len(with_stranger) == len(before) + 1
     codes = [finding.code for finding in report.findings]
     assert codes == ["shard-unlisted", "repaired"] and report.exit_code == 3
-    assert "It was" in report.findings[1].detail
+    assert report.findings[1].detail
     os.remove(f"{built}/train-00099-of-00100.tfrecord")
     assert examine(built).findings == []
 
 
-def test_nothing_is_changed_where_a_shard_would_come_out_differently(
-    built, examine, tmp_path, original
-):
+def test_repair_with_changed_source_changes_nothing(built, examine, tmp_path, original):
     raw = shutil.copytree(original / "raw", tmp_path / "moved")
     lose(built)
     before = content(built)
     for folder in os.listdir(raw / "train"):
-        blurred, _ = p.pair(501)
-        p.write(f"{raw}/train/{folder}/blur/000000.png", blurred)
-        p.write(f"{raw}/train/{folder}/blur/000001.png", blurred)
+        blurred, _ = faulty.pair(501)
+        faulty.write(f"{raw}/train/{folder}/blur/000000.png", blurred)
+        faulty.write(f"{raw}/train/{folder}/blur/000001.png", blurred)
     report = examine(built, repair=True, raw=str(raw))
     assert content(built) == before
     (detail,) = [f.detail for f in report.findings if f.code == "not-repaired"]
-    assert "another checksum" in detail and report.exit_code == 4
+    assert "SHA-256" in detail and report.exit_code == 4
 
     os.remove(f"{raw}/train/{folder}/blur/000000.png")
     os.remove(f"{raw}/train/{folder}/sharp/000000.png")
     report = examine(built, repair=True, raw=str(raw))
     (detail,) = [f.detail for f in report.findings if f.code == "not-repaired"]
-    assert "no longer those" in detail and content(built) == before
+    assert "have changed" in detail and content(built) == before
 
     report = examine(built, repair=True, raw=str(tmp_path / "nowhere"))
     (detail,) = [f.detail for f in report.findings if f.code == "not-repaired"]
-    assert "nowhere is not a folder" in detail and content(built) == before
+    assert "nowhere" in detail and content(built) == before
 
 
-def test_a_source_that_has_moved_is_found_where_raw_says(built, examine, tmp_path, original):
-    whole = content(built)
+def test_repair_with_raw_uses_moved_source(built, examine, tmp_path, original):
+    complete = content(built)
     raw = shutil.copytree(original / "raw", tmp_path / "moved")
     lose(built)
     report = examine(built, repair=True, raw=str(raw))
-    assert content(built) == whole and [f.code for f in report.findings] == ["repaired"]
+    assert content(built) == complete and [f.code for f in report.findings] == ["repaired"]
     assert report.exit_code == 0
 
 
-def test_raw_sets_are_never_repaired(original, examine, tmp_path):
+def test_repair_raw_set_changes_nothing(original, examine, tmp_path):
     raw = shutil.copytree(original / "raw", tmp_path / "raw")
     path = raw / "train/GOPR0A/blur/000000.png"
     path.write_bytes(path.read_bytes()[:500])
     report = examine(raw, repair=True)
     assert path.stat().st_size == 500 and report.exit_code == 4
-    assert any("never touched" in note for note in report.examination.notes)
+    assert any("Nothing was repaired" in note for note in report.examination.notes)
 
 
-def test_sampling_parses_all_and_decodes_some(built, examine):
+def test_examine_built_set_with_sample_decodes_some(built, examine):
     report = examine(built, sample=2)
     assert report.examination.examined == 2 and report.examination.pairs == 8
     assert any("2 of 8 records" in note for note in report.examination.notes)
 
 
-def test_processes_change_nothing(built):
+def test_examine_built_set_any_number_of_workers_reports_the_same(built):
     truncate(built)
-    told = []
+    reports = []
     for workers in (1, 2):
         config = doctor.DoctorConfig(path=(built,), workers=workers)
-        told.append(doctor.run(config).to_json())
-    assert told[0] == told[1]
+        reports.append(doctor.run(config).to_json())
+    assert reports[0] == reports[1]

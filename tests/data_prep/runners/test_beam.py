@@ -1,4 +1,4 @@
-"""Apache Beam makes the same files as the pool, goes on after a kill, and tells what is wrong."""
+"""Apache Beam makes the same files as the local runner, resumes, and reports errors."""
 
 import os
 import signal
@@ -9,8 +9,7 @@ import time
 import pytest
 
 from data_prep import build, plan
-from tests.data_prep.conftest import picture, save
-from tests.data_prep.test_writer import build_photos, content
+from tests.helpers.raw_data import build_photos, content, picture, save
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.io import files
@@ -22,14 +21,9 @@ from data_prep.runners import beam
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 
 
-@pytest.fixture
-def small_shards(monkeypatch):
-    monkeypatch.setattr(plan, "SHARD_BYTES", 2 * 2 * 3 * 40 * 30)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["png", "raw"])
-def test_shards_are_those_of_the_pool(photos, tmp_path, small_shards, encoding):
+def test_beam_shards_match_local_runner(photos, tmp_path, small_shards, encoding):
     one = build_photos(photos, tmp_path / "local", encoding=encoding, workers=2)
     two = build_photos(photos, tmp_path / "beam", encoding=encoding, workers=2, runner="beam")
     assert one == two
@@ -38,22 +32,22 @@ def test_shards_are_those_of_the_pool(photos, tmp_path, small_shards, encoding):
 
 
 @pytest.mark.slow
-def test_either_runner_goes_on_from_the_other(photos, tmp_path, small_shards, capsys):
+def test_beam_and_local_runner_resume_each_other(photos, tmp_path, small_shards, capsys):
     whole = build_photos(photos, tmp_path / "whole")
     out = tmp_path / "out"
     build_photos(photos, out)
     for runner, split in (("beam", "train"), ("local", "val"), ("beam", "test")):
         (out / whole.split(split).shards[0].file).unlink()
         build_photos(photos, out, runner=runner)
-        assert "shards are there; making the others" in capsys.readouterr().out
+        assert "shards exist" in capsys.readouterr().out
         assert content(out) == content(tmp_path / "whole")
 
 
 @pytest.mark.slow
-def test_a_bad_picture_is_told_in_one_line_and_all_else_is_kept(photos, tmp_path, small_shards):
+def test_beam_bad_image_raises_and_keeps_other_shards(photos, tmp_path, small_shards):
     good = (photos / "photo3.png").read_bytes()
     (photos / "photo3.png").write_bytes(good[:-500])
-    with pytest.raises(DataError, match=r"photo3\.png cannot be read"):
+    with pytest.raises(DataError, match=r"photo3\.png"):
         build_photos(photos, tmp_path / "out", runner="beam")
     made = [name for name in files.list_dir(str(tmp_path / "out")) if name.endswith(".tfrecord")]
     assert len(made) >= 3
@@ -73,7 +67,7 @@ build.run(build.config_class("sharp")(source=sys.argv[1], out=sys.argv[2], tile=
 
 
 @pytest.mark.slow
-def test_a_killed_pipeline_is_gone_on_with(tmp_path):
+def test_beam_killed_pipeline_resumes(tmp_path):
     for number in range(24):
         save(tmp_path / "photos" / f"{number}.png", picture(number, 700, 500))
     words = [sys.executable, "-c", _BUILD, str(tmp_path / "photos")]
@@ -94,26 +88,26 @@ def test_a_killed_pipeline_is_gone_on_with(tmp_path):
     assert content(out) == content(tmp_path / "fresh")
 
 
-def test_a_folder_in_memory_is_refused(photos):
-    with pytest.raises(ConfigError, match="memory of this process"):
+def test_beam_memory_file_system_raises(photos):
+    with pytest.raises(ConfigError, match="ram://beam"):
         build_photos(photos, "ram://beam", runner="beam")
 
 
-def test_plans_are_packed(photos):
+def test_pack_round_trip_is_small(photos):
     config = build.config_class("sharp")(source=str(photos), out="x")
     assert config.runner == "local"
     items = tuple(
         plan.Item("train/000", f"{n:08d}", 720, 1280, f"/data/REDS/{n}.png", f"/data/B/{n}.png")
         for n in range(100)
     )
-    size = plan.Size(1280, 720)
+    size = (720, 1280)
     shard = plan.ShardPlan("train-00000-of-00001.tfrecord", items, 100, size, size, True)
     assert beam.unpack(beam.pack(shard)) == shard
-    # Dataflow takes 10 MB of pipeline: 27,000 frames fit in many times over.
+    # Dataflow limits pipelines to 10 MB, far more than 27,000 frames take.
     assert len(beam.pack(shard)) < 100 * 40
 
 
-def test_options_are_beams_own():
+def test_pipeline_options_are_parsed():
     from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
     options = beam.pipeline_options((), 3)
@@ -135,12 +129,12 @@ def test_options_are_beams_own():
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("a='", "cannot be read"),
+        ("a='", "beam_options"),
         ("runner=Nonsense", "beam_options: Unexpected pipeline runner: Nonsense"),
         ("direct_num_workers=x", r"direct_num_workers: invalid int value: 'x'\.$"),
     ],
 )
-def test_options_that_beam_does_not_take(word, message, capsys):
+def test_pipeline_options_invalid_raise(word, message, capsys):
     with pytest.raises(ConfigError, match=message):
         beam.pipeline_options([word], 1)
     assert capsys.readouterr().err == ""

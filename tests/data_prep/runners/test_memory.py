@@ -1,4 +1,4 @@
-"""A worker keeps the memory of its last picture; it does not get it anew page by page."""
+"""A worker reuses the memory of its last image."""
 
 import platform
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 _SCRIPT = """
 import resource
 import numpy as np
-from data_prep.runners._memory import keep_freed_memory
+from data_prep.runners.memory import keep_freed_memory
 keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -20,10 +20,10 @@ print(first, sum(faults() for _ in range(10)))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
-def test_the_memory_of_a_picture_is_used_again():
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="requires glibc")
+def test_keep_freed_memory_reuses_memory():
     command = [sys.executable, "-c", _SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, ten_more = map(int, done.stdout.split())
-    # The kernel may give pages of any size, but it gives none again.
+    # Pages may have any size, but the kernel provides no new ones.
     assert ten_more <= max(first, 50)

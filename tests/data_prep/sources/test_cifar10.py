@@ -1,4 +1,4 @@
-"""CIFAR-10 from its folder, its archive or the network; a pickle can run nothing."""
+"""CIFAR-10 from its folder, its archive or the network; pickles cannot run code."""
 
 import io
 import os
@@ -18,7 +18,7 @@ SIZE = 20
 
 @pytest.fixture
 def batches(tmp_path, monkeypatch):
-    """The six batches in a folder, of 20 pictures each instead of 10,000."""
+    """A folder with the six batches, of 20 images each instead of 10,000."""
     monkeypatch.setattr(cifar10, "BATCH_SIZE", SIZE)
     monkeypatch.setattr(cifar10, "TRAIN_SIZE", 5 * SIZE)
     monkeypatch.setattr(cifar10, "VALIDATION_SIZE", 12)
@@ -39,7 +39,7 @@ def make(source):
     return cifar10.build(cifar10.Options(source=str(source)))
 
 
-def test_the_last_training_pictures_are_the_validation(batches):
+def test_cifar10_last_train_images_are_val(batches):
     splits = make(batches).listing().splits
     assert {name: len(items) for name, items in splits.items()} == {
         "train": 88,
@@ -49,7 +49,7 @@ def test_the_last_training_pictures_are_the_validation(batches):
     assert splits["val"][0].key == "val/00088" and splits["val"][-1].key == "val/00099"
 
 
-def test_pixels_are_those_of_the_batches(batches):
+def test_cifar10_load_returns_pixels_of_batch(batches):
     source = make(batches)
     content = pickle.loads((batches / "data_batch_5").read_bytes(), encoding="bytes")
     item = source.listing().splits["val"][3]
@@ -60,7 +60,7 @@ def test_pixels_are_those_of_the_batches(batches):
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_folder_parent_and_archive_agree(batches, tmp_path, mode):
+def test_cifar10_folder_parent_and_archive_are_equal(batches, tmp_path, mode):
     archive = tmp_path / ("cifar-10-python.tar" + (".gz" if mode == "w:gz" else ""))
     with tarfile.open(archive, mode) as file:
         file.add(batches, cifar10.FOLDER)
@@ -71,30 +71,30 @@ def test_folder_parent_and_archive_agree(batches, tmp_path, mode):
         np.testing.assert_array_equal(images[0], images[2])
 
 
-def test_a_missing_batch_is_named(batches, tmp_path):
+def test_cifar10_missing_batch_raises(batches, tmp_path):
     (batches / "data_batch_3").unlink()
-    with pytest.raises(DataError, match=r"there is no data_batch_3 in it\. Give the folder"):
+    with pytest.raises(DataError, match="data_batch_3"):
         make(batches).listing()
     archive = tmp_path / "a.tar"
     with tarfile.open(archive, "w") as file:
         file.add(batches, cifar10.FOLDER)
-    with pytest.raises(DataError, match=r"a\.tar lacks data_batch_3"):
+    with pytest.raises(DataError, match=r"a\.tar.*data_batch_3"):
         make(archive).listing()
 
 
-def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nothing\.tar\.gz: there is no such file"):
+def test_cifar10_missing_source_raises(tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.tar\.gz"):
         make(tmp_path / "nothing.tar.gz").listing()
-    with pytest.raises(DataError, match="nothing: there is no data_batch_1"):
+    with pytest.raises(DataError, match=r"nothing.*data_batch_1"):
         make(tmp_path / "nothing").listing()
 
 
-def test_a_truncated_archive_is_named(batches, tmp_path):
+def test_cifar10_truncated_archive_raises(batches, tmp_path):
     archive = tmp_path / "a.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
         file.add(batches, cifar10.FOLDER)
     archive.write_bytes(archive.read_bytes()[:-50_000])
-    with pytest.raises(DataError, match=r"a\.tar\.gz cannot be read"):
+    with pytest.raises(DataError, match=r"a\.tar\.gz"):
         make(archive).listing()
 
 
@@ -109,10 +109,10 @@ def test_a_truncated_archive_is_named(batches, tmp_path):
         pickle.dumps({b"data": np.zeros((SIZE, 3072), np.float32)}),
     ],
 )
-def test_what_is_no_batch_is_named(batches, content):
+def test_cifar10_invalid_batch_raises(batches, content):
     path = batches / "data_batch_2"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="is not a CIFAR-10 batch") as caught:
+    with pytest.raises(DataError, match="data_batch_2") as caught:
         make(batches).listing()
     assert str(path) in str(caught.value)
 
@@ -122,28 +122,28 @@ class Harmful:
         return os.mkdir, ("harm-was-done",)
 
 
-def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
+def test_read_batch_harmful_pickle_raises(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = pickle.dumps({b"data": Harmful()})
-    with pytest.raises(DataError, match=r"is not a CIFAR-10 batch.*asks for posix\.mkdir"):
+    with pytest.raises(DataError, match=r"posix\.mkdir"):
         cifar10.read_batch(io.BytesIO(data), "it")
     assert not os.path.exists("harm-was-done")
     pickle.loads(data)
     assert os.path.exists("harm-was-done")
 
 
-def test_without_a_network_the_cure_is_told(monkeypatch):
+def test_cifar10_failed_download_raises(monkeypatch):
     import keras
 
     def fail():
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.datasets.cifar10, "load_data", fail)
-    with pytest.raises(DataError, match=r"could not be downloaded \(URL fetch.*Give --source"):
+    with pytest.raises(DataError, match=r"URL fetch.*--source"):
         cifar10.build(cifar10.Options()).listing()
 
 
-def test_what_keras_downloads_is_used(monkeypatch):
+def test_cifar10_without_source_uses_keras(monkeypatch):
     import keras
 
     rng = np.random.default_rng(0)
@@ -153,7 +153,7 @@ def test_what_keras_downloads_is_used(monkeypatch):
     np.testing.assert_array_equal(source.load(source.listing().splits["val"][1])[1], train[43_751])
 
 
-def test_blur_does_not_depend_on_the_thinning(batches, tmp_path):
+def test_cifar10_blur_is_independent_of_limit(batches, tmp_path):
     def blurred(**settings):
         out = str(tmp_path / f"out{len(settings)}")
         config = build.config_class("cifar10")(
@@ -173,8 +173,8 @@ def test_blur_does_not_depend_on_the_thinning(batches, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_real_test_split_measures_what_is_known(real_data, tmp_path):
-    """MSE 6.19e-3 within 3 %, SSIM .717 within .005, 9.8 % within 1 % identical to the truth."""
+def test_cifar10_real_test_split_has_known_scores(real_data, tmp_path):
+    """MSE 6.19e-3 within 3 %, SSIM .717 within .005, 9.8 % within 1 % unblurred."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""What holds for every source: a new one is tested because it is registered."""
+"""Contract tests for every registered source."""
 
 import dataclasses
 import typing
@@ -12,7 +12,7 @@ from data_prep.plan import Settings
 from data_prep.sources import REGISTRY
 from tfdeblur.config import settings
 
-# A source may take the seed of the build by declaring it; all else would be ambiguous.
+# A source may declare the seed of the build; other shared names would be ambiguous.
 SHARED = {"seed"}
 EXAMPLES = {str: "x", int: 1, float: 0.5}
 
@@ -22,12 +22,12 @@ def name(request):
     return request.param
 
 
-def test_names_are_those_of_the_files():
+def test_registry_lists_all_sources():
     pairs = {"gopro", "hide", "pairs", "realblur", "reds"}
     assert pairs | {"cifar10", "frames", "scenes", "sharp"} <= set(REGISTRY.names())
 
 
-def test_options_are_frozen_documented_and_distinct(name):
+def test_source_options_are_frozen_documented_and_distinct(name):
     options = REGISTRY.options(name)
     assert options.__dataclass_params__.frozen
     assert all(field.kw_only for field in dataclasses.fields(options))
@@ -49,21 +49,21 @@ def make_options(name):
     return settings.validate(options, needed)
 
 
-def test_building_a_source_reads_nothing_and_describes_its_blur(name):
+def test_source_without_files_describes_blur(name):
     options = make_options(name)
-    source = Job(name, options, Settings()).build_source()
+    source = Job(name, options, Settings(), "").build_source()
     description = source.describe_blur()
     assert isinstance(description["kind"], str)
     if source.blur is not None:
         assert description == source.blur.describe()
 
 
-def test_modules_say_what_they_are(name):
+def test_source_module_has_summary(name):
     first = REGISTRY.load(name).__doc__.splitlines()[0]
     assert first.endswith((".", ";")) and len(first) <= 100
 
 
-def test_configuration_class_has_all_fields(name):
+def test_config_class_has_all_fields(name):
     config_class = build.config_class(name)
     names = {field.name for field in dataclasses.fields(config_class)}
     assert {field.name for field in dataclasses.fields(REGISTRY.options(name))} <= names

@@ -1,9 +1,9 @@
-"""HIDE's published layout, its copies, and clips that are in both splits."""
+"""HIDE: layouts, and clips that are in both splits."""
 
 import pytest
 
 from data_prep.sources import hide
-from tests.data_prep.conftest import picture, save
+from tests.helpers.raw_data import picture, save
 from tfdeblur.errors import DataError
 
 PICTURES = {
@@ -25,7 +25,7 @@ def listing(root, **options):
     return hide.build(hide.Options(source=str(root), val_share=0.0, **options)).listing()
 
 
-def test_published_layout(tmp_path):
+def test_hide_published_layout_is_listed(tmp_path):
     found = listing(make(tmp_path))
     assert found.layout == "published HIDE (train, test-close-ups, test-long-shot)"
     assert [item.key for item in found.splits["train"]] == [
@@ -45,19 +45,19 @@ def test_published_layout(tmp_path):
     assert item.sharp.endswith("/GT/6fromGOPR2.png")
 
 
-def test_one_part_of_the_test_split_alone(tmp_path):
+def test_hide_scenes_select_part_of_test(tmp_path):
     found = listing(make(tmp_path), scenes=("test-long-shot/*", "train/*"))
     assert [item.frame for item in found.splits["test"]] == ["7fromGOPR3"]
 
 
-def test_parts_that_were_not_fetched_may_be_absent(tmp_path):
+def test_hide_absent_parts_are_allowed(tmp_path):
     make(tmp_path, {"test/test-close-ups": ["5fromGOPR3"]})
     save(tmp_path / "GT" / "another.png", picture(0))
     found = listing(tmp_path)
     assert {name: len(items) for name, items in found.splits.items()} == {"test": 1}
 
 
-def test_input_and_target(tmp_path):
+def test_hide_input_layout_is_listed(tmp_path):
     for split, names in {"train": ["1fromA", "2fromA"], "test": ["3fromB"]}.items():
         for half in ("input", "target"):
             for name in names:
@@ -68,14 +68,14 @@ def test_input_and_target(tmp_path):
     assert not found.notes
 
 
-def test_a_picture_without_its_truth_is_named(tmp_path):
+def test_hide_missing_sharp_half_raises(tmp_path):
     make(tmp_path)
     (tmp_path / "GT" / "5fromGOPR3.png").unlink()
-    with pytest.raises(DataError, match=r"GT/5fromGOPR3\.png, the sharp half of a pair"):
+    with pytest.raises(DataError, match=r"GT/5fromGOPR3\.png"):
         listing(tmp_path)
 
 
-def test_other_layouts_are_told_what_was_expected_and_seen(tmp_path):
+def test_hide_unknown_layout_raises(tmp_path):
     save(tmp_path / "blurred" / "a.png", picture(0))
-    with pytest.raises(DataError, match=r"Expected train/NAME\.png, test/.*; saw blurred"):
+    with pytest.raises(DataError, match=r"train/NAME\.png, test/.*blurred"):
         listing(tmp_path)

@@ -1,4 +1,4 @@
-"""Generated scenes do not depend on how many are made."""
+"""Generated scenes do not depend on their number."""
 
 import numpy as np
 
@@ -14,12 +14,12 @@ def all_items(source):
     return {item.scene: item for items in found.values() for item in items}
 
 
-def test_scenes_are_divided_among_splits():
+def test_scenes_are_split_by_share():
     counts = {name: len(items) for name, items in make(count=40).listing().splits.items()}
     assert counts == {"train": 31, "val": 4, "test": 5}
 
 
-def test_a_scene_follows_from_its_number_and_the_seed():
+def test_scenes_load_depends_on_number_and_seed():
     few, many, other = make(count=3), make(count=30), make(count=3, seed=1)
     item = all_items(few)["000002"]
     blurred, image = few.load(item)

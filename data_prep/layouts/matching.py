@@ -1,12 +1,13 @@
-"""Pairs whose halves are both files: how halves find each other, and the scenes they make up."""
+"""Matches the two halves of each pair by name, and groups pairs into scenes."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 
 from data_prep.layouts import faults
-from data_prep.layouts.folders import by_stem, pictures, seen
+from data_prep.layouts.folders import by_stem, contents, pictures
 from data_prep.sources.source import Item
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +16,10 @@ class Scene:
 
     Attributes:
         name: Its name in the listing.
-        split: The split that the set itself puts it in.
-        blurred: Folder of the blurred frames, looked into when the scene is wanted.
+        split: Its split in the original data set.
+        blurred: Folder of the blurred frames, listed on demand.
         sharp: Folder of the sharp frames.
-        items: Its pairs, where they are known without looking; their sizes need not be.
+        items: Its pairs, if already known; their sizes may be missing.
     """
 
     name: str
@@ -29,30 +30,30 @@ class Scene:
 
 
 def match_halves(
-    blurred: Mapping[str, str], sharp: Mapping[str, str], where: Callable[[str, str], str]
+    blurred: Mapping[str, str], sharp: Mapping[str, str], path_of: Callable[[str, str], str]
 ) -> list[str]:
-    """Returns the names of the pairs, sorted.
+    """Returns the names of the complete pairs, sorted.
 
     Args:
         blurred: Paths of the blurred halves by the name of the pair.
         sharp: Paths of the sharp halves.
-        where: Takes `blurred` or `sharp` and the name of a pair, and says where that half would
-            be; for the message.
+        path_of: Takes `blurred` or `sharp` and the name of a pair and returns the expected path
+            of that half, for the message.
 
     Raises:
         DataError: A half is missing.
     """
-    for half, there, gone in (("sharp", blurred, sharp), ("blurred", sharp, blurred)):
-        missing = sorted(there.keys() - gone.keys())
+    for half, present, other in (("sharp", blurred, sharp), ("blurred", sharp, blurred)):
+        missing = sorted(present.keys() - other.keys())
         more = ""
         if len(missing) > 1 and not faults.is_collecting():
             more = f", and {len(missing) - 1} more"
         for name in missing:
-            said = (
-                f"{where(half, name)}, the {half} half of a pair, is missing{more}. Fetch it, or "
+            message = (
+                f"{path_of(half, name)}, the {half} half of a pair, is missing{more}. Fetch it, or "
                 "remove the other half."
             )
-            faults.report(faults.Fault("missing-half", there[name], said))
+            faults.report("missing-half", present[name], message)
     return sorted(blurred.keys() & sharp.keys())
 
 
@@ -64,46 +65,43 @@ def folder_pairs(
     prefixes: tuple[str, str] = ("", ""),
     spare: bool = False,
 ) -> dict[str, tuple[str, str]]:
-    """Returns the pairs of two folders by their names: paths of the blurred and the sharp half.
+    """Returns the pairs in two folders by name: paths of the blurred and the sharp half.
 
     Args:
-        label: What messages call the pairs, such as `Scene 020`.
+        label: The pairs in messages, such as `Scene 020`.
         blurred: Folder of the blurred halves.
-        sharp: Folder of the sharp halves, of the same names but for the ending.
-        prefixes: What the names of the blurred and the sharp pictures begin with, which is no part
-            of the name of the pair.
-        spare: Whether there may be more sharp pictures than blurred ones.
+        sharp: Folder of the sharp halves, with the same names except for the extension.
+        prefixes: Prefixes of the blurred and the sharp file names that are not part of the name
+            of the pair.
+        spare: Whether additional sharp images are allowed.
 
     Raises:
-        DataError: A folder or a half is missing, or there are no pictures.
+        DataError: A folder or a half is missing, or there are no images.
     """
-    from tfdeblur.io import files
-
     found = []
     for folder, prefix in zip((blurred, sharp), prefixes, strict=True):
         if not files.is_dir(folder):
-            place = files.parent(folder)
-            said = f"{label}: there is no folder {folder}; {place} holds: {seen(place)}."
-            faults.report(faults.Fault("missing-folder", folder, said))
+            parent = files.parent(folder)
+            message = f"{label}: there is no folder {folder}; {parent} contains {contents(parent)}."
+            faults.report("missing-half", folder, message)
             return {}
         names = by_stem(folder, pictures(folder))
         found.append({name.removeprefix(prefix): file for name, file in names.items()})
     if spare:
         found[1] = {name: file for name, file in found[1].items() if name in found[0]}
 
-    def where(half: str, name: str) -> str:
-        here = half == "sharp"
-        folder, other = (blurred, sharp)[here], found[not here][name]
-        return files.join(folder, prefixes[here] + other.removeprefix(prefixes[not here]))
+    def path_of(half: str, name: str) -> str:
+        side = half == "sharp"
+        folder, other = (blurred, sharp)[side], found[not side][name]
+        return files.join(folder, prefixes[side] + other.removeprefix(prefixes[not side]))
 
     paths = [
         {name: files.join(folder, file) for name, file in half.items()}
         for folder, half in zip((blurred, sharp), found, strict=True)
     ]
-    matched = match_halves(paths[0], paths[1], where)
+    matched = match_halves(paths[0], paths[1], path_of)
     if not matched and not (found[0] or found[1]):
-        said = f"{label}: {blurred} holds no pictures."
-        faults.report(faults.Fault("empty-folder", blurred, said))
+        faults.report("missing-half", blurred, f"{label}: {blurred} contains no images.")
     return {name: (paths[0][name], paths[1][name]) for name in matched}
 
 
@@ -112,29 +110,29 @@ def group(
     pairs: Mapping[str, tuple[str, str]],
     parse: Callable[[str], tuple[str, str]],
 ) -> list[Scene]:
-    """Returns the scenes that pairs in one place belong to.
+    """Groups pairs into scenes.
 
     Args:
-        split: The split that they all belong to.
+        split: The split of all pairs.
         pairs: Paths of both halves by the name of the pair.
-        parse: Returns the names of scene and frame for the name of a pair.
+        parse: Returns the scene and the frame for the name of a pair.
     """
     found: dict[str, list[Item]] = {}
     for name, (blurred, sharp) in pairs.items():
         try:
             scene, frame = parse(name)
         except DataError as error:
-            faults.report(faults.Fault("unknown-name", blurred, str(error)))
+            faults.report("bad-name", blurred, str(error))
             continue
         found.setdefault(scene, []).append(Item(scene, frame, 0, 0, sharp=sharp, blurred=blurred))
     return [Scene(name, split, items=tuple(items)) for name, items in found.items()]
 
 
 def items_of(scene: Scene) -> tuple[Item, ...]:
-    """Returns the pairs of a scene, of which only the sizes may be unknown.
+    """Returns the pairs of a scene, whose sizes may be missing.
 
     Raises:
-        DataError: A folder or a half is missing, or there are no pictures.
+        DataError: A folder or a half is missing, or there are no images.
     """
     if scene.items:
         return scene.items

@@ -1,4 +1,4 @@
-"""Patterns that say how the files of one half of each pair are called."""
+"""Patterns for the file names of the halves of pairs."""
 
 import dataclasses
 import re
@@ -9,38 +9,38 @@ _TOKEN = re.compile(r"(\{[^}]*\}|\*)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class Pattern:
     """A pattern such as ``{name}_blur.*`` or ``{scene}/gt/{name}.png``.
 
     Attributes:
-        text: The pattern as it was given.
-        fields: The names in braces, in order.
+        text: The pattern as written.
+        fields: The names in braces, sorted.
     """
 
     text: str
     fields: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str, flag: str) -> "Rule":
-        """Reads a pattern.
+    def parse(cls, text: str, flag: str) -> "Pattern":
+        """Parses a pattern.
 
         Raises:
-            ConfigError: It lacks `{name}`, or has other or doubled fields; the message names the
-                flag.
+            ConfigError: `{name}` is missing, or a field is unknown or repeated; the message names
+                the flag.
         """
         fields = tuple(token[1:-1] for token in _TOKEN.findall(text) if token != "*")
         unknown = [field for field in fields if field not in ("name", "scene")]
         if unknown or "name" not in fields or len(set(fields)) != len(fields):
             raise ConfigError(
-                f"{flag} {text} must hold {{name}} once, and may hold {{scene}} once and *."
+                f"{flag} {text} must contain {{name}} once, and may contain {{scene}} once and *."
             )
         return cls(text, tuple(sorted(fields)))
 
     def read(self, path: str) -> str | None:
-        """Returns the name of the pair that a file belongs to, or None where it follows not.
+        """Returns the name of the pair that a file belongs to, or None if it does not match.
 
-        It is the scene, if the pattern has one, and the name, parted by a slash; before them
-        stands the folder of the file where the pattern has no slash, for it holds in any folder.
+        The name is `{scene}/{name}`, or `{name}` if the pattern has no scene. A pattern without a
+        slash applies in every folder, and the folder is put before the name.
         """
         folder, slash, base = path.rpartition("/")
         match = self._regex.fullmatch(path if "/" in self.text else base)
@@ -52,7 +52,7 @@ class Rule:
         return "/".join(parts)
 
     def write(self, name: str) -> str:
-        """Returns what the file of a pair would be called."""
+        """Returns the path of a pair's file; the inverse of `read` except for ``*``."""
         *folders, base = name.split("/")
         text = self.text.replace("{name}", base)
         if "scene" in self.fields:
@@ -61,7 +61,7 @@ class Rule:
 
     @property
     def literals(self) -> int:
-        """How much of the name the pattern fixes, in characters."""
+        """Number of literal characters; of two patterns, the one with more is more specific."""
         return len(_TOKEN.sub("", self.text))
 
     @property

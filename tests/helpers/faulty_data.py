@@ -1,4 +1,4 @@
-"""Small clean sets, and faults to plant in them."""
+"""Small raw data sets without faults, and faulty image files."""
 
 import functools
 import io
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 64, 48
 
 @functools.cache
 def scene(seed, width=WIDTH + 16, height=HEIGHT + 16):
-    """A sharp picture with edges and texture at every scale, wider than a pair by a margin."""
+    """Returns a sharp image with texture at every scale, larger than a pair by a margin."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
     for side in (3, 6, 12, 24):
@@ -25,7 +25,7 @@ def scene(seed, width=WIDTH + 16, height=HEIGHT + 16):
 
 @functools.cache
 def pair(seed, gamma=1.0, shift=0):
-    """A blurred and a sharp half: a sideways average of seven places around the middle."""
+    """Returns a blurred and a sharp half; the blur averages seven horizontal shifts."""
     wide = scene(seed).astype(float) / 255
     inside = slice(8, 8 + HEIGHT), slice(8, 8 + WIDTH)
     places = [np.roll(wide, step + shift, 1)[inside] ** gamma for step in range(-3, 4)]
@@ -41,7 +41,7 @@ def write(path, image, **options):
 
 
 def make_pairs(root, scenes=("day", "dusk", "night"), frames=2, ending="png", **how):
-    """Two folders, `blur` and `sharp`, of scene folders; returns the root as text."""
+    """Writes the folders `blur` and `sharp` with scene folders; returns the root."""
     for number, name in enumerate(scenes):
         for frame in range(frames):
             for folder, half in zip(
@@ -52,7 +52,7 @@ def make_pairs(root, scenes=("day", "dusk", "night"), frames=2, ending="png", **
 
 
 def make_gopro(root, splits=(("train", "ABC"), ("test", "D")), **how):
-    """GoPro's native layout, two pairs a scene."""
+    """Writes GoPro's native layout with two pairs per scene; returns the root."""
     for split, names in splits:
         for name in names:
             for frame in range(2):
@@ -67,7 +67,7 @@ def png_chunk(kind, data):
 
 
 def png(width, height, depth, color, rows):
-    """A PNG of any depth, its rows as they are."""
+    """Returns a PNG file of any bit depth from its filtered rows."""
     head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + body + png_chunk(b"IEND", b"")
@@ -92,8 +92,8 @@ def half_gray():
 
 
 def cut(ending):
-    """A file without its second half."""
-    # Pictures that are compressed well are too small to lose much.
+    """Returns the first half of an image file."""
+    # Noise, since well-compressed files are too short.
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     data = encoded(noise, FORMATS[ending])
@@ -101,14 +101,14 @@ def cut(ending):
 
 
 def damaged():
-    """A PNG with one byte changed in its pixels."""
+    """Returns a PNG file with one changed byte in its pixels."""
     data = bytearray(encoded(half(), "PNG"))
     data[len(data) // 2] ^= 255
     return bytes(data)
 
 
 def bomb(ending):
-    """A small file that claims an enormous picture."""
+    """Returns a small file with the header of a huge image."""
     if ending == "png":
         return png(60_000, 60_000, 8, 2, b"\0" * 1000)
     if ending == "bmp":
@@ -120,7 +120,7 @@ def bomb(ending):
 
 
 def deep_color():
-    """A PNG of 16 bits a channel in color."""
+    """Returns a color PNG file with 16 bits per channel."""
     values = half().astype(">u2") * 257
     return png(WIDTH, HEIGHT, 16, 2, b"".join(b"\0" + row.tobytes() for row in values))
 
@@ -141,7 +141,7 @@ def one_transparent_color():
 
 
 def turned(ending, orientation=6):
-    """The upright picture, stored lying, with the EXIF tag that turns it."""
+    """Returns a rotated image with the EXIF tag that rotates it upright."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     back = {6: Image.Transpose.ROTATE_90, 3: Image.Transpose.ROTATE_180}[orientation]
