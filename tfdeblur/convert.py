@@ -1,13 +1,13 @@
-"""Command: takes over weights that were trained with PyTorch.
+"""``python -m tfdeblur.convert``: converts weights that were trained with PyTorch.
 
 ::
 
     python -m tfdeblur.convert --weights NAFNet-GoPro-width32.pth --out nafnet32
 
-Reads the published weights of MIMO-UNet and MIMO-UNet+, DeblurGAN and NAFNet, by the names of their
-authors' code, and writes a checkpoint that `tfdeblur.load` and the commands take: deblur, evaluate,
-export, and train's `--init-from`. PyTorch is not needed, and no code in the file is run. `run` does
-the same for a notebook.
+Reads the published weights of MIMO-UNet, MIMO-UNet+, DeblurGAN and NAFNet, with the array names of
+their authors' code, and writes a checkpoint for `tfdeblur.load` and for the commands: deblur,
+evaluate, export, and train's `--init-from`. PyTorch is not needed, and no code in the file is run.
+Use `run` in notebooks.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from tfdeblur.cli.environment import require_tensorflow
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    """What is taken over, and where to."""
+    """Settings of the conversion."""
 
     weights: Annotated[
         str,
@@ -32,59 +32,59 @@ class ConvertConfig:
     out: Annotated[str, Field(description="folder of the checkpoint to write", min_length=1)]
     architecture: Annotated[
         str | None,
-        Field(description="mimo_unet, deblurgan or nafnet; recognized where not given"),
+        Field(description="mimo_unet, deblurgan or nafnet; detected if unset"),
     ] = None
     entry: Annotated[
         str | None,
-        Field(description="which weights are meant, where a file holds several, such as model"),
+        Field(description="key of the weights in files with several sets, such as model"),
     ] = None
     options: Annotated[
         tuple[str, ...],
         Field(
-            description="what weights do not tell of a network, NAME=VALUE: residual=false "
+            description="options that do not follow from the weights, NAME=VALUE: residual=false "
             "(deblurgan trained without learn_residual), pool_window=384 (nafnet with its local "
             "converter)"
         ),
     ] = ()
     license: Annotated[
-        str, Field(description="terms of the weights, which are their authors'; kept as a note")
+        str, Field(description="license of the weights, stored in the checkpoint")
     ] = ""
     overwrite: Annotated[bool, Field(description="replace a checkpoint in the folder")] = False
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertResult:
-    """What was taken over.
+    """A converted checkpoint.
 
     Attributes:
         path: Folder of the checkpoint.
-        meta: Content of its `meta.json`; `model` is the network with its options and `origin`
-            tells where the weights come from.
-        arrays: How many arrays of the file were taken over.
-        left_out: How many were not, by the reason.
-        parameters: Numbers in the network.
+        meta: Content of its `meta.json`: `model` is the network with its options, `origin` the
+            source of the weights.
+        arrays: Number of converted arrays.
+        omitted: Numbers of omitted arrays by reason.
+        parameters: Number of parameters of the network.
     """
 
     path: str
     meta: Mapping[str, Any]
     arrays: int
-    left_out: Mapping[str, int]
+    omitted: Mapping[str, int]
     parameters: int
 
 
 def run(config: ConvertConfig) -> ConvertResult:
-    """Makes a checkpoint of a file of weights.
+    """Converts a weights file to a checkpoint.
 
     Args:
-        config: What is taken over.
+        config: Settings of the conversion.
 
     Returns:
-        Where it lies and what it is.
+        The checkpoint.
 
     Raises:
-        ConfigError: An architecture or option that there is not.
-        DataError: The file cannot be read, or its weights are not those of the network.
-        UserError: The file holds several sets of weights, or the folder cannot be written.
+        ConfigError: Unknown architecture or option.
+        DataError: The file is damaged, or its weights do not fit the network.
+        UserError: The file contains several sets of weights, or the folder cannot be written.
     """
     require_tensorflow()
     from tfdeblur.io import files
@@ -94,7 +94,7 @@ def run(config: ConvertConfig) -> ConvertResult:
     out = config.out.rstrip("/") or config.out
     chosen = conversion.parse_choices(config.options)
     if config.architecture:
-        # A wrong name should be known before a large file is read.
+        # Rejects an unknown name before a large file is read.
         REGISTRY.load(config.architecture)
     conversion.refuse_other_content(out, config.overwrite)
     weights = reading.read(config.weights, config.entry)
@@ -110,20 +110,20 @@ def run(config: ConvertConfig) -> ConvertResult:
     }
     meta = conversion.write(ported, out, origin)
     parameters = ported.generator.network.count_params()
-    return ConvertResult(out, meta, ported.arrays, ported.left_out, parameters)
+    return ConvertResult(out, meta, ported.arrays, ported.omitted, parameters)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command."""
+    """Runs the command and returns its exit code."""
     return cli.run_command(
         ConvertConfig,
         _run_and_report,
         argv,
         prog="python -m tfdeblur.convert",
         description=(
-            "Takes over weights that were trained with PyTorch: published ones of MIMO-UNet, "
-            "DeblurGAN and NAFNet, by the names of their authors' code. PyTorch is not needed, "
-            "and no code in the file is run."
+            "Converts published PyTorch weights of MIMO-UNet, DeblurGAN and NAFNet, with the array "
+            "names of their authors' code, to a checkpoint. PyTorch is not needed, and no code in "
+            "the file is run."
         ),
     )
 
@@ -135,13 +135,13 @@ def _run_and_report(config: ConvertConfig) -> int:
     options = ", ".join(f"{option} {value}" for option, value in model.items())
     print(f"{name} with {result.parameters:,} parameters written to {result.path}")
     print(f"  {options}")
-    print(f"  {result.arrays} arrays taken over, each into its place")
-    for reason, count in result.left_out.items():
-        print(f"  {count} left out: {reason}")
+    print(f"  {result.arrays} arrays converted")
+    for reason, count in result.omitted.items():
+        print(f"  {count} omitted: {reason}")
     if not config.license:
-        print("  the weights have their authors' terms; --license keeps a note of them")
+        print("  the license of the weights is their authors'; store it with --license")
     place = shlex.quote(result.path)
-    print(f"Restore with it: python -m tfdeblur.deblur PHOTO -o OUT --model {place}")
+    print(f"Use it: python -m tfdeblur.deblur PHOTO -o OUT --model {place}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Files of `torch.save` put together by hand, so that they can be wrong in every way."""
+"""Files of `torch.save` written by hand, so that they can be invalid in every way."""
 
 import io
 import pickle
@@ -12,7 +12,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def plain(value: Any) -> bytes:
-    """The instructions that put a plain value on the pickle's stack."""
+    """Returns the instructions that push a plain value on the stack of the pickle."""
     return pickle.dumps(value, protocol=2)[2:-1]
 
 
@@ -26,7 +26,7 @@ def tensor(
     storage: str = "FloatStorage",
     view: bytes = b"",
 ) -> bytes:
-    """The instructions that rebuild a tensor, as PyTorch writes them."""
+    """Returns the instructions that rebuild a tensor, as written by PyTorch."""
     steps = np.cumprod([1, *reversed(shape)])[:-1][::-1].tolist() if strides is None else strides
     numbers = int(np.prod(shape)) if count is None else count
     return (
@@ -46,12 +46,12 @@ def tensor(
 
 
 def dictionary(entries: dict[str, bytes]) -> bytes:
-    """The instructions for a dictionary of what other instructions make."""
+    """Returns the instructions for a dictionary of the results of other instructions."""
     return b"}(" + b"".join(plain(key) + value for key, value in entries.items()) + b"u"
 
 
 def finished(instructions: bytes) -> bytes:
-    """A whole pickle."""
+    """Returns a complete pickle."""
     return b"\x80\x02" + instructions + b"."
 
 
@@ -62,7 +62,7 @@ def archive(
     compression: int = zipfile.ZIP_STORED,
     byteorder: bytes | None = None,
 ) -> bytes:
-    """A file in the layout of PyTorch 1.6 and later."""
+    """Returns a file in the layout of PyTorch 1.6 and later."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as file:
         file.writestr("weights/data.pkl", finished(instructions))
@@ -75,7 +75,7 @@ def archive(
 
 
 def stream(instructions: bytes, records: dict[str, tuple[int, bytes]], *, little=True) -> bytes:
-    """A file in the layout before; records have their count of numbers with them."""
+    """Returns a file in the older layout; records include their number of values."""
     about = {"protocol_version": 1001, "little_endian": little, "type_sizes": {}}
     parts = [pickle.dumps(value, protocol=2) for value in (MAGIC, 1001, about)]
     parts += [finished(instructions), pickle.dumps(list(records), protocol=2)]

@@ -1,6 +1,6 @@
-"""Options that make each model small, so that tests of what all models share stay quick.
+"""Options of small models, for fast contract tests.
 
-A model without an entry runs with its defaults.
+A model without an entry has its default options.
 """
 
 from typing import Any

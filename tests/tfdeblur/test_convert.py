@@ -1,4 +1,4 @@
-"""The convert command, from files of PyTorch that were made there once."""
+"""The convert command on weights files written by PyTorch."""
 
 import hashlib
 import pathlib
@@ -25,7 +25,7 @@ def config(**values):
 
 
 def unit_image(case):
-    """The picture of a golden case and its finest result, in [0, 1]."""
+    """Returns the image of a golden case and its finest output, in [0, 1]."""
     expected = np.load(GOLDEN / "expected.npz")
     image, restored = expected[f"{case}/image"], expected[f"{case}/restored0"]
     signed = case.startswith("deblurgan")
@@ -33,7 +33,7 @@ def unit_image(case):
 
 
 @pytest.mark.parametrize("case", ["mimo_unet", "deblurgan"])
-def test_what_was_written_is_loaded_and_restores(case, tmp_path):
+def test_converted_checkpoint_is_loaded_and_restores(case, tmp_path):
     out = str(tmp_path / "ported")
     convert.run(config(weights=str(GOLDEN / f"{case}.pth"), out=out))
     image, restored = unit_image(case)
@@ -41,7 +41,7 @@ def test_what_was_written_is_loaded_and_restores(case, tmp_path):
     np.testing.assert_allclose(found, np.clip(restored, 0, 1), atol=1e-4)
 
 
-def test_the_command_says_what_it_did(tmp_path, capsys):
+def test_command_prints_network_and_next_command(tmp_path, capsys):
     out = str(tmp_path / "a folder")
     assert convert.main(["--weights", NAFNET, "--out", out, "--options", "pool_window=384"]) == 0
     printed = capsys.readouterr().out
@@ -57,7 +57,7 @@ def test_the_command_says_what_it_did(tmp_path, capsys):
     assert meta["origin"]["sha256"] == digest
 
 
-def test_training_begins_with_it_on_any_file_system():
+def test_converted_checkpoint_initializes_training():
     out = "ram://convert/nafnet"
     result = convert.run(config(weights=NAFNET, out=out + "/", license="MIT"))
     assert result.path == out
@@ -69,7 +69,7 @@ def test_training_begins_with_it_on_any_file_system():
 
 
 @pytest.mark.slow
-def test_it_is_exported(tmp_path):
+def test_converted_checkpoint_is_exported(tmp_path):
     out = str(tmp_path / "nafnet")
     convert.run(config(weights=NAFNET, out=out))
     shipped = export.run(settings.validate(export.ExportConfig, {"workdir": out}))
@@ -78,10 +78,10 @@ def test_it_is_exported(tmp_path):
     np.testing.assert_allclose(found, np.clip(restored, 0, 1), atol=1e-4)
 
 
-def test_a_residual_that_was_not_learned(tmp_path):
+def test_residual_option_is_stored(tmp_path):
     out = str(tmp_path / "out")
-    weights = str(GOLDEN / "deblurgan_batch.pth")
-    convert.run(config(weights=weights, out=out, options=["residual=false"]))
+    file = str(GOLDEN / "deblurgan_batch.pth")
+    convert.run(config(weights=file, out=out, options=["residual=false"]))
     generator, _ = load_generator(out)
     expected = np.load(GOLDEN / "expected.npz")
     image = expected["deblurgan_batch/image"]
@@ -89,32 +89,32 @@ def test_a_residual_that_was_not_learned(tmp_path):
     np.testing.assert_allclose(summed, expected["deblurgan_batch/restored0"], atol=1e-5)
 
 
-def test_folders_are_not_overwritten_unasked(tmp_path):
+def test_existing_folder_is_not_overwritten_without_flag(tmp_path):
     out = tmp_path / "out"
     convert.run(config(weights=NAFNET, out=str(out)))
     with pytest.raises(UserError, match="--overwrite"):
         convert.run(config(weights=NAFNET, out=str(out)))
     convert.run(config(weights=NAFNET, out=str(out), overwrite=True))
     (out / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(UserError, match="other things"):
+    with pytest.raises(UserError, match=r"/out "):
         convert.run(config(weights=NAFNET, out=str(out), overwrite=True))
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match=r"photo\.jpg"):
         convert.run(config(weights=NAFNET, out=str(out / "photo.jpg")))
 
 
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"architecture": "nafnt"}, ConfigError, "Did you mean 'nafnet'"),
-        ({"architecture": "mimo_unet"}, DataError, r"lack feat_extract\.0\.main\.0\.weight"),
-        ({"options": ["width=8"]}, ConfigError, "width.*follows from the weights.*pool_window"),
+        ({"architecture": "nafnt"}, ConfigError, "'nafnet'"),
+        ({"architecture": "mimo_unet"}, DataError, r"feat_extract\.0\.main\.0\.weight"),
+        ({"options": ["width=8"]}, ConfigError, "width.*pool_window"),
         ({"options": ["pool_window"]}, ConfigError, "NAME=VALUE"),
         ({"options": ["pool_window=0"]}, ConfigError, "pool_window"),
         ({"entry": "model"}, UserError, "entry"),
         ({"weights": "none.pth"}, UserError, "does not exist"),
     ],
 )
-def test_mistakes_are_one_clear_error(wrong, error, message, tmp_path, capsys):
+def test_invalid_settings_are_one_error_and_write_nothing(wrong, error, message, tmp_path, capsys):
     values = {"weights": NAFNET, "out": str(tmp_path / "out"), **wrong}
     with pytest.raises(error, match=message):
         convert.run(config(**values))
@@ -124,7 +124,7 @@ def test_mistakes_are_one_clear_error(wrong, error, message, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_of_an_unknown_network(tmp_path):
+def test_weights_of_unknown_network_raise_data_error(tmp_path):
     np.savez(tmp_path / "w.npz", **{"fpn.weight": np.zeros((1, 2), np.float32)})
-    with pytest.raises(DataError, match=r"fpn\.weight.*none of the networks.*chosj95"):
+    with pytest.raises(DataError, match=r"fpn\.weight.*chosj95"):
         convert.run(config(weights=str(tmp_path / "w.npz"), out=str(tmp_path / "out")))

@@ -1,5 +1,5 @@
-"""The networks that weights are taken over from, in PyTorch, written from their papers.
+"""PyTorch versions of the networks whose weights can be converted, written from their papers.
 
-Only the names of the parameters follow the authors' code, because files of weights carry them. They
-are run by the tests that compare and by `make_golden.py`; nothing in the library needs PyTorch.
+Only the names of the parameters follow the authors' code, because weights files contain them. They
+are used by parity tests and by `make_golden.py`; the library does not need PyTorch.
 """

@@ -5,15 +5,15 @@ from torch import nn
 
 
 def norm_and_bias(norm: str, tracking: bool):
-    """Returns what makes a norm, and whether convolutions ahead of it have a bias."""
+    """Returns the constructor of a norm, and whether convolutions before it have a bias."""
     if norm == "batch":
         return nn.BatchNorm2d, False
-    # Early versions of PyTorch kept moving averages of instance norm, which were not used.
+    # Early versions of PyTorch stored moving averages of instance norm, which were not used.
     return lambda channels: nn.InstanceNorm2d(channels, track_running_stats=tracking), True
 
 
 class Block(nn.Module):
-    """Two convolutions, and the input added to what they make."""
+    """Two convolutions plus the input."""
 
     def __init__(self, channels: int, norm, bias: bool, dropout: bool) -> None:
         super().__init__()

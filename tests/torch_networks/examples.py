@@ -1,4 +1,4 @@
-"""Networks with weights that matter everywhere, and pictures for them."""
+"""Networks whose weights all have an effect, and images for them."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ NETWORKS = {"mimo_unet": MIMOUNet, "deblurgan": DeblurGAN, "nafnet": NAFNet}
 
 
 def build(architecture: str, seed: int = 0, **options) -> nn.Module:
-    """Builds a network in test mode, with every array away from zero and one."""
+    """Builds a network in test mode without weights of exactly zero or one."""
     torch.manual_seed(seed)
     network = NETWORKS[architecture](**options)
     with torch.no_grad():
@@ -27,7 +27,7 @@ def build(architecture: str, seed: int = 0, **options) -> nn.Module:
 
 
 def picture(height: int, width: int, *, signed: bool = False, seed: int = 0) -> np.ndarray:
-    """Smooth colors with some noise, float32 [1, height, width, 3] in [0, 1] or [-1, 1]."""
+    """Returns smooth colors with some noise, float32 [1, H, W, 3] in [0, 1] or [-1, 1]."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width][..., None] / 7.0
     waves = np.sin(rows * rng.uniform(0.5, 2, 3) + columns * rng.uniform(0.5, 2, 3))
@@ -36,7 +36,7 @@ def picture(height: int, width: int, *, signed: bool = False, seed: int = 0) -> 
 
 
 def restore(network: nn.Module, image: np.ndarray) -> list[np.ndarray]:
-    """Runs a network on [1, H, W, 3]; returns its outputs, the finest first, likewise."""
+    """Returns the outputs of a network for an image [1, H, W, 3], finest first."""
     with torch.no_grad():
         outputs = network(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))
     outputs = outputs if isinstance(outputs, list) else [outputs]

@@ -1,11 +1,11 @@
-"""Writes what small networks in PyTorch have learned nothing of, and what they make of a picture.
+"""Writes weights of small untrained PyTorch networks and their outputs for an image.
 
-The files are read by the tests that must run without PyTorch. Every layout of `torch.save` is among
-them. With PyTorch and NumPy:
+Tests that run without PyTorch read the files, which cover every layout of `torch.save`. Run with
+PyTorch and NumPy:
 
     python -m tests.torch_networks.make_golden
 
-They were made with PyTorch 2.13.0 on an x86-64 CPU.
+They were written with PyTorch 2.13.0 on an x86-64 CPU.
 """
 
 import collections
@@ -18,7 +18,7 @@ from tests.torch_networks.examples import build, picture, restore
 
 OUT = pathlib.Path(__file__).parent.parent / "tfdeblur" / "porting" / "golden"
 
-# Architecture, options, whether the zip layout is used, and what is around the weights.
+# Architecture, options, whether the zip layout is used, and the content around the weights.
 CASES = {
     "mimo_unet": (
         "mimo_unet",
@@ -53,13 +53,13 @@ CASES = {
 
 
 def main() -> None:
-    """Writes one file of weights a case, and `expected.npz` with the pictures."""
+    """Writes one weights file per case, and `expected.npz` with images and outputs."""
     OUT.mkdir(exist_ok=True)
     arrays: dict[str, np.ndarray] = {}
     for case, (architecture, options, zipped, around) in CASES.items():
         network = build(architecture, **options)
         if options.get("tracking"):
-            # The averages are in the file; what runs is the image's own mean and variance.
+            # The file contains the averages; the statistics of the image are used.
             for module in network.modules():
                 if isinstance(module, torch.nn.InstanceNorm2d):
                     module.train()

@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 
 class Chain(nn.Module):
-    """One step after the other, under the name `main`."""
+    """A sequence of layers named `main`."""
 
     def __init__(self, *steps: nn.Module) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ def enlarging(inputs: int, outputs: int) -> Chain:
 
 
 class Residual(Chain):
-    """Two convolutions, and the input added to what they make."""
+    """Two convolutions plus the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(rectified(channels, channels, 3), plain(channels, channels, 3))
@@ -39,7 +39,7 @@ class Residual(Chain):
 
 
 class Stage(nn.Module):
-    """Residual blocks at one size."""
+    """Residual blocks at one scale."""
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Stage(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Asymmetric feature fusion of features that were brought to one size."""
+    """Asymmetric feature fusion of features of one size."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Fusion(nn.Module):
 
 
 class Shallow(nn.Module):
-    """The shallow convolutional module: features of a smaller image, and the image itself."""
+    """The shallow convolutional module: features of a smaller image, concatenated with it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Shallow(nn.Module):
 
 
 class Attention(nn.Module):
-    """The feature attention module: a correction out of the product of two features."""
+    """The feature attention module: features plus a convolution of their product."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def larger(x):
 
 
 class MIMOUNet(nn.Module):
-    """The network; outputs at H, H/2 and H/4, in the order of ours."""
+    """The network, with outputs at H, H/2 and H/4, finest first."""
 
     def __init__(self, width: int = 32, blocks: int = 8) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class MIMOUNet(nn.Module):
         e3 = self.Encoder[2](self.FAM1(self.feat_extract[2](e2), self.SCM1(image4)))
         skip1 = self.AFFs[0](e1, larger(e2), larger(larger(e3)))
         skip2 = self.AFFs[1](smaller(e1), e2, larger(e3))
-        # Dropout of MIMO-UNet+ on the skips does nothing at test time and has no weights.
+        # The dropout of MIMO-UNet+ on the skips is inactive at test time and has no weights.
         d3 = self.Decoder[0](e3)
         joined = torch.cat([self.feat_extract[3](d3), skip2], 1)
         d2 = self.Decoder[1](self.Convs[0](joined))

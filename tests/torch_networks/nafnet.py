@@ -52,7 +52,7 @@ def stage(channels: int, blocks: int) -> nn.Sequential:
 
 
 class NAFNet(nn.Module):
-    """The network, for sizes that are multiples of 2^(number of sizes)."""
+    """The network, for sizes that are multiples of 2^(number of scales)."""
 
     def __init__(self, width: int, encoder, middle: int, decoder) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class NAFNet(nn.Module):
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, 2) for w in widths)
         self.middle_blks = stage(2 * widths[-1], middle)
         widths.reverse()
-        # Twice the channels come from below, and a shuffle makes pixels of three quarters.
+        # The input has twice the channels, and a shuffle converts four channels to pixels.
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False)) for w in widths
         )

@@ -1,8 +1,8 @@
-"""The perceptual loss: how far two images are from each other for VGG19, trained on ImageNet.
+"""The perceptual loss: the distance of two images in the features of VGG19, trained on ImageNet.
 
-The network is Keras's VGG19 with its published weights, which are Caffe's: they expect pixels of
-0..255 in the order blue, green, red with the mean of ImageNet subtracted, and no division.
-Generators see [0, 1] or [-1, 1]; the conversion happens here.
+The network is Keras's VGG19 with its published weights, which are Caffe's: they expect pixels in
+0..255 in the order blue, green, red, with the ImageNet mean subtracted and no division. Images in
+the generator's range, [0, 1] or [-1, 1], are converted here.
 """
 
 import io
@@ -19,20 +19,21 @@ from keras import ops
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.losses.pixel import mse_per_example
 from tfdeblur.ops import imaging
+from tfdeblur.ops.shapes import ImageBatch, PerExample, Tensor
 from tfdeblur.registry import did_you_mean
 
 FEATURE_SCALE = (2.0 / 255.0) ** 2
-"""What the mean squared difference of features is multiplied by, 6.15e-5.
+"""Factor of the mean squared difference of features, 6.15e-5.
 
-The weight of 100 that the papers give was found with torchvision's VGG19, which expects images
-over a standard deviation of about 0.226, and which their code feeds with [-1, 1] as it is: black
-and white are 2 apart, for Caffe's weights 255. A network of convolutions, ReLUs and max pooling is
-positively homogeneous but for its biases: images 2/255 as wide give features 2/255 as large, and
-squares (2/255)^2. The two sets of weights were trained apart, so that only the magnitude can be
-matched, and nothing here was fitted to the following.
+The papers' weight of 100 was found with torchvision's VGG19, which expects images divided by a
+standard deviation of about 0.226, but which their code feeds with [-1, 1] directly: black and
+white are 2 apart there, and 255 apart for Caffe's weights. A network of convolutions, ReLUs and
+max pooling is positively homogeneous except for its biases: scaling images by 2/255 scales
+features by 2/255 and their squares by (2/255)^2. Both sets of weights were trained separately, so
+only the magnitude can be matched. The constant is derived, not fitted to the values below.
 
 Measured with Caffe's weights at block3_conv3: 100 x the loss of blurred against sharp on 7 GoPro
-test pairs, as resized frames and in nine crops of each; mean (least to most):
+test pairs, for resized frames and for nine crops of each; mean (minimum to maximum):
 
 ===========================  ===============  ===============
 input                        before the ReLU  after the ReLU
@@ -41,12 +42,12 @@ input                        before the ReLU  after the ReLU
 63 crops of 256x256          506 (92-1190)    358 (65-802)
 ===========================  ===============  ===============
 
-DeblurGAN's published code cuts before the ReLU, and one log of a training of it begins with 480 to
-560. Before the constant, features have a root mean square of 200 to 630 and their squared
+DeblurGAN's published code takes features before the ReLU, and one published training log starts at
+480 to 560. Without the constant, features have a root mean square of 200 to 630 and their squared
 differences a mean of 10,000 to 190,000: with a weight of 100, some millions.
 """
 
-# Blue, green, red: the mean of ImageNet that Caffe's weights were trained without.
+# ImageNet's mean in the order blue, green, red, which Caffe's weights expect to be subtracted.
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 _CHANNELS = {
     f"block{block}_conv{number}": channels
@@ -60,9 +61,9 @@ SUFFIXES = (".npz", ".h5", ".keras")
 _VALUE_RANGES: dict[float, imaging.ValueRange] = {1.0: "unit", 2.0: "signed"}
 
 _PARTS = ("kernel", "bias")
-# What NumPy, zipfile and h5py raise where a file is cut off, altered or of another kind.
+# Raised by NumPy, zipfile and h5py for truncated, altered or unrelated files.
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_Arrays = dict[str, Any]  # "block1_conv1/kernel" and "block1_conv1/bias": as in .npz files
+_Arrays = dict[str, Any]  # keys as in .npz files: "block1_conv1/kernel", "block1_conv1/bias"
 
 
 class PerceptualLoss:
@@ -70,16 +71,16 @@ class PerceptualLoss:
 
     Args:
         layer: The convolution whose output is compared, ``block1_conv1`` to ``block5_conv4``.
-            ``block3_conv3`` is what the papers call conv3_3 or VGG3,3.
-        after_activation: Whether the features are taken after that convolution's ReLU, as the
-            papers' text has it, or before it, as some of their code does.
+            ``block3_conv3`` is conv3_3 or VGG3,3 in the papers.
+        after_activation: Whether features are taken after that convolution's ReLU, as the papers
+            describe, or before it, as some of their code does.
         weights: A ``.npz`` file with arrays such as ``block1_conv1/kernel`` (HWIO) and
-            ``block1_conv1/bias``, an ``.h5`` file (Keras's published one, or one of Keras's
+            ``block1_conv1/bias``, an ``.h5`` file (Keras's published one, or one written by
             `save_weights`) or a saved ``.keras`` model; local or on any file system of
-            `tfdeblur.io.files`. None has Keras download its own, 80 MB.
+            `tfdeblur.io.files`. If None, Keras downloads its own, 80 MB.
 
     Raises:
-        ConfigError: VGG19 has no such layer, or the file is of another kind.
+        ConfigError: VGG19 has no such layer, or the file has another suffix.
 
     Reference:
         Johnson et al., "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV
@@ -99,7 +100,8 @@ class PerceptualLoss:
             raise ConfigError(f"VGG19 has no layer {layer!r}.{did_you_mean(layer, LAYERS)}")
         if weights is not None and not weights.endswith(SUFFIXES):
             raise ConfigError(
-                f"objective.perceptual.weights: {weights!r} is none of {', '.join(SUFFIXES)}."
+                f"objective.perceptual.weights: {weights!r} must end in {', '.join(SUFFIXES[:-1])} "
+                f"or {SUFFIXES[-1]}."
             )
         self.layer = layer
         self.after_activation = after_activation
@@ -108,33 +110,33 @@ class PerceptualLoss:
 
     @property
     def network(self) -> Any:
-        """The frozen network: [B, H, W, 3] as Caffe has it, to float32 features.
+        """The frozen network, from the output of `caffe_input` to float32 features.
 
         Raises:
-            RuntimeError: It has not been built.
+            RuntimeError: `build` has not been called.
         """
         if self._network is None:
             raise RuntimeError("Call PerceptualLoss.build() before the first loss.")
         return self._network
 
     def build(self) -> None:
-        """Makes the network and loads its weights; done once, however often it is called.
+        """Builds the network and loads its weights; later calls have no effect.
 
-        To be called where variables may be made: outside `tf.function`, within the strategy's
-        scope. The precision policy of that moment holds, but for the first convolution, which
-        is float32: rounded to 16 bits, 0..255 would lose what a good restoration still differs by.
+        Call it where variables can be created: outside `tf.function`, within the strategy's scope.
+        The current precision policy applies, except for the first convolution, which is float32:
+        rounding 0..255 to 16 bits would hide the remaining error of a good restoration.
 
         Raises:
-            ConfigError: No file was given, and Keras could not download its own.
+            ConfigError: No file is set, and Keras could not download its own.
             UserError: The file is missing or cannot be read.
-            DataError: The file is damaged, or lacks a layer that is needed.
+            DataError: The file is damaged or lacks a required layer.
         """
         if self._network is not None:
             return
-        wanted = LAYERS[: LAYERS.index(self.layer) + 1]
-        arrays = _downloaded(wanted) if self.weights is None else _read(self.weights, wanted)
+        required = LAYERS[: LAYERS.index(self.layer) + 1]
+        arrays = _downloaded(required) if self.weights is None else _read(self.weights, required)
         caffe = x = keras.Input((None, None, 3), dtype="float32", name="caffe")
-        for name in wanted:
+        for name in required:
             if name.endswith("conv1") and name != LAYERS[0]:
                 x = keras.layers.MaxPooling2D(2, data_format="channels_last")(x)
             x = _FrozenConvolution(
@@ -147,52 +149,54 @@ class PerceptualLoss:
         x = keras.layers.Activation(rectify, dtype="float32", name="features")(x)
         network = keras.Model(caffe, x, name=f"vgg19_{self.layer}")
         network.trainable = False
-        for name in wanted:
+        for name in required:
             network.get_layer(name).set_weights([arrays[f"{name}/{p}"] for p in _PARTS])
         self._network = network
 
-    def per_example(self, sharp: Any, restored: Any, *, data_range: float = 1.0) -> Any:
+    def per_example(
+        self, sharp: ImageBatch, restored: ImageBatch, *, data_range: float = 1.0
+    ) -> PerExample:
         """Mean squared difference of the features of both images, times `FEATURE_SCALE`.
 
-        The network runs twice, once for each of them. In one call with both, everything kept for
-        the backward pass, and the backward pass itself, would cover the sharp half as well, whose
-        gradient nobody asks for: with a backward pass to the input as costly as a forward one,
-        four units of work instead of three, and twice the activations.
+        The network runs once per image batch. One call on both would store activations and run the
+        backward pass for the sharp half too, whose gradient is not needed: as a backward pass to
+        the input costs as much as a forward pass, four units of work instead of three, and twice
+        the activations.
 
         Args:
-            sharp: True images [B, H, W, 3], red first; no gradient flows to them.
-            restored: Restored images [B, H, W, 3] in the same range.
-            data_range: Distance between black and white: 1 for images in [0, 1], 2 in [-1, 1].
+            sharp: Target images [B, H, W, 3], RGB; no gradient flows to them.
+            restored: Restored images [B, H, W, 3] in the same value range.
+            data_range: Width of the value range: 1 for images in [0, 1], 2 for [-1, 1].
 
         Returns:
-            float32 [B], the same for a picture in either range.
+            float32 [B], the same for an image in either range.
 
         Raises:
             RuntimeError: `build` has not been called.
             ValueError: `data_range` is neither 1 nor 2, or the images are too small for the layer.
         """
-        truth = ops.stop_gradient(self._features(sharp, data_range))
-        return FEATURE_SCALE * mse_per_example(truth, self._features(restored, data_range))
+        target = ops.stop_gradient(self._features(sharp, data_range))
+        return FEATURE_SCALE * mse_per_example(target, self._features(restored, data_range))
 
-    def _features(self, images: Any, data_range: float) -> Any:
-        least = 2 ** (int(self.layer[len("block")]) - 1)
-        if any(size is not None and size < least for size in images.shape[1:3]):
+    def _features(self, images: ImageBatch, data_range: float) -> Tensor:
+        min_size = 2 ** (int(self.layer[len("block")]) - 1)
+        if any(size is not None and size < min_size for size in images.shape[1:3]):
             raise ValueError(
-                f"{self.layer} needs images of at least {least}x{least}. "
+                f"{self.layer} needs images of at least {min_size}x{min_size}. "
                 f"Received: {images.shape[1]}x{images.shape[2]}."
             )
         return self.network(caffe_input(images, data_range))
 
 
-def caffe_input(images: Any, data_range: float) -> Any:
-    """Takes images from a generator's range to what VGG19 expects.
+def caffe_input(images: ImageBatch, data_range: float) -> ImageBatch:
+    """Converts images from a generator's range to the input of VGG19.
 
     Args:
-        images: Floating-point tensor [..., 3], red first.
+        images: Floating-point tensor [..., 3], RGB.
         data_range: 1 for images in [0, 1], 2 for images in [-1, 1].
 
     Returns:
-        float32 [..., 3], blue first: 0..255 minus `CAFFE_MEAN`.
+        float32 [..., 3], BGR: 0..255 minus `CAFFE_MEAN`.
 
     Raises:
         ValueError: `data_range` is neither 1 nor 2.
@@ -204,10 +208,10 @@ def caffe_input(images: Any, data_range: float) -> Any:
 
 
 class _FrozenConvolution(keras.layers.Layer):
-    """A 3x3 convolution whose weights are made as not trainable.
+    """A 3x3 convolution whose weights are created as not trainable.
 
-    Keras's own makes trainable variables, whatever it is told later; a tape then watches them and
-    keeps what the gradient with respect to them would need, the sharp image's activations too.
+    Keras's layer creates trainable variables, even if it is frozen later; a gradient tape watches
+    them and stores the activations for their gradient, those of the sharp images included.
     """
 
     def __init__(self, channels: int, rectify: bool, **kwargs: Any) -> None:
@@ -216,15 +220,15 @@ class _FrozenConvolution(keras.layers.Layer):
         self.rectify = rectify
 
     def build(self, input_shape: Any) -> None:
-        """Makes kernel [3, 3, C, channels] and bias [channels]."""
-        # Zeros, because random numbers drawn here would change what other networks begin with.
+        """Creates the kernel [3, 3, C, channels] and the bias [channels]."""
+        # Zeros: drawing random numbers here would change the initial weights of other networks.
         zeros = {"initializer": "zeros", "trainable": False}
         kernel = (3, 3, input_shape[-1], self.channels)
         self.kernel = self.add_weight(shape=kernel, name="kernel", **zeros)
         self.bias = self.add_weight(shape=(self.channels,), name="bias", **zeros)
 
     def call(self, x: Any) -> Any:
-        """Convolves, with zeros outside, and rectifies."""
+        """Convolves with zero padding and rectifies."""
         x = ops.conv(x, self.kernel, padding="same", data_format="channels_last")
         x = ops.add(x, self.bias)
         return ops.relu(x) if self.rectify else x
@@ -238,27 +242,26 @@ def _shape(name: str, part: str) -> tuple[int, ...]:
     return (3, 3, 3 if before < 0 else _CHANNELS[LAYERS[before]], _CHANNELS[name])
 
 
-def _downloaded(wanted: tuple[str, ...]) -> _Arrays:
-    """Returns the weights that Keras publishes, from its cache or the network."""
+def _downloaded(required: tuple[str, ...]) -> _Arrays:
+    """Returns the weights that Keras publishes, from its cache or by a download."""
     try:
         network = keras.applications.VGG19(weights="imagenet", include_top=False)
-    except Exception as error:  # Keras raises a bare Exception where a download fails
+    except Exception as error:  # Keras raises a bare Exception if a download fails
         reason = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(
             f"Keras could not download the ImageNet weights of VGG19 ({reason}): set "
-            f"objective.perceptual.weights to a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file "
-            "of them."
+            f"objective.perceptual.weights to a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
         ) from error
     return {
         f"{name}/{part}": array
-        for name in wanted
+        for name in required
         for part, array in zip(_PARTS, network.get_layer(name).get_weights(), strict=True)
     }
 
 
-def _read(path: str, wanted: tuple[str, ...]) -> _Arrays:
-    """Reads the weights of some layers from a file and checks them."""
-    # Not at the top: `files` needs TensorFlow, and the loss itself runs without.
+def _read(path: str, required: tuple[str, ...]) -> _Arrays:
+    """Reads and checks the weights of the required layers."""
+    # Imported here because `files` needs TensorFlow and the loss itself does not.
     from tfdeblur.io import files
 
     data = files.read_bytes(path)
@@ -274,23 +277,23 @@ def _read(path: str, wanted: tuple[str, ...]) -> _Arrays:
         raise DataError(
             f"{path} is damaged or not a {path[path.rindex('.') :]} file: {error}."
         ) from error
-    _check(path, found, wanted)
+    _check(path, found, required)
     return found
 
 
 def _npz_arrays(data: bytes) -> _Arrays:
     archive = np.load(io.BytesIO(data), allow_pickle=False)
     if isinstance(archive, np.ndarray):
-        raise ValueError("it holds one array without a name")
+        raise ValueError("it holds a single unnamed array")
     known = {f"{name}/{part}" for name in LAYERS for part in _PARTS}
     return {key: archive[key] for key in archive.files if key in known}
 
 
 def _hdf5_arrays(data: bytes) -> _Arrays:
-    """Finds the convolutions of VGG19 in an HDF5 file, however deep the model they stand in.
+    """Returns the convolutions of VGG19 in an HDF5 file, at any nesting depth.
 
     Keras's published file and older ones have groups named after the layers. Newer ones number
-    the layers by class (``layers/conv2d_3/vars/0``) and keep the name as the group's attribute.
+    the layers by class (``layers/conv2d_3/vars/0``) and store the name as a group attribute.
     """
     found: _Arrays = {}
 
@@ -307,21 +310,24 @@ def _hdf5_arrays(data: bytes) -> _Arrays:
     return found
 
 
-def _check(path: str, found: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    """Raises where a layer is missing, of another shape or not finite."""
+def _check(path: str, found: Mapping[str, Any], required: tuple[str, ...]) -> None:
+    """Raises a DataError for a layer that is missing, of another shape or not finite."""
     held = [name for name in LAYERS if all(f"{name}/{part}" in found for part in _PARTS)]
-    for name in wanted:
+    for name in required:
         if name not in held:
             raise DataError(
-                f"{path} holds no weights of {name}, which {wanted[-1]} needs. It holds: "
-                f"{', '.join(held) or 'no layer of VGG19'}. Give another file of weights, or "
-                "choose a layer before it."
+                f"{path} has no weights of {name}, which {required[-1]} requires. It contains: "
+                f"{', '.join(held) or 'no layer of VGG19'}. Use another weights file or an "
+                "earlier layer."
             )
         for part in _PARTS:
             array, shape = found[f"{name}/{part}"], _shape(name, part)
             if array.shape != shape:
                 raise DataError(
-                    f"{path}: the {part} of {name} has shape {array.shape}; VGG19's has {shape}."
+                    f"{path}: the {part} of {name} has shape {array.shape}, but VGG19 has {shape}."
                 )
             if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-                raise DataError(f"{path} is damaged: the {part} of {name} is not all numbers.")
+                raise DataError(
+                    f"{path} is damaged: the {part} of {name} contains values that are not finite "
+                    "numbers."
+                )

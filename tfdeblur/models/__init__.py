@@ -1,28 +1,28 @@
-"""Generators, one file for each; the name of the file is the name of the model.
+"""Generators: networks that restore images.
 
-A module of this package defines `Options`, a frozen dataclass whose fields are documented, and
-`build(options) -> Generator`. Keras is imported when the first model is built, not before.
+One file is one model, and the name of the file is its name. A module of this package defines
+`Options`, a frozen dataclass whose fields are documented, and `build(options) -> Generator`. Keras
+is imported when the first model is built.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur.config import MODELS as REGISTRY
-from tfdeblur.config import settings
+from tfdeblur.config import MODELS, settings
 
 if TYPE_CHECKING:
     from tfdeblur.models.generator import Generator
 
-__all__ = ["REGISTRY", "create"]
+__all__ = ["create"]
 
 
-def create(name: str, options: Mapping[str, Any] | None = None) -> "Generator":
+def create(name: str, options: Any = None) -> "Generator":
     """Builds a generator by name, under the precision policy in force.
 
     Args:
-        name: One of `REGISTRY.names()`.
-        options: Values for fields of the model's `Options`; the others keep their defaults.
+        name: One of `config.MODELS.names()`.
+        options: Values for fields of the model's `Options`, or an instance of it, which is not
+            validated again. Other fields keep their defaults.
 
     Returns:
         The generator, with its name and its complete options.
@@ -31,7 +31,7 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> "Generator":
         ConfigError: Unknown name, unknown option or a value out of range; near names are
             suggested.
     """
-    module = REGISTRY.load(name)
-    chosen = settings.validate(module.Options, dict(options or {}))
+    module = MODELS.load(name)
+    chosen = settings.options_from(module.Options, options)
     generator: Generator = module.build(chosen)
     return dataclasses.replace(generator, name=name, options=dataclasses.asdict(chosen))

@@ -1,4 +1,4 @@
-"""What the networks of the DeblurGAN family are made of."""
+"""Building blocks of the networks of the DeblurGAN family."""
 
 from typing import Any, Literal
 
@@ -12,16 +12,16 @@ Upsampling = Literal["transposed", "resize"]
 
 
 def normalize(x: Any, kind: Norm, *, synchronized: bool, epsilon: float = 1e-3, name: str) -> Any:
-    """Normalizes by the batch, or each channel of each image by itself.
+    """Applies batch norm, or instance norm, which normalizes each channel of each image separately.
 
-    Instance norm has neither gain nor offset, as PyTorch's has by default and DeblurGAN's code
-    uses it; batch norm has both.
+    Instance norm has neither scale nor offset, as in PyTorch's defaults and DeblurGAN's code; batch
+    norm has both.
 
     Args:
         x: Tensor [B, H, W, C].
-        kind: By the batch or by the image.
-        synchronized: Whether batch norm takes its statistics over all replicas.
-        epsilon: What batch norm adds to the variance; instance norm adds 1e-5.
+        kind: ``batch`` or ``instance``.
+        synchronized: Whether batch norm computes its statistics over all replicas.
+        epsilon: Added to the variance by batch norm; instance norm adds 1e-5.
         name: Name of the layer.
 
     Returns:
@@ -38,13 +38,13 @@ def normalize(x: Any, kind: Norm, *, synchronized: bool, epsilon: float = 1e-3, 
 def convolve(
     x: Any, channels: int, kernel: int, *, padding: Padding = "zero", name: str, **options: Any
 ) -> Any:
-    """Convolves at stride 1 with an odd kernel; the size stays.
+    """Convolves at stride 1 with an odd kernel and keeps the size.
 
     Args:
         x: Tensor [B, H, W, C].
         channels: Channels of the output.
-        kernel: Odd side of the kernel.
-        padding: Mirrored borders or zeros.
+        kernel: Side of the kernel, odd.
+        padding: ``reflect`` mirrors the borders, ``zero`` adds zeros.
         name: Name of the convolution.
         **options: For `keras.layers.Conv2D`.
 
@@ -52,16 +52,16 @@ def convolve(
         A tensor [B, H, W, channels].
     """
     if padding == "reflect":
-        # In the convolution's own precision, or the input of a float32 layer would be rounded.
+        # In the convolution's precision; otherwise the input of a float32 layer would be rounded.
         border = ReflectionPadding(kernel // 2, dtype=options.get("dtype"), name=f"{name}_pad")
         return keras.layers.Conv2D(channels, kernel, name=name, **options)(border(x))
     return keras.layers.Conv2D(channels, kernel, padding="same", name=name, **options)(x)
 
 
 def halve(x: Any, channels: int, *, name: str, **options: Any) -> Any:
-    """Convolves 3x3 at stride 2, one zero on every side as PyTorch pads; H and W are even.
+    """Convolves 3x3 at stride 2 with one zero on every side, as in PyTorch; H and W are even.
 
-    Keras's "same" puts its zero on the bottom and right alone.
+    Keras's "same" padding adds a zero at the bottom and right only.
     """
     x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     return keras.layers.Conv2D(channels, 3, strides=2, name=name, **options)(x)
@@ -76,39 +76,39 @@ def double(
     name: str,
     **options: Any,
 ) -> Any:
-    """Doubles each side that `kernel` spans, by a transposed convolution or by resizing.
+    """Doubles each side along which `kernel` is 3, by a transposed convolution or by resizing.
 
     Args:
         x: Tensor [B, H, W, C].
         channels: Channels of the output.
-        kernel: 3 or 1 along height and width; a side of 1 keeps its size.
-        upsampling: `transposed` has the geometry of PyTorch's stride 2, padding 1 and output
-            padding 1: output 2 h - 1 + k gets input h times weight k. `resize` repeats pixels and
-            convolves, which leaves no checkerboard.
+        kernel: 3 or 1 along height and width; a side of 1 keeps the size.
+        upsampling: ``transposed`` has the geometry of PyTorch's stride 2, padding 1 and output
+            padding 1: output 2 h - 1 + k gets input h times weight k. ``resize`` repeats pixels
+            and convolves, which avoids checkerboard artifacts.
         name: Name of the convolution.
         **options: For the convolution.
 
     Returns:
-        A tensor [B, 2 H, 2 W, channels], or with one of the sides as it was.
+        A tensor [B, 2 H, 2 W, channels], or with one of the sides unchanged.
     """
     factors = tuple(2 if side == 3 else 1 for side in kernel)
     if upsampling == "resize":
         x = keras.layers.UpSampling2D(factors, name=f"{name}_resize")(x)
         return keras.layers.Conv2D(channels, kernel, padding="same", name=name, **options)(x)
     x = keras.layers.Conv2DTranspose(channels, kernel, strides=factors, name=name, **options)(x)
-    # Without padding the output has one more pixel, and PyTorch leaves out the first.
+    # Without padding the output has one more pixel; PyTorch omits the first.
     first = tuple((factor - 1, 0) for factor in factors)
     return keras.layers.Cropping2D(first, name=f"{name}_crop")(x)
 
 
 def correct(images: Any, features: Any, *, padding: Padding, residual: bool = True) -> Any:
-    """Ends a network: a 7x7 convolution to three colors, tanh, plus the input, clipped.
+    """Returns the output of a network: a 7x7 convolution to RGB, tanh, plus the input, clipped.
 
     Args:
         images: The network's input, float32 [B, H, W, 3] in [-1, 1].
         features: Tensor [B, H, W, C].
         padding: Of the convolution.
-        residual: Whether the input is added; else tanh's output is the image.
+        residual: Whether the input is added; otherwise the output of tanh is the image.
 
     Returns:
         float32 [B, H, W, 3] in [-1, 1].

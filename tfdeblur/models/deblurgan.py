@@ -1,4 +1,4 @@
-"""DeblurGAN's generator: residual blocks at a quarter of the size, and the input at the end."""
+"""DeblurGAN's generator: residual blocks at a quarter of the size and a global skip."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -7,44 +7,51 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from tfdeblur.models import blocks as _parts
+from tfdeblur.models.blocks import (
+    Norm,
+    Padding,
+    Upsampling,
+    convolve,
+    correct,
+    double,
+    halve,
+    normalize,
+)
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.layers import Synchronized
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Settings of `deblurgan`."""
 
-    blocks: Annotated[int, Field(gt=0, description="Residual blocks; the papers use 9 and 6.")] = 9
+    blocks: Annotated[int, Field(gt=0, description="residual blocks; the papers use 9 and 6")] = 9
     width: Annotated[
-        int, Field(gt=0, description="Channels at full size; the blocks have four times as many.")
+        int, Field(gt=0, description="channels at full size; the blocks have four times as many")
     ] = 64
     norm: Annotated[
-        _parts.Norm,
-        Field(description="batch, for batches of 4 and more; instance, as the original at 1."),
+        Norm,
+        Field(description="batch: for batches of 4 and more; instance: as in the original"),
     ] = "batch"
     dropout: Annotated[
-        float, Field(ge=0, lt=1, description="Rate between the two convolutions of a block.")
+        float, Field(ge=0, lt=1, description="dropout rate between the two convolutions of a block")
     ] = 0.5
     padding: Annotated[
-        _parts.Padding,
-        Field(description="Border of the 7x7 convolutions and the blocks; reflect: the original."),
+        Padding,
+        Field(description="border of the 7x7 convolutions and the blocks; reflect: the original"),
     ] = "reflect"
     upsampling: Annotated[
-        _parts.Upsampling,
-        Field(description="transposed: the original; resize leaves no checkerboard."),
+        Upsampling,
+        Field(description="transposed: the original; resize: no checkerboard artifacts"),
     ] = "transposed"
-    synchronized: Annotated[
-        bool,
-        Field(description="Batch norm takes its statistics over all replicas, not over each."),
-    ] = False
+    synchronized: Synchronized = False
     epsilon: Annotated[
         float,
-        Field(gt=0, description="Added to the variance by batch norm; PyTorch's own is 1e-5."),
+        Field(gt=0, description="added to the variance by batch norm; PyTorch adds 1e-5"),
     ] = 1e-3
     residual: Annotated[
         bool,
-        Field(description="The output corrects the input; without it, it is the image itself."),
+        Field(description="add the output to the input; off: the output is the image"),
     ] = True
 
 
@@ -53,27 +60,27 @@ def build(options: Options) -> Generator:
 
     A 7x7 convolution to 64 channels, two 3x3 convolutions of stride 2 to 128 and 256, nine
     residual blocks (3x3 convolution, norm, ReLU, dropout, 3x3 convolution, norm, plus the input;
-    no ReLU after the sum), two doublings to 128 and 64, a 7x7 convolution to three colors and
-    tanh. Norm and ReLU follow every convolution outside of the blocks but the last. The output is
+    no ReLU after the sum), upsampling to 128 and 64 channels, a 7x7 convolution to RGB and tanh.
+    Norm and ReLU follow every convolution outside the blocks except the last. The output is
     clip(input + tanh, -1, 1), or tanh alone without `residual`. As in the original's code,
-    convolutions ahead of batch norm have no bias, those ahead of instance norm have one, and
+    convolutions before batch norm have no bias, those before instance norm have one, and
     instance norm has no weights.
 
     Args:
-        options: Settings; with the defaults 11,383,427 trainable parameters and 10,496 moving
-            statistics; 11,378,179 with instance norm.
+        options: Settings. The defaults have 11,383,427 trainable parameters and 10,496 moving
+            statistics; with instance norm 11,378,179 parameters.
 
     Returns:
         A generator in [-1, 1] for sizes that are multiples of 4.
 
     Reference:
         Kupyn et al., "DeblurGAN: Blind Motion Deblurring Using Conditional Adversarial Networks",
-        CVPR 2018, section 3.2; re-implemented with batch norm by Batwal et al.
+        CVPR 2018, section 3.2; reimplemented with batch norm by Batwal et al.
     """
     biased = options.norm == "instance"
 
     def unit(x: Any, name: str) -> Any:
-        return _parts.normalize(
+        return normalize(
             x,
             options.norm,
             synchronized=options.synchronized,
@@ -82,7 +89,7 @@ def build(options: Options) -> Generator:
         )
 
     def convolution(x: Any, channels: int, kernel: int, name: str) -> Any:
-        return _parts.convolve(
+        return convolve(
             x, channels, kernel, padding=options.padding, use_bias=biased, name=f"{name}_conv"
         )
 
@@ -90,7 +97,7 @@ def build(options: Options) -> Generator:
     x = layers.ReLU(name="stem_relu")(unit(convolution(x, options.width, 7, "stem"), "stem"))
     for level in (1, 2):
         name = f"down{level}"
-        x = _parts.halve(x, options.width * 2**level, use_bias=biased, name=f"{name}_conv")
+        x = halve(x, options.width * 2**level, use_bias=biased, name=f"{name}_conv")
         x = layers.ReLU(name=f"{name}_relu")(unit(x, name))
     for index in range(1, options.blocks + 1):
         name, shortcut = f"block{index}", x
@@ -101,7 +108,7 @@ def build(options: Options) -> Generator:
         x = layers.Add(name=f"{name}_add")([shortcut, x])
     for level in (1, 0):
         name = f"up{level}"
-        x = _parts.double(
+        x = double(
             x,
             options.width * 2**level,
             upsampling=options.upsampling,
@@ -109,5 +116,5 @@ def build(options: Options) -> Generator:
             name=f"{name}_conv",
         )
         x = layers.ReLU(name=f"{name}_relu")(unit(x, name))
-    restored = _parts.correct(images, x, padding=options.padding, residual=options.residual)
+    restored = correct(images, x, padding=options.padding, residual=options.residual)
     return Generator(keras.Model(images, restored, name="deblurgan"), "signed", multiple=4)

@@ -1,4 +1,4 @@
-"""The improved DeblurGAN: separable downs, one dense block, separated ups, skips between."""
+"""The improved DeblurGAN: separable convolutions, one dense block and skip connections."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tfdeblur.models import blocks
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.layers import Synchronized
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,47 +17,45 @@ class Options:
     """Settings of `dense_deblurgan`."""
 
     width: Annotated[
-        int, Field(gt=0, description="Channels at full size, doubled at each of the two halvings.")
+        int,
+        Field(gt=0, description="channels at full size, doubled at both lower scales"),
     ] = 64
-    growth: Annotated[int, Field(gt=0, description="Channels that each dense layer adds.")] = 32
-    layers: Annotated[int, Field(gt=0, description="Layers of the dense block.")] = 9
+    growth: Annotated[int, Field(gt=0, description="channels added by each dense layer")] = 32
+    layers: Annotated[int, Field(gt=0, description="layers of the dense block")] = 9
     norm: Annotated[
         blocks.Norm,
-        Field(description="batch, for batches of 4 and more; instance, for batches of 1."),
+        Field(description="batch: for batches of 4 and more; instance: for batches of 1"),
     ] = "batch"
     padding: Annotated[
         blocks.Padding,
-        Field(description="Border of the 7x7 and the dense convolutions."),
+        Field(description="border of the 7x7 and the dense convolutions"),
     ] = "reflect"
     upsampling: Annotated[
         blocks.Upsampling,
-        Field(description="transposed: the paper; resize leaves no checkerboard."),
+        Field(description="transposed: the paper; resize: no checkerboard artifacts"),
     ] = "transposed"
-    synchronized: Annotated[
-        bool,
-        Field(description="Batch norm takes its statistics over all replicas, not over each."),
-    ] = False
+    synchronized: Synchronized = False
 
 
 def build(options: Options) -> Generator:
     """Builds the network.
 
-    A 7x7 convolution to 64 channels; two halvings to 128 and 256, each a depthwise 3x3 convolution
-    of stride 2 and a 1x1 convolution; a dense block of nine layers, each a 3x3 and a 1x1
-    convolution that read everything before them and add 32 channels; a 1x1 convolution back to
-    256; two doublings to 128 and 64, each a transposed 3x1 convolution of stride (2, 1) and a
-    1x3 one of stride (1, 2); a 7x7 convolution and tanh. Norm and ReLU follow every convolution
-    but the depthwise ones and the last. After each doubling the features of the same size from
-    the way down are concatenated: those of the first halving at H/2, those of the stem at H.
+    A 7x7 convolution to 64 channels; downsampling to 128 and 256 channels, each time by a depthwise
+    3x3 convolution of stride 2 and a 1x1 convolution; a dense block of nine layers, each a 3x3 and
+    a 1x1 convolution that take all features before them and add 32 channels; a 1x1 convolution
+    back to 256; upsampling to 128 and 64, each time by a transposed 3x1 convolution of stride
+    (2, 1) and a 1x3 one of stride (1, 2); a 7x7 convolution and tanh. Norm and ReLU follow every
+    convolution except the depthwise ones and the last. After each upsampling, the encoder features
+    of the same size are concatenated: those at H/2, then those of the stem at H.
 
-    The paper gives neither widths nor the place of the norms, and these are chosen here. It does
-    not say either whether the input is added at the end; it is, clip(input + tanh, -1, 1), because
-    the paper changes the inside of DeblurGAN and keeps the rest, and because a network that
-    starts near its input learns sooner. DeblurGAN's dropout is not mentioned and left out.
+    The paper specifies neither the widths nor the positions of the norms; they are chosen here. It
+    does not specify either whether the input is added at the end. It is, clip(input + tanh, -1, 1),
+    because the paper changes only the inner part of DeblurGAN, and because a network that starts
+    near its input learns faster. DeblurGAN's dropout is not mentioned and is omitted.
 
     Args:
-        options: Settings; with the defaults 1,430,275 parameters, the moving statistics of batch
-            norm among them.
+        options: Settings. The defaults have 1,430,275 parameters, including the moving statistics
+            of batch norm.
 
     Returns:
         A generator in [-1, 1] for sizes that are multiples of 4.
@@ -65,7 +64,7 @@ def build(options: Options) -> Generator:
         Zhang and Wang, improved DeblurGAN with dense connections and separable convolutions, after
         Kupyn et al., "DeblurGAN", CVPR 2018.
     """
-    biased = options.norm == "instance"  # a bias ahead of batch norm has no effect
+    biased = options.norm == "instance"  # a bias before batch norm has no effect
 
     def unit(x: Any, name: str) -> Any:
         x = blocks.normalize(

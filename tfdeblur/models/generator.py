@@ -1,4 +1,4 @@
-"""What every generator of this package is: a network, its value range and its size rule."""
+"""The generator: a network with its value range and its constraint on sizes."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from tfdeblur.ops.imaging import ValueRange
 
 @dataclasses.dataclass(frozen=True)
 class Generator:
-    """A network that restores images, and what a caller must know about it.
+    """A network that restores images, with the properties of its inputs.
 
     Attributes:
         network: Keras model from [B, H, W, 3] in `value_range`, H and W multiples of `multiple`,
             to float32 [B, H, W, 3] in `value_range`, or to a list of such tensors, each half the
-            size of the one before it (a pyramid, finest first).
-        value_range: The range the network works in, `unit` [0, 1] or `signed` [-1, 1].
-        multiple: What height and width must be divisible by.
-        name: Key of the plug-in that built it; filled by `tfdeblur.models.create`.
-        options: The plug-in's options by name, defaults included; filled likewise.
+            size of the previous one (a pyramid, finest first).
+        value_range: Range of inputs and outputs, ``unit`` [0, 1] or ``signed`` [-1, 1].
+        multiple: Height and width must be multiples of this.
+        name: Name of the plug-in that built it, set by `tfdeblur.models.create`.
+        options: All options of the plug-in by name, set by `tfdeblur.models.create`.
     """
 
     network: keras.Model
@@ -31,9 +31,9 @@ class Generator:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def as_unit_model(self) -> keras.Model:
-        """Wraps the network so that it takes any size in [0, 1] and returns the same size.
+        """Wraps the network for images of any size in [0, 1].
 
-        The wrapper pads by reflection, converts the range, runs the network, keeps the finest
+        The wrapper pads by reflection, converts the range, runs the network, takes the finest
         output, crops and converts back, all in float32 outside the network. It shares the
         network's weights: training one trains the other.
 
@@ -42,8 +42,10 @@ class Generator:
             clipped.
 
         Example:
-            >>> model = create("unet16").as_unit_model()
-            >>> model(np.zeros((1, 30, 41, 3), "float32")).shape
+            >>> import numpy as np
+            >>> from tfdeblur import models
+            >>> model = models.create("unet16").as_unit_model()
+            >>> tuple(model(np.zeros((1, 30, 41, 3), "float32")).shape)
             (1, 30, 41, 3)
         """
         images = keras.Input((None, None, 3), dtype="float32", name="images")

@@ -1,21 +1,27 @@
-"""The few Keras layers that several models share, on any of Keras's backends."""
+"""Keras layers that several models share, for all backends of Keras."""
 
 import functools
 import importlib
 import importlib.util
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 from keras import ops
+from pydantic import Field
 
 from tfdeblur.ops import imaging
+
+Synchronized = Annotated[
+    bool, Field(description="compute the statistics of batch norm over all replicas")
+]
+"""Type of the option `synchronized` of models with `BatchNormalization`."""
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class PadToMultiple(keras.layers.Layer):
-    """Mirrors the bottom and right border until both sizes are multiples of one number.
+    """Pads the bottom and right by reflection until both sizes are multiples of a number.
 
     Args:
         multiple: Positive number of pixels.
@@ -68,11 +74,11 @@ class CropTo(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class ToRange(keras.layers.Layer):
-    """Takes images from one value range to the other: [0, 1] to [-1, 1] or back.
+    """Converts images from one value range to the other: [0, 1] to [-1, 1] or back.
 
     Args:
-        source: `unit` or `signed`, where the images are.
-        target: Where they shall be.
+        source: Range of the input, ``unit`` or ``signed``.
+        target: Range of the output.
 
     Call arguments:
         images: Floating-point tensor of any shape.
@@ -100,7 +106,7 @@ class ToRange(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class ReflectionPadding(keras.layers.Layer):
-    """Mirrors all four borders, the border pixel itself not repeated.
+    """Pads all four borders by reflection, without repeating the border pixel.
 
     Args:
         size: Non-negative number of pixels on each side.
@@ -121,19 +127,19 @@ class ReflectionPadding(keras.layers.Layer):
         if isinstance(height, int) and isinstance(width, int) and min(height, width) > self.size:
             border = (self.size, self.size)
             return ops.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
-        # Padding operations refuse an image that is not larger than its padding.
+        # `ops.pad` rejects images that are not larger than the padding.
         for axis, size in ((1, height), (2, width)):
             images = ops.take(images, self._mirrored(size), axis=axis)
         return images
 
     def _mirrored(self, size: Any) -> Any:
-        """Returns the source of each row (or column) of an output made from `size` of them."""
+        """Returns the input index of each output row (or column), for `size` input rows."""
         if isinstance(size, int):
             period: Any = max(2 * (size - 1), 1)
             positions: Any = np.arange(-self.size, size + self.size, dtype="int32") % period
             return np.minimum(positions, period - positions)
         period = ops.maximum(2 * (size - 1), 1)
-        # A mirror does not see signs, and ONNX has other remainders of negative numbers.
+        # Reflection is symmetric, and ONNX defines remainders of negative numbers differently.
         distances = ops.abs(ops.arange(-self.size, size + self.size, dtype="int32"))
         positions = ops.mod(distances, period)
         return ops.minimum(positions, period - positions)
@@ -148,13 +154,13 @@ class ReflectionPadding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class Subsample(keras.layers.Layer):
-    """Keeps every second row and column, those of even index, as PyTorch's `nearest` does.
+    """Keeps every `factor`-th row and column, starting at index 0, as PyTorch's `nearest` does.
 
-    Resizing operations with pixel centers at one half, TensorFlow's among them, keep the odd ones;
-    and their gradient does not compile for TPUs.
+    Resizing ops with half-pixel centers, such as TensorFlow's, keep the odd indices of a factor of
+    2, and their gradient does not compile for TPUs.
 
     Args:
-        factor: Keeps rows and columns 0, factor, 2 factor, and so on.
+        factor: Distance between the rows and columns that are kept.
 
     Call arguments:
         images: Tensor [B, H, W, C].
@@ -180,11 +186,11 @@ class Subsample(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class Clip(keras.layers.Layer):
-    """Clips values to [low, high]; outside of it the gradient is zero.
+    """Clips values to [low, high], with a zero gradient outside.
 
     Args:
-        low: Least value.
-        high: Greatest value.
+        low: Minimum.
+        high: Maximum.
 
     Call arguments:
         values: Floating-point tensor of any shape.
@@ -210,11 +216,11 @@ class Clip(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class PixelShuffle(keras.layers.Layer):
-    """Doubles the size, taking the new pixels from the channels (depth to space).
+    """Doubles the size by moving channels to pixels (depth to space).
 
-    Channels are ordered as TensorFlow's `depth_to_space` has them: output channel c at row 2h + i
-    and column 2w + j is input channel (2 i + j) C + c. PyTorch's PixelShuffle reads channel
-    4 c + 2 i + j there, so weights that come from it are permuted once, by
+    Channels are ordered as in TensorFlow's `depth_to_space`: output channel c at row 2h + i and
+    column 2w + j is input channel (2 i + j) C + c. PyTorch's PixelShuffle reads channel
+    4 c + 2 i + j there, so weights from PyTorch are permuted once, by
     `kernel.reshape(..., C, 4).swapaxes(-1, -2).reshape(..., 4 * C)`.
 
     Call arguments:
@@ -226,7 +232,7 @@ class PixelShuffle(keras.layers.Layer):
 
     def call(self, images: Any) -> Any:
         _, height, width, channels = ops.shape(images)
-        # The two channel groups of a row move apart by one transposition of contiguous runs.
+        # A single transposition of contiguous runs separates the two output rows of an input row.
         x = ops.reshape(images, (-1, width, 2, channels // 2))
         x = ops.transpose(x, (0, 2, 1, 3))
         return ops.reshape(x, (-1, 2 * height, 2 * width, channels // 4))
@@ -238,22 +244,22 @@ class PixelShuffle(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class MeanPooling(keras.layers.Layer):
-    """Mean over the whole image, or over every window that lies in it, in float32.
+    """Mean over the image, or over every window inside it, in float32.
 
-    A network with global pooling is trained on patches and meets other statistics in whole
-    images. Windows as large as the training patches (the test-time local converter) bring the old
-    ones back without a change of weights. `WindowScaling` gives each pixel the window around it.
+    The statistics of global pooling differ between training patches and full images. Windows about
+    the size of the training patches (the test-time local converter) restore those of training
+    without a change of weights. `WindowScaling` applies the window around each pixel.
 
     Args:
-        window: None for one mean an image; or (height, width) in pixels of this layer's input.
-            A side of the window that is larger than the image is cut to it.
+        window: None for one mean per image, or (height, width) in pixels of this layer's input.
+            Sides larger than the image are reduced to it.
 
     Call arguments:
         features: Tensor [B, H, W, C].
 
     Returns:
-        A tensor [B, 1, 1, C] without a window; else [B, H - height + 1, W - width + 1, C], the
-        mean of the window that begins at each pixel.
+        A tensor [B, 1, 1, C] without a window, else [B, H - height + 1, W - width + 1, C], the
+        mean of the window that starts at each pixel.
 
     Reference:
         Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
@@ -269,7 +275,7 @@ class MeanPooling(keras.layers.Layer):
         if self._is_global(x.shape):
             x = ops.mean(x, axis=(1, 2), keepdims=True)
         else:
-            # One axis after the other: sums stay short, and so do their rounding errors.
+            # One axis after the other: shorter sums have smaller rounding errors.
             for axis, side in zip((1, 2), self.window or (), strict=True):
                 x = _window_means(x, axis, side)
         return ops.cast(x, self.compute_dtype)
@@ -293,7 +299,7 @@ class MeanPooling(keras.layers.Layer):
 
 
 def _window_means(x: Any, axis: int, side: int) -> Any:
-    """Returns the means over `side` neighbors along one axis, from every place where they fit."""
+    """Returns the means of all windows of `side` entries along one axis."""
     _, height, width, channels = ops.shape(x)
     size = (height, width)[axis - 1]
     if isinstance(size, int) and size <= side:
@@ -301,8 +307,8 @@ def _window_means(x: Any, axis: int, side: int) -> Any:
     side = side if isinstance(size, int) else ops.minimum(side, size)
     places = size - side + 1
     steps = ops.arange(size, dtype="int32") - ops.arange(places, dtype="int32")[:, None]
-    # A product with a matrix of ones and zeros: running sums add less, but took two to four times
-    # as long in tiles of 512, and lose digits besides.
+    # A product with a 0/1 matrix: cumulative sums do fewer additions, but took two to four times as
+    # long on tiles of 512 pixels, and lose precision.
     inside = ops.cast(ops.logical_and(steps >= 0, steps < side), "float32")
     if axis == 1:
         sums = ops.matmul(inside, ops.reshape(x, (-1, height, width * channels)))
@@ -316,16 +322,16 @@ def _window_means(x: Any, axis: int, side: int) -> Any:
 class WindowScaling(keras.layers.Layer):
     """Multiplies each pixel by the factors of the pooling window around it.
 
-    The window of a pixel begins (size - 1) // 2 above and left of it. Pixels near the border,
-    whose windows would stick out, take the nearest that does not. What is computed of a window
-    between `MeanPooling` and this layer is computed once.
+    The window of a pixel starts (size - 1) // 2 above and left of it. Pixels near the border, whose
+    windows would exceed the image, use the nearest window inside it. Layers between `MeanPooling`
+    and this layer run once per window.
 
     Args:
-        window: That of `MeanPooling`.
+        window: As for `MeanPooling`.
 
     Call arguments:
         features: Tensor [B, H, W, C].
-        factors: Tensor [B, 1, 1, C] without a window; else an entry for each window.
+        factors: Tensor [B, 1, 1, C] without a window, else with one entry per window.
 
     Returns:
         A tensor of the shape of the features.
@@ -336,7 +342,7 @@ class WindowScaling(keras.layers.Layer):
         self.window = None if window is None else (int(window[0]), int(window[1]))
 
     def call(self, features: Any, factors: Any) -> Any:
-        # Columns first, while there are few rows.
+        # Columns first, while there are fewer rows.
         for axis, side in zip((2, 1), reversed(self.window or ()), strict=False):
             if factors.shape[axis] != 1:
                 size = ops.shape(features)[axis]
@@ -354,20 +360,20 @@ class WindowScaling(keras.layers.Layer):
 
 @functools.cache
 def _fused_kernels(backend: str) -> ModuleType | None:
-    """Returns the module with a backend's own kernels, or None where there is none."""
+    """Returns the module with kernels for a backend, or None if there is none."""
     name = f"tfdeblur.models.layers_{backend}"
     return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch normalization, with the backend's fused kernel in training where it has one.
+    """Keras's batch normalization, with the fused kernel of the backend in training if it has one.
 
-    The function is the one of `keras.layers.BatchNormalization`, with the same weights and
-    arguments. Keras composes it of some twenty operations, each of which reads or writes the whole
-    tensor, in float32 even where the layer computes in 16 bits; that took a third of a training
-    step of `rednet30`. The fused kernel reads and writes 16 bits and computes in float32.
-    Synchronized statistics, inference and other backends use Keras's own code.
+    It is equivalent to `keras.layers.BatchNormalization`, with the same weights and arguments.
+    Keras composes it of about twenty ops, each of which reads or writes the full tensor, in float32
+    even if the layer computes in 16 bits; that took a third of a training step of `rednet30`. The
+    fused kernel reads and writes 16 bits and computes in float32. Synchronized statistics,
+    inference and other backends use Keras's code.
 
     Reference:
         Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
@@ -375,7 +381,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalizes [B, H, W, C]; with `training` by the batch, else by the moving averages."""
+        """Normalizes [B, H, W, C] by the batch in training, else by the moving averages."""
         kernels = _fused_kernels(keras.backend.backend())
         in_training = training and self.trainable
         if kernels is None or not in_training or mask is not None or not self._is_plain(inputs):
@@ -388,13 +394,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return ops.cast(outputs, self.compute_dtype)
 
     def _is_plain(self, inputs: Any) -> bool:
-        """Returns whether the fused kernel computes what was asked for."""
+        """Returns whether the fused kernel supports these inputs and arguments."""
         return (
             len(inputs.shape) == 4
             and self.axis in (-1, 3)
             and self.scale
             and self.center
             and not self.synchronized
-            and not getattr(self, "renorm", False)  # older releases of Keras do not have it
+            and not getattr(self, "renorm", False)  # not in older releases of Keras
             and keras.backend.standardize_dtype(inputs.dtype) != "float64"
         )

@@ -1,26 +1,26 @@
-"""The test-time local converter: a trained network with its pooling cut to a window."""
+"""The test-time local converter (TLC): a trained network with pooling over windows."""
 
 from tfdeblur.models.generator import Generator
 
 OPTION = "pool_window"
 WINDOW_TO_PATCH = 1.5
-"""How much larger than the training patch its authors take the window."""
+"""Ratio of the window to the training patch in the paper."""
 
 
 def can_convert(generator: Generator) -> bool:
-    """Tells whether the network pools over the whole image, or over a window in its place."""
+    """Returns whether the network pools over the image, so that a window can replace it."""
     return OPTION in generator.options
 
 
 def with_window(generator: Generator, window: int | None) -> Generator:
-    """Builds the network once more with another pooling window, and its weights.
+    """Builds a copy of the network with another pooling window.
 
     Args:
-        generator: A generator made by `tfdeblur.models.create`, with the option `pool_window`.
+        generator: A generator built by `tfdeblur.models.create`, with the option `pool_window`.
         window: Side of the window in image pixels; None pools over the whole image.
 
     Returns:
-        A generator with copies of the weights: training the one does not train the other.
+        A generator with copies of the weights: training one does not train the other.
 
     Raises:
         ValueError: The network has no such option.
@@ -39,5 +39,10 @@ def with_window(generator: Generator, window: int | None) -> Generator:
 
 
 def window_for(patch_side: int) -> int:
-    """Returns the side of the window for a side of training patches, both in pixels."""
+    """Returns the side of the window for the side of the training patches, both in pixels.
+
+    Example:
+        >>> window_for(256)
+        384
+    """
     return round(patch_side * WINDOW_TO_PATCH)

@@ -1,4 +1,4 @@
-"""MIMO-UNet: one U-Net that reads the image at three sizes and restores it at three."""
+"""MIMO-UNet: a U-Net with inputs and outputs at three scales."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from tfdeblur.models import blocks as _parts
+from tfdeblur.models.blocks import convolve, halve
 from tfdeblur.models.generator import Generator
 from tfdeblur.models.layers import Subsample
 
@@ -17,33 +17,29 @@ class Options:
     """Settings of `mimo_unet`."""
 
     mise: Annotated[
-        bool, Field(description="Multi-input encoder: the image enters at H/2 and H/4 as well.")
+        bool, Field(description="multi-input encoder: also takes the image at H/2 and H/4")
     ] = True
     mosd: Annotated[
-        bool, Field(description="Multi-output decoder: outputs at H/4 and H/2 as well, for a loss.")
+        bool, Field(description="multi-output decoder: also has outputs at H/4 and H/2, for a loss")
     ] = True
     aff: Annotated[
         bool,
-        Field(description="Asymmetric fusion: each skip carries features of all three sizes."),
+        Field(description="asymmetric feature fusion: each skip combines features of all scales"),
     ] = True
-    blocks: Annotated[
-        int, Field(gt=0, description="Residual blocks in each of the six stages.")
-    ] = 8
-    width: Annotated[int, Field(ge=4, description="Channels at full size.")] = 32
+    blocks: Annotated[int, Field(gt=0, description="residual blocks in each of the six stages")] = 8
+    width: Annotated[int, Field(ge=4, description="channels at full size")] = 32
     dropout: Annotated[
         float,
-        Field(ge=0, lt=1, description="Rate at which whole channels of the skips are left out."),
+        Field(ge=0, lt=1, description="dropout rate of whole channels of the skips"),
     ] = 0.0
     plus: Annotated[
         bool,
-        Field(description="MIMO-UNet+: 20 blocks and a dropout of 0.1 take those options' place."),
+        Field(description="MIMO-UNet+: 20 blocks and a dropout of 0.1, instead of those options"),
     ] = False
 
 
 def _convolution(x: Any, channels: int, kernel: int, name: str, *, relu: bool = True) -> Any:
-    return _parts.convolve(
-        x, channels, kernel, activation="relu" if relu else None, name=f"{name}_conv"
-    )
+    return convolve(x, channels, kernel, activation="relu" if relu else None, name=f"{name}_conv")
 
 
 def _blocks(x: Any, channels: int, count: int, name: str) -> Any:
@@ -56,7 +52,7 @@ def _blocks(x: Any, channels: int, count: int, name: str) -> Any:
 
 
 def _shallow_features(image: Any, channels: int, name: str) -> Any:
-    """The shallow convolutional module: features of a smaller image, joined to the image."""
+    """The shallow convolutional module: features of a smaller image, concatenated with it."""
     x = _convolution(image, channels // 4, 3, f"{name}_1")
     x = _convolution(x, channels // 2, 1, f"{name}_2")
     x = _convolution(x, channels // 2, 3, f"{name}_3")
@@ -73,7 +69,7 @@ def _attend(x: Any, other: Any, channels: int, name: str) -> Any:
 
 
 def _fuse(features: list[Any], channels: int, name: str) -> Any:
-    """The asymmetric feature fusion of features that have one size."""
+    """The asymmetric feature fusion module, for features of one size."""
     x = layers.Concatenate(name=f"{name}_join")(features)
     x = _convolution(x, channels, 1, f"{name}_1")
     return _convolution(x, channels, 3, f"{name}_2", relu=False)
@@ -82,26 +78,25 @@ def _fuse(features: list[Any], channels: int, name: str) -> Any:
 def build(options: Options) -> Generator:
     """Builds the network.
 
-    An encoder and a decoder of three sizes with 32, 64 and 128 channels and eight residual blocks
-    (3x3 convolution, ReLU, 3x3 convolution, plus input) at each; 3x3 convolutions of stride 2 on
-    the way down, 4x4 transposed ones on the way up, skips joined by concatenation and a 1x1
-    convolution, and the input added at the end. Three parts can be left out:
+    An encoder and a decoder at three scales with 32, 64 and 128 channels and eight residual blocks
+    (3x3 convolution, ReLU, 3x3 convolution, plus input) each; 3x3 convolutions of stride 2 in the
+    encoder, 4x4 transposed ones in the decoder, skips joined by concatenation and a 1x1
+    convolution, and the input added at the end. Three parts are optional:
 
     * `mise` feeds the image at H/2 and H/4, through four shallow convolutions, into the encoder.
     * `mosd` adds an output at H/4 and H/2, a convolution plus the image at that size.
-    * `aff` makes each skip of the encoder's features at all sizes; without it, of its own size.
+    * `aff` builds each skip from the encoder's features of all scales, not only of its own.
 
-    Smaller images and features keep every second pixel, (2i, 2j), and larger ones repeat pixels,
-    as PyTorch's nearest interpolation does in the authors' code; strided convolutions are padded
-    there and here by one pixel on every side. So weights of that code fit without a change but
-    their layout.
+    Downsampling keeps every second pixel, (2i, 2j), and upsampling repeats pixels, as PyTorch's
+    nearest interpolation does in the authors' code; strided convolutions are padded by one pixel on
+    every side, as there. So weights of that code only need another layout.
 
     Args:
-        options: Settings; with the defaults 6,807,171 parameters, and 16,107,651 with `plus`.
+        options: Settings. The defaults have 6,807,171 parameters; with `plus` 16,107,651.
 
     Returns:
         A generator in [0, 1] for sizes that are multiples of 4: outputs at H, H/2 and H/4, or one
-        output without `mosd`. Nothing bounds them.
+        output without `mosd`. The outputs are not bounded.
 
     Reference:
         Cho et al., "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", ICCV 2021,
@@ -121,7 +116,7 @@ def build(options: Options) -> Generator:
     x = _convolution(images, widths[0], 3, "stem")
     for level, channels in enumerate(widths):
         if level:
-            x = _parts.halve(x, channels, activation="relu", name=f"down{level}_conv")
+            x = halve(x, channels, activation="relu", name=f"down{level}_conv")
             if options.mise:
                 shallow = _shallow_features(pyramid[level], channels, f"shallow{level}")
                 x = _attend(x, shallow, channels, f"attention{level}")

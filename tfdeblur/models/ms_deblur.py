@@ -1,4 +1,4 @@
-"""MSDeblur: one residual network a scale, from coarse to fine."""
+"""MSDeblur: one residual network per scale, from coarse to fine."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -8,47 +8,42 @@ from keras import layers
 from pydantic import Field
 
 from tfdeblur.models.generator import Generator
-from tfdeblur.models.layers import BatchNormalization
+from tfdeblur.models.layers import BatchNormalization, Synchronized
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Settings of `ms_deblur`."""
 
-    scales: Annotated[int, Field(gt=0, description="Sizes the network works at.")] = 3
-    blocks: Annotated[
-        int, Field(gt=0, description="Residual blocks of each scale; on REDS the authors took 5.")
-    ] = 19
-    width: Annotated[int, Field(gt=0, description="Channels of every hidden convolution.")] = 64
+    scales: Annotated[int, Field(gt=0, description="number of scales")] = 3
+    blocks: Annotated[int, Field(gt=0, description="residual blocks per scale; 5 on REDS")] = 19
+    width: Annotated[int, Field(gt=0, description="channels of every hidden convolution")] = 64
     stem: Annotated[
         int,
         Field(
             gt=0,
-            description="Features made of the coarser output and joined to the finer input: 61 in "
-            "the authors' code, so that 64 enter the next convolution; 64 in their text.",
+            description="features of the coarser output, concatenated with the finer input: 61 in "
+            "the authors' code, for 64 input channels of the next convolution; 64 in their text",
         ),
     ] = 61
-    synchronized: Annotated[
-        bool,
-        Field(description="Batch norm takes its statistics over all replicas, not over each."),
-    ] = False
+    synchronized: Synchronized = False
 
 
 def build(options: Options) -> Generator:
     """Builds the network.
 
-    The input is halved by 2x2 averages. At each scale, beginning with the smallest: a 5x5
+    The input is downsampled by 2x2 averages. At each scale, starting with the smallest: a 5x5
     convolution to 64 channels; 19 blocks of 5x5 convolution, batch norm, ReLU, 5x5 convolution,
-    batch norm, plus the block's input, with nothing after the sum; a 5x5 convolution to three
-    colors and tanh. That output goes through a 5x5 transposed convolution of stride 2 and is
-    concatenated with the input of the next scale.
+    batch norm, plus the block's input, with nothing after the sum; a 5x5 convolution to RGB and
+    tanh. A 5x5 transposed convolution of stride 2 of that output is concatenated with the input of
+    the next scale.
 
     Args:
-        options: Settings; with the defaults 11,943,553 parameters, the moving statistics of batch
-            norm among them.
+        options: Settings. The defaults have 11,943,553 parameters, including the moving statistics
+            of batch norm.
 
     Returns:
-        A generator in [-1, 1] with one output a scale, finest first (a single output with
+        A generator in [-1, 1] with one output per scale, finest first (a single output with
         `scales=1`), for sizes that are multiples of 2^(scales - 1).
 
     Reference:

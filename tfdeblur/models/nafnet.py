@@ -15,41 +15,41 @@ from tfdeblur.models.layers import MeanPooling, PixelShuffle, WindowScaling
 class Options:
     """Settings of `nafnet`."""
 
-    width: Annotated[int, Field(gt=0, description="Channels at full size; the paper: 32, 64.")] = 32
+    width: Annotated[int, Field(gt=0, description="channels at full size; paper: 32, 64")] = 32
     encoder: Annotated[
         tuple[int, ...],
-        Field(min_length=1, description="Blocks at each size on the way down; each size halves."),
+        Field(min_length=1, description="encoder blocks at each scale, from full size down"),
     ] = (1, 1, 1, 28)
-    middle: Annotated[int, Field(ge=0, description="Blocks at the smallest size.")] = 1
+    middle: Annotated[int, Field(ge=0, description="blocks at the smallest scale")] = 1
     decoder: Annotated[
         tuple[int, ...],
-        Field(min_length=1, description="Blocks at each size on the way up, the smallest first."),
+        Field(min_length=1, description="decoder blocks at each scale, from the smallest up"),
     ] = (1, 1, 1, 1)
     pool_window: Annotated[
         int | None,
         Field(
             gt=0,
-            description="Side in image pixels of the window that attention averages over, for "
-            "whole images after training on patches; none: the whole image, as in training.",
+            description="side in image pixels of the window that attention averages over, for full "
+            "images after training on patches; none: the full image, as in training",
         ),
     ] = None
 
     def __post_init__(self) -> None:
         if len(self.encoder) != len(self.decoder):
             raise ValueError(
-                f"encoder and decoder must have as many sizes: {self.encoder}, {self.decoder}"
+                f"encoder and decoder must have the same length; got {self.encoder}, {self.decoder}"
             )
         if min(*self.encoder, *self.decoder) < 0:
-            raise ValueError("encoder and decoder must not hold negative numbers of blocks")
+            raise ValueError("encoder and decoder must not contain negative numbers")
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class LayerNormalization(keras.layers.LayerNormalization):
     """Keras's layer normalization over the last axis, with fewer passes over the tensor.
 
-    The function is the one of `keras.layers.LayerNormalization`, with the same weights and
-    arguments, computed in float32. Keras multiplies the inverse deviations by the scale and by the
-    mean first, which makes three tensors of full size of what has one number a pixel.
+    It is equivalent to `keras.layers.LayerNormalization`, with the same weights and arguments,
+    computed in float32. Keras multiplies the inverse deviation, one number per pixel, by the scale
+    and by the mean first, which creates three tensors of full size.
 
     Reference:
         Ba et al., "Layer Normalization", 2016, equation 3.
@@ -73,7 +73,7 @@ class SimpleGate(keras.layers.Layer):
         if training:
             first, second = ops.split(features, 2, axis=-1)
             return first * second
-        # One pass where a split copies both halves first; its gradient would be a slow one.
+        # One pass, where a split copies both halves first; but its gradient is slow.
         *shape, channels = ops.shape(features)
         return ops.prod(ops.reshape(features, (-1, *shape[1:], 2, channels // 2)), axis=-2)
 
@@ -84,7 +84,7 @@ class SimpleGate(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
 class ScaledAdd(keras.layers.Layer):
-    """Adds a correction times one learned factor a channel, which is 0 at first.
+    """Adds a correction times one learned factor per channel, initially 0.
 
     Call arguments:
         features: Tensor [B, H, W, C].
@@ -95,7 +95,7 @@ class ScaledAdd(keras.layers.Layer):
     """
 
     def build(self, features_shape: Any, correction_shape: Any) -> None:
-        """Makes the factors, float32 [C]."""
+        """Creates the factors, float32 [C]."""
         self.scale = self.add_weight(shape=(features_shape[-1],), initializer="zeros", name="scale")
 
     def call(self, features: Any, correction: Any) -> Any:
@@ -108,7 +108,7 @@ class ScaledAdd(keras.layers.Layer):
 
 
 def _block(x: Any, channels: int, window: tuple[int, int] | None, name: str) -> Any:
-    """Spatial mixing with channel attention, then channel mixing, each added with a scale."""
+    """Spatial mixing with channel attention, then channel mixing, each scaled and added."""
     y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
     y = layers.Conv2D(2 * channels, 1, name=f"{name}_conv1")(y)
     y = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_conv2")(y)
@@ -128,25 +128,25 @@ def _block(x: Any, channels: int, window: tuple[int, int] | None, name: str) -> 
 def build(options: Options) -> Generator:
     """Builds the network.
 
-    A 3x3 convolution to 32 channels; at each of four sizes some blocks and a 2x2 convolution of
-    stride 2 that doubles the channels; a middle block; at each size on the way up a 1x1
-    convolution and a pixel shuffle, the features of the same size added, and some blocks; a 3x3
-    convolution to three colors, to which the input is added. A block is layer norm over channels,
+    A 3x3 convolution to 32 channels; at each of four scales some blocks and a 2x2 convolution of
+    stride 2 that doubles the channels; a middle block; at each scale of the decoder a 1x1
+    convolution and a pixel shuffle, plus the encoder features of the same size, and some blocks; a
+    3x3 convolution to RGB, to which the input is added. A block is layer norm over channels,
     1x1 convolution to twice the channels, depthwise 3x3 convolution, simple gate, channel
     attention by one 1x1 convolution of the means, 1x1 convolution, and the sum with the input
     times beta; then layer norm, 1x1 convolution to twice the channels, simple gate, 1x1
-    convolution, and the sum times gamma. Beta and gamma begin at zero: the untrained network adds
-    to its input what its outermost convolutions make of it.
+    convolution, and the sum times gamma. Beta and gamma are initially zero, so the blocks of an
+    untrained network are identities.
 
-    `pool_window` changes no weight: a network trained without it runs with it, as the test-time
-    local converter does. Its authors take 1.5 times the training patch's side.
+    `pool_window` does not change the weights: a network trained without it can be used with it, as
+    the test-time local converter, with 1.5 times the side of the training patches in the paper.
 
     Args:
-        options: Settings; with the defaults 17,111,907 parameters, and 67,888,835 with width 64.
+        options: Settings. The defaults have 17,111,907 parameters; with width 64 67,888,835.
 
     Returns:
-        A generator in [0, 1] for sizes that are multiples of 2^(number of sizes), 16 with the
-        defaults. Nothing bounds its output.
+        A generator in [0, 1] for sizes that are multiples of 2^(number of scales), 16 with the
+        defaults. The output is not bounded.
 
     Reference:
         Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, sections 3 and 4; Chu et

@@ -1,4 +1,4 @@
-"""REDNet30: a deep encoder and decoder at full resolution with symmetric skips."""
+"""REDNet30: a deep encoder-decoder at full resolution with symmetric skip connections."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ from keras import layers
 from pydantic import Field
 
 from tfdeblur.models.generator import Generator
-from tfdeblur.models.layers import BatchNormalization
+from tfdeblur.models.layers import BatchNormalization, Synchronized
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,17 +17,14 @@ class Options:
 
     depth: Annotated[
         Literal[10, 20, 30],
-        Field(description="Number of 3x3 convolutions, half in the encoder, half in the decoder."),
+        Field(description="number of 3x3 convolutions, half of them in the encoder"),
     ] = 30
-    width: Annotated[int, Field(gt=0, description="Channels of every 3x3 convolution.")] = 64
+    width: Annotated[int, Field(gt=0, description="channels of every 3x3 convolution")] = 64
     output: Annotated[
         Literal["elu", "tanh"],
-        Field(description="Last activation: elu works in [0, 1], tanh in [-1, 1] (for the GAN)."),
+        Field(description="last activation: elu for images in [0, 1], tanh in [-1, 1] (GAN)"),
     ] = "elu"
-    synchronized: Annotated[
-        bool,
-        Field(description="Batch norm takes its statistics over all replicas, not over each."),
-    ] = False
+    synchronized: Synchronized = False
 
 
 def _activate_and_normalize(x: Any, options: Options, name: str) -> Any:
@@ -39,16 +36,16 @@ def build(options: Options) -> Generator:
     """Builds the network.
 
     With n = depth / 2, the encoder is n times (3x3 convolution, ELU, batch norm) and the decoder n
-    times the same, where encoder output k is added to the convolution n + 1 - k of the decoder,
-    its mirror image, before the ELU. That happens for every second k, from the outermost pair
-    (k = 1 to the last convolution) inwards: eight times at depth 30, five at 20, three at 10. A
-    1x1 convolution leads to three colors, to which the input is added before the last activation.
-    Stride is 1 throughout, where a transposed convolution is a convolution with mirrored weights;
-    plain convolutions are used because CPUs run them faster.
+    times the same, where output k of the encoder is added to the mirrored convolution n + 1 - k of
+    the decoder, before the ELU. This applies to every second k, from the outermost pair (k = 1 and
+    the last convolution) inwards: eight times at depth 30, five at 20, three at 10. A 1x1
+    convolution to RGB follows, to which the input is added before the last activation. As all
+    strides are 1, transposed convolutions would be convolutions with mirrored weights; plain
+    convolutions are used because they are faster on CPUs.
 
     Args:
-        options: Settings; with the defaults 1,080,579 parameters, the moving statistics of batch
-            norm among them.
+        options: Settings. The defaults have 1,080,579 parameters, including the moving statistics
+            of batch norm.
 
     Returns:
         A generator for any size, in [0, 1] with `output="elu"` and in [-1, 1] with "tanh".
@@ -74,7 +71,7 @@ def build(options: Options) -> Generator:
             x = layers.Add(name=f"{name}_skip")([x, skips[mirrored]])
         x = _activate_and_normalize(x, options, name)
     x = layers.Conv2D(3, 1, name="to_colors")(x)
-    # In float32, or the input would be rounded to eight bits of mantissa on its way through.
+    # In float32; bfloat16 would round the input to eight bits of mantissa.
     x = layers.Add(dtype="float32", name="add_input")([x, images])
     restored = layers.Activation(options.output, dtype="float32", name="restored")(x)
     network = keras.Model(images, restored, name="rednet30")

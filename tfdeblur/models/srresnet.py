@@ -8,32 +8,29 @@ from keras import layers
 from pydantic import Field
 
 from tfdeblur.models.generator import Generator
-from tfdeblur.models.layers import BatchNormalization
+from tfdeblur.models.layers import BatchNormalization, Synchronized
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Settings of `srresnet`."""
 
-    width: Annotated[int, Field(gt=0, description="Channels of every hidden convolution.")] = 64
-    blocks: Annotated[int, Field(gt=0, description="Residual blocks.")] = 16
-    synchronized: Annotated[
-        bool,
-        Field(description="Batch norm takes its statistics over all replicas, not over each."),
-    ] = False
+    width: Annotated[int, Field(gt=0, description="channels of every hidden convolution")] = 64
+    blocks: Annotated[int, Field(gt=0, description="residual blocks")] = 16
+    synchronized: Synchronized = False
 
 
 def build(options: Options) -> Generator:
     """Builds the network.
 
     A 9x9 convolution to 64 channels and PReLU; 16 blocks of 3x3 convolution, batch norm, PReLU,
-    3x3 convolution, batch norm, plus the block's input; a 3x3 convolution and batch norm, plus
-    what entered the blocks; a 9x9 convolution to three colors and tanh. The input is not added at
-    the end. PReLU has one slope a channel, at first 0.25.
+    3x3 convolution, batch norm, plus the block's input; a 3x3 convolution and batch norm, plus the
+    input of the first block; a 9x9 convolution to RGB and tanh. The image is not added at the end.
+    PReLU has one slope per channel, initially 0.25.
 
     Args:
-        options: Settings; with the defaults 1,259,331 parameters, the moving statistics of batch
-            norm among them.
+        options: Settings. The defaults have 1,259,331 parameters, including the moving statistics
+            of batch norm.
 
     Returns:
         A generator in [-1, 1] for any size.

@@ -15,13 +15,13 @@ class Options:
     """Settings of `unet16`."""
 
     width: Annotated[
-        int, Field(gt=0, description="Channels at full size; each level below doubles them.")
+        int, Field(gt=0, description="channels at full size, doubled at each lower scale")
     ] = 16
     residual: Annotated[
         bool,
         Field(
-            description="Adds the input at the end, which the paper does not: the network starts "
-            "near its input and a short training goes further."
+            description="add the input at the end, unlike the paper: the network starts near its "
+            "input and learns faster"
         ),
     ] = False
 
@@ -37,12 +37,12 @@ def _two_convolutions(x: Any, channels: int, name: str) -> Any:
 def build(options: Options) -> Generator:
     """Builds the network.
 
-    Four levels of two 3x3 convolutions with ReLU, 16, 32, 64 and 128 channels, and 2x2 max pooling
-    between them; on the way up a 2x2 transposed convolution of stride 2, the concatenated features
-    of the same level, and two convolutions; at the end a linear 1x1 convolution to three colors.
+    Four scales of two 3x3 convolutions with ReLU, 16, 32, 64 and 128 channels, and 2x2 max pooling
+    between them; in the decoder a 2x2 transposed convolution of stride 2, the concatenated encoder
+    features of the same scale, and two convolutions; at the end a linear 1x1 convolution to RGB.
 
     Args:
-        options: Settings; with the defaults 482,067 parameters.
+        options: Settings. The defaults have 482,067 parameters.
 
     Returns:
         A generator in [0, 1] for sizes that are multiples of 8.

@@ -1,27 +1,31 @@
-"""Objectives: what each player minimizes. One file is one objective; its file name is its key."""
+"""Training objectives: what each network minimizes.
 
-from collections.abc import Mapping
+One file is one objective, and the name of the file is its key. A module of this package defines
+`Options`, a frozen dataclass whose fields are documented, and `build(options) -> Objective`.
+"""
+
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur.config import OBJECTIVES as REGISTRY
-from tfdeblur.config import settings
+from tfdeblur.config import OBJECTIVES, settings
 
 if TYPE_CHECKING:
     from tfdeblur.objectives.objective import Objective
 
-__all__ = ["REGISTRY", "create"]
+__all__ = ["create"]
 
 
-def create(name: str, options: Mapping[str, Any] | None = None) -> "Objective":
+def create(name: str, options: Any = None) -> "Objective":
     """Builds an objective by name.
 
     Args:
-        name: A name of `REGISTRY.names()`.
-        options: Plain values for the fields of the objective's `Options`.
+        name: One of `config.OBJECTIVES.names()`.
+        options: Values for fields of the objective's `Options`, or an instance of it, which is not
+            validated again. Other fields keep their defaults.
 
     Raises:
-        ConfigError: The name or an option is unknown, or a value is out of range.
+        ConfigError: Unknown name, unknown option or a value out of range; near names are
+            suggested.
     """
-    module = REGISTRY.load(name)
-    objective: Objective = module.build(settings.validate(module.Options, options or {}))
+    module = OBJECTIVES.load(name)
+    objective: Objective = module.build(settings.options_from(module.Options, options))
     return objective

@@ -1,4 +1,4 @@
-"""What all objectives with a critic share: two players, and content losses beside the duel."""
+"""Base of all objectives with a critic: an adversarial loss plus content losses."""
 
 import abc
 import dataclasses
@@ -8,7 +8,8 @@ from keras import ops
 from pydantic import Field
 
 from tfdeblur.objectives.content_losses import ContentOptions, ContentSum
-from tfdeblur.objectives.objective import CRITIC, GENERATOR, Loss, Objective, Tensor, View
+from tfdeblur.objectives.objective import CRITIC, GENERATOR, Loss, Objective, View
+from tfdeblur.ops.shapes import PerExample, ScoreMap
 
 ADVERSARIAL = "adversarial"
 
@@ -20,76 +21,76 @@ class AdversarialOptions(ContentOptions):
     needs_critic: ClassVar[bool] = True
 
     adversarial_weight: Annotated[
-        float, Field(gt=0, description="weight of the critic's opinion in the generator's loss")
+        float, Field(gt=0, description="weight of the adversarial term of the generator's loss")
     ] = 1.0
     critic_updates: Annotated[
-        int, Field(ge=1, le=20, description="updates of the critic before one of the generator")
+        int, Field(ge=1, le=20, description="critic updates per generator update")
     ] = 1
 
 
-def per_example(values: Tensor) -> Tensor:
-    """Means a score map [B, h, w, 1] over everything but the images; float32 [B]."""
-    return ops.mean(ops.cast(values, "float32"), axis=(1, 2, 3))
+def per_example(scores: ScoreMap) -> PerExample:
+    """Returns the mean of each image's score map [B, h, w, 1], float32 [B]."""
+    return ops.mean(ops.cast(scores, "float32"), axis=(1, 2, 3))
 
 
-def mean_of_maps(values: list[Tensor]) -> Tensor:
-    """Means over a critic's score maps, one value an example each."""
+def mean_of_maps(values: list[PerExample]) -> PerExample:
+    """Returns the mean over a critic's score maps of values that are float32 [B] for each map."""
     return sum(values[1:], start=values[0]) / len(values)
 
 
 class AdversarialObjective(Objective):
-    """A generator that wants to please a critic and to stay near the truth.
+    """A generator trained against a critic and towards the sharp images.
 
     The critic minimizes the mean of `critic_loss` over its score maps; the generator minimizes
-    ``adversarial_weight * generator_loss + sum_k w_k content_k``. A subclass gives the two losses
-    of one score map.
+    ``adversarial_weight * generator_loss + sum_k w_k content_k``. A subclass defines both losses
+    for one score map.
 
     Args:
-        options: Weights and the number of the critic's updates.
+        options: Weights and the number of critic updates.
     """
 
-    judges_truth_for_generator = False
-    """Whether the generator's loss looks at the scores of true images as well."""
+    needs_real_scores = False
+    """Whether `generator_loss` also uses the scores of sharp images."""
 
     def __init__(self, options: AdversarialOptions) -> None:
         self._content = ContentSum(options)
         self._weight = options.adversarial_weight
-        self.moves = (CRITIC,) * options.critic_updates + (GENERATOR,)
+        self.updates = (CRITIC,) * options.critic_updates + (GENERATOR,)
 
     @abc.abstractmethod
-    def critic_loss(self, real: Tensor, fake: Tensor, view: View) -> Tensor:
+    def critic_loss(self, real: ScoreMap, fake: ScoreMap, view: View) -> PerExample:
         """Returns the critic's loss on one score map, float32 [B].
 
         Args:
-            real: Scores of true images, float32 [B, h, w, 1].
-            fake: Scores of restored images, likewise.
+            real: Scores of sharp images, float32 [B, h, w, 1].
+            fake: Scores of restored images, same shape.
             view: The batch.
         """
 
     @abc.abstractmethod
-    def generator_loss(self, real: Tensor | None, fake: Tensor, view: View) -> Tensor:
+    def generator_loss(self, real: ScoreMap | None, fake: ScoreMap, view: View) -> PerExample:
         """Returns the generator's loss on one score map, float32 [B].
 
         Args:
-            real: Scores of true images where `judges_truth_for_generator`, else None.
+            real: Scores of sharp images if `needs_real_scores`, else None.
             fake: Scores of restored images, float32 [B, h, w, 1].
             view: The batch.
         """
 
     def prepare(self) -> None:
-        """Builds VGG19 where a perceptual loss asks for it."""
+        """Builds VGG19 if the perceptual loss is used."""
         self._content.prepare()
 
-    def term_names(self, player: str) -> tuple[str, ...]:
-        """Returns mean scores for the critic; the content losses and its opinion for the other."""
-        return ("real", "fake") if player == CRITIC else (*self._content.names, ADVERSARIAL)
+    def term_names(self, network: str) -> tuple[str, ...]:
+        """Returns the critic's mean scores, or the generator's content and adversarial losses."""
+        return ("real", "fake") if network == CRITIC else (*self._content.names, ADVERSARIAL)
 
-    def loss(self, player: str, view: View) -> Loss:
-        """Returns one player's loss with its terms."""
-        return self._critic(view) if player == CRITIC else self._generator(view)
+    def loss(self, network: str, view: View) -> Loss:
+        """Returns the loss of one network with its terms."""
+        return self._critic(view) if network == CRITIC else self._generator(view)
 
     def _critic(self, view: View) -> Loss:
-        critic = view.networks[CRITIC]
+        critic = view.critics[CRITIC]
         real, fake = critic.scores_of_both(view.sharp, view.restored, view.blurred)
         losses = [self.critic_loss(r, f, view) for r, f in zip(real, fake, strict=True)]
         terms = {
@@ -99,16 +100,16 @@ class AdversarialObjective(Objective):
         return Loss(mean_of_maps(losses), terms)
 
     def _generator(self, view: View) -> Loss:
-        critic = view.networks[CRITIC]
-        real: tuple[Tensor | None, ...]
-        if self.judges_truth_for_generator:
+        critic = view.critics[CRITIC]
+        real: tuple[ScoreMap | None, ...]
+        if self.needs_real_scores:
             real, fake = critic.scores_of_both(view.sharp, view.restored, view.blurred)
         else:
             fake = critic.scores(view.restored, view.blurred)
             real = (None,) * len(fake)
-        opinion = mean_of_maps(
+        adversarial = mean_of_maps(
             [self.generator_loss(r, f, view) for r, f in zip(real, fake, strict=True)]
         )
         terms = self._content.terms(view)
-        total = self._weight * opinion + self._content.total(terms)
-        return Loss(total, {**terms, ADVERSARIAL: opinion})
+        total = self._weight * adversarial + self._content.total(terms)
+        return Loss(total, {**terms, ADVERSARIAL: adversarial})

@@ -1,4 +1,4 @@
-"""A weighted sum of content losses: how far the restored image is from the truth."""
+"""A weighted sum of content losses: the difference between restored and sharp images."""
 
 import dataclasses
 
@@ -12,11 +12,11 @@ class Options(ContentOptions):
 
     def __post_init__(self) -> None:
         if not any(self.losses.values()):
-            raise ValueError("losses: needs at least one loss with a weight other than 0")
+            raise ValueError("losses: at least one loss needs a weight other than 0")
 
 
 class ContentObjective(Objective):
-    """Minimizes ``sum_k w_k loss_k(sharp, restored)``; there is one player.
+    """Minimizes ``sum_k w_k loss_k(sharp, restored)``; only the generator is trained.
 
     Each term is the mean over an image's height, width and channels, in float32 and in the
     generator's value range.
@@ -26,14 +26,14 @@ class ContentObjective(Objective):
         self._content = ContentSum(options)
 
     def prepare(self) -> None:
-        """Builds VGG19 where a perceptual loss asks for it."""
+        """Builds VGG19 if the perceptual loss is used."""
         self._content.prepare()
 
-    def term_names(self, player: str) -> tuple[str, ...]:
-        """Returns the names of the content losses; the generator is the only player."""
+    def term_names(self, network: str) -> tuple[str, ...]:
+        """Returns the names of the content losses."""
         return self._content.names
 
-    def loss(self, player: str, view: View) -> Loss:
+    def loss(self, network: str, view: View) -> Loss:
         """Returns the weighted sum and its unweighted terms."""
         terms = self._content.terms(view)
         return Loss(per_example=self._content.total(terms), terms=terms)

@@ -1,4 +1,4 @@
-"""The part of a loss that compares with the truth, shared by all objectives."""
+"""The weighted sum of content losses that all objectives share."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,17 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from tfdeblur.losses import CONTENT_LOSSES
 from tfdeblur.losses.perceptual import PerceptualLoss
-from tfdeblur.losses.pixel import CONTENT_LOSSES
-from tfdeblur.objectives.objective import Tensor, View
+from tfdeblur.objectives.objective import View
 from tfdeblur.ops.imaging import pyramid
+from tfdeblur.ops.shapes import PerExample
 from tfdeblur.registry import did_you_mean
 
 PERCEPTUAL = "perceptual"
 
 
 def check_loss_names(weights: Mapping[str, float]) -> Mapping[str, float]:
-    """Refuses names that are no content loss."""
+    """Rejects unknown content losses.
+
+    Raises:
+        ValueError: Names the unknown losses and the nearest known ones.
+    """
     known = [*CONTENT_LOSSES, PERCEPTUAL]
     unknown = [name for name in weights if name not in known]
     if unknown:
@@ -27,34 +32,35 @@ def check_loss_names(weights: Mapping[str, float]) -> Mapping[str, float]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerceptualOptions:
-    """Which features of VGG19 the perceptual loss compares."""
+    """The VGG19 features that the perceptual loss compares."""
 
     layer: Annotated[
-        str, Field(description="VGG19's convolution, block1_conv1 to block5_conv4")
+        str, Field(description="convolution of VGG19, block1_conv1 to block5_conv4")
     ] = "block3_conv3"
     after_activation: Annotated[
-        bool, Field(description="compare after the ReLU, as papers write; some code does before")
+        bool,
+        Field(description="compare after the ReLU, as in the papers; some code uses the input"),
     ] = True
     weights: Annotated[
         str | None,
-        Field(description=".npz, .h5 or .keras with VGG19; Keras's own download where not given"),
+        Field(description=".npz, .h5 or .keras file with VGG19; downloaded by Keras if unset"),
     ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContentOptions:
-    """Options of the comparison with the truth."""
+    """Options of the content losses."""
 
     losses: Annotated[
         Mapping[str, float],
         AfterValidator(check_loss_names),
-        Field(description="weight of each content loss by name, such as {log_cosh: 1.0}"),
+        Field(description="weights of content losses by name, such as {log_cosh: 1.0}"),
     ] = dataclasses.field(default_factory=lambda: {"mse": 1.0})
     pyramid: Annotated[
         Literal["sum", "half_mean", "finest"],
         Field(
-            description="networks with several scales: sum of the scales' losses; half of their "
-            "mean (Nah et al. 2017, equation 3); or the finest alone"
+            description="networks with several scales: sum of the losses of all scales; half of "
+            "their mean (Nah et al. 2017, equation 3); or only the finest scale"
         ),
     ] = "sum"
     perceptual: Annotated[
@@ -63,14 +69,14 @@ class ContentOptions:
 
 
 class ContentSum:
-    """A weighted sum of content losses over a network's scales.
+    """A weighted sum of content losses over the scales of a network.
 
-    A loss at a scale is the mean over an image's height, width and channels there, against the
-    truth reduced by 2x2 averages. The perceptual loss looks at the finest scale alone: VGG19 knows
-    nothing of thumbnails.
+    The loss of a scale is the mean over height, width and channels at that scale; its target is
+    the sharp image reduced by 2x2 averages. The perceptual loss uses the finest scale only,
+    because VGG19 was not trained on thumbnails.
 
     Args:
-        options: Weights, scales and VGG19's layer.
+        options: Weights, scales and the layer of VGG19.
     """
 
     def __init__(self, options: ContentOptions) -> None:
@@ -83,18 +89,18 @@ class ContentSum:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The losses' names, in the order of the weights."""
+        """Names of the losses, in the order of the weights."""
         return tuple(self.weights)
 
     def prepare(self) -> None:
-        """Builds VGG19 where it is needed."""
+        """Builds VGG19 if the perceptual loss is used."""
         if self._perceptual is not None:
             self._perceptual.build()
 
-    def terms(self, view: View) -> dict[str, Tensor]:
+    def terms(self, view: View) -> dict[str, PerExample]:
         """Returns each loss, unweighted, float32 [B]."""
         outputs = view.outputs[:1] if self._scales == "finest" else view.outputs
-        truths = pyramid(view.sharp, len(outputs))
+        targets = pyramid(view.sharp, len(outputs))
         factor = 0.5 / len(outputs) if self._scales == "half_mean" else 1.0
         terms = {}
         for name in self.weights:
@@ -104,12 +110,12 @@ class ContentSum:
                 )
                 continue
             parts = [
-                CONTENT_LOSSES[name](truth, output, data_range=view.data_range)
-                for truth, output in zip(truths, outputs, strict=True)
+                CONTENT_LOSSES[name](target, output, data_range=view.data_range)
+                for target, output in zip(targets, outputs, strict=True)
             ]
             terms[name] = factor * sum(parts[1:], start=parts[0])
         return terms
 
-    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+    def total(self, terms: Mapping[str, PerExample]) -> PerExample:
         """Returns the weighted sum of `terms`, float32 [B]; the number 0 without any loss."""
         return sum(weight * terms[name] for name, weight in self.weights.items())

@@ -1,11 +1,12 @@
-"""The original GAN with the non-saturating loss of the generator."""
+"""The original GAN with the non-saturating generator loss."""
 
 import dataclasses
 
 from keras import ops
 
 from tfdeblur.objectives.adversarial import AdversarialObjective, AdversarialOptions, per_example
-from tfdeblur.objectives.objective import Tensor, View
+from tfdeblur.objectives.objective import View
+from tfdeblur.ops.shapes import PerExample, ScoreMap
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,21 +15,21 @@ class Options(AdversarialOptions):
 
 
 class GanObjective(AdversarialObjective):
-    """Scores are logits of "this is a true image", for each patch.
+    """Scores are logits of "this patch is from a sharp image".
 
     The critic minimizes ``softplus(-real) + softplus(fake)``, the cross-entropy; the generator
-    minimizes ``softplus(-fake)``, whose gradient does not vanish where the critic is sure.
+    minimizes ``softplus(-fake)``, whose gradient does not vanish for a confident critic.
 
     Reference:
         Goodfellow et al., "Generative Adversarial Nets", NIPS 2014, section 3.
     """
 
-    def critic_loss(self, real: Tensor, fake: Tensor, view: View) -> Tensor:
-        """Returns the cross-entropy of both kinds of images, float32 [B]."""
+    def critic_loss(self, real: ScoreMap, fake: ScoreMap, view: View) -> PerExample:
+        """Returns the cross-entropy of sharp and restored images, float32 [B]."""
         return per_example(ops.softplus(-real)) + per_example(ops.softplus(fake))
 
-    def generator_loss(self, real: Tensor | None, fake: Tensor, view: View) -> Tensor:
-        """Returns the cross-entropy of restored images called true, float32 [B]."""
+    def generator_loss(self, real: ScoreMap | None, fake: ScoreMap, view: View) -> PerExample:
+        """Returns the cross-entropy of restored images labeled sharp, float32 [B]."""
         return per_example(ops.softplus(-fake))
 
 

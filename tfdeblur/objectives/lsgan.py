@@ -1,11 +1,12 @@
-"""Least-squares GAN: scores are drawn to 1 for true images and to 0 for restored ones."""
+"""Least-squares GAN: the targets are 1 for sharp and 0 for restored images."""
 
 import dataclasses
 
 from keras import ops
 
 from tfdeblur.objectives.adversarial import AdversarialObjective, AdversarialOptions, per_example
-from tfdeblur.objectives.objective import Tensor, View
+from tfdeblur.objectives.objective import View
+from tfdeblur.ops.shapes import PerExample, ScoreMap
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,11 +21,11 @@ class LeastSquaresObjective(AdversarialObjective):
         Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9.
     """
 
-    def critic_loss(self, real: Tensor, fake: Tensor, view: View) -> Tensor:
+    def critic_loss(self, real: ScoreMap, fake: ScoreMap, view: View) -> PerExample:
         """Returns half the squared distances from 1 and 0, float32 [B]."""
         return 0.5 * (per_example(ops.square(real - 1.0)) + per_example(ops.square(fake)))
 
-    def generator_loss(self, real: Tensor | None, fake: Tensor, view: View) -> Tensor:
+    def generator_loss(self, real: ScoreMap | None, fake: ScoreMap, view: View) -> PerExample:
         """Returns half the squared distance from 1, float32 [B]."""
         return 0.5 * per_example(ops.square(fake - 1.0))
 

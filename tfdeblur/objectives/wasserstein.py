@@ -1,4 +1,4 @@
-"""What the two Wasserstein objectives share: scores are compared, not classified."""
+"""Base of the Wasserstein objectives, which compare scores instead of classifying images."""
 
 import dataclasses
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tfdeblur.objectives.adversarial import AdversarialObjective, AdversarialOptions, per_example
-from tfdeblur.objectives.objective import CRITIC, Loss, Tensor, View
+from tfdeblur.objectives.objective import CRITIC, Loss, View
+from tfdeblur.ops.shapes import PerExample, ScoreMap
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,30 +15,30 @@ class WassersteinOptions(AdversarialOptions):
     """Options of the Wasserstein objectives."""
 
     critic_updates: Annotated[
-        int, Field(ge=1, le=20, description="updates of the critic before one of the generator")
+        int, Field(ge=1, le=20, description="critic updates per generator update")
     ] = 5
 
 
 class WassersteinObjective(AdversarialObjective):
     """The critic maximizes ``real - fake``, its estimate of the Wasserstein distance."""
 
-    def critic_loss(self, real: Tensor, fake: Tensor, view: View) -> Tensor:
+    def critic_loss(self, real: ScoreMap, fake: ScoreMap, view: View) -> PerExample:
         """Returns ``fake - real``, float32 [B]."""
         return per_example(fake) - per_example(real)
 
-    def generator_loss(self, real: Tensor | None, fake: Tensor, view: View) -> Tensor:
+    def generator_loss(self, real: ScoreMap | None, fake: ScoreMap, view: View) -> PerExample:
         """Returns ``-fake``, float32 [B]."""
         return -per_example(fake)
 
-    def term_names(self, player: str) -> tuple[str, ...]:
-        """Adds the estimate of the distance to the critic's curves."""
-        names = super().term_names(player)
-        return (*names, "wasserstein") if player == CRITIC else names
+    def term_names(self, network: str) -> tuple[str, ...]:
+        """Adds the estimated distance to the critic's terms."""
+        names = super().term_names(network)
+        return (*names, "wasserstein") if network == CRITIC else names
 
-    def loss(self, player: str, view: View) -> Loss:
-        """Returns one player's loss with its terms."""
-        loss = super().loss(player, view)
-        if player != CRITIC:
+    def loss(self, network: str, view: View) -> Loss:
+        """Returns the loss of one network with its terms."""
+        loss = super().loss(network, view)
+        if network != CRITIC:
             return loss
         distance = loss.terms["real"] - loss.terms["fake"]
         return dataclasses.replace(loss, terms={**loss.terms, "wasserstein": distance})

@@ -14,12 +14,12 @@ class Options(WassersteinOptions):
     """Options of the Wasserstein objective with clipped weights."""
 
     weight_clip: Annotated[
-        float, Field(gt=0, description="largest magnitude of the critic's weights")
+        float, Field(gt=0, description="maximum magnitude of the critic's weights")
     ] = 0.01
 
 
 class ClippedWassersteinObjective(WassersteinObjective):
-    """The critic's slope is kept bounded by clipping its weights after each of its updates.
+    """Bounds the critic's slope by clipping its weights after each of its updates.
 
     Reference:
         Arjovsky et al., "Wasserstein GAN", 2017, algorithm 1.

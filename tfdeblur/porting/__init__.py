@@ -1,1 +1,1 @@
-"""Weights that were trained elsewhere: reading their files, and giving each array its place."""
+"""Import of published PyTorch weights: reading the files and mapping their arrays."""

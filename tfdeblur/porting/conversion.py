@@ -1,4 +1,4 @@
-"""From a file of weights to a generator, and to a checkpoint that all commands take."""
+"""Conversion of a weights file to a generator, and to a checkpoint that all commands load."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,13 @@ import keras
 
 from tfdeblur import models
 from tfdeblur._version import __version__
-from tfdeblur.checkpoints.manifest import FORMAT_VERSION, META, WEIGHTS, write_meta
+from tfdeblur.checkpoints.manifest import (
+    FORMAT_VERSION,
+    META,
+    WEIGHTS,
+    WEIGHTS_FORMAT_1,
+    write_meta,
+)
 from tfdeblur.checkpoints.weights import write_weights
 from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError, DataError, UserError
@@ -19,7 +25,7 @@ from tfdeblur.porting import mapping
 from tfdeblur.porting.architectures import REGISTRY
 from tfdeblur.porting.reading import WeightsFile
 
-# How many names a message shows of a file that nothing is known about.
+# Array names shown in the message about an unknown network.
 _SHOWN = 4
 
 
@@ -28,21 +34,21 @@ class Ported:
     """A generator with the weights of a file.
 
     Attributes:
-        generator: It, in float32.
-        arrays: How many arrays were taken over.
-        left_out: How many were not, by the reason.
+        generator: The generator, in float32.
+        arrays: Number of converted arrays.
+        omitted: Numbers of omitted arrays by reason.
     """
 
     generator: Generator
     arrays: int
-    left_out: Mapping[str, int]
+    omitted: Mapping[str, int]
 
 
 def recognize(weights: WeightsFile) -> str:
     """Returns the name of the architecture that weights belong to.
 
     Raises:
-        DataError: They look like none that is known.
+        DataError: They belong to no known architecture.
     """
     for name in REGISTRY.names():
         if all(mark in weights.arrays for mark in REGISTRY.load(name).MARKS):
@@ -50,41 +56,41 @@ def recognize(weights: WeightsFile) -> str:
     begin = ", ".join(list(weights.arrays)[:_SHOWN])
     known = ", ".join(f"{name} ({REGISTRY.load(name).REPOSITORY})" for name in REGISTRY.names())
     raise DataError(
-        f"{weights.path} holds {len(weights.arrays)} arrays ({begin}, ...) and is none of the "
-        f"networks whose names are known: {known}. If it is one of them by other names, rename "
-        "the arrays; --architecture tells which are missing."
+        f"{weights.path} contains {len(weights.arrays)} arrays ({begin}, ...) that belong to none "
+        f"of the known networks: {known}. If it is one of them with other array names, rename the "
+        "arrays; with --architecture the error lists those that are missing."
     )
 
 
 def port(weights: WeightsFile, architecture: str, chosen: Mapping[str, Any]) -> Ported:
-    """Builds a generator as large as the weights and fills it.
+    """Builds the generator that fits the weights and sets its weights.
 
     Args:
-        weights: What was read.
+        weights: The weights file.
         architecture: One of `architectures.REGISTRY.names()`.
-        chosen: Options of the generator that weights do not tell.
+        chosen: Options of the generator that do not follow from the weights.
 
     Raises:
-        ConfigError: An option cannot be chosen, or has a value out of range.
-        DataError: The weights do not fit, each array in its place.
+        ConfigError: An option cannot be chosen or has a value out of range.
+        DataError: Arrays are missing, unknown or of another shape.
     """
     module = REGISTRY.load(architecture)
     _check_choices(architecture, module, chosen)
     try:
-        told = module.options(weights.arrays)
-        generator = _create(architecture, {**told, **chosen})
+        inferred = module.options(weights.arrays)
+        generator = _create(architecture, {**inferred, **chosen})
         layout = module.layout(generator.options)
-        left_out = mapping.fill(generator, layout, weights.arrays)
+        omitted = mapping.fill(generator, layout, weights.arrays)
     except DataError as error:
         raise DataError(f"{weights.path} does not fit {architecture}. {error}") from error
-    return Ported(generator, len(layout.places), left_out)
+    return Ported(generator, len(layout.places), omitted)
 
 
 def _check_choices(architecture: str, module: ModuleType, chosen: Mapping[str, Any]) -> None:
     problems = [
         settings.Problem(
             f"options: {name}",
-            "follows from the weights and cannot be chosen; can be: "
+            "follows from the weights and cannot be set. Options that can be set: "
             f"{', '.join(module.CHOICES) or 'none'}.",
         )
         for name in chosen
@@ -94,7 +100,7 @@ def _check_choices(architecture: str, module: ModuleType, chosen: Mapping[str, A
 
 
 def _create(name: str, options: Mapping[str, Any]) -> Generator:
-    # Weights are float32 whatever a notebook's policy is for what it trains.
+    # Weights are float32, whatever precision policy a notebook has set for training.
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -107,51 +113,57 @@ def parse_choices(words: Sequence[str]) -> dict[str, Any]:
     """Reads `NAME=VALUE` words, values as in YAML.
 
     Raises:
-        ConfigError: A word has another form.
+        ConfigError: A word does not have that form.
     """
     chosen: dict[str, Any] = {}
     for word in words:
         name, separator, value = word.partition("=")
         if not (name and separator):
-            raise ConfigError(f"options: {word!r} is not of the form NAME=VALUE.")
+            raise ConfigError(f"options: {word!r} does not have the form NAME=VALUE.")
         chosen |= settings.parse_yaml(f"{name}: {value}", f"options: {word!r}")
     return chosen
 
 
 def refuse_other_content(folder: str, overwrite: bool) -> None:
-    """Raises a UserError where a checkpoint would land among or on other things."""
+    """Checks that a checkpoint can be written to a folder.
+
+    Raises:
+        UserError: The folder is a file, contains other files, or contains a checkpoint and
+            `overwrite` is False.
+    """
     if not files.exists(folder):
         return
     if not files.is_dir(folder):
-        raise UserError(f"{folder} is a file; give a folder for the checkpoint.")
+        raise UserError(f"{folder} is a file; choose a folder for the checkpoint.")
     there = set(files.list_dir(folder))
-    if there - {META, WEIGHTS}:
-        raise UserError(f"{folder} holds other things than a checkpoint; give another folder.")
+    if there - {META, WEIGHTS, WEIGHTS_FORMAT_1}:
+        raise UserError(f"{folder} contains files other than a checkpoint; choose another folder.")
     if there and not overwrite:
-        raise UserError(f"{folder} holds a checkpoint already; --overwrite replaces it.")
+        raise UserError(f"{folder} already contains a checkpoint; replace it with --overwrite.")
 
 
 def write(ported: Ported, folder: str, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes a checkpoint like those of training, without the state of a training.
+    """Writes a checkpoint as training does, without optimizers and counters.
 
     Args:
-        ported: What was made of a file.
-        folder: Becomes the checkpoint; what is one there is replaced.
-        origin: Where the weights come from; kept as `origin`.
+        ported: The converted generator.
+        folder: Becomes the checkpoint; an existing one is replaced.
+        origin: Source of the weights, stored as `origin`.
 
     Returns:
-        What was written to `meta.json`, the last file.
+        The content of `meta.json`, which is written last.
 
     Raises:
         UserError: The folder cannot be written.
     """
     generator = ported.generator
     files.make_dirs(folder)
-    files.remove(files.join(folder, META))
+    for name in (META, WEIGHTS_FORMAT_1):
+        files.remove(files.join(folder, name))
     write_weights(folder, generator)
     about = {
         "format": FORMAT_VERSION,
-        "images": 0,  # seen by a training here
+        "images": 0,  # not trained here
         "model": {"name": generator.name, **settings.to_plain(generator.options)},
         "averaged": False,
         "metrics": {},

@@ -1,4 +1,4 @@
-"""Files of weights: which kind one is, and the arrays in it by their names."""
+"""Reading weights files: their format, and their arrays by name."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from tfdeblur.io import files
 from tfdeblur.porting.torch_files import BFLOAT16, ZIP, TorchFile, is_torch_file, to_array
 from tfdeblur.registry import did_you_mean
 
-# What wrappers of a network put before every name.
+# Prefixes that wrappers of a network add to every name.
 _PREFIXES = ("module.", "_orig_mod.")
 
 _SAFETENSORS_KINDS = {
@@ -33,13 +33,13 @@ _SAFETENSORS_KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """Arrays by name, and what they were read from.
+    """The arrays of a weights file.
 
     Attributes:
         path: The file.
-        entry: Place of the arrays in it, such as `model`; empty where they are all it holds.
-        sha256: Of the whole file.
-        arrays: By the names that the file gives them, without the prefixes of wrappers.
+        entry: Key of the arrays in it, such as `model`; empty if it contains nothing else.
+        sha256: SHA-256 of the file.
+        arrays: Arrays by their names in the file, without the prefixes of wrappers.
     """
 
     path: str
@@ -49,38 +49,39 @@ class WeightsFile:
 
 
 def read(path: str, entry: str | None = None) -> WeightsFile:
-    """Reads weights; the file's content tells its kind, not its ending.
+    """Reads weights; the format is detected from the content of the file.
 
     Args:
-        path: A file of `torch.save`, of safetensors, or of `numpy.savez`.
-        entry: Which of several dictionaries of weights in a file of `torch.save` is meant, such as
-            `model`; may be left out where there is one.
+        path: A file of `torch.save`, safetensors or `numpy.savez`.
+        entry: Key of the weights in a file of `torch.save`, such as `model`; needed only if there
+            are several.
 
     Returns:
         The arrays in the precision of the file; bfloat16 as float32.
 
     Raises:
-        DataError: It is damaged or of another kind, or holds no weights.
-        UserError: It holds several dictionaries of weights, or not the one named; or what reads
-            its kind is not installed.
+        DataError: The file is damaged, of another format, or contains no weights.
+        UserError: It contains several sets of weights, or not the requested one; or safetensors is
+            not installed.
     """
     data = files.read_bytes(path)
     if is_torch_file(data):
         place, arrays = _from_torch(TorchFile(data, path), path, entry)
     elif entry:
-        raise UserError(f"entry: {path} holds one set of weights and no {entry!r}; leave it out.")
+        raise UserError(
+            f"entry: {path} contains a single set of weights, not {entry!r}; remove this option."
+        )
     elif data.startswith(ZIP):
         place, arrays = "", _from_numpy(data, path)
     elif data[8:9] == b"{":
         place, arrays = "", _from_safetensors(data, path)
     else:
         raise DataError(
-            f"{path} is no file of weights: neither of torch.save (.pth, .pt), nor of safetensors, "
-            "nor of numpy.savez (.npz). A file of PyTorch 0.1 has to be loaded and saved again "
-            "there."
+            f"{path} is not a weights file of torch.save (.pth, .pt), safetensors or numpy.savez "
+            "(.npz). Files of PyTorch 0.1 must be loaded and saved by a newer PyTorch first."
         )
     if not arrays:
-        raise DataError(f"{path} holds no weights.")
+        raise DataError(f"{path} contains no weights.")
     return WeightsFile(path, place, hashlib.sha256(data).hexdigest(), _without_prefix(arrays))
 
 
@@ -88,14 +89,14 @@ def _from_torch(file: TorchFile, path: str, entry: str | None) -> tuple[str, dic
     found = file.dictionaries()
     if not found:
         raise DataError(
-            f"{path} holds no dictionary of weights. Save one: torch.save(network.state_dict(), "
+            f"{path} contains no dictionary of weights. Save one: torch.save(network.state_dict(), "
             "'weights.pth') in PyTorch."
         )
     if entry is not None and entry not in found:
-        raise UserError(f"entry: {path} holds no weights {entry!r}.{did_you_mean(entry, found)}")
+        raise UserError(f"entry: {path} contains no weights {entry!r}.{did_you_mean(entry, found)}")
     if entry is None and len(found) > 1:
         raise UserError(
-            f"{path} holds several sets of weights: {', '.join(sorted(found))}. Choose one with "
+            f"{path} contains several sets of weights: {', '.join(sorted(found))}. Choose one with "
             "--entry."
         )
     place = entry if entry is not None else next(iter(found))
@@ -107,7 +108,7 @@ def _from_numpy(data: bytes, path: str) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: np.asarray(file[name]) for name in file.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged or no file of numpy.savez: {error}") from error
+        raise DataError(f"{path} is damaged or not a file of numpy.savez: {error}") from error
 
 
 def _from_safetensors(data: bytes, path: str) -> dict[str, np.ndarray]:
@@ -115,7 +116,7 @@ def _from_safetensors(data: bytes, path: str) -> dict[str, np.ndarray]:
         safetensors = importlib.import_module("safetensors")
     except ImportError as error:
         raise UserError(
-            f"{path} is a file of safetensors, and that package is not installed: "
+            f"{path} needs the package safetensors, which is not installed: "
             "pip install 'tfdeblur[convert]'."
         ) from error
     try:
@@ -125,7 +126,9 @@ def _from_safetensors(data: bytes, path: str) -> dict[str, np.ndarray]:
             for name, tensor in tensors
         }
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is no file of safetensors that is read here: {error}") from error
+        raise DataError(
+            f"{path} is damaged or not a supported safetensors file: {error}"
+        ) from error
 
 
 def _without_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,12 +1,12 @@
-"""Reading the weights in a file of `torch.save`, without PyTorch and without running anything.
+"""Reads the weights in files of `torch.save` without PyTorch and without running code in them.
 
-Such a file is a pickle that describes tensors, and their numbers beside it. A pickle names the
-functions that put it together, and whoever wrote the file chose the names. Here a name leads to one
-of the few stand-ins below or to an error: nothing is imported, and what comes out are descriptions
-(`Tensor`), whose numbers are copied afterwards, within the bounds of what the file holds.
+Such a file consists of a pickle that describes tensors, and of their numbers. A pickle names the
+functions that rebuild its objects, and the author of the file chooses the names. Here a name either
+resolves to one of the few stand-ins below or raises an error: nothing is imported, and the result
+are descriptions (`Tensor`), whose numbers are copied afterwards, within the bounds of the file.
 
-Both layouts are read: the zip archive of PyTorch 1.6 and later, and the stream of pickles before
-it, in which weights of older papers are published.
+Both layouts are supported: the zip archive of PyTorch 1.6 and later, and the older stream of
+pickles, in which weights of older papers are published.
 
 Reference:
     PyTorch's documentation, "Serialization semantics"; Python's, "Restricting Globals" of `pickle`.
@@ -26,13 +26,13 @@ import numpy as np
 
 from tfdeblur.errors import DataError
 
-# The first pickle of the older layout, and the opening bytes of any pickle of that protocol.
+# The first pickle of the older layout, and the first bytes of any pickle of that protocol.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PICKLE = b"\x80\x02"
 ZIP = b"PK\x03\x04"
 _DESCRIPTION = "/data.pkl"
 
-BFLOAT16 = "bfloat16"  # NumPy has no such type; the numbers are read as 16 bits
+BFLOAT16 = "bfloat16"  # not a NumPy dtype; the numbers are read as 16 bits
 _STORAGES = {
     "FloatStorage": "f4",
     "DoubleStorage": "f8",
@@ -46,12 +46,12 @@ _STORAGES = {
     "BoolStorage": "?",
 }
 
-# How deep a dictionary of weights may lie: checkpoint["model"], checkpoint["state"]["model"].
+# Maximum nesting of a dictionary of weights: checkpoint["model"], checkpoint["state"]["model"].
 _DEPTH = 2
 
 _REMEMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
 
-# What reading a damaged or a hostile pickle raises.
+# Raised when reading a damaged or malicious pickle.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -68,7 +68,7 @@ _DAMAGE = (
 
 
 class Storage(NamedTuple):
-    """A run of numbers in the file: its key there, the kind and count of numbers, and the first."""
+    """A sequence of numbers in the file: its key, the dtype, the count, and the first number."""
 
     key: str
     kind: str
@@ -77,7 +77,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A tensor as the file describes it; offsets and strides count numbers, not bytes."""
+    """A tensor as described by the file; offset and strides are in numbers, not bytes."""
 
     storage: Storage
     offset: int
@@ -86,13 +86,13 @@ class Tensor(NamedTuple):
 
 
 class _Refused(pickle.UnpicklingError):
-    """The pickle asks for something that weights do not need."""
+    """The pickle refers to a function or dtype that weights do not need."""
 
 
 class _Rebuild:
-    """Stands in for the functions that PyTorch puts tensors together with."""
+    """Stand-in for the functions by which PyTorch rebuilds tensors."""
 
-    # Without attributes of its own, so that a pickle cannot leave anything in it.
+    # No instance attributes, so that a pickle cannot set any.
     __slots__ = ()
 
     def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> Tensor:
@@ -100,7 +100,7 @@ class _Rebuild:
 
 
 class _Parameter:
-    """Stands in for the function that makes a parameter of a tensor."""
+    """Stand-in for the function that converts a tensor to a parameter."""
 
     __slots__ = ()
 
@@ -110,7 +110,7 @@ class _Parameter:
 
 _NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("collections", "Counter"): dict,  # milestones of a schedule that was saved along
+    ("collections", "Counter"): dict,  # milestones of a saved learning-rate schedule
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor"): _Rebuild(),
     ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(),
@@ -121,19 +121,21 @@ _NAMES: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names above and no others.
+    """An unpickler that resolves only the names above.
 
     Attributes:
-        item_sizes: Bytes of one number, by the key of each storage that was mentioned.
+        item_sizes: Bytes per number, by the key of each storage that the pickle refers to.
     """
 
     def __init__(self, stream: io.BytesIO) -> None:
         _check_memo(stream)
-        super().__init__(stream, encoding="utf-8")  # of Python 2, whose strings were bytes
+        super().__init__(
+            stream, encoding="utf-8"
+        )  # for pickles of Python 2, whose strings are bytes
         self.item_sizes: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the stand-in for a name; all others are refused."""
+        """Returns the stand-in for a name; raises for all other names."""
         try:
             return _NAMES[module, name]
         except KeyError:
@@ -143,7 +145,7 @@ class _Unpickler(pickle.Unpickler):
         """Returns the description of a storage, which is not part of the pickle."""
         word, kind, key, _, count, *view = pid
         if word != "storage" or kind not in _STORAGES.values():
-            raise _Refused(f"numbers of the kind {str(kind)[:40]!r}")
+            raise _Refused(f"storage type {str(kind)[:40]!r}")
         self.item_sizes[str(key)] = _item_size(kind)
         first = 0
         if view and view[0] is not None:
@@ -152,14 +154,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_memo(stream: io.BytesIO) -> None:
-    """Raises a ValueError where a pickle asks for more memory than it has content.
+    """Raises a ValueError if the memo of a pickle would use more memory than its content.
 
-    What it remembers is numbered one by one; Python makes room up to the largest number at once.
+    Memoized objects are numbered consecutively; Python allocates up to the largest number at once.
     """
     begin = stream.tell()
     for operation, number, _ in pickletools.genops(stream):
         if operation.name in _REMEMBERING and int(number or 0) > stream.tell() - begin:
-            raise ValueError("it numbers things that it does not have")
+            raise ValueError("its memo has invalid numbers")
     stream.seek(begin)
 
 
@@ -167,37 +169,37 @@ class TorchFile:
     """The weights in a file of `torch.save`.
 
     Args:
-        data: The file's content.
-        path: What to call it in messages.
+        data: The content of the file.
+        path: Name of the file in messages.
 
     Raises:
-        DataError: It is damaged, or holds other things than numbers and their names.
+        DataError: The file is damaged or contains other objects than named arrays.
     """
 
     def __init__(self, data: bytes, path: str) -> None:
         self._path = path
         self._big_endian = False
         try:
-            # What the file describes, and how the bytes of a storage are had by its key.
+            # The unpickled description, and a function from the key of a storage to its bytes.
             self._content, self._bytes = (
                 self._open_archive(data) if data.startswith(ZIP) else self._open_stream(data)
             )
         except _Refused as error:
             raise DataError(
-                f"{path} holds more than weights: it asks for {error}, which is not run here. Save "
-                "the weights alone: torch.save(network.state_dict(), 'weights.pth') in PyTorch."
+                f"{path} contains more than weights: it refers to {error}, which is not run here. "
+                "Save only the weights: torch.save(network.state_dict(), 'weights.pth') in PyTorch."
             ) from error
         except _DAMAGE as error:
             raise DataError(
-                f"{path} is damaged or no file of torch.save: {_reason(error)}."
+                f"{path} is damaged or not a file of torch.save: {_reason(error)}."
             ) from error
 
     def _open_archive(self, data: bytes) -> tuple[Any, Callable[[str], Any]]:
         archive = zipfile.ZipFile(io.BytesIO(data))
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            # A few bytes could grow to any size. PyTorch compresses nothing.
-            raise ValueError("it was compressed, which torch.save does not do")
+            # A few bytes could expand to any size; PyTorch does not compress.
+            raise ValueError("it is compressed, which torch.save never does")
         names = [entry.filename for entry in entries]
         (root,) = [name[: -len(_DESCRIPTION)] for name in names if name.endswith(_DESCRIPTION)]
         if f"{root}/byteorder" in names:
@@ -208,8 +210,8 @@ class TorchFile:
     def _open_stream(self, data: bytes) -> tuple[Any, Callable[[str], Any]]:
         stream = io.BytesIO(data)
         if _Unpickler(stream).load() != _MAGIC:
-            raise ValueError("it does not begin as such files do")
-        _Unpickler(stream).load()  # the version of the layout, of which there was only one
+            raise ValueError("its first bytes are those of another format")
+        _Unpickler(stream).load()  # the layout version; only one exists
         self._big_endian = not _Unpickler(stream).load()["little_endian"]
         unpickler = _Unpickler(stream)
         content = unpickler.load()
@@ -219,20 +221,20 @@ class TorchFile:
             begin = stream.tell()
             end = begin + count * unpickler.item_sizes[str(key)]
             if not begin <= end <= len(data):
-                raise EOFError("it ends early")
+                raise EOFError("it is truncated")
             places[str(key)] = view[begin:end]
             stream.seek(end)
         return content, places.__getitem__
 
     def dictionaries(self) -> dict[str, Mapping[str, Tensor]]:
-        """Returns every dictionary of tensors in the file by its place, such as `model`."""
+        """Returns all dictionaries of tensors in the file by key, such as `model`."""
         return dict(_dictionaries(self._content, "", _DEPTH))
 
     def array(self, name: str, tensor: Tensor) -> np.ndarray:
-        """Returns a tensor's numbers; bfloat16 as float32.
+        """Returns the values of a tensor; bfloat16 as float32.
 
         Raises:
-            DataError: The file does not hold all of them.
+            DataError: The file does not contain all of them.
         """
         try:
             return self._copy(tensor)
@@ -243,21 +245,23 @@ class TorchFile:
         storage, offset, shape, strides = tensor
         count = math.prod(shape)
         if len(shape) != len(strides) or min((*shape, *strides, offset, storage.first, 0)) < 0:
-            raise ValueError("its shape makes no sense")
+            raise ValueError("its shape is invalid")
         if not count:
             return np.zeros(shape, np.float32)
         numbers = _numbers(self._bytes(storage.key), storage.kind, self._big_endian)
         numbers = numbers[storage.first : storage.first + storage.numbers][offset:]
         last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        # More numbers than there are would be one number many times, as large as one likes.
+        # A stride of 0 could repeat one number into an array of any size.
         if last >= len(numbers) or count > len(numbers):
-            raise ValueError(f"it needs {max(last + 1, count)} numbers and {len(numbers)} are left")
+            raise ValueError(
+                f"it needs {max(last + 1, count)} numbers, but only {len(numbers)} remain"
+            )
         steps = [stride * numbers.itemsize for stride in strides]
         return np.lib.stride_tricks.as_strided(numbers, shape, steps).copy()
 
 
 def is_torch_file(data: bytes) -> bool:
-    """Tells by its content whether a file may be one of `torch.save`."""
+    """Returns whether the content may be that of a file of `torch.save`."""
     if not data.startswith(ZIP):
         return data.startswith(_PICKLE)
     try:
@@ -268,12 +272,12 @@ def is_torch_file(data: bytes) -> bool:
 
 
 def to_array(data: Any, kind: str, shape: Any) -> np.ndarray:
-    """Returns little-endian numbers of a kind, such as `f4` or `BFLOAT16`, in a shape."""
+    """Returns an array from little-endian bytes of a dtype, such as `f4` or `BFLOAT16`."""
     return _numbers(data, kind, big_endian=False).reshape(shape)
 
 
 def _reason(error: Exception) -> str:
-    return str(error)[:200].rstrip(".") or "it ends early"
+    return str(error)[:200].rstrip(".") or "it is truncated"
 
 
 def _item_size(kind: str) -> int:
@@ -294,7 +298,7 @@ def _dictionaries(
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
     if not isinstance(content, dict):
         return
-    # A pickle may leave a method of its own in an ordered dictionary, so its are not called.
+    # A pickle can replace methods of an ordered dictionary, so they are not called.
     entries = dict(dict.items(content))
     if not all(isinstance(key, str) for key in entries):
         return

@@ -1,4 +1,4 @@
-"""VGG19's weights from every kind of file, and from Keras's own download."""
+"""VGG19 weights from every file format and from Keras's download."""
 
 import h5py
 import keras
@@ -38,7 +38,7 @@ def save_published(path, arrays):
 
 
 def small_model(arrays):
-    """Returns Keras's VGG19 as far as block2_conv1, inside another model, with an optimizer."""
+    """Returns VGG19 up to block2_conv1 inside another Keras model with an optimizer."""
     image = keras.Input((None, None, 3))
     x = image
     for name in SHAPES:
@@ -62,7 +62,7 @@ def small_model(arrays):
         ("legacy.h5", lambda path, arrays: small_model(arrays).save(path)),
     ],
 )
-def test_every_kind_of_file(tmp_path, loss, name, save):
+def test_weights_of_every_format_are_equal(tmp_path, loss, name, save):
     save(str(tmp_path / name), WEIGHTS)
     other = PerceptualLoss(LAYER, weights=str(tmp_path / name))
     other.build()
@@ -70,7 +70,7 @@ def test_every_kind_of_file(tmp_path, loss, name, save):
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_a_file_on_another_file_system(weights, loss):
+def test_weights_on_another_file_system_are_read(weights, loss):
     with open(weights, "rb") as source, tf.io.gfile.GFile("ram://vgg.npz", "wb") as target:
         target.write(source.read())
     other = PerceptualLoss(LAYER, weights="ram://vgg.npz")
@@ -78,14 +78,14 @@ def test_a_file_on_another_file_system(weights, loss):
     np.testing.assert_array_equal(other.network.weights[-1], loss.network.weights[-1])
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.npz: it does not exist"):
+def test_missing_file_raises_user_error(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.npz"):
         PerceptualLoss(weights=str(tmp_path / "gone.npz")).build()
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.keras"])
 @pytest.mark.parametrize("damage", ["garbage", "cut", "empty"])
-def test_damaged_file(tmp_path, name, damage):
+def test_damaged_file_raises_data_error(tmp_path, name, damage):
     path = tmp_path / name
     if name == "a.npz":
         save_npz(path, WEIGHTS)
@@ -95,12 +95,12 @@ def test_damaged_file(tmp_path, name, damage):
         small_model(WEIGHTS).save(path)
     whole = path.read_bytes()
     path.write_bytes({"garbage": b"<html>", "cut": whole[: len(whole) // 2], "empty": b""}[damage])
-    with pytest.raises(DataError, match=rf"{name} is damaged or not a \.{name[2:]} file") as caught:
+    with pytest.raises(DataError, match=rf"{name} is damaged") as caught:
         PerceptualLoss(LAYER, weights=str(path)).build()
     assert "\n" not in str(caught.value)
 
 
-def test_wrong_content(tmp_path):
+def test_file_with_wrong_arrays_raises_data_error(tmp_path):
     path = str(tmp_path / "a.npz")
 
     def message() -> str:
@@ -109,33 +109,30 @@ def test_wrong_content(tmp_path):
         return str(caught.value)
 
     np.savez(path, something=np.zeros(3))
-    assert "It holds: no layer of VGG19" in message()
+    assert "no layer of VGG19" in message()
     np.savez(path, **{key: array for key, array in WEIGHTS.items() if LAYER not in key})
-    assert f"no weights of {LAYER}" in message()
-    assert "It holds: block1_conv1, block1_conv2." in message()
+    assert LAYER in message() and "block1_conv1, block1_conv2." in message()
     np.savez(path, **{**WEIGHTS, "block1_conv2/kernel": np.zeros((3, 3, 64, 32), "float32")})
-    assert "the kernel of block1_conv2 has shape (3, 3, 64, 32)" in message()
+    assert "kernel of block1_conv2" in message() and "(3, 3, 64, 32)" in message()
     np.savez(path, **{**WEIGHTS, "block1_conv2/bias": np.full(64, np.nan, "float32")})
-    assert "the bias of block1_conv2 is not all numbers" in message()
+    assert "bias of block1_conv2" in message()
     np.savez(path, **{**WEIGHTS, "block1_conv2/bias": np.array([None] * 64)})
     assert "damaged" in message()
 
 
-def test_no_network(monkeypatch):
+def test_failed_download_raises_config_error(monkeypatch):
     def fails(**_):
         raise Exception("URL fetch failure on https://example.org/vgg19.h5: None --\n no route")
 
     monkeypatch.setattr(keras.applications, "VGG19", fails)
     with pytest.raises(ConfigError) as caught:
         PerceptualLoss().build()
-    assert str(caught.value) == (
-        "Keras could not download the ImageNet weights of VGG19 (URL fetch failure on "
-        "https://example.org/vgg19.h5: None -- no route): set objective.perceptual.weights to a "
-        ".npz, .h5 or .keras file of them."
-    )
+    message = str(caught.value)
+    assert "https://example.org/vgg19.h5: None -- no route" in message
+    assert "objective.perceptual.weights" in message
 
 
-def test_weights_of_keras(monkeypatch, loss):
+def test_downloaded_weights_are_used(monkeypatch, loss):
     asked = {}
 
     def downloaded(**options):

@@ -1,4 +1,4 @@
-"""What holds for every registered generator; a new file is tested by existing."""
+"""Contract of every registered generator; a new file in the folder is tested automatically."""
 
 import dataclasses
 import importlib.util
@@ -13,16 +13,16 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.tiny_models import TINY
-from tfdeblur import models
+from tfdeblur import config, models
 from tfdeblur.errors import ConfigError
 from tfdeblur.ops.imaging import data_range
 from tfdeblur.training.engines.tensorflow import runtime
 
-NAMES = models.REGISTRY.names()
+NAMES = config.MODELS.names()
 
 
 def create(name: str):
-    """Builds a model small, and moves the factors that start at zero and hide what they scale."""
+    """Builds a small model and randomizes weights that are initially zero and hide others."""
     generator = models.create(name, TINY.get(name))
     rng = np.random.default_rng(7)
     for variable in generator.network.trainable_variables:
@@ -37,17 +37,17 @@ def generator(request):
     return create(request.param)
 
 
-def pictures(height: int, width: int, batch: int = 1) -> np.ndarray:
+def random_images(height: int, width: int, batch: int = 1) -> np.ndarray:
     return np.random.default_rng(height).random((batch, height, width, 3), dtype=np.float32)
 
 
-def test_the_first_models_are_registered():
+def test_known_models_are_registered():
     assert {"rednet30", "resnet16", "unet16"} <= set(NAMES)
     assert set(TINY) <= set(NAMES)
 
 
-def test_options_are_a_frozen_documented_dataclass(generator):
-    options = models.REGISTRY.options(generator.name)
+def test_options_are_frozen_and_documented(generator):
+    options = config.MODELS.options(generator.name)
     assert dataclasses.is_dataclass(options)
     assert options.__dataclass_params__.frozen
     for field in dataclasses.fields(options):
@@ -55,14 +55,14 @@ def test_options_are_a_frozen_documented_dataclass(generator):
     assert generator.options == dataclasses.asdict(options(**TINY.get(generator.name, {})))
 
 
-def test_module_and_build_cite_their_source(generator):
-    module = models.REGISTRY.load(generator.name)
+def test_build_cites_its_source(generator):
+    module = config.MODELS.load(generator.name)
     assert "Reference:" in module.build.__doc__
 
 
-def test_the_network_maps_its_range_to_float32(generator):
+def test_network_outputs_are_a_float32_pyramid(generator):
     size = generator.multiple * -(-16 // generator.multiple)
-    outputs = generator.network(pictures(size, 2 * size) * data_range(generator.value_range))
+    outputs = generator.network(random_images(size, 2 * size) * data_range(generator.value_range))
     pyramid = outputs if isinstance(outputs, list) else [outputs]
     for level, output in enumerate(pyramid):
         assert output.shape == (1, size >> level, 2 * size >> level, 3)
@@ -70,24 +70,24 @@ def test_the_network_maps_its_range_to_float32(generator):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (32, 32)])
-def test_any_size_in_unit_range(generator, size):
-    images = pictures(*size, batch=2)
+def test_unit_model_of_any_size_is_finite_float32(generator, size):
+    images = random_images(*size, batch=2)
     restored = generator.as_unit_model()(images)
     assert restored.shape == images.shape
     assert restored.dtype == tf.float32
     assert np.isfinite(restored).all()
 
 
-def test_one_trace_serves_all_sizes(generator):
-    # What an exported model is: traced once, with unknown sizes.
+def test_unit_model_traced_once_serves_all_sizes(generator):
+    # As in an exported model.
     model = generator.as_unit_model()
     traced = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))])
     for size in ((1, 1), (2, 5), (33, 16)):
-        images = pictures(*size, batch=2)
+        images = random_images(*size, batch=2)
         np.testing.assert_allclose(traced(images), model(images), atol=1e-5)
 
 
-def test_the_unit_model_shares_the_weights(generator):
+def test_unit_model_shares_weights_of_network(generator):
     model = generator.as_unit_model()
     assert model.count_params() == generator.network.count_params()
     pairs = zip(model.variables, generator.network.variables, strict=True)
@@ -95,10 +95,9 @@ def test_the_unit_model_shares_the_weights(generator):
     assert model.input_shape == model.output_shape == (None, None, None, 3)
 
 
-def test_padding_does_not_reach_into_the_picture(generator):
-    # A picture that needs no padding gives what the network alone gives.
+def test_unit_model_without_padding_equals_network(generator):
     size = generator.multiple * -(-16 // generator.multiple)
-    images = pictures(size, size)
+    images = random_images(size, size)
     signed = generator.value_range == "signed"
     outputs = generator.network(images * 2 - 1 if signed else images)
     finest = outputs[0] if isinstance(outputs, list) else outputs
@@ -106,51 +105,51 @@ def test_padding_does_not_reach_into_the_picture(generator):
     np.testing.assert_allclose(generator.as_unit_model()(images), expected, atol=1e-6)
 
 
-def test_every_trainable_weight_gets_a_gradient(generator):
-    x = tf.constant(pictures(32, 32, batch=2))
+def test_trainable_weights_all_have_gradients(generator):
+    x = tf.constant(random_images(32, 32, batch=2))
     with tf.GradientTape() as tape:
         outputs = generator.network(x, training=True)
         loss = sum(tf.reduce_mean((o - 0.3) ** 2) for o in tf.nest.flatten(outputs))
     gradients = tape.gradient(loss, generator.network.trainable_variables)
     assert all(g is not None and np.isfinite(g).all() for g in gradients)
-    # A bias ahead of batch norm has no effect in training, so only kernels must move.
+    # A bias before batch norm has no effect in training, so only kernels must have a gradient.
     for variable, gradient in zip(generator.network.trainable_variables, gradients, strict=True):
         if variable.path.endswith("kernel"):
             assert np.abs(gradient).max() > 0, variable.path
 
 
-def test_bfloat16_stays_close_and_returns_float32(generator):
+def test_unit_model_in_bfloat16_is_close_and_float32(generator):
     with runtime.precision_scope("mixed_bfloat16"):
         half = create(generator.name)
     half.network.set_weights(generator.network.get_weights())
-    images = pictures(32, 32)
+    images = random_images(32, 32)
     restored = half.as_unit_model()(images)
     assert restored.dtype == tf.float32
     assert all(v.dtype == "float32" for v in half.network.weights)
     expected = generator.as_unit_model()(images)
     error = np.abs(restored - expected)
     assert error.mean() < 0.05 * np.abs(expected).mean()
-    assert error.max() > 0  # it did compute in another precision
+    assert error.max() > 0  # the precision was different
 
 
-def test_weight_names_are_stable_and_unique(generator):
-    # Weights are matched by these paths when a run starts from others. The states of dropout's
-    # generators are no weights; Keras counts their names on.
+def test_weight_paths_are_stable_and_unique(generator):
+    # A warm start matches weights by these paths. The states of dropout's seed generators are not
+    # weights; Keras numbers their names.
     paths = [variable.path for variable in generator.network.weights]
     assert len(set(paths)) == len(paths)
     again = [variable.path for variable in create(generator.name).network.weights]
     assert paths == again
 
 
-def test_the_network_survives_saving(generator, tmp_path):
+def test_unit_model_saved_and_loaded_is_equal(generator, tmp_path):
     model = generator.as_unit_model()
     path = str(tmp_path / "model.keras")
     model.save(path)
-    images = pictures(19, 21)
+    images = random_images(19, 21)
     np.testing.assert_allclose(keras.saving.load_model(path)(images), model(images), atol=1e-6)
 
 
-def test_a_training_step_has_static_shapes_and_compiles_with_xla(generator):
+def test_training_step_under_xla_has_static_shapes(generator):
     network = create(generator.name).network
 
     def step(x):
@@ -161,11 +160,11 @@ def test_a_training_step_has_static_shapes_and_compiles_with_xla(generator):
             assert output.shape.is_fully_defined()
         return loss, tape.gradient(loss, network.trainable_variables)
 
-    x = tf.constant(pictures(16, 16, batch=2))
+    x = tf.constant(random_images(16, 16, batch=2))
     with tf.device("CPU:0"):
         compiled = tf.function(step, jit_compile=True).get_concrete_function(x)
     operations = compiled.graph.get_operations()
-    # The last output of this kernel is scratch space for its gradient, of no fixed shape.
+    # The last output of this op is scratch space for its gradient, without a static shape.
     scratch = [o.outputs[5] for o in operations if o.type == "FusedBatchNormV3"]
     exempt = {tensor.name for tensor in scratch}
     for consumer in (c for tensor in scratch for c in tensor.consumers()):
@@ -179,9 +178,9 @@ def test_a_training_step_has_static_shapes_and_compiles_with_xla(generator):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_xla_computes_the_same(name):
+def test_network_under_xla_equals_network(name):
     network = create(name).network
-    x = tf.constant(pictures(16, 16, batch=2))
+    x = tf.constant(random_images(16, 16, batch=2))
     with tf.device("CPU:0"):
         compiled = tf.function(lambda x: network(x), jit_compile=True)(x)
     for value, expected in zip(tf.nest.flatten(compiled), tf.nest.flatten(network(x)), strict=True):
@@ -192,7 +191,7 @@ FORWARD = """
     import os, sys
     import numpy as np
     import keras
-    from tfdeblur import models
+    from tfdeblur import config, models
 
     generator = models.create({name!r}, {options!r})
     generator.network.load_weights({weights!r})
@@ -205,12 +204,12 @@ FORWARD = """
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_another_backend_computes_the_same_without_tensorflow(generator, backend, tmp_path):
+def test_other_backend_without_tensorflow_computes_the_same(generator, backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     weights, images, out = (str(tmp_path / n) for n in ("g.weights.h5", "in.npy", "out.npy"))
     generator.network.save_weights(weights)
-    np.save(images, pictures(9, 17))
+    np.save(images, random_images(9, 17))
     name, options = generator.name, TINY.get(generator.name)
     code = FORWARD.format(name=name, options=options, weights=weights, images=images, out=out)
     result = subprocess.run(
@@ -222,32 +221,32 @@ def test_another_backend_computes_the_same_without_tensorflow(generator, backend
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == backend
-    expected = generator.as_unit_model()(pictures(9, 17))
+    expected = generator.as_unit_model()(random_images(9, 17))
     np.testing.assert_allclose(np.load(out), expected, atol=2e-5)
 
 
-# ------------------------------------------------------------------------------------- bad options
+# --------------------------------------------------------------------------------- invalid options
 
 
-def test_unknown_model():
+def test_unknown_model_raises_config_error_with_near_name():
     with pytest.raises(ConfigError, match="unet16"):
         models.create("unet61")
 
 
-def test_unknown_option_of_a_model():
+def test_unknown_option_raises_config_error_with_near_name():
     with pytest.raises(ConfigError, match="depth"):
         models.create("rednet30", {"dept": 10})
 
 
-def test_option_out_of_range():
+def test_option_out_of_range_raises_config_error():
     with pytest.raises(ConfigError, match="depth"):
         models.create("rednet30", {"depth": 12})
     with pytest.raises(ConfigError, match="width"):
         models.create("unet16", {"width": 0})
 
 
-def test_importing_the_package_loads_no_keras():
-    code = "import sys, tfdeblur.models as m; m.REGISTRY.names(); print('keras' in sys.modules)"
+def test_list_models_does_not_import_keras():
+    code = "import sys, tfdeblur; tfdeblur.list_models(); print('keras' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

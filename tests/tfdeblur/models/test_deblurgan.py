@@ -24,7 +24,7 @@ def trainable(network):
         ({"upsampling": "resize", "padding": "zero"}, 11_383_427, 11_393_923),
     ],
 )
-def test_parameters(options, learned, everything):
+def test_parameter_count_equals_documentation(options, learned, everything):
     network = models.create("deblurgan", options).network
     assert trainable(network) == learned
     assert network.count_params() == everything
@@ -32,8 +32,8 @@ def test_parameters(options, learned, everything):
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_every_block_has_both_convolutions_with_and_without_dropout(rate, norm):
-    # Well-known code loses the second one where dropout is on.
+def test_blocks_have_both_convolutions_with_and_without_dropout(rate, norm):
+    # Well-known code omits the second one if dropout is on.
     network = models.create("deblurgan", {**SMALL, "dropout": rate, "norm": norm}).network
     for index in (1, 2):
         name = f"block{index}"
@@ -45,11 +45,11 @@ def test_every_block_has_both_convolutions_with_and_without_dropout(rate, norm):
             *("1_conv_pad", "1_conv", "1_norm", "relu", "dropout"),
             *("2_conv_pad", "2_conv", "2_norm"),
         ]
-        assert tensor is network.get_layer(f"{name}_add").input[0]  # the block's input, untouched
+        assert tensor is network.get_layer(f"{name}_add").input[0]  # the block's input
         assert network.get_layer(f"{name}_dropout").rate == rate
 
 
-def test_channels_and_sizes():
+def test_layers_have_channels_of_the_paper():
     network = models.create("deblurgan", {"blocks": 1}).network
     shapes = {"stem": 64, "down1": 128, "down2": 256, "block1_1": 256, "up1": 128, "up0": 64}
     for name, channels in shapes.items():
@@ -59,7 +59,7 @@ def test_channels_and_sizes():
     assert network.get_layer("down1_conv").strides == (2, 2)
 
 
-def test_the_output_is_the_clipped_sum():
+def test_output_is_clipped_sum_with_input():
     network = models.create("deblurgan", SMALL).network
     last = network.get_layer("correction")
     last.kernel.assign(tf.zeros_like(last.kernel))
@@ -69,7 +69,7 @@ def test_the_output_is_the_clipped_sum():
     np.testing.assert_allclose(network(PICTURE), expected, atol=1e-6)
 
 
-def test_the_output_may_be_the_image_itself():
+def test_output_without_residual_is_tanh():
     corrected = models.create("deblurgan", SMALL).network
     plain = models.create("deblurgan", {**SMALL, "residual": False}).network
     plain.set_weights(corrected.get_weights())
@@ -77,7 +77,7 @@ def test_the_output_may_be_the_image_itself():
     np.testing.assert_allclose(corrected(PICTURE), summed, atol=1e-6)
 
 
-def test_epsilon_is_batch_norms():
+def test_epsilon_applies_to_batch_norm_only():
     options = {**SMALL, "epsilon": 1e-5}
     for norm in ("batch", "instance"):
         network = models.create("deblurgan", {**options, "norm": norm}).network
@@ -85,7 +85,7 @@ def test_epsilon_is_batch_norms():
     assert models.create("deblurgan", SMALL).network.get_layer("stem_norm").epsilon == 1e-3
 
 
-def test_instance_norm_sees_each_image_alone():
+def test_instance_norm_normalizes_each_image_separately():
     generator = models.create("deblurgan", {**SMALL, "norm": "instance"})
     norms = [x for x in generator.network.layers if x.name.endswith("_norm")]
     assert not any(norm.weights for norm in norms)
@@ -97,7 +97,7 @@ def test_instance_norm_sees_each_image_alone():
     np.testing.assert_allclose(np.std(features, axis=(1, 2)), 1, atol=1e-3)
 
 
-def test_dropout_works_in_training_alone_and_follows_the_seed():
+def test_dropout_is_active_in_training_only_and_follows_the_seed():
     def outputs(seed):
         keras.utils.set_random_seed(seed)
         network = models.create("deblurgan", {**SMALL, "norm": "instance"}).network
@@ -109,8 +109,8 @@ def test_dropout_works_in_training_alone_and_follows_the_seed():
     np.testing.assert_array_equal(outputs(5)[0], first)
 
 
-def test_dropout_runs_on_two_replicas():
-    # Its generator's state is updated inside of the replicas, which not every variable allows.
+def test_dropout_on_two_replicas_runs():
+    # The state of its seed generator is updated inside the replicas, which not all variables allow.
     strategy = runtime.make_strategy("mirrored")
     with strategy.scope():
         network = models.create("deblurgan", {**SMALL, "norm": "instance"}).network
@@ -126,7 +126,7 @@ def test_dropout_runs_on_two_replicas():
     assert np.abs(first - second).max() > 1e-4
 
 
-def test_padding_and_synchronization():
+def test_padding_and_synchronized_options_reach_the_layers():
     reflected = models.create("deblurgan", SMALL).network
     zero = models.create("deblurgan", {**SMALL, "padding": "zero", "synchronized": True}).network
     zero.set_weights(reflected.get_weights())
@@ -139,7 +139,7 @@ def test_padding_and_synchronization():
 
 
 def torch_transposed(x, kernel, rows, columns):
-    """Stride 2, padding 1, output padding 1 along the axes named: every input adds its kernel."""
+    """Stride 2, padding 1, output padding 1 along the given axes: every input adds its kernel."""
     height, width = x.shape[1:3]
     canvas = np.zeros((1, 2 * height + 4, 2 * width + 4, kernel.shape[2]))
     for i in range(height):
@@ -151,7 +151,7 @@ def torch_transposed(x, kernel, rows, columns):
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (3, 1), (1, 3)])
-def test_transposed_convolutions_have_pytorchs_geometry(kernel):
+def test_transposed_convolution_has_geometry_of_pytorch(kernel):
     inputs = keras.Input((None, None, 2))
     model = keras.Model(inputs, blocks.double(inputs, 3, kernel=kernel, name="up"))
     rng = np.random.default_rng(0)
@@ -162,7 +162,7 @@ def test_transposed_convolutions_have_pytorchs_geometry(kernel):
     np.testing.assert_allclose(model(x), expected, atol=1e-5)
 
 
-def test_strided_convolutions_are_padded_on_every_side():
+def test_strided_convolution_is_padded_on_every_side():
     inputs = keras.Input((None, None, 1))
     model = keras.Model(inputs, blocks.halve(inputs, 1, name="down"))
     model.get_layer("down").kernel.assign(np.arange(9.0).reshape(3, 3, 1, 1))
@@ -176,7 +176,7 @@ def test_strided_convolutions_are_padded_on_every_side():
     np.testing.assert_allclose(model(x)[0, :, :, 0], expected, rtol=1e-5)
 
 
-def test_resizing_leaves_no_checkerboard():
+def test_upsampling_by_resizing_has_no_checkerboard():
     inputs = keras.Input((None, None, 2))
     model = keras.Model(inputs, blocks.double(inputs, 1, upsampling="resize", name="up"))
     flat = model(np.ones((1, 6, 6, 2), np.float32)).numpy()

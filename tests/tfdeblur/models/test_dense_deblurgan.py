@@ -11,12 +11,12 @@ SMALL = {"width": 4, "growth": 3, "layers": 3}
 @pytest.mark.parametrize(
     ("growth", "parameters"), [(16, 804_739), (32, 1_430_275), (64, 3_192_835)]
 )
-def test_parameters(growth, parameters):
+def test_parameter_count_equals_documentation(growth, parameters):
     network = models.create("dense_deblurgan", {"growth": growth}).network
     assert network.count_params() == parameters
 
 
-def test_nine_layers_read_everything_before_them():
+def test_dense_layers_get_all_previous_features():
     network = models.create("dense_deblurgan").network
     for index in range(1, 10):
         conv = network.get_layer(f"dense{index}_1_conv")
@@ -26,7 +26,7 @@ def test_nine_layers_read_everything_before_them():
     assert network.get_layer("transition_conv").kernel.shape == (1, 1, 256 + 9 * 32, 256)
 
 
-def test_downs_are_separable_and_ups_are_separated():
+def test_downsampling_and_upsampling_are_separable():
     network = models.create("dense_deblurgan", SMALL).network
     for level in (1, 2):
         depthwise = network.get_layer(f"down{level}_depthwise")
@@ -39,7 +39,7 @@ def test_downs_are_separable_and_ups_are_separated():
             assert (up.kernel_size, up.strides) == (kernel, strides)
 
 
-def test_skips_join_features_of_one_size():
+def test_skips_concatenate_features_of_equal_size():
     network = models.create("dense_deblurgan", SMALL).network
     for level, source in ((1, "down1_relu"), (0, "stem_relu")):
         inputs = network.get_layer(f"up{level}_skip").input
@@ -47,7 +47,7 @@ def test_skips_join_features_of_one_size():
         assert names == [source, f"up{level}_columns_relu"]
 
 
-def test_the_output_is_the_clipped_sum():
+def test_output_is_clipped_sum_with_input():
     network = models.create("dense_deblurgan", SMALL).network
     last = network.get_layer("correction")
     last.kernel.assign(tf.zeros_like(last.kernel))
@@ -61,6 +61,6 @@ def test_the_output_is_the_clipped_sum():
     "options",
     [{"norm": "instance"}, {"padding": "zero"}, {"upsampling": "resize"}, {"synchronized": True}],
 )
-def test_other_options_build_and_run(options):
+def test_network_with_other_options_runs(options):
     network = models.create("dense_deblurgan", {**SMALL, **options}).network
     assert network(np.zeros((1, 8, 4, 3), np.float32)).shape == (1, 8, 4, 3)

@@ -10,14 +10,14 @@ SHAPE = (4, 6, 5, 8)
 
 
 def features(dtype: str = "float32") -> tf.Tensor:
-    """Channels with large means and small deviations, where a careless variance goes wrong."""
+    """Returns channels with large means and small deviations: E[x^2] - E[x]^2 is inaccurate."""
     rng = np.random.default_rng(2)
     x = rng.standard_normal(SHAPE) * np.geomspace(0.1, 10, 8) + np.linspace(-20, 20, 8)
     return tf.cast(x.astype(np.float32), dtype)
 
 
 def twins(**options):
-    """Returns the project's layer and Keras's with the same weights, none of them at its start."""
+    """Returns our layer and that of Keras with the same weights, none of them initial."""
     rng = np.random.default_rng(4)
     weights = [
         rng.uniform(0.5, 2, 8),
@@ -35,7 +35,7 @@ def twins(**options):
 
 
 def trained(layer, x, order: int = 1):
-    """Returns the output in training, the gradients, and a second derivative if `order` is 2."""
+    """Returns the training output, a second derivative if `order` is 2, and the gradients."""
 
     @tf.function
     def run(x):
@@ -57,17 +57,17 @@ def assert_near(value, expected, tolerance):
     np.testing.assert_allclose(value, expected, atol=tolerance * np.abs(expected).max())
 
 
-def test_batch_norm_is_keras_batch_norm_in_training():
+def test_batch_norm_in_training_equals_that_of_keras():
     ours, theirs = twins()
     for value, expected in zip(trained(ours, features()), trained(theirs, features()), strict=True):
-        # The fused kernel adds up in another order, and in yet another one on a single thread.
+        # The fused kernel sums in another order, which also depends on the number of threads.
         assert_near(value, expected, 2e-4)
     for value, expected in zip(ours.weights, theirs.weights, strict=True):
         assert value.name == expected.name
         assert_near(value.numpy(), expected.numpy(), 1e-6)
 
 
-def test_the_fused_kernel_is_used_in_training_alone():
+def test_fused_kernel_is_used_in_training_only():
     def operations(layer, training):
         function = tf.function(lambda x: layer(x, training=training))
         graph = function.get_concrete_function(tf.TensorSpec(SHAPE)).graph
@@ -81,7 +81,7 @@ def test_the_fused_kernel_is_used_in_training_alone():
     assert "FusedBatchNormV3" not in operations(ours, True)
 
 
-def test_second_derivatives_of_batch_norm():
+def test_batch_norm_second_derivatives_equal_those_of_keras():
     # The gradient penalty differentiates twice.
     ours, theirs = twins()
     value = trained(ours, features(), order=2)[1]
@@ -89,7 +89,7 @@ def test_second_derivatives_of_batch_norm():
     assert_near(value, expected, 2e-4)
 
 
-def test_batch_norm_of_16_bits_computes_in_float32():
+def test_batch_norm_of_bfloat16_computes_in_float32():
     x = features("bfloat16")
     ours, _ = twins(dtype="mixed_bfloat16")
     y = ours(x, training=True)
@@ -98,7 +98,7 @@ def test_batch_norm_of_16_bits_computes_in_float32():
     mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2))
     gamma, beta = ours.gamma.numpy(), ours.beta.numpy()
     expected = (values - mean) / np.sqrt(variance + 1e-3) * gamma + beta
-    # One rounding to eight bits at the end is allowed, and nothing else.
+    # Only the final rounding to eight bits of mantissa is tolerated.
     np.testing.assert_allclose(tf.cast(y, tf.float64), expected, rtol=2**-8, atol=2e-3)
     _, _, before_mean, before_variance = twins()[0].get_weights()
     np.testing.assert_allclose(
@@ -113,7 +113,7 @@ def test_batch_norm_of_16_bits_computes_in_float32():
     "options",
     [{"scale": False}, {"center": False}, {"axis": 1}, {"synchronized": True}, {"epsilon": 1e-5}],
 )
-def test_options_of_batch_norm(options):
+def test_batch_norm_with_options_equals_that_of_keras(options):
     layers_of_both = []
     for layer_class in (layers.BatchNormalization, keras.layers.BatchNormalization):
         layer = layer_class(**options)
@@ -125,7 +125,7 @@ def test_options_of_batch_norm(options):
         assert_near(value.numpy(), expected.numpy(), 1e-5)
 
 
-def test_synchronized_batch_norm_sees_all_replicas():
+def test_synchronized_batch_norm_uses_all_replicas():
     x = features().numpy()
     strategy = runtime.make_strategy("mirrored")
 
@@ -145,15 +145,15 @@ def test_synchronized_batch_norm_sees_all_replicas():
 
         return np.concatenate([part.numpy() for part in run()])
 
-    whole = keras.layers.BatchNormalization()(x, training=True).numpy()
-    np.testing.assert_allclose(output(True), whole, atol=2e-3)
+    full = keras.layers.BatchNormalization()(x, training=True).numpy()
+    np.testing.assert_allclose(output(True), full, atol=2e-3)
     halves = [keras.layers.BatchNormalization()(h, training=True) for h in np.split(x, 2)]
     np.testing.assert_allclose(output(False), np.concatenate(halves), atol=2e-3)
-    assert np.abs(output(False) - whole).max() > 0.05
+    assert np.abs(output(False) - full).max() > 0.05
 
 
-def test_batch_norm_compiles_with_xla():
-    # XLA takes the variance as E[x^2] - E[x]^2, so the means are kept within a few deviations.
+def test_batch_norm_under_xla_equals_that_of_keras():
+    # XLA computes the variance as E[x^2] - E[x]^2, so the means are within a few deviations.
     ours, theirs = twins()
     x = tf.constant(np.random.default_rng(8).normal(1, 2, SHAPE), tf.float32)
     compiled = tf.function(lambda x: ours(x, training=True), jit_compile=True)
@@ -162,7 +162,7 @@ def test_batch_norm_compiles_with_xla():
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 9, 3), (1, 8, 16, 3), (1, 1, 1, 3)])
-def test_padding_and_cropping_layers(shape):
+def test_crop_to_reverts_pad_to_multiple(shape):
     images = np.random.default_rng(0).random(shape, dtype=np.float32)
     inputs = keras.Input((None, None, 3))
     padded = layers.PadToMultiple(8)(inputs)
@@ -173,7 +173,7 @@ def test_padding_and_cropping_layers(shape):
     np.testing.assert_array_equal(back, images)
 
 
-def test_known_sizes_of_the_layers():
+def test_layers_keep_known_sizes():
     inputs = keras.Input((13, 24, 3))
     padded = layers.PadToMultiple(8)(inputs)
     assert padded.shape == (None, 16, 24, 3)
@@ -181,31 +181,31 @@ def test_known_sizes_of_the_layers():
     assert layers.ToRange("unit", "signed")(padded).shape == (None, 16, 24, 3)
 
 
-def test_range_layer():
+def test_to_range_converts_both_ways():
     unit = np.float32([[0, 0.5, 1]])
     np.testing.assert_allclose(layers.ToRange("unit", "signed")(unit), [[-1, 0, 1]])
     np.testing.assert_allclose(layers.ToRange("signed", "unit")(unit * 2 - 1), unit)
     np.testing.assert_allclose(layers.ToRange("unit", "unit")(unit), unit)
 
 
-def in_a_graph_of_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
+def traced_with_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
     signature = [tf.TensorSpec((None, None, None, x.shape[-1]), x.dtype)]
     return tf.function(layer, input_signature=signature)(x).numpy()
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
 @pytest.mark.parametrize("shape", [(2, 5, 9, 3), (1, 4, 1, 2), (1, 3, 2, 1), (1, 1, 1, 3)])
-def test_reflection_padding_is_numpys(shape, size):
+def test_reflection_padding_equals_numpy(shape, size):
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     layer = layers.ReflectionPadding(size)
     expected = np.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(layer(x), expected)
-    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layer, x), expected)
+    np.testing.assert_array_equal(traced_with_unknown_sizes(layer, x), expected)
     assert layer.compute_output_shape(shape) == expected.shape
 
 
-def test_reflection_padding_of_a_usual_size_is_one_operation():
-    # Gathering is slower, and its gradient scatters.
+def test_reflection_padding_smaller_than_image_is_one_op():
+    # Gathering is slower, and its gradient is a scatter.
     layer = layers.ReflectionPadding(3)
     graph = tf.function(layer).get_concrete_function(tf.TensorSpec((2, 8, 8, 3))).graph
     assert [o.type for o in graph.get_operations() if "Pad" in o.type or "Gather" in o.type] == [
@@ -214,48 +214,48 @@ def test_reflection_padding_of_a_usual_size_is_one_operation():
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
-def test_subsampling_keeps_even_pixels(size):
+def test_subsample_keeps_even_pixels(size):
     rows, columns = np.mgrid[: size[0], : size[1]]
     x = np.stack([rows, columns], axis=-1)[None].astype(np.float32)
     y = layers.Subsample()(x).numpy()
     np.testing.assert_array_equal(y[0, :, 0, 0], np.arange(0, size[0], 2))
     np.testing.assert_array_equal(y[0, 0, :, 1], np.arange(0, size[1], 2))
-    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layers.Subsample(), x), y)
+    np.testing.assert_array_equal(traced_with_unknown_sizes(layers.Subsample(), x), y)
     assert layers.Subsample().compute_output_shape(x.shape) == y.shape
     thirds = layers.Subsample(3)
     assert thirds(x).shape == thirds.compute_output_shape(x.shape)
 
 
-def test_clipping():
+def test_clip_limits_values():
     x = tf.constant([-2.0, -1.0, 0.25, 1.5])
     np.testing.assert_array_equal(layers.Clip(-1.0, 1.0)(x), [-1, -1, 0.25, 1])
 
 
-def test_pixel_shuffle_has_the_order_of_depth_to_space():
+def test_pixel_shuffle_equals_depth_to_space():
     x = np.random.default_rng(0).random((2, 3, 5, 12), dtype=np.float32)
     y = layers.PixelShuffle()(x)
     np.testing.assert_array_equal(y, tf.nn.depth_to_space(x, 2))
-    np.testing.assert_array_equal(in_a_graph_of_unknown_sizes(layers.PixelShuffle(), x), y)
+    np.testing.assert_array_equal(traced_with_unknown_sizes(layers.PixelShuffle(), x), y)
     assert layers.PixelShuffle().compute_output_shape(x.shape) == y.shape
 
 
-def test_weights_of_pytorchs_pixel_shuffle_are_permuted_as_documented():
+def test_pixel_shuffle_of_permuted_pytorch_weights_equals_pytorch():
     rng = np.random.default_rng(0)
     x, kernel = rng.random((1, 2, 3, 5)), rng.random((5, 12))
-    features = (x @ kernel).reshape(1, 2, 3, 3, 2, 2)  # channel 4 c + 2 i + j, as PyTorch reads it
+    features = (x @ kernel).reshape(1, 2, 3, 3, 2, 2)  # channel 4 c + 2 i + j, as in PyTorch
     expected = features.transpose(0, 1, 4, 2, 5, 3).reshape(1, 4, 6, 3)
     permuted = kernel.reshape(5, 3, 4).swapaxes(-1, -2).reshape(5, 12)
     np.testing.assert_allclose(layers.PixelShuffle()(x @ permuted), expected, rtol=1e-6)
 
 
 def window_around_each_pixel(window):
-    """Pooling and what it is for: all ones times the mean of the window around each pixel."""
+    """Returns a function to the mean of the window around each pixel."""
     pool, scale = layers.MeanPooling(window), layers.WindowScaling(window)
     return lambda x: scale(x * 0 + 1, pool(x))
 
 
 def brute_force_mean(x: np.ndarray, window: tuple[int, int]) -> np.ndarray:
-    """Means over windows moved inside the image, in float64."""
+    """Returns the means of the nearest windows inside the image, in float64."""
     x = x.astype(np.float64)
     height, width = (min(w, s) for w, s in zip(window, x.shape[1:3], strict=True))
     out = np.empty_like(x)
@@ -268,16 +268,16 @@ def brute_force_mean(x: np.ndarray, window: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("window", [(1, 1), (3, 3), (4, 2), (5, 8), (9, 3), (2, 40)])
-def test_local_pooling_is_the_mean_over_the_window(window):
+def test_pooling_and_scaling_equal_window_means(window):
     x = np.random.default_rng(1).normal(3, 1, (2, 9, 11, 4)).astype(np.float32)
     layer = window_around_each_pixel(window)
     expected = brute_force_mean(x, window)
     np.testing.assert_allclose(layer(x), expected, atol=5e-6)
-    np.testing.assert_allclose(in_a_graph_of_unknown_sizes(layer, x), expected, atol=5e-6)
+    np.testing.assert_allclose(traced_with_unknown_sizes(layer, x), expected, atol=5e-6)
 
 
 @pytest.mark.parametrize("window", [(1, 1), (3, 3), (4, 2), (5, 8), (9, 3), (2, 40)])
-def test_local_pooling_has_a_mean_for_each_window_inside(window):
+def test_mean_pooling_has_one_mean_per_window(window):
     x = np.random.default_rng(1).normal(3, 1, (2, 9, 11, 4)).astype(np.float32)
     layer = layers.MeanPooling(window)
     height, width = min(window[0], 9), min(window[1], 11)
@@ -288,7 +288,7 @@ def test_local_pooling_has_a_mean_for_each_window_inside(window):
     np.testing.assert_allclose(pooled[:, -1, -1], last, atol=5e-6)
 
 
-def test_factors_of_windows_serve_the_pixels_around():
+def test_window_scaling_uses_nearest_window():
     x = np.arange(1, 6, dtype=np.float32)[None, None, :, None]  # one row of five
     factors = np.float32([10, 100])[None, None, :, None]
     expected = x[0, 0, :, 0] * [10, 10, 100, 100, 100]
@@ -300,7 +300,7 @@ def test_factors_of_windows_serve_the_pixels_around():
 
 
 @pytest.mark.parametrize("window", [None, (3, 4)])
-def test_gradients_of_local_attention(window):
+def test_window_attention_gradient_equals_finite_differences(window):
     x = tf.constant(np.random.default_rng(3).normal(1, 1, (1, 5, 6, 2)))
     pool = layers.MeanPooling(window, dtype="float64")
     scale = layers.WindowScaling(window, dtype="float64")
@@ -308,29 +308,29 @@ def test_gradients_of_local_attention(window):
     np.testing.assert_allclose(theory[0], practice[0], atol=1e-3)
 
 
-def test_a_window_as_large_as_the_image_is_the_global_mean():
+def test_window_larger_than_image_equals_global_mean():
     x = np.random.default_rng(1).random((2, 6, 8, 3), dtype=np.float32)
-    whole = layers.MeanPooling()(x)
-    assert whole.shape == (2, 1, 1, 3)
-    np.testing.assert_allclose(whole, x.mean((1, 2), keepdims=True), rtol=1e-6)
+    globally = layers.MeanPooling()(x)
+    assert globally.shape == (2, 1, 1, 3)
+    np.testing.assert_allclose(globally, x.mean((1, 2), keepdims=True), rtol=1e-6)
     for window in ((6, 8), (100, 8), (512, 512)):
         layer = layers.MeanPooling(window)
-        np.testing.assert_array_equal(layer(x), whole)
-        assert layer.compute_output_shape(x.shape) == whole.shape
-        np.testing.assert_allclose(in_a_graph_of_unknown_sizes(layer, x), whole, rtol=1e-5)
-        around = in_a_graph_of_unknown_sizes(window_around_each_pixel(window), x)
-        np.testing.assert_allclose(around, np.broadcast_to(whole, x.shape), rtol=1e-5)
+        np.testing.assert_array_equal(layer(x), globally)
+        assert layer.compute_output_shape(x.shape) == globally.shape
+        np.testing.assert_allclose(traced_with_unknown_sizes(layer, x), globally, rtol=1e-5)
+        around = traced_with_unknown_sizes(window_around_each_pixel(window), x)
+        np.testing.assert_allclose(around, np.broadcast_to(globally, x.shape), rtol=1e-5)
 
 
-def test_local_pooling_stays_exact_in_large_images():
-    # One integral image over all pixels would lose the third decimal here.
+def test_window_means_in_large_image_are_accurate():
+    # A single integral image would lose the third decimal here.
     x = np.random.default_rng(1).normal(100, 1, (1, 400, 500, 1)).astype(np.float32)
     pooled = window_around_each_pixel((16, 16))(x).numpy()[0, 384:, 484:, 0]
     expected = brute_force_mean(x[:, 376:, 476:], (16, 16))[0, 8:, 8:, 0]
     np.testing.assert_allclose(pooled, expected, atol=1e-3)
 
 
-def test_pooling_sums_in_float32():
+def test_mean_pooling_of_bfloat16_sums_in_float32():
     x = tf.cast(np.random.default_rng(1).normal(10, 1, (1, 64, 64, 2)), tf.bfloat16)
     expected = tf.cast(x, tf.float64).numpy()
     for window in (None, (33, 20)):
@@ -359,7 +359,7 @@ def test_pooling_sums_in_float32():
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_layers_survive_serialization(layer):
+def test_layer_serialized_and_deserialized_is_equal(layer):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()

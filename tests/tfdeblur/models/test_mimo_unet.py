@@ -27,7 +27,7 @@ def names_into(network, layer):
 
 
 @pytest.mark.parametrize(("parts", "millions", "parameters"), ABLATION)
-def test_parameters_of_the_ablation(parts, millions, parameters):
+def test_parameter_count_equals_ablation_of_the_paper(parts, millions, parameters):
     options = {part: part in parts for part in ("mise", "mosd", "aff")}
     network = models.create("mimo_unet", options).network
     assert network.count_params() == parameters
@@ -35,14 +35,14 @@ def test_parameters_of_the_ablation(parts, millions, parameters):
     assert len(network.outputs) == (3 if "mosd" in parts else 1)
 
 
-def test_parameters_of_plus():
+def test_parameter_count_of_plus_equals_documentation():
     network = models.create("mimo_unet", {"plus": True}).network
     assert network.count_params() == 16_107_651
     assert network.get_layer("skip0_dropout").rate == 0.1
     assert isinstance(network.get_layer("skip1_dropout"), keras.layers.SpatialDropout2D)
 
 
-def test_every_output_adds_its_image_of_even_pixels():
+def test_outputs_add_image_of_even_pixels():
     network = models.create("mimo_unet", SMALL).network
     for level in range(3):
         last = network.get_layer(f"correction{level}_conv")
@@ -52,13 +52,13 @@ def test_every_output_adds_its_image_of_even_pixels():
         np.testing.assert_array_equal(output, PICTURE[:, ::step, ::step])
 
 
-def test_single_output_is_the_finest():
+def test_single_output_is_finest():
     network = models.create("mimo_unet", {**SMALL, "mosd": False}).network
     assert network(PICTURE).shape == PICTURE.shape
     assert not [x for x in network.layers if x.name.startswith(("correction1", "correction2"))]
 
 
-def test_the_encoder_reads_smaller_images():
+def test_encoder_gets_downsampled_images():
     network = models.create("mimo_unet", SMALL).network
     for level in (1, 2):
         assert names_into(network, f"shallow{level}_1_conv") == [f"blurred{level}"]
@@ -70,7 +70,7 @@ def test_the_encoder_reads_smaller_images():
     assert not [x for x in plain.layers if x.name.startswith(("shallow", "attention"))]
 
 
-def test_fusion_reads_the_encoder_at_all_sizes():
+def test_fusion_gets_encoder_features_of_all_scales():
     network = models.create("mimo_unet", SMALL).network
     encoded = [f"encoder{level}_block1_add" for level in range(3)]
     assert names_into(network, "fusion0_join") == [encoded[0], "fusion0_up1", "fusion0_up2"]
@@ -82,7 +82,7 @@ def test_fusion_reads_the_encoder_at_all_sizes():
     assert names_into(plain, "join1") == ["up1_conv", encoded[1]]
 
 
-def test_resized_features_are_pytorchs():
+def test_resized_features_equal_pytorch():
     network = models.create("mimo_unet", SMALL).network
     x = np.random.default_rng(1).random((1, 4, 6, 2), dtype=np.float32)
     repeated = x.repeat(2, axis=1).repeat(2, axis=2)
@@ -90,8 +90,8 @@ def test_resized_features_are_pytorchs():
     np.testing.assert_array_equal(network.get_layer("fusion1_down0")(x), x[:, ::2, ::2])
 
 
-def test_transposed_convolutions_have_pytorchs_geometry():
-    # Kernel 4, stride 2, padding 1: input i reaches the outputs 2i - 1 to 2i + 2.
+def test_transposed_convolution_has_geometry_of_pytorch():
+    # Kernel 4, stride 2, padding 1: input i contributes to outputs 2i - 1 to 2i + 2.
     layer = models.create("mimo_unet", SMALL).network.get_layer("up0_conv")
     layer.kernel.assign(np.ones(layer.kernel.shape))
     for row, column in ((0, 0), (2, 1)):
@@ -103,7 +103,7 @@ def test_transposed_convolutions_have_pytorchs_geometry():
         assert columns.tolist() == [j for j in range(2 * column - 1, 2 * column + 3) if j >= 0]
 
 
-def test_blocks_sum_without_an_activation():
+def test_block_output_is_sum_without_activation():
     network = models.create("mimo_unet", SMALL).network
     assert names_into(network, "encoder0_block1_add") == ["encoder0_block1_2_conv", "stem_conv"]
     assert network.get_layer("encoder0_block1_1_conv").activation is keras.activations.relu

@@ -9,12 +9,12 @@ PICTURE = np.random.default_rng(0).uniform(-1, 1, (1, 16, 12, 3)).astype(np.floa
 
 
 @pytest.mark.parametrize(("stem", "parameters"), [(61, 11_943_553), (64, 11_953_609)])
-def test_parameters(stem, parameters):
+def test_parameter_count_equals_documentation(stem, parameters):
     assert models.create("ms_deblur", {"stem": stem}).network.count_params() == parameters
 
 
 @pytest.mark.parametrize("scales", [1, 2, 3, 4])
-def test_one_output_a_scale_finest_first(scales):
+def test_outputs_have_one_per_scale_finest_first(scales):
     generator = models.create("ms_deblur", {**SMALL, "scales": scales})
     assert generator.multiple == 2 ** (scales - 1)
     outputs = generator.network(np.zeros((1, 16, 24, 3), np.float32))
@@ -23,7 +23,7 @@ def test_one_output_a_scale_finest_first(scales):
     assert [tuple(output.shape) for output in outputs] == sizes
 
 
-def test_the_pyramid_is_made_of_averages():
+def test_input_pyramid_is_averages():
     network = models.create("ms_deblur", SMALL).network
     inner = keras.Model(network.input, [network.get_layer(f"blurred{k}").output for k in (1, 2)])
     half, quarter = inner(PICTURE)
@@ -31,7 +31,7 @@ def test_the_pyramid_is_made_of_averages():
     np.testing.assert_allclose(quarter, PICTURE.reshape(1, 4, 4, 3, 4, 3).mean((2, 4)), atol=1e-6)
 
 
-def test_the_coarser_output_joins_the_finer_input():
+def test_coarser_output_is_concatenated_with_finer_input():
     network = models.create("ms_deblur", SMALL).network
     for scale, image in ((1, "blurred1"), (0, "blurred")):
         names = [
@@ -42,7 +42,7 @@ def test_the_coarser_output_joins_the_finer_input():
         assert source.name == f"restored{scale + 1}"
 
 
-def test_nothing_follows_the_sum_of_a_block_and_tanh_ends():
+def test_block_output_is_sum_and_last_activation_is_tanh():
     network = models.create("ms_deblur", {**SMALL, "blocks": 2}).network
     after = [n.operation.name for n in network.get_layer("scale2_block1_add")._outbound_nodes]
     assert sorted(after) == ["scale2_block2_1_conv", "scale2_block2_add"]
@@ -52,7 +52,7 @@ def test_nothing_follows_the_sum_of_a_block_and_tanh_ends():
     np.testing.assert_allclose(finest[..., 2], -1)
 
 
-def test_synchronization():
+def test_synchronized_option_reaches_the_layers():
     network = models.create("ms_deblur", {**SMALL, "synchronized": True}).network
     norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 6

@@ -13,7 +13,7 @@ PICTURE = np.random.default_rng(0).random((1, 16, 12, 3), dtype=np.float32)
 
 
 def awake(options):
-    """A small network whose blocks do something: all scales away from zero."""
+    """Returns a small network with nonzero scales, so that all blocks have an effect."""
     network = models.create("nafnet", options).network
     rng = np.random.default_rng(5)
     for variable in network.trainable_variables:
@@ -26,13 +26,13 @@ def awake(options):
     ("width", "parameters"),
     [(32, 17_111_907), pytest.param(64, 67_888_835, marks=pytest.mark.slow)],
 )
-def test_parameters(width, parameters):
+def test_parameter_count_equals_documentation(width, parameters):
     generator = models.create("nafnet", {"width": width})
     assert generator.network.count_params() == parameters
     assert generator.multiple == 16
 
 
-def test_blocks_at_each_size():
+def test_blocks_follow_options_at_each_scale():
     options = {"width": 2, "encoder": (1, 2), "middle": 3, "decoder": (2, 0)}
     network = models.create("nafnet", options).network
     found = [x.name.split("_")[0] for x in network.layers if x.name.endswith("_beta")]
@@ -41,7 +41,7 @@ def test_blocks_at_each_size():
     assert network.get_layer("middle_block1_conv3").filters == 8
 
 
-def test_scales_begin_at_zero():
+def test_scales_are_initially_zero():
     network = models.create("nafnet", SMALL).network
     scales = [v for v in network.trainable_variables if v.name == "scale"]
     assert len(scales) == 2 * 5
@@ -54,21 +54,21 @@ def test_scales_begin_at_zero():
     np.testing.assert_allclose(add(features, features + 1), expected, rtol=1e-6)
 
 
-def test_the_input_is_added():
+def test_output_includes_the_input():
     network = models.create("nafnet", SMALL).network
     ending = network.get_layer("ending")
     ending.kernel.assign(tf.zeros_like(ending.kernel))
     np.testing.assert_array_equal(network(PICTURE), PICTURE)
 
 
-def test_simple_gate():
+def test_simple_gate_multiplies_both_halves():
     x = np.random.default_rng(0).random((1, 2, 3, 6), dtype=np.float32)
     for training in (False, True):
         gated = nafnet.SimpleGate()(x, training=training)
         np.testing.assert_array_equal(gated, x[..., :3] * x[..., 3:])
 
 
-def test_layer_norm_is_over_channels():
+def test_layer_norm_normalizes_over_channels():
     norm = models.create("nafnet", SMALL).network.get_layer("encoder0_block1_norm1")
     x = np.random.default_rng(0).normal(2, 3, (2, 3, 5, 4)).astype(np.float32)
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
@@ -76,7 +76,7 @@ def test_layer_norm_is_over_channels():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_layer_norm_is_keras_layer_norm(dtype):
+def test_layer_norm_equals_that_of_keras(dtype):
     rng = np.random.default_rng(3)
     x = (rng.normal(0, 1, (2, 3, 5, 8)) * np.geomspace(0.1, 10, 8) + 20).astype(np.float32)
     weights = [rng.uniform(0.5, 2, 8), rng.normal(size=8)]
@@ -98,7 +98,7 @@ def test_layer_norm_is_keras_layer_norm(dtype):
         np.testing.assert_allclose(ours, theirs, atol=tolerance * np.abs(theirs).max())
 
 
-def test_windows_are_halved_with_the_size_and_all_pooling_has_one_class():
+def test_pool_windows_are_halved_at_each_scale():
     network = models.create("nafnet", {**SMALL, "pool_window": 7}).network
     windows = {x.name: x.window for x in network.layers if isinstance(x, layers.MeanPooling)}
     assert windows == {
@@ -113,7 +113,7 @@ def test_windows_are_halved_with_the_size_and_all_pooling_has_one_class():
     assert not [x for x in plain.layers if "GlobalAverage" in type(x).__name__]
 
 
-def test_a_window_changes_large_images_alone():
+def test_pool_window_changes_larger_images_only():
     plain, local = awake(SMALL), awake({**SMALL, "pool_window": 16})
     local.set_weights(plain.get_weights())
     np.testing.assert_allclose(local(PICTURE), plain(PICTURE), atol=1e-6)
@@ -134,6 +134,6 @@ def test_a_window_changes_large_images_alone():
         {"pool_window": 0},
     ],
 )
-def test_bad_options(options):
+def test_invalid_options_raise_config_error(options):
     with pytest.raises(ConfigError, match=r"encoder|pool_window"):
         models.create("nafnet", options)

@@ -4,11 +4,11 @@ import numpy as np
 from tfdeblur import models
 
 
-def test_parameters():
+def test_parameter_count_equals_documentation():
     assert models.create("resnet16").network.count_params() == 7_366_034
 
 
-def test_sixteen_convolutions_on_the_main_path():
+def test_main_path_has_sixteen_convolutions():
     network = models.create("resnet16").network
     main = [
         layer
@@ -16,14 +16,14 @@ def test_sixteen_convolutions_on_the_main_path():
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose)
         and "shortcut" not in layer.name
     ]
-    # Four blocks down, three up, two convolutions in each, and the last one.
+    # Four encoder and three decoder blocks, two convolutions each, and the last one.
     assert len(main) == 15
     shortcuts = [layer for layer in network.layers if layer.name.endswith("_shortcut")]
     assert len(shortcuts) == 8
     assert all(layer.kernel_size == (1, 1) for layer in shortcuts)
 
 
-def test_channels_and_strides():
+def test_blocks_have_channels_and_strides_of_the_paper():
     network = models.create("resnet16").network
     shapes = [network.get_layer(f"encoder{i}_conv2").output.shape[-1] for i in (1, 2, 3, 4)]
     assert shapes == [64, 128, 256, 512]
@@ -39,7 +39,7 @@ def test_channels_and_strides():
         assert network.get_layer(f"decoder{i}_conv2").filters == channels
 
 
-def test_nothing_follows_the_sum_of_a_block():
+def test_block_output_is_sum_without_activation():
     network = models.create("resnet16", {"width": 2}).network
     for i in (1, 2, 3):
         consumers = [
@@ -48,17 +48,17 @@ def test_nothing_follows_the_sum_of_a_block():
         assert sorted(consumers) == [f"encoder{i + 1}_conv1", f"encoder{i + 1}_shortcut"]
 
 
-def test_the_output_is_linear():
+def test_output_is_linear():
     network = models.create("resnet16", {"width": 2}).network
     images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
-    # The shortcut alone can go below zero, and nothing bends it.
+    # Only the shortcut can be negative, and no activation follows it.
     network.get_layer("last_shortcut").bias.assign([-5.0, 0.0, 5.0])
     means = np.mean(network(images), axis=(0, 1, 2))
     assert means[0] < -2
     assert means[2] > 2
 
 
-def test_width_and_synchronization():
+def test_width_and_synchronized_options_reach_the_layers():
     network = models.create("resnet16", {"width": 4, "synchronized": True}).network
     assert network.get_layer("encoder4_conv2").filters == 32
     norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]

@@ -4,11 +4,11 @@ import numpy as np
 from tfdeblur import models
 
 
-def test_parameters():
+def test_parameter_count_equals_documentation():
     assert models.create("unet16").network.count_params() == 482_067
 
 
-def test_two_convolutions_on_each_level():
+def test_scales_have_two_convolutions_each():
     network = models.create("unet16").network
     for level, channels in enumerate((16, 32, 64, 128)):
         for side in ("down", "up") if level < 3 else ("down",):
@@ -21,7 +21,7 @@ def test_two_convolutions_on_each_level():
     assert not [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
 
 
-def test_skips_carry_the_features_of_the_same_level():
+def test_skips_concatenate_features_of_the_same_scale():
     network = models.create("unet16", {"width": 2}).network
     for level in range(3):
         inputs = network.get_layer(f"up{level}_skip").input
@@ -29,7 +29,7 @@ def test_skips_carry_the_features_of_the_same_level():
         assert names == [f"down{level}_conv2", f"up{level}_transposed"]
 
 
-def test_the_output_is_linear():
+def test_output_is_linear():
     network = models.create("unet16", {"width": 2}).network
     images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
     before = network(images).numpy()
@@ -39,7 +39,7 @@ def test_the_output_is_linear():
     )
 
 
-def test_residual_adds_the_input_exactly():
+def test_residual_option_adds_the_input_exactly():
     generator = models.create("unet16", {"width": 2, "residual": True})
     correction = generator.network.get_layer("correction")
     correction.kernel.assign(np.zeros(correction.kernel.shape, "float32"))

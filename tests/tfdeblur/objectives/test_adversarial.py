@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from tests.tfdeblur.objectives.test_contract import make_view, tiny_critic
-from tfdeblur import objectives
+from tfdeblur import config, objectives
 from tfdeblur.objectives.objective import CRITIC, GENERATOR
 
 
 class FixedCritic:
-    """Gives scores that a test has written down."""
+    """A critic with constant scores."""
 
     def __init__(self, real, fake):
         self.maps = tuple(tf.constant(r) for r in real), tuple(tf.constant(f) for f in fake)
@@ -34,7 +34,7 @@ def mean(x):
     return x.mean(axis=(1, 2, 3))
 
 
-# Each from the scores of true and of restored images to the critic's and the generator's loss.
+# From the scores of sharp and of restored images to the critic's and the generator's loss.
 FORMULAS = {
     "gan": lambda r, f: (mean(softplus(-r)) + mean(softplus(f)), mean(softplus(-f))),
     "lsgan": lambda r, f: ((mean((r - 1) ** 2) + mean(f**2)) / 2, mean((f - 1) ** 2) / 2),
@@ -48,7 +48,7 @@ FORMULAS = {
 
 @pytest.mark.parametrize("maps", [1, 2])
 @pytest.mark.parametrize("name", FORMULAS)
-def test_losses_equal_their_formulas(name, maps):
+def test_losses_equal_formulas_of_papers(name, maps):
     rng = np.random.default_rng(4)
     shapes = [(3, 4, 5, 1), (3, 2, 2, 1)][:maps]
     real = [rng.normal(size=shape).astype("float32") for shape in shapes]
@@ -58,19 +58,19 @@ def test_losses_equal_their_formulas(name, maps):
     objective = objectives.create(name, options)
 
     expected = [FORMULAS[name](r.astype("float64"), f) for r, f in zip(real, fake, strict=True)]
-    critic, opinion = (sum(losses) / maps for losses in zip(*expected, strict=True))
+    critic, adversarial = (sum(losses) / maps for losses in zip(*expected, strict=True))
     loss = objective.loss(CRITIC, view)
     np.testing.assert_allclose(loss.per_example, critic, rtol=2e-6)
     np.testing.assert_allclose(loss.terms["real"], sum(map(mean, real)) / maps, rtol=2e-6)
 
     loss = objective.loss(GENERATOR, view)
     mae = mean(np.abs(view.restored.numpy().astype("float64") - view.sharp))
-    np.testing.assert_allclose(loss.terms["adversarial"], opinion, rtol=2e-6)
-    np.testing.assert_allclose(loss.per_example, 0.3 * opinion + 2 * mae, rtol=2e-6)
+    np.testing.assert_allclose(loss.terms["adversarial"], adversarial, rtol=2e-6)
+    np.testing.assert_allclose(loss.per_example, 0.3 * adversarial + 2 * mae, rtol=2e-6)
 
 
 def linear_critic(weights):
-    """A critic whose score of a pixel is a weighted sum of its colors: its slope is known."""
+    """Returns a critic whose score of a pixel is a weighted sum of its colors."""
     critic = tiny_critic(norm="none")
     inputs = keras.Input((None, None, 3))
     layer = keras.layers.Conv2D(1, 1, use_bias=False)
@@ -80,7 +80,7 @@ def linear_critic(weights):
 
 
 @pytest.mark.parametrize("score", ["mean", "sum"])
-def test_the_penalty_of_a_linear_critic(score):
+def test_penalty_of_linear_critic_equals_analytic_slope(score):
     weights = np.array([3.0, -4.0, 12.0])  # its length is 13
     _, view = make_view(linear_critic(weights))
     pixels = 16 * 16
@@ -120,7 +120,7 @@ def numpy_conv(x, kernel, bias, stride):
     return out + bias
 
 
-def test_the_penalty_against_finite_differences_in_numpy():
+def test_penalty_equals_finite_differences_in_numpy():
     critic = tiny_critic(norm="none")
     _, view = make_view(critic, batch=1)
     loss = objectives.create("wgan_gp").loss(CRITIC, view)
@@ -135,10 +135,10 @@ def test_the_penalty_against_finite_differences_in_numpy():
     np.testing.assert_allclose(loss.terms["penalty"], [(slope - 1) ** 2], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [n for n in objectives.REGISTRY.names() if n != "content"])
-@pytest.mark.parametrize("player", [CRITIC, GENERATOR])
-def test_gradients_against_finite_differences(name, player):
-    # The penalty has a second derivative in it, so the activations must be smooth.
+@pytest.mark.parametrize("name", [n for n in config.OBJECTIVES.names() if n != "content"])
+@pytest.mark.parametrize("trained", [CRITIC, GENERATOR])
+def test_gradients_equal_finite_differences(name, trained):
+    # The penalty contains a second derivative, so the activations must be smooth.
     keras.utils.set_random_seed(9)
     inputs = x = keras.Input((None, None, 3))
     for channels in (3, 1):
@@ -146,12 +146,12 @@ def test_gradients_against_finite_differences(name, player):
     critic = dataclasses.replace(tiny_critic(), network=keras.Model(inputs, [x]))
     generator, view = make_view(critic)
     objective = objectives.create(name, {"losses": {"mse": 1.0}})
-    network = {CRITIC: critic.network, GENERATOR: generator}[player]
+    network = {CRITIC: critic.network, GENERATOR: generator}[trained]
 
     def loss():
-        changed = {"outputs": (generator(view.blurred),), "networks": {CRITIC: critic}}
+        changed = {"outputs": (generator(view.blurred),), "critics": {CRITIC: critic}}
         return tf.reduce_sum(
-            objective.loss(player, dataclasses.replace(view, **changed)).per_example
+            objective.loss(trained, dataclasses.replace(view, **changed)).per_example
         )
 
     with tf.GradientTape() as tape:
@@ -160,7 +160,7 @@ def test_gradients_against_finite_differences(name, player):
     rng = np.random.default_rng(8)
     for variable, gradient in zip(network.trainable_variables, gradients, strict=True):
         if gradient is None or not np.any(gradient != 0):
-            continue  # a bias that shifts all scores alike, where they are only compared
+            continue  # a bias that shifts scores that are only compared
         old = variable.numpy()
         direction = rng.normal(size=old.shape)
         direction /= np.linalg.norm(direction)
@@ -171,23 +171,23 @@ def test_gradients_against_finite_differences(name, player):
         variable.assign(old)
         expected = float(np.sum(gradient * direction))
         scale = float(np.linalg.norm(gradient))
-        # Losses are float32: differences of 1e-2 leave some 1e-4 of the gradient.
+        # Losses are float32: steps of 1e-2 leave an error of about 1e-4 in the gradient.
         assert abs((values[0] - values[1]) / 2e-2 - expected) < 0.02 * scale + 1e-4
 
 
-def test_weights_of_the_wasserstein_critic_are_clipped_at_what_was_asked():
+def test_weight_clip_of_wgan_follows_option():
     assert objectives.create("wgan").weight_clip == {CRITIC: 0.01}
     assert objectives.create("wgan", {"weight_clip": 0.1}).weight_clip == {CRITIC: 0.1}
     assert objectives.create("wgan_gp").weight_clip == {}
 
 
 @pytest.mark.parametrize(("name", "updates"), [("gan", 1), ("ragan_ls", 1), ("wgan_gp", 5)])
-def test_critic_updates(name, updates):
-    assert objectives.create(name).moves == (CRITIC,) * updates + (GENERATOR,)
-    assert objectives.create(name, {"critic_updates": 2}).moves == (CRITIC, CRITIC, GENERATOR)
+def test_updates_follow_critic_updates_option(name, updates):
+    assert objectives.create(name).updates == (CRITIC,) * updates + (GENERATOR,)
+    assert objectives.create(name, {"critic_updates": 2}).updates == (CRITIC, CRITIC, GENERATOR)
 
 
-def test_no_content_loss_at_all_is_a_plain_gan():
+def test_generator_loss_without_content_losses_is_adversarial_only():
     _, view = make_view()
     loss = objectives.create("gan", {"losses": {}}).loss(GENERATOR, view)
     assert set(loss.terms) == {"adversarial"}

@@ -1,4 +1,4 @@
-"""Weights that PyTorch wrote, and what its networks make of a picture; read without PyTorch."""
+"""Weights and outputs of PyTorch networks, compared without PyTorch."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ from tfdeblur.porting import conversion, reading
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
-# Case: architecture, options that the weights must tell, arrays left out.
+# Case: architecture, options that follow from the weights, number of omitted arrays.
 CASES = {
     "mimo_unet": ("mimo_unet", {"width": 4, "blocks": 1}, 0),
     "nafnet": ("nafnet", {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (0, 1)}, 0),
@@ -27,19 +27,19 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_weights_of_pytorch_restore_as_they_did_there(case):
-    architecture, options, left_out = CASES[case]
+def test_ported_network_equals_pytorch(case):
+    architecture, options, omitted = CASES[case]
     weights = reading.read(str(GOLDEN / f"{case}.pth"))
     assert conversion.recognize(weights) == architecture
     ported = conversion.port(weights, architecture, {})
     assert {name: ported.generator.options[name] for name in options} == options
-    assert sum(ported.left_out.values()) == left_out
-    assert ported.arrays + left_out == len(weights.arrays)
+    assert sum(ported.omitted.values()) == omitted
+    assert ported.arrays + omitted == len(weights.arrays)
     expected = np.load(GOLDEN / "expected.npz")
     image = expected[f"{case}/image"]
     outputs = ported.generator.network(image, training=False)
     outputs = outputs if isinstance(outputs, list) else [outputs]
     for level, output in enumerate(outputs):
-        wanted = expected[f"{case}/restored{level}"]
-        assert np.abs(wanted - image[:, :: 2**level, :: 2**level]).max() > 0.05
-        np.testing.assert_allclose(output, wanted, atol=1e-5)
+        restored = expected[f"{case}/restored{level}"]
+        assert np.abs(restored - image[:, :: 2**level, :: 2**level]).max() > 0.05
+        np.testing.assert_allclose(output, restored, atol=1e-5)

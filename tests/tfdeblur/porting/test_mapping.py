@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -15,10 +17,11 @@ SMALL = {
 
 
 def theirs(generator, layout):
-    """Arrays of the shapes that PyTorch has, filled with their own number."""
-    weights = {f"{x.name}/{w.name}": w for x in generator.network.layers for w in x.weights}
+    """Returns arrays with the shapes of PyTorch, each filled with its index."""
+    weights = [(layer, weight) for layer in generator.network.layers for weight in layer.weights]
+    shapes = {f"{layer.name}/{weight.name}": tuple(weight.shape) for layer, weight in weights}
     return {
-        place.theirs: np.full(place.turn.shape(tuple(weights[place.ours].shape)), i, np.float32)
+        place.theirs: np.full(place.permutation.shape(shapes[place.ours]), i, np.float32)
         for i, place in enumerate(layout.places)
     }
 
@@ -31,25 +34,25 @@ def small():
 
 
 @pytest.mark.parametrize("name", REGISTRY.names())
-def test_every_array_has_one_place_and_tells_its_network(name):
+def test_layout_is_one_to_one_and_options_follow_from_arrays(name):
     module = REGISTRY.load(name)
     generator = models.create(name, SMALL[name])
     layout = module.layout(generator.options)
     assert len({place.theirs for place in layout.places}) == len(layout.places)
     arrays = theirs(generator, layout)
     assert all(mark in arrays for mark in module.MARKS)
-    told = module.options(arrays)
-    same = models.create(name, told)
+    inferred = module.options(arrays)
+    same = models.create(name, inferred)
     for option, value in SMALL[name].items():
         assert same.options[option] == value, option
-    assert not set(told) & set(module.CHOICES)
+    assert not set(inferred) & set(module.CHOICES)
     again = module.layout(same.options)
     assert mapping.fill(same, again, arrays) == {}
     numbers = {int(np.max(w)) for x in same.network.layers for w in x.weights}
-    assert numbers == set(range(len(layout.places)))  # each array reached one weight
+    assert numbers == set(range(len(layout.places)))  # each weight has another array
 
 
-def test_all_that_is_wrong_is_told_at_once(small):
+def test_fill_lists_all_errors_and_sets_nothing(small):
     generator, layout, arrays = small
     wrong = dict(arrays)
     del wrong["intro.bias"]
@@ -58,40 +61,43 @@ def test_all_that_is_wrong_is_told_at_once(small):
     wrong["ending.bias"] = np.array([1, 1e39, 3])
     wrong["downs.0.bias"] = np.zeros(4, np.int64)
     before = [weight.numpy() for weight in generator.network.weights]
-    with pytest.raises(DataError, match="not the weights of a nafnet with width 2") as caught:
+    with pytest.raises(DataError, match=r"nafnet with width 2") as caught:
         mapping.fill(generator, layout, wrong)
     message = str(caught.value)
-    assert "intro.bias is missing. Did you mean 'intro.bais'?" in message
-    assert "intro.bais is not known. Did you mean 'intro.bias'?" in message
-    assert "ending.weight has the shape [3, 1, 3, 3] and should have [3, 2, 3, 3]" in message
-    assert "ending.bias holds numbers that are not finite" in message
-    assert "downs.0.bias holds int64" in message
+    for part in (
+        r"intro\.bias is missing.*'intro\.bais'",
+        r"intro\.bais is unknown.*'intro\.bias'",
+        r"ending\.weight .*\[3, 1, 3, 3\].*\[3, 2, 3, 3\]",
+        r"ending\.bias .*not finite",
+        r"downs\.0\.bias .*int64",
+    ):
+        assert re.search(part, message), part
     for weight, value in zip(generator.network.weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)  # all or none
 
 
-def test_long_lists_are_cut(small):
+def test_fill_shortens_long_lists(small):
     generator, layout, _ = small
     with pytest.raises(DataError, match=r"\(and \d+ more like this\)") as caught:
         mapping.fill(generator, layout, {})
     assert str(caught.value).count("\n") == 6
 
 
-def test_a_mapping_that_leaves_something_out_is_a_fault_of_ours(small):
+def test_layout_that_is_not_one_to_one_raises_value_error(small):
     generator, layout, arrays = small
     for places in (layout.places[1:], [*layout.places, layout.places[0]]):
         with pytest.raises(ValueError, match="one to one"):
             mapping.fill(generator, Layout(places), arrays)
 
 
-def test_arrays_are_left_out_for_a_reason(small):
+def test_unused_arrays_are_counted_by_reason(small):
     generator, layout, arrays = small
     counters = Layout(layout.places, {r".*\.batches": "counters"})
     extra = {**arrays, "a.batches": np.int64(1), "b.batches": np.int64(1)}
     assert mapping.fill(generator, counters, extra) == {"counters": 2}
 
 
-def test_half_precision_becomes_float32(small):
+def test_fill_converts_float16_to_float32(small):
     generator, layout, arrays = small
     mapping.fill(generator, layout, {k: v.astype(np.float16) for k, v in arrays.items()})
     kernel = generator.network.get_layer("intro").kernel
@@ -99,54 +105,54 @@ def test_half_precision_becomes_float32(small):
     np.testing.assert_array_equal(kernel, 0)
 
 
-def test_turns():
-    def turned(places: list[Place], values):
-        return places[0].turn.array(values)
+def test_permutations_reorder_axes():
+    def permuted(places: list[Place], values):
+        return places[0].permutation.array(values)
 
     rng = np.random.default_rng(0)
     kernel = rng.random((5, 2, 3, 4))  # [out, in, height, width]
     np.testing.assert_array_equal(
-        turned(mapping.convolution("a", "a"), kernel)[1, 2, 0, 4], kernel[4, 0, 1, 2]
+        permuted(mapping.convolution("a", "a"), kernel)[1, 2, 0, 4], kernel[4, 0, 1, 2]
     )
     single = rng.random((5, 1, 3, 4))
-    ours = turned(mapping.depthwise("a", "a"), single)
+    ours = permuted(mapping.depthwise("a", "a"), single)
     assert ours.shape == (3, 4, 5, 1)
     assert ours[1, 2, 3, 0] == single[3, 0, 1, 2]
-    # PyTorch's channel 4 c + k is ours k C + c.
+    # Channel 4 c + k of PyTorch is our k C + c.
     wide = rng.random((8, 3, 1, 1))
-    shuffled = turned(mapping.before_shuffle("a", "a"), wide)
+    shuffled = permuted(mapping.before_shuffle("a", "a"), wide)
     for channel in range(2):
         for pixel in range(4):
             np.testing.assert_array_equal(
                 shuffled[0, 0, :, 2 * pixel + channel], wide[4 * channel + pixel, :, 0, 0]
             )
-    assert turned(mapping.factor("a", "a"), np.zeros((1, 6, 1, 1))).shape == (6,)
+    assert permuted(mapping.factor("a", "a"), np.zeros((1, 6, 1, 1))).shape == (6,)
     for places, values in (
         (mapping.convolution("a", "a"), kernel),
         (mapping.depthwise("a", "a"), single),
         (mapping.before_shuffle("a", "a"), wide),
         (mapping.factor("a", "a"), np.zeros((1, 6, 1, 1))),
     ):
-        assert places[0].turn.shape(turned(places, values).shape) == values.shape
+        assert places[0].permutation.shape(permuted(places, values).shape) == values.shape
 
 
-def test_what_names_tell():
+def test_count_and_array_with_missing_names_raise_data_error():
     arrays = {f"part.{i}.w": np.zeros((3, 1, 1, 1)) for i in (4, 5, 6)}
     assert mapping.count(arrays, r"part\.(\d+)\.", 4) == 3
     assert mapping.count(arrays, r"other\.(\d+)\.") == 0
-    with pytest.raises(DataError, match=r"lack everything that begins with part\.0\."):
+    with pytest.raises(DataError, match=r"part\.0\."):
         mapping.count(arrays, r"part\.(\d+)\.")
     assert mapping.channels(arrays, "part.4.w") == 3
-    with pytest.raises(DataError, match=r"lack part\.7\.w\. Did you mean 'part\.\d\.w'"):
+    with pytest.raises(DataError, match=r"part\.7\.w.*'part\.\d\.w'"):
         mapping.channels(arrays, "part.7.w")
-    with pytest.raises(DataError, match="four sizes"):
+    with pytest.raises(DataError, match="four axes"):
         mapping.channels({"b": np.zeros(3)}, "b")
 
 
-def test_deblurgan_whose_blocks_lost_a_convolution():
+def test_deblurgan_without_second_convolution_raises_data_error():
     module = REGISTRY.load("deblurgan")
     generator = models.create("deblurgan", SMALL["deblurgan"])
     arrays = theirs(generator, module.layout(generator.options))
     lost = {k: v for k, v in arrays.items() if ".conv_block.6." not in k}
-    with pytest.raises(DataError, match="one convolution and not two"):
+    with pytest.raises(DataError, match="one convolution"):
         module.options(lost)

@@ -1,4 +1,4 @@
-"""Our networks with weights taken over, beside the networks in PyTorch that they come from."""
+"""Ported networks compared with their PyTorch originals."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ FULL = [
 
 
 def compare(architecture, options, size, tmp_path):
-    """Returns the largest difference, and how far the network moves its input."""
+    """Returns the maximum difference, and the maximum change of the input by the network."""
     network = build(architecture, seed=len(str(options)), **options)
     path = str(tmp_path / "weights.pth")
     torch.save(network.state_dict(), path)
@@ -53,7 +53,7 @@ def compare(architecture, options, size, tmp_path):
 
 
 @pytest.mark.parametrize(("architecture", "options", "size"), SMALL)
-def test_small_networks(architecture, options, size, tmp_path):
+def test_small_network_equals_pytorch(architecture, options, size, tmp_path):
     difference, moved = compare(architecture, options, size, tmp_path)
     assert moved > 0.05
     assert difference < TOLERANCE
@@ -61,15 +61,15 @@ def test_small_networks(architecture, options, size, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "options", "size"), FULL)
-def test_published_networks(architecture, options, size, tmp_path):
+def test_network_of_published_size_equals_pytorch(architecture, options, size, tmp_path):
     difference, moved = compare(architecture, options, size, tmp_path)
-    print(f"\n{architecture} {options}: {difference:.2e} (moves its input by {moved:.2f})")
+    print(f"\n{architecture} {options}: {difference:.2e} (changes its input by {moved:.2f})")
     assert moved > 0.05
     assert difference < TOLERANCE
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_files_are_read_as_pytorch_reads_them(zipped, tmp_path):
+def test_file_is_read_as_by_pytorch(zipped, tmp_path):
     path = str(tmp_path / "w.pth")
     wide = torch.randn(4, 6)
     weights = {

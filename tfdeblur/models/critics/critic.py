@@ -1,15 +1,29 @@
-"""What every critic is, and the layers that critics are made of."""
+"""The critic, and the building blocks of critics."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 from keras import ops
+from pydantic import Field
 
 from tfdeblur.models.layers import BatchNormalization
+from tfdeblur.ops.shapes import ImageBatch, ScoreMap
 
 Norm = Literal["layer", "layer_all", "instance", "batch", "spectral", "none"]
+
+# Types of options that all critics have.
+Width = Annotated[int, Field(gt=0, description="channels of the first convolution")]
+NormOption = Annotated[
+    Norm,
+    Field(
+        description="layer: over channels; layer_all: over height, width and channels, as in the "
+        "WGAN-GP paper; instance; batch; spectral: of the kernels; none"
+    ),
+]
+NormFirst = Annotated[bool, Field(description="also normalize after the first convolution")]
+Conditional = Annotated[bool, Field(description="also use the blurred input")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,14 +31,14 @@ class Critic:
     """A network that scores patches of images.
 
     Attributes:
-        network: Keras model from [B, H, W, 3] in the generator's value range ([B, H, W, 6] where
+        network: Keras model from [B, H, W, 3] in the generator's value range ([B, H, W, 6] if
             conditional: the image, then its blurred input) to one or several score maps, each
             float32 [B, h, w, 1], linear.
-        conditional: Whether the critic sees the blurred input beside the image.
-        mixes_examples: Whether an image's score depends on the others of its batch (batch norm);
-            then true and restored images must not share a batch.
-        name: Key of the plug-in that built it; filled by `tfdeblur.models.critics.create`.
-        options: The plug-in's options by name, defaults included; filled likewise.
+        conditional: Whether the critic also gets the blurred input.
+        mixes_examples: Whether scores depend on the other images of the batch (batch norm), so that
+            sharp and restored images must not share one.
+        name: Name of the plug-in that built it, set by `tfdeblur.models.critics.create`.
+        options: All options of the plug-in by name, set by `tfdeblur.models.critics.create`.
     """
 
     network: keras.Model
@@ -33,12 +47,12 @@ class Critic:
     name: str = ""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def scores(self, images: Any, blurred: Any) -> tuple[Any, ...]:
+    def scores(self, images: ImageBatch, blurred: ImageBatch) -> tuple[ScoreMap, ...]:
         """Scores images.
 
         Args:
             images: float32 [B, H, W, 3] in the generator's value range.
-            blurred: Their blurred inputs, likewise; looked at by conditional critics only.
+            blurred: Their blurred inputs, same shape; used by conditional critics only.
 
         Returns:
             Score maps, each float32 [B, h, w, 1].
@@ -46,15 +60,16 @@ class Critic:
         if self.conditional:
             images = ops.concatenate([images, blurred], axis=-1)
         scores = self.network(images, training=True)
-        # Keras hands over the only element of a list of outputs, not the list.
+        # Keras returns a single output without its list.
         return tuple(scores) if isinstance(scores, list | tuple) else (scores,)
 
     def scores_of_both(
-        self, first: Any, second: Any, blurred: Any
-    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Scores two sets of images with the same blurred inputs, in one pass where that is equal.
+        self, first: ImageBatch, second: ImageBatch, blurred: ImageBatch
+    ) -> tuple[tuple[ScoreMap, ...], tuple[ScoreMap, ...]]:
+        """Scores two batches of images with the same blurred inputs.
 
-        One pass over twice the images keeps a device busier than two passes.
+        Both are scored in one pass, which uses devices better than two, unless that would change
+        the scores.
         """
         if self.mixes_examples:
             return self.scores(first, blurred), self.scores(second, blurred)
@@ -68,9 +83,9 @@ class Critic:
 class SpectralConv2D(keras.layers.Conv2D):
     """A convolution whose kernel is divided by its largest singular value.
 
-    The value is followed by one power iteration a call in training, on the kernel as a matrix
-    [height * width * channels in, channels out], and the gradient goes through the division. (The
-    layer of Keras overwrites the kernel instead, so gradients of micro-batches would not add up.)
+    The value is estimated by one power iteration per training call, on the kernel as a matrix
+    [height * width * channels in, channels out]; gradients flow through the division. (Keras's
+    layer overwrites the kernel instead, so gradients of micro-batches would not add up.)
 
     Reference:
         Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018,
@@ -102,7 +117,7 @@ def _unit(vector: Any) -> Any:
 
 
 def normalization(norm: Norm, name: str) -> keras.layers.Layer | None:
-    """Returns the layer that normalizes a critic's features, or None where there is none."""
+    """Returns the layer that normalizes a critic's features, or None without one."""
     if norm == "layer":
         return keras.layers.LayerNormalization(axis=-1, epsilon=1e-5, name=name)
     if norm in ("layer_all", "instance"):
@@ -116,9 +131,9 @@ def patch_scores(
 ) -> Any:
     """Adds a PatchGAN to a graph: from images [B, H, W, C] to a score map [B, h, w, 1].
 
-    `layers` convolutions of stride 2 with `width`, 2, 4 and at most 8 times `width` channels, one
-    of stride 1 with twice the last, all 4x4 with normalization and LeakyReLU(0.2), and a 4x4
-    convolution to one linear score in float32.
+    `layers` convolutions of stride 2 and one of stride 1, with `width` times 1, 2, 4 and at most 8
+    channels, all 4x4 with normalization and LeakyReLU(0.2), and a 4x4 convolution to one linear
+    score in float32.
     """
     convolution = SpectralConv2D if norm == "spectral" else keras.layers.Conv2D
     x = images

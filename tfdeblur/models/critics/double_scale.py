@@ -1,4 +1,4 @@
-"""Double scale: one critic for patches and one for the image as a whole, in one network."""
+"""Double scale: a critic of patches and a critic of the full image in one network."""
 
 import dataclasses
 from typing import Annotated
@@ -6,7 +6,14 @@ from typing import Annotated
 import keras
 from pydantic import Field
 
-from tfdeblur.models.critics.critic import Critic, Norm, patch_scores
+from tfdeblur.models.critics.critic import (
+    Conditional,
+    Critic,
+    NormFirst,
+    NormOption,
+    Width,
+    patch_scores,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,39 +21,29 @@ class Options:
     """Settings of `double_scale`."""
 
     local_layers: Annotated[
-        int, Field(ge=1, le=6, description="convolutions of stride 2 of the critic of patches")
+        int, Field(ge=1, le=6, description="convolutions of stride 2 of the patch critic")
     ] = 3
     global_layers: Annotated[
-        int, Field(ge=1, le=6, description="the same of the critic of the whole image")
+        int, Field(ge=1, le=6, description="convolutions of stride 2 of the image critic")
     ] = 5
-    width: Annotated[int, Field(gt=0, description="channels of the first convolutions")] = 64
-    norm: Annotated[
-        Norm,
-        Field(
-            description="layer: over channels; layer_all: over height, width and channels; "
-            "instance; batch; spectral: of the kernels; none"
-        ),
-    ] = "instance"
-    norm_first: Annotated[
-        bool, Field(description="normalize after the first convolutions as well")
-    ] = False
-    conditional: Annotated[
-        bool, Field(description="the critic sees the blurred input beside the image")
-    ] = False
+    width: Width = 64
+    norm: NormOption = "instance"
+    norm_first: NormFirst = False
+    conditional: Conditional = False
 
 
 def build(options: Options) -> Critic:
     """Builds the critic.
 
-    Two PatchGANs that share nothing look at the same image: with three convolutions of stride 2 a
-    score judges 70x70 pixels, with five 286x286, which is all of a 256x256 crop. An objective
-    averages the losses of the two maps.
+    Two PatchGANs without shared weights score the same image: with three convolutions of stride 2 a
+    score has a receptive field of 70x70 pixels, with five 286x286, which covers a 256x256 crop. The
+    objective averages the losses of both maps.
 
     Args:
         options: Settings.
 
     Returns:
-        A critic for any size, with two score maps, the local one first.
+        A critic for any size with two score maps, the local one first.
 
     Reference:
         Kupyn et al., "DeblurGAN-v2: Deblurring (Orders-of-Magnitude) Faster and Better", ICCV

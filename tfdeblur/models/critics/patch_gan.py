@@ -1,4 +1,4 @@
-"""PatchGAN: scores overlapping patches of an image."""
+"""PatchGAN: a critic that scores overlapping patches of an image."""
 
 import dataclasses
 from typing import Annotated
@@ -6,7 +6,14 @@ from typing import Annotated
 import keras
 from pydantic import Field
 
-from tfdeblur.models.critics.critic import Critic, Norm, patch_scores
+from tfdeblur.models.critics.critic import (
+    Conditional,
+    Critic,
+    NormFirst,
+    NormOption,
+    Width,
+    patch_scores,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,20 +23,10 @@ class Options:
     layers: Annotated[
         int, Field(ge=1, le=6, description="convolutions of stride 2; one of stride 1 follows")
     ] = 3
-    width: Annotated[int, Field(gt=0, description="channels of the first convolution")] = 64
-    norm: Annotated[
-        Norm,
-        Field(
-            description="layer: over channels; layer_all: over height, width and channels, as in "
-            "the WGAN-GP paper; instance; batch; spectral: of the kernels; none"
-        ),
-    ] = "layer"
-    norm_first: Annotated[
-        bool, Field(description="normalize after the first convolution as well")
-    ] = True
-    conditional: Annotated[
-        bool, Field(description="the critic sees the blurred input beside the image")
-    ] = False
+    width: Width = 64
+    norm: NormOption = "layer"
+    norm_first: NormFirst = True
+    conditional: Conditional = False
 
 
 def build(options: Options) -> Critic:
@@ -37,10 +34,10 @@ def build(options: Options) -> Critic:
 
     4x4 convolutions of 64, 128 and 256 channels with stride 2 and of 512 channels with stride 1,
     each with normalization and LeakyReLU(0.2), then a 4x4 convolution to one linear score. A score
-    judges a patch of 70x70 pixels.
+    has a receptive field of 70x70 pixels.
 
     Args:
-        options: Settings; with the defaults 2,766,657 parameters, and a 4x4 map for 32x32 pixels.
+        options: Settings. The defaults have 2,766,657 parameters and a 4x4 map for 32x32 pixels.
 
     Returns:
         A critic for any size.

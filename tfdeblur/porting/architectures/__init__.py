@@ -1,13 +1,13 @@
-"""Published networks whose weights can be taken over, one file for each.
+"""Published networks whose weights can be converted.
 
-The name of the file is the name of the generator in `tfdeblur.models` that takes the weights. A
-module defines:
+One file is one network, and its name is that of the generator in `tfdeblur.models`. A module
+defines:
 
-* `REPOSITORY`: where the authors' code stands, which gives the weights their names;
-* `MARKS`: names by which a file is recognized, all of which it must hold;
-* `CHOICES`: options of the generator that the weights do not tell, so that a person may;
-* `options(arrays)`: the options that the weights do tell;
-* `layout(options)`: a `Layout`, where each array belongs.
+* `REPOSITORY`: the authors' code, which defines the names of the arrays;
+* `MARKS`: names that all files of this network contain, by which it is recognized;
+* `CHOICES`: options of the generator that do not follow from the weights and can be set;
+* `options(arrays)`: the options that follow from the weights;
+* `layout(options)`: a `Layout` with the place of each array.
 """
 
 from tfdeblur.registry import Registry

@@ -1,13 +1,13 @@
-"""DeblurGAN's generator of residual blocks, by the names of its authors' code.
+"""DeblurGAN's generator of residual blocks, with the names of its authors' code.
 
-Its layers are one numbered sequence, in which those without weights count as well: padding,
-convolution, norm, ReLU from 0; two strided convolutions at 4 and 7; the blocks from 10; then two
-transposed convolutions and the last one. In a block the second convolution comes fifth, or sixth
-where there is dropout between the two.
+Its layers are one numbered sequence, including those without weights: padding, convolution, norm,
+ReLU from 0; two strided convolutions at 4 and 7; the blocks from 10; then two transposed
+convolutions and the last one. In a block the second convolution is number 5, or 6 with dropout
+between both.
 
-That code runs its network in training mode when it tests: dropout is at work, and batch norm takes
-the statistics of the one image. `tfdeblur` leaves dropout out and takes the moving averages; with
-instance norm, by which the published weights were made, dropout is the only difference.
+The authors' code tests the network in training mode: dropout is active, and batch norm uses the
+statistics of the single image. `tfdeblur` disables dropout and uses the moving averages; with
+instance norm, as in the published weights, dropout is the only difference.
 """
 
 import re
@@ -26,12 +26,12 @@ _EPSILON = 1e-5  # of PyTorch's batch norm
 
 
 def options(arrays: Arrays) -> dict[str, Any]:
-    """Returns what the weights tell: width, blocks, the norm, and whether there was dropout."""
+    """Returns the options that follow from the weights: width, blocks, norm and dropout."""
     return {
         "width": channels(arrays, "model.1.weight"),
         "blocks": count(arrays, r"model\.(\d+)\.conv_block\.", _FIRST_BLOCK),
         "dropout": 0.5 if _second_convolution(arrays) == 6 else 0.0,
-        # Instance norm has no weights of its own there.
+        # Instance norm has no weights there.
         **({"norm": "batch", "epsilon": _EPSILON} if "model.2.weight" in arrays else {}),
         **({"norm": "instance"} if "model.2.weight" not in arrays else {}),
     }
@@ -44,18 +44,18 @@ def _second_convolution(arrays: Arrays) -> int:
             return place
     found = [name for name in arrays if re.match(r"model\.10\.conv_block\.", name)]
     raise DataError(
-        "The residual blocks of these weights have one convolution and not two "
-        f"({', '.join(found) or 'none'}). Some versions of DeblurGAN's code lose the second; such "
-        "a network is not among the models here."
+        "The residual blocks of these weights have one convolution instead of two "
+        f"({', '.join(found) or 'none'}). Some versions of DeblurGAN's code omit the second; such "
+        "networks are not supported."
     )
 
 
 def layout(options: Mapping[str, Any]) -> Layout:
-    """Returns where each array belongs, given all options of `deblurgan`."""
+    """Returns the place of each array, given all options of `deblurgan`."""
     biased = options["norm"] == "instance"
 
     def unit(theirs: str, number: int, ours: str) -> list[Place]:
-        """A convolution and the norm behind it."""
+        """Returns the places of a convolution and the norm after it."""
         places = convolution(f"{theirs}.{number}", f"{ours}_conv", bias=biased)
         if biased:
             return places
@@ -72,6 +72,6 @@ def layout(options: Mapping[str, Any]) -> Layout:
     counters = {r".*\.num_batches_tracked": "counters of batches"}
     averages = {
         r".*\.running_(mean|var)": "moving averages of instance norm, which normalizes each image "
-        "by itself"
+        "separately"
     }
     return Layout(places, counters | averages if biased else counters)

@@ -1,8 +1,7 @@
-"""MIMO-UNet and MIMO-UNet+, by the names of their authors' code.
+"""MIMO-UNet and MIMO-UNet+, with the names of their authors' code.
 
-The two have the same names and differ in how many residual blocks there are. Nothing else than the
-arrays' axes changes on the way here: `tfdeblur.models.mimo_unet` pads, shrinks and enlarges as that
-code does.
+Both have the same names and differ in the number of residual blocks. Only the axes of the arrays
+are permuted: `tfdeblur.models.mimo_unet` pads, downsamples and upsamples as that code does.
 """
 
 from collections.abc import Mapping
@@ -18,18 +17,18 @@ _PLUS_BLOCKS = 20
 
 
 def options(arrays: Arrays) -> dict[str, Any]:
-    """Returns what the weights tell: the width and the number of blocks; 20 is the plus."""
+    """Returns the options that follow from the weights: width and blocks; `plus` has 20 blocks."""
     width = channels(arrays, "feat_extract.0.main.0.weight")
     blocks = count(arrays, r"Encoder\.0\.layers\.(\d+)\.")
     return {"width": width, **({"plus": True} if blocks == _PLUS_BLOCKS else {"blocks": blocks})}
 
 
 def layout(options: Mapping[str, Any]) -> Layout:
-    """Returns where each array belongs, given all options of `mimo_unet`."""
+    """Returns the place of each array, given all options of `mimo_unet`."""
     blocks = _PLUS_BLOCKS if options["plus"] else options["blocks"]
     stages = [
         *((f"Encoder.{level}", f"encoder{level}") for level in range(3)),
-        # That code counts its decoder's stages from the smallest size.
+        # That code numbers the stages of the decoder from the smallest scale.
         *((f"Decoder.{2 - level}", f"decoder{level}") for level in range(3)),
     ]
     pairs = {

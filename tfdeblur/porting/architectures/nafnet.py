@@ -1,7 +1,7 @@
-"""NAFNet, by the names of its authors' code.
+"""NAFNet, with the names of its authors' code.
 
-The channels ahead of a pixel shuffle are put into the order of ours. At sizes that are no multiples
-of the network's that code pads with zeros; `tfdeblur` mirrors the border.
+The channels before a pixel shuffle are reordered. For sizes that are not multiples of the network's
+that code pads with zeros; `tfdeblur` pads by reflection.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ CHOICES = ("pool_window",)
 
 
 def options(arrays: Arrays) -> dict[str, Any]:
-    """Returns what the weights tell: the width, and the blocks at each size."""
+    """Returns the options that follow from the weights: the width and the blocks of each scale."""
     sizes = count(arrays, r"downs\.(\d+)\.")
     return {
         "width": channels(arrays, "intro.weight"),
@@ -37,14 +37,14 @@ def options(arrays: Arrays) -> dict[str, Any]:
 
 
 def layout(options: Mapping[str, Any]) -> Layout:
-    """Returns where each array belongs, given all options of `nafnet`."""
+    """Returns the place of each array, given all options of `nafnet`."""
     sizes = len(options["encoder"])
     places = [*convolution("intro", "intro"), *convolution("ending", "ending")]
     places += _blocks("middle_blks", "middle", options["middle"])
     for level, blocks in enumerate(options["encoder"]):
         places += convolution(f"downs.{level}", f"down{level}")
         places += _blocks(f"encoders.{level}", f"encoder{level}", blocks)
-    # That code counts its decoder's stages from the smallest size.
+    # That code numbers the stages of the decoder from the smallest scale.
     for place, blocks in enumerate(options["decoder"]):
         level = sizes - 1 - place
         places += before_shuffle(f"ups.{place}.0", f"up{level}")

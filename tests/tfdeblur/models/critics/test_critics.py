@@ -1,4 +1,4 @@
-"""What holds for every registered critic, and what PatchGAN and its norms promise."""
+"""Contract of every registered critic, and the properties of PatchGAN and its norms."""
 
 import dataclasses
 import typing
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfdeblur import config
 from tfdeblur.errors import ConfigError
 from tfdeblur.models import critics
 from tfdeblur.models.critics.critic import Norm, SpectralConv2D
 from tfdeblur.training.engines.tensorflow import runtime
 
-NAMES = critics.REGISTRY.names()
+NAMES = config.CRITICS.names()
 NORMS = typing.get_args(Norm)
 SMALL = {
     "patch_gan": {"layers": 2, "width": 4},
@@ -31,17 +32,17 @@ def pictures(batch=2, height=32, width=32, seed=0):
     return np.random.default_rng(seed).random((batch, height, width, 3), dtype=np.float32)
 
 
-def test_options_are_a_frozen_documented_dataclass(critic):
-    options = critics.REGISTRY.options(critic.name)
+def test_options_are_frozen_and_documented(critic):
+    options = config.CRITICS.options(critic.name)
     assert options.__dataclass_params__.frozen
     for field in dataclasses.fields(options):
         assert any(getattr(m, "description", None) for m in field.type.__metadata__), field.name
-    assert "Reference:" in critics.REGISTRY.load(critic.name).build.__doc__
+    assert "Reference:" in config.CRITICS.load(critic.name).build.__doc__
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("conditional", [False, True])
-def test_score_maps_for_any_size(critic, norm, conditional):
+def test_scores_of_any_size_are_finite_float32_maps(critic, norm, conditional):
     options = {**SMALL.get(critic.name, {}), "norm": norm, "conditional": conditional}
     critic = critics.create(critic.name, options)
     images, blurred = pictures(height=32, width=48), pictures(height=32, width=48, seed=1)
@@ -60,7 +61,7 @@ def test_score_maps_for_any_size(critic, norm, conditional):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_one_pass_for_both_equals_two_passes(critic, norm):
+def test_scores_of_both_equal_separate_scores(critic, norm):
     options = {**SMALL.get(critic.name, {}), "norm": norm, "conditional": True}
     critic = critics.create(critic.name, options)
     first, second, blurred = (pictures(seed=seed) for seed in range(3))
@@ -75,7 +76,7 @@ def test_one_pass_for_both_equals_two_passes(critic, norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_only_batch_norm_mixes_examples(critic, norm):
+def test_scores_depend_on_other_examples_with_batch_norm_only(critic, norm):
     critic = critics.create(critic.name, {**SMALL.get(critic.name, {}), "norm": norm})
     assert critic.mixes_examples == (norm == "batch")
     images = pictures()
@@ -89,7 +90,7 @@ def test_only_batch_norm_mixes_examples(critic, norm):
     assert mixed == critic.mixes_examples
 
 
-def test_bfloat16_scores_are_float32_and_close(critic):
+def test_scores_in_bfloat16_are_close_and_float32(critic):
     with runtime.precision_scope("mixed_bfloat16"):
         half = critics.create(critic.name, SMALL.get(critic.name))
     half.network.set_weights(critic.network.get_weights())
@@ -100,7 +101,7 @@ def test_bfloat16_scores_are_float32_and_close(critic):
         assert 0 < error.max() < 0.1 * np.abs(b).max() + 0.05
 
 
-def test_the_critic_of_the_study():
+def test_default_patch_gan_equals_that_of_the_study():
     # Orlandi and Pinardi: layer norm over channels, 2,766,657 parameters, 4x4 scores at 32x32.
     critic = critics.create("patch_gan")
     assert critic.network.count_params() == 2_766_657
@@ -113,14 +114,14 @@ def test_the_critic_of_the_study():
 @pytest.mark.parametrize(
     ("options", "parameters"),
     [
-        # Isola et al.: no norm on the first convolution; batch norm has four weights a channel.
+        # Isola et al.: no norm after the first convolution; batch norm has 4 weights per channel.
         ({"norm": "instance", "norm_first": False}, 2_766_657 - 128),
         ({"norm": "batch", "norm_first": False}, 2_766_657 - 128 + 2 * (128 + 256 + 512)),
         ({"norm": "none"}, 2_766_657 - 2 * (64 + 128 + 256 + 512)),
         ({"norm": "none", "conditional": True}, 2_766_657 - 1920 + 16 * 3 * 64),
     ],
 )
-def test_parameters_of_other_norms(options, parameters):
+def test_patch_gan_with_other_norms_has_expected_parameters(options, parameters):
     assert critics.create("patch_gan", options).network.count_params() == parameters
 
 
@@ -136,7 +137,7 @@ def test_layer_all_normalizes_over_height_width_and_channels():
     np.testing.assert_allclose(norm(values), expected, atol=1e-5)
 
 
-def test_spectral_convolution_divides_by_the_largest_singular_value():
+def test_spectral_convolution_divides_by_largest_singular_value():
     keras.utils.set_random_seed(3)
     layer = SpectralConv2D(5, 4, use_bias=False)
     images = pictures()
@@ -148,14 +149,14 @@ def test_spectral_convolution_divides_by_the_largest_singular_value():
     plain.build(images.shape)
     plain.kernel.assign(kernel / largest)
     np.testing.assert_allclose(outputs, plain(images), atol=1e-5)
-    # The kernel itself stays what the optimizer made of it.
+    # The kernel itself is unchanged.
     np.testing.assert_array_equal(layer.kernel.numpy(), kernel.astype("float32"))
     vector = layer.vector_u.numpy()
     layer(images, training=False)
     np.testing.assert_array_equal(layer.vector_u.numpy(), vector)
 
 
-def test_the_gradient_goes_through_the_spectral_norm():
+def test_spectral_convolution_gradient_includes_the_norm():
     keras.utils.set_random_seed(3)
     layer = SpectralConv2D(5, 4, use_bias=False)
     images = pictures()
@@ -164,12 +165,12 @@ def test_the_gradient_goes_through_the_spectral_norm():
     with tf.GradientTape() as tape:
         value = tf.reduce_sum(layer(images) ** 2)
     gradient = tape.gradient(value, layer.trainable_variables)[0]
-    # A kernel twice as large gives the same output: no gradient points along the kernel.
+    # Scaling the kernel does not change the output, so the gradient is orthogonal to the kernel.
     along = tf.reduce_sum(gradient * layer.kernel.value)
     assert abs(float(along)) < 1e-3 * float(tf.linalg.norm(gradient) * tf.norm(layer.kernel.value))
 
 
-def test_unknown_critics_and_options():
+def test_unknown_critic_or_option_raises_config_error():
     with pytest.raises(ConfigError, match="patch_gan"):
         critics.create("patchgan")
     with pytest.raises(ConfigError, match="layers"):
