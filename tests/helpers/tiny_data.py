@@ -1,23 +1,61 @@
-"""Small data sets on disk or in memory for tests of whole commands."""
-
-import hashlib
+"""Small data sets on disk or in memory."""
 
 import numpy as np
 import tensorflow as tf
 
+from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
+from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.io import files
+
+_ARGUMENTS = ("seed", "synthesis", "modify", "reading")
+
+
+def training_data(paths, **options):
+    """Opens `TrainingData` with its own keyword arguments and those of `DataConfig`."""
+    paths = (paths,) if isinstance(paths, str) else tuple(paths)
+    arguments = {name: options.pop(name) for name in _ARGUMENTS if name in options}
+    return TrainingData(DataConfig(paths=paths, **options), **arguments)
+
+
+def write_split(directory, name, shards):
+    """Writes the shards of one split.
+
+    Args:
+        directory: Existing folder of the data set.
+        name: Name of the split.
+        shards: A list of serialized records for each shard.
+
+    Returns:
+        The shards as the manifest lists them.
+    """
+    written = []
+    for index, records in enumerate(shards):
+        file = schema.shard_name(name, index, len(shards))
+        path = files.join(directory, file)
+        write_records(path, records)
+        written.append(schema.Shard(file, len(records), files.size(path), schema.sha256_of(path)))
+    return tuple(written)
+
+
+def write_records(path, records):
+    """Writes serialized records to a shard; `ram://` would append to an existing file."""
+    if tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
+    with tf.io.TFRecordWriter(path) as writer:
+        for data in records:
+            writer.write(data)
 
 
 def write_data_set(
     directory, splits=None, side=16, encoding="raw", shards=2, seed=0, gain=0.5, offset=64
 ):
-    """Writes a data set whose blur is a loss of contrast, which a small network undoes at once."""
+    """Writes a data set whose blur reduces contrast, which a small network soon inverts."""
     rng = np.random.default_rng(seed)
     files.make_dirs(directory)
-    parts = {}
+    written = {}
     for name, count in (splits or {"train": 24, "val": 6, "test": 6}).items():
-        written = []
+        contents = []
         for shard in range(shards):
             records = []
             for index in range(shard, count, shards):
@@ -27,16 +65,54 @@ def write_data_set(
                     blurred, sharp, f"{name}-scene", f"{index:04d}", 0, 0, side, side
                 )
                 records.append(schema.encode_record(record, encoding))
-            file = schema.shard_name(name, shard, shards)
-            path = files.join(directory, file)
-            with tf.io.TFRecordWriter(path) as writer:
-                for data in records:
-                    writer.write(data)
-            content = files.read_bytes(path)
-            written.append(
-                schema.Shard(file, len(records), len(content), hashlib.sha256(content).hexdigest())
-            )
-        parts[name] = schema.Split(side, side, encoding, count, (f"{name}-scene",), tuple(written))
-    manifest = schema.Manifest(source="test", blur={"kind": "contrast"}, options={}, splits=parts)
+            contents.append(records)
+        files_of_split = write_split(directory, name, contents)
+        written[name] = schema.Split(
+            side, side, encoding, count, (f"{name}-scene",), files_of_split
+        )
+    manifest = schema.Manifest(source="test", blur={"kind": "contrast"}, options={}, splits=written)
     manifest.save(directory)
     return directory
+
+
+def make_record(height=6, width=5, seed=0, **fields):
+    """Returns a record of noise."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    return schema.Record(
+        **{
+            "blurred": images[0],
+            "sharp": images[1],
+            "scene": "GOPR0854_11_00",
+            "frame": f"{seed:06d}",
+            "top": 3,
+            "left": 4,
+            "source_height": 720,
+            "source_width": 1280,
+            **fields,
+        }
+    )
+
+
+def write_noise_set(folder, encoding="raw", shards=(3, 2), height=6, width=5):
+    """Writes a data set with one split and shards of the given sizes; returns its manifest."""
+    files.make_dirs(folder)
+    contents = [
+        [
+            schema.encode_record(make_record(height, width, seed=10 * index + number), encoding)
+            for number in range(count)
+        ]
+        for index, count in enumerate(shards)
+    ]
+    written = write_split(folder, "train", contents)
+    split = schema.Split(height, width, encoding, sum(shards), ("a", "b"), written)
+    manifest = schema.Manifest(
+        source="gopro",
+        blur={"kind": "recorded"},
+        options={"tile": "5x6"},
+        splits={"train": split},
+        notes=("A note.",),
+        fingerprint="f",
+    )
+    manifest.save(folder)
+    return manifest

@@ -1,34 +1,34 @@
-"""Paired augmentation: random crops, mirroring and quarter turns, fixed by the position.
+"""Paired augmentation: random crops, flips and quarter turns, determined by the position.
 
-Where a sample is cut out and how it is turned is drawn for whole blocks of positions at once, as
-three small numbers for each sample: its *placement*. It is applied later, to single pairs or to
-batches, and always to both halves of a pair alike.
+Crop and orientation are drawn for whole blocks of positions at once, as three integers per sample:
+its *placement*. The placement is applied later, to single pairs or to batches, and identically to
+both halves of a pair.
 """
 
 import dataclasses
 
 import tensorflow as tf
 
-from tfdeblur.data import shuffle
+from tfdeblur.ops import random
 
 Pair = dict[str, tf.Tensor]
 
-# The streams drawn from the key of one data set's augmentation.
+# Streams below the key of a data set's augmentation.
 _ORIENTATIONS, _CROPS = 0, 1
 
-# An orientation is a sum of these, applied in this order; together they make the eight symmetries
-# of a square.
+# An orientation is a sum of these, applied in this order; they generate the eight symmetries of a
+# square.
 _TRANSPOSED, _UPSIDE_DOWN, _MIRRORED = 4, 2, 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What is drawn at random for each sample; every possible outcome is equally likely.
+    """Random augmentation of samples; all possible outcomes are equally likely.
 
     Attributes:
-        horizontal_flips: Mirror left to right, or not.
-        vertical_flips: Turn upside down, or not.
-        quarter_turns: Turn counterclockwise by 0, 90, 180 or 270 degrees; square samples only.
+        horizontal_flips: Randomly flip left to right.
+        vertical_flips: Randomly flip upside down.
+        quarter_turns: Rotate counterclockwise by 0, 90, 180 or 270 degrees; square samples only.
     """
 
     horizontal_flips: bool = True
@@ -37,7 +37,7 @@ class Augmentation:
 
     @property
     def orientations(self) -> tuple[int, ...]:
-        """The orientations that may be drawn; a power of two of them."""
+        """The possible orientations; their number is a power of two."""
         if self.quarter_turns and (self.horizontal_flips or self.vertical_flips):
             return tuple(range(8))
         if self.quarter_turns:
@@ -51,27 +51,27 @@ class Augmentation:
         """Draws the placements of samples.
 
         Args:
-            key: Key of the draws; see `order.key_of`.
-            positions: int64 [n], non-negative: places of the samples in their sequence.
-            slack: By how many rows and columns an image is larger than its crop.
+            key: Key of the draws; see `ops.random.key_of`.
+            positions: int64 [n], non-negative: positions of the samples in their sequence.
+            slack: Rows and columns by which an image exceeds its crop.
 
         Returns:
             int32 [n, 3]: first row and first column of the crop, and index into `orientations`.
         """
-        lots = shuffle.draw_tensor(shuffle.subkey(key, _CROPS), positions)
-        # Two numbers of 31 bits out of one of 63, scaled to 0..slack.
-        top = lots // 2**32 * (slack[0] + 1) // 2**31
-        left = lots % 2**31 * (slack[1] + 1) // 2**31
-        lots = shuffle.draw_tensor(shuffle.subkey(key, _ORIENTATIONS), positions)
-        orientation = lots // 2**60 * len(self.orientations) // 8
+        bits = random.draw_tensor(random.subkey(key, _CROPS), positions)
+        # Two numbers of 31 bits from one of 63, scaled to 0..slack.
+        top = bits // 2**32 * (slack[0] + 1) // 2**31
+        left = bits % 2**31 * (slack[1] + 1) // 2**31
+        bits = random.draw_tensor(random.subkey(key, _ORIENTATIONS), positions)
+        orientation = bits // 2**60 * len(self.orientations) // 8
         return tf.cast(tf.stack([top, left, orientation], axis=1), tf.int32)
 
     def place(self, pair: Pair, placement: tf.Tensor, size: tuple[int, int]) -> Pair:
-        """Cuts and turns one pair.
+        """Crops and orients one pair.
 
         Args:
             pair: uint8 [height, width, 3] each, with static shapes.
-            placement: int32 [3], one row of what `draw` returns.
+            placement: int32 [3], one row of the result of `draw`.
             size: Height and width of the crop.
 
         Returns:
@@ -82,20 +82,20 @@ class Augmentation:
             begin = tf.concat([placement[:2], [0]], axis=0)
             images = [tf.slice(image, begin, [*size, 3]) for image in images]
         if len(self.orientations) > 1:
-            cut = images
+            cropped = images
             branches = [
-                lambda code=code: [_oriented(image, code) for image in cut]
+                lambda code=code: [_oriented(image, code) for image in cropped]
                 for code in self.orientations
             ]
             images = tf.switch_case(placement[2], branches)
         return dict(zip(names, images, strict=True))
 
     def place_batch(self, pair: Pair, placements: tf.Tensor) -> Pair:
-        """Turns whole batches of uncropped pairs; the result equals that of `place` for each.
+        """Orients batches of pairs without cropping, with the same result as `place` for each pair.
 
         Args:
             pair: uint8 [batch, height, width, 3] each, with static shapes.
-            placements: int32 [batch, 3], as `draw` returns them.
+            placements: int32 [batch, 3], the result of `draw`.
 
         Returns:
             The pairs, of the same shapes.
@@ -107,17 +107,17 @@ class Augmentation:
         for bit in (_TRANSPOSED, _UPSIDE_DOWN, _MIRRORED):
             if any(code & bit for code in self.orientations):
                 chosen = tf.not_equal(tf.bitwise.bitwise_and(codes, bit), 0)
-                # The first version's `where` picks whole images, without broadcasting the mask.
+                # TensorFlow 1's `where` selects whole images without broadcasting the mask.
                 images = tf.compat.v1.where(chosen, _flipped_batch(images, bit), images)
         return images
 
 
 def _oriented(image: tf.Tensor, code: int) -> tf.Tensor:
-    """Turns one image [height, width, 3] into a fixed orientation."""
+    """Orients one image [height, width, 3]; the orientation is fixed."""
     if code & _TRANSPOSED:
         image = tf.transpose(image, [1, 0, 2])
     height, width, channels = image.shape
-    # TensorFlow reverses the middle one of three dimensions fastest, and gathers rows faster still.
+    # TensorFlow reverses the middle of three dimensions fastest, and gathers rows even faster.
     if not code & (_UPSIDE_DOWN + _MIRRORED):
         return image
     if not code & _UPSIDE_DOWN:
@@ -131,7 +131,7 @@ def _oriented(image: tf.Tensor, code: int) -> tf.Tensor:
 
 
 def _flipped_batch(images: tf.Tensor, bit: int) -> tf.Tensor:
-    """Applies one part of an orientation to all images of [batch, height, width, 3]."""
+    """Applies one flip or transposition to all images of [batch, height, width, 3]."""
     if bit == _TRANSPOSED:
         return tf.transpose(images, [0, 2, 1, 3])
     batch, height, width, channels = images.shape

@@ -1,48 +1,48 @@
-"""Opening a data set: everything about it that can be checked before reading is checked here."""
+"""Opening data sets, with all checks that are possible before reading; and errors of reading."""
 
+import contextlib
 import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
 import tensorflow as tf
 
+from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError, UserError, reason_of
 from tfdeblur.io import files
-from tfdeblur.registry import did_you_mean
 
-# What may be raised while data are read. A loop catches these and asks `explain_read_error` whether
-# the data are at fault, for what goes wrong in a network is one of them as well.
+# Errors that reading may raise. Networks raise them too; `explain_read_error` distinguishes them.
 READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 
-# Those that damaged data raise, and a wrong shape in a network too.
+# Errors of damaged data, but also of a wrong shape in a network.
 _DAMAGE = (
     tf.errors.DataLossError,
     tf.errors.FailedPreconditionError,
     tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
-    # TensorFlow puts bytes that are no record into its message, and Python cannot read that.
+    # TensorFlow quotes bytes that are no record in its message, which Python cannot decode.
     UnicodeDecodeError,
 )
 
-# The operations that read, where they are the ones that failed.
+# The failed operation, if it is one that waits for data.
 _READING = re.compile(
     r"(\{\{node [^}]*|\[Op:)(\w*IteratorGetNext\w*|DatasetToSingleElement)(\}\}|\])"
 )
 
-_NO_RIGHT = (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError)
+_PERMISSION = (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError)
 
 
 @dataclasses.dataclass(frozen=True)
 class OpenSplit:
-    """One split of a data set whose manifest and files agree.
+    """One split of a data set whose files agree with its manifest.
 
     Attributes:
         directory: Folder of the data set.
         manifest: Its manifest.
-        split: The split's part of the manifest.
+        split: The split in the manifest.
     """
 
     directory: str
@@ -51,7 +51,7 @@ class OpenSplit:
 
     @property
     def shards(self) -> list[schema.Shard]:
-        """The shards that hold any records, in file order."""
+        """The shards that are not empty, in file order."""
         return [shard for shard in self.split.shards if shard.records]
 
     @property
@@ -60,10 +60,10 @@ class OpenSplit:
         return [files.join(self.directory, shard.file) for shard in self.shards]
 
     def identity(self, validation_split: str | None = None) -> dict[str, Any]:
-        """Says which images there are, as plain values for JSON; copies are equal.
+        """Returns plain values for JSON that are equal for copies of the same images.
 
         Args:
-            validation_split: Another split that is described as well, where there is one.
+            validation_split: Another split to include if the data set has it.
         """
         other = self.manifest.splits.get(validation_split or "")
         return {
@@ -79,83 +79,73 @@ class OpenSplit:
 
     @property
     def remote(self) -> bool:
-        """Whether the files lie behind a network, where each request takes its time."""
+        """Whether the files are on a network file system, where requests are slow."""
         scheme, separator, _ = self.directory.partition("://")
         return bool(separator) and scheme not in ("file", "ram")
 
     @property
     def buffer_bytes(self) -> int | None:
-        """How much of a shard to read at once; None is TensorFlow's own choice."""
+        """Size of the read buffer; None is TensorFlow's default."""
         if self.remote:
             return 4 << 20
-        # Large records fill a request by themselves, and a buffer would only copy them once more.
+        # A large record fills a request by itself; a buffer would only add a copy.
         return 0 if self.record_bytes >= 1 << 16 else None
 
 
 def open_split(path: str, name: str) -> OpenSplit:
     """Opens one split of the data set in a folder.
 
-    The manifest is read, and existence and size of every shard are compared with it: that finds
-    shards that are missing, cut off (at the end of a record too) or left over from another build.
+    Compares existence and size of every shard with the manifest, which detects shards that are
+    missing, truncated (even at the end of a record) or left over from another build.
 
     Args:
         path: Folder of the data set.
         name: Name of the split, such as `train`.
 
     Raises:
-        DataError: There is no such data set or split, it is empty, or its files do not agree with
-            the manifest.
+        DataError: The data set or the split does not exist, the split is empty, or the files do
+            not agree with the manifest.
     """
     manifest = schema.Manifest.load(path)
-    if name not in manifest.splits:
-        raise DataError(
-            f"{path} has no split {name!r}.{did_you_mean(name, manifest.splits)} "
-            f"{' '.join(manifest.notes)}".rstrip()
-        )
-    opened = OpenSplit(path, manifest, manifest.splits[name])
+    opened = OpenSplit(path, manifest, manifest.split(name, path))
     if not opened.split.records:
-        raise DataError(f"The split {name!r} of {path} holds no records.")
+        raise DataError(f"The split {name!r} of {path} has no records.")
     schema.check_intact(path, manifest)
     return opened
 
 
-def open_to_train(paths: Sequence[str], name: str, train_on_test: bool = False) -> list[OpenSplit]:
-    """Opens one split of several data sets for training; see `open_split`.
-
-    Args:
-        paths: Folders of the data sets.
-        name: Name of the split.
-        train_on_test: Allow what `check_trainable` refuses.
+def open_to_train(config: DataConfig) -> list[OpenSplit]:
+    """Opens the split of each data set to train on; see `open_split`.
 
     Raises:
-        ConfigError: There are no paths, or the split is the test split.
-        DataError: What `open_split` and `check_trainable` raise.
+        ConfigError: There are no data sets, or the split is the test split.
+        DataError: See `open_split` and `check_trainable`.
     """
-    if not paths:
-        raise ConfigError("No data set to train on: name at least one folder.")
-    opened = [open_split(path, name) for path in paths]
-    if not train_on_test:
-        check_trainable(opened, name)
+    if not config.paths:
+        raise ConfigError("data.paths: name a folder made by data_prep.build with --data FOLDER.")
+    opened = [open_split(path, config.split) for path in config.paths]
+    if not config.train_on_test:
+        check_trainable(opened, config.split)
     return opened
 
 
 def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
-    """Refuses to train on what is there to be judged by.
+    """Rejects training on test data.
 
     Args:
-        opened: The data sets that are to be trained on.
-        name: The split that is read of each.
+        opened: The data sets to train on.
+        name: The split of each that is trained on.
 
     Raises:
         ConfigError: It is the test split.
-        DataError: Scenes that one of the data sets trains on are test scenes of another one that
-            was built from the same place.
+        DataError: One of the data sets trains on test scenes of another one that was built from
+            the same source.
     """
-    cure = "Where that is meant, give --data.train-on-test (train_on_test=True in Python)."
+    remedy = "To allow it, give --data.train-on-test (train_on_test=True in Python)."
     if name == "test":
         raise ConfigError(
-            "data.split: 'test' is what networks are judged by, and says nothing of one that has "
-            f"trained on it. Train on 'train', or build the data set with other splits. {cure}"
+            "data.split: 'test' is the split for evaluation, which is meaningless after training "
+            f"on it. Train on 'train', or build the data set with other splits. {remedy}"
         )
     for one in opened:
         for other in opened:
@@ -167,27 +157,27 @@ def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
                 raise DataError(
                     f"{one.directory} trains on scene {shared[0]!r}"
                     f"{f' and {len(shared) - 1} more' if len(shared) > 1 else ''}, of the test "
-                    f"split of {other.directory}, which was built from the same place. Build both "
-                    f"with the same test scenes. {cure}"
+                    f"split of {other.directory}, which was built from the same source. Build both "
+                    f"with the same test scenes. {remedy}"
                 )
 
 
 def _origin(opened: OpenSplit) -> tuple[object, ...] | None:
-    """Returns the source of a data set and its folders; None where it was built without files."""
+    """Returns the source of a data set and its folders, or None if it was built without files."""
     manifest = opened.manifest
     places = [manifest.options.get(name) for name in ("source", "blurred", "sharp")]
     return (manifest.source, *places) if any(places) else None
 
 
 def check_positive(**values: int | None) -> None:
-    """Raises a ConfigError that names the first value that is given and is below 1."""
+    """Raises a ConfigError that names the first value below 1; None is valid."""
     for name, value in values.items():
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be at least 1, not {value}.")
 
 
 def digest_of(split: schema.Split | None) -> str | None:
-    """Returns what equal records in equal shards have in common; None for no split."""
+    """Returns a digest of the records and their division into shards; None for no split."""
     if split is None:
         return None
     digest = hashlib.sha256(f"{split.height}x{split.width} {split.encoding}".encode())
@@ -197,33 +187,52 @@ def digest_of(split: schema.Split | None) -> str | None:
 
 
 def was_reading(error: Exception) -> TypeGuard[tf.errors.OpError]:
-    """Tells whether an error of TensorFlow was raised by the operation that waits for data."""
+    """Returns whether an operation that waits for data raised a TensorFlow error."""
     return isinstance(error, tf.errors.OpError) and bool(_READING.search(error.message))
 
 
-def explain_read_error(
-    error: Exception, paths: Sequence[str], split: str | Sequence[str] | None = None
-) -> UserError | None:
-    """Finds what is wrong with data behind an error that was raised while they were read.
-
-    TensorFlow's errors about damaged records and pictures name no file. So all shards are looked
-    at again, sizes first, then record by record; for large data that takes as long as an epoch.
+@contextlib.contextmanager
+def read_errors(paths: Sequence[str], splits: str | Sequence[str] | None = None) -> Iterator[None]:
+    """Replaces errors that data cause in the body by errors that name the file.
 
     Args:
-        error: What was raised; only `READ_ERRORS` can be the fault of data.
-        paths: Folders of the data sets that were being read.
-        split: The split that was being read, or several; all splits where not given.
+        paths: Folders of the data sets that are read.
+        splits: The split or splits that are read; all if None.
+
+    Raises:
+        DataError: See `explain_read_error`. Errors of other causes pass through unchanged.
+    """
+    try:
+        yield
+    except READ_ERRORS as error:
+        explained = explain_read_error(error, paths, splits)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def explain_read_error(
+    error: Exception, paths: Sequence[str], splits: str | Sequence[str] | None = None
+) -> UserError | None:
+    """Finds the damaged or unreadable file behind an error that was raised during reading.
+
+    TensorFlow's errors about damaged records and images name no file. So all shards are checked
+    again, sizes first, then record by record; for large data this takes as long as an epoch.
+
+    Args:
+        error: The error; data can only cause `READ_ERRORS`.
+        paths: Folders of the data sets that were read.
+        splits: The split or splits that were read; all if None.
 
     Returns:
-        An error that names the shard and its first bad record, or says why it could not be read,
-        to be raised from `error`; None when the error must come from somewhere else.
+        An error to raise from `error`, which names the shard and its first bad record or the
+        reason why it could not be read; None if data did not cause the error.
     """
     if not isinstance(error, READ_ERRORS):
         return None
     if isinstance(error, _DAMAGE):
-        wanted = (split,) if isinstance(split, str) else split
-        found = _find_damage(paths, wanted)
-        # Sound records that cannot be parsed, or fit no shape, are a fault of the program's.
+        found = _find_damage(paths, (splits,) if isinstance(splits, str) else splits)
+        # Intact records that cannot be parsed, or do not fit a shape, are an error of the program.
         if found or isinstance(error, (tf.errors.InvalidArgumentError, UnicodeDecodeError)):
             return found
     return _unreadable(error, paths) if was_reading(error) else None
@@ -236,13 +245,13 @@ def _find_damage(paths: Sequence[str], splits: Sequence[str] | None) -> UserErro
             schema.check_intact(path, manifest)
         except UserError as found:
             return found
-        for name, part in manifest.splits.items():
+        for name, split in manifest.splits.items():
             if splits is not None and name not in splits:
                 continue
-            for shard in part.shards:
+            for shard in split.shards:
                 file = files.join(path, shard.file)
                 try:
-                    damage = schema.find_damage(file, part.height, part.width, part.encoding)
+                    damage = schema.find_damage(file, split.height, split.width, split.encoding)
                 except tf.errors.OpError as error:
                     return _unreadable(error, [file])
                 if damage:
@@ -253,12 +262,13 @@ def _find_damage(paths: Sequence[str], splits: Sequence[str] | None) -> UserErro
     return None
 
 
-def _unreadable(error: tf.errors.OpError, places: Sequence[str]) -> DataError:
+def _unreadable(error: tf.errors.OpError, paths: Sequence[str]) -> DataError:
     reason = reason_of(error.message) or type(error).__name__
-    where = "" if any(place in reason for place in places) else f", in {', '.join(places)}"
-    cure = (
-        "Give the user of this process the right to read it."
-        if isinstance(error, _NO_RIGHT)
-        else "Where a disk or a network failed for a moment, the same command is enough."
+    named = not paths or any(path in reason for path in paths)
+    where = "" if named else f", in {', '.join(paths)}"
+    remedy = (
+        "Give the user of this process permission to read it."
+        if isinstance(error, _PERMISSION)
+        else "If the disk or network failed temporarily, run the same command again."
     )
-    return DataError(f"The data could not be read ({reason}){where}. {cure}")
+    return DataError(f"The data could not be read ({reason}){where}. {remedy}")

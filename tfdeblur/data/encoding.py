@@ -1,4 +1,4 @@
-"""How the pixels of a record are stored: the part of the record that needs no TensorFlow."""
+"""Encoding of the images in records, without TensorFlow."""
 
 import io
 import struct
@@ -12,12 +12,12 @@ from tfdeblur.errors import DataError
 
 Encoding = Literal["png", "raw"]
 
-# What Pillow raises for bytes that are no whole PNG.
+# Errors of Pillow for bytes that are not an intact PNG.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
-# zlib's fastest level: training decodes every epoch, and decoding speed hardly depends on it.
-# Filtered photographs hold runs but few longer matches: looking for runs alone gave files 6%
-# smaller, and decoded 5% faster, than the default strategy of the same level.
+# zlib's fastest level: images are decoded in every epoch, at a speed that hardly depends on it.
+# Filtered photographs have runs but few longer matches: searching for runs only made files 6%
+# smaller, and decoding 5% faster, than the default strategy of the same level.
 PNG_COMPRESSION, PNG_STRATEGY = 1, zlib.Z_RLE
 
 
@@ -29,10 +29,13 @@ def encode_image(image: np.ndarray, encoding: Encoding) -> bytes:
         encoding: `raw` (C order) or `png`.
 
     Raises:
-        ValueError: The image is not uint8 RGB (a fault of the caller).
+        ValueError: The image is not uint8 RGB.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"Records hold uint8 RGB images; got {image.dtype} {image.shape}.")
+        raise ValueError(
+            f"The images of a record must be uint8 [height, width, 3]. Received: {image.dtype} "
+            f"{image.shape}."
+        )
     if encoding == "raw":
         return np.ascontiguousarray(image).tobytes()
     buffer = io.BytesIO()
@@ -46,21 +49,20 @@ def decode_image(data: bytes, height: int, width: int, encoding: Encoding) -> np
     """Returns the uint8 [height, width, 3] image that `encode_image` stored.
 
     Raises:
-        DataError: The bytes are not such an image.
+        DataError: The bytes are not an image of this size.
     """
     if encoding == "raw":
         if len(data) != height * width * 3:
-            raise DataError(f"{len(data)} raw bytes are not a {width}x{height} RGB image.")
+            raise DataError(f"{len(data)} raw bytes instead of a {width}x{height} RGB image.")
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            # Before a pixel is unpacked: a damaged head may claim more of them than there is
-            # memory for.
-            if picture.size != (width, height) or picture.mode != "RGB":
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            # Before decoding: a damaged header may claim more pixels than fit in memory.
+            if image.size != (width, height) or image.mode != "RGB":
                 raise DataError(
-                    f"a PNG of {picture.size[0]}x{picture.size[1]} {picture.mode}, not of "
+                    f"a PNG of {image.size[0]}x{image.size[1]} {image.mode} instead of "
                     f"{width}x{height} RGB."
                 )
-            return np.array(picture)
+            return np.array(image)
     except _DAMAGE as error:
         raise DataError(f"a damaged PNG ({error}).") from error

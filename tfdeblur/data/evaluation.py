@@ -1,4 +1,4 @@
-"""A whole split once, in file order: what every reported number is computed from."""
+"""One pass over a split in file order: the data behind every reported metric."""
 
 from collections.abc import Mapping
 
@@ -11,24 +11,24 @@ _FEATURES = ("blurred", "sharp", "scene", "frame")
 
 
 class EvaluationData:
-    """The pairs of one split, each once and whole, in the order in which they are stored.
+    """The pairs of one split, each once and uncropped, in file order.
 
     Attributes:
         path: Folder of the data set.
         split: Name of the split.
-        manifest: The data set's manifest.
-        records: Number of pairs that are given.
+        manifest: The manifest of the data set.
+        records: Number of pairs.
         height: Rows of an image.
         width: Columns of an image.
     """
 
     def __init__(self, path: str, split: str, limit: int | None = None) -> None:
-        """Opens the split and checks all that can be checked before reading.
+        """Opens the split, with all checks that are possible before reading.
 
         Args:
             path: Folder made by `data_prep.build`.
-            split: The split to read.
-            limit: Read the first so many pairs only.
+            split: Name of the split.
+            limit: Maximum number of pairs, from the first one on.
 
         Raises:
             DataError: The data set is missing, incomplete, of another version, or without the
@@ -45,28 +45,28 @@ class EvaluationData:
         self.height, self.width = stored.height, stored.width
 
     def batches(self, batch_size: int, multiple_of: int = 1) -> int:
-        """Returns the number of elements that `dataset` gives for the same arguments."""
+        """Returns the number of elements of `dataset` for the same arguments."""
         return -(-self.records // (batch_size * multiple_of)) * multiple_of
 
     def dataset(self, batch_size: int, multiple_of: int = 1) -> tf.data.Dataset:
-        """Returns the pairs in batches of one fixed shape.
+        """Returns the pairs in batches of static shape.
 
         Args:
             batch_size: Pairs in one element.
-            multiple_of: Number of elements to divide by, such as the number of replicas that take
-                an element each.
+            multiple_of: The number of elements is a multiple of this, such as the number of
+                replicas that process one element each.
 
         Returns:
             `blurred` and `sharp` as uint8 [batch_size, height, width, 3], `scene` and `frame` as
-            string [batch_size], and `valid` as bool [batch_size]. The end is filled up with black
-            pairs without a name, whose `valid` is False. Damaged data raise one of
-            `opening.READ_ERRORS`, for `opening.explain_read_error` to explain.
+            string [batch_size], and `valid` as bool [batch_size]. The end is padded with black
+            pairs without names, whose `valid` is False. Iterate over it in `dataset.read_errors`,
+            which explains errors of damaged data.
         """
         check_positive(batch_size=batch_size, multiple_of=multiple_of)
         stored = self._opened.split
         records = tf.data.TFRecordDataset(self._opened.paths, buffer_size=self._opened.buffer_bytes)
         if self.records == stored.records:
-            # Fewer than the manifest says must not pass for the whole split.
+            # Fewer records than the manifest states must not pass for the full split.
             records = records.apply(tf.data.experimental.assert_cardinality(self.records))
         pairs = records.take(self.records).map(self._parsed, tf.data.AUTOTUNE)
         missing = self.batches(batch_size, multiple_of) * batch_size - self.records

@@ -1,4 +1,4 @@
-"""What goes into a training run: its data sets, and how many images each device takes of them."""
+"""The inputs of a training run: its data sets, and how a global batch is divided over devices."""
 
 import math
 
@@ -13,42 +13,20 @@ from tfdeblur.registry import did_you_mean
 
 
 def open_training_data(run_config: TrainConfig) -> TrainingData:
-    """Opens the data sets that a configuration names.
-
-    Raises:
-        ConfigError: It names none, or the crop does not fit.
-        DataError: One is missing, damaged, or too small for the crop.
-    """
-    options = run_config.data
-    if not options.paths:
-        raise ConfigError("data.paths: name a folder made by data_prep.build with --data FOLDER.")
-    return TrainingData(
-        options.paths,
-        weights=options.weights,
-        split=options.split,
-        crop=options.crop,
-        horizontal_flips=options.horizontal_flips,
-        vertical_flips=options.vertical_flips,
-        quarter_turns=options.quarter_turns,
-        seed=run_config.seed,
-        shuffle_block=options.shuffle_block,
-        parts=options.parts,
-        cache=options.cache,
-        train_on_test=options.train_on_test,
-        synthesis=run_config.synthesis,
-    )
+    """Opens the data sets of a run; see `TrainingData` for the errors."""
+    return TrainingData(run_config.data, seed=run_config.seed, synthesis=run_config.synthesis)
 
 
 def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[int, int]:
-    """Divides a global batch over replicas and micro-batches.
+    """Divides a global batch into replicas and micro-batches.
 
     Args:
         global_batch: Images in one update.
         replicas: Devices that share it.
-        largest: Most images that one device takes at once, or None.
+        largest: Maximum number of images that one device processes at once; unlimited if None.
 
     Returns:
-        Images of one replica in one update, and the number of micro-batches they are cut into.
+        Images of one replica in one update, and the number of micro-batches they are divided into.
 
     Raises:
         ConfigError: The replicas cannot share the batch equally.
@@ -67,30 +45,30 @@ def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[
 
 
 def open_validation_data(run_config: TrainConfig, data: TrainingData) -> EvaluationData | None:
-    """Opens the split that a run validates on; says so and returns None where there is none.
+    """Opens the split that a run validates on; warns and returns None if no data set has it.
 
     Raises:
-        ConfigError: A split was named that no data set has.
+        ConfigError: A split other than the default is named that no data set has.
     """
     output = run_config.output
-    _refuse_unknown_split(output.validation_split, data)
+    _check_split(output.validation_split, data)
     manifests = zip(data.paths, data.manifests, strict=True)
-    having = {p: m for p, m in manifests if output.validation_split in m.splits}
-    # Where blur is only made on the fly, both halves that are stored are the sharp one.
-    path = next((p for p, m in having.items() if m.blur.get("kind") != "none"), None)
+    found = {p: m for p, m in manifests if output.validation_split in m.splits}
+    # Data sets for synthesized blur store the sharp image as both halves.
+    path = next((p for p, m in found.items() if m.blur.get("kind") != "none"), None)
     if path is None:
-        fault = "has blurred images in" if having else "has"
+        lacks = "has blurred images in" if found else "has"
         tqdm.write(
-            f"No data set {fault} a split {output.validation_split!r}: nothing is validated, "
-            "the newest weights are the ones to use, and pictures are of training samples."
+            f"No data set {lacks} a split {output.validation_split!r}: nothing is validated, "
+            "the newest weights count as the best, and pictures show training samples."
         )
         return None
     return EvaluationData(path, output.validation_split, limit=output.validation_images)
 
 
-def _refuse_unknown_split(name: str, data: TrainingData) -> None:
+def _check_split(name: str, data: TrainingData) -> None:
     splits = {split for manifest in data.manifests for split in manifest.splits}
-    # A set without the usual one is trained on without validation; another name was meant.
+    # Without the default split, training runs without validation; any other name is a mistake.
     if name not in splits and name != OutputConfig().validation_split:
         raise ConfigError(
             f"output.validation_split: no data set has a split {name!r}."
@@ -99,18 +77,18 @@ def _refuse_unknown_split(name: str, data: TrainingData) -> None:
 
 
 def advise_on_reading(data: TrainingData, hosts: int) -> None:
-    """Says so where several hosts will each fetch all of the data through a network."""
+    """Prints a hint if several hosts would each read all data over the network."""
     if hosts > 1 and data.remote and not data.divides_files(hosts):
         tqdm.write(
-            f"Each of {hosts} hosts reads all of {', '.join(data.paths)} and drops what the others "
-            f"take. With --data.parts {hosts}, or a multiple, a host reads only its own files."
+            f"Each of {hosts} hosts reads all of {', '.join(data.paths)} and drops the samples of "
+            f"the others. Set --data.parts {hosts}, or a multiple, to read only its own files."
         )
 
 
 def check_crop(data: TrainingData, generator: Generator) -> None:
-    """Raises a ConfigError where a network cannot take samples of this size."""
+    """Raises a ConfigError if a network cannot process samples of this size."""
     if data.height % generator.multiple or data.width % generator.multiple:
         raise ConfigError(
-            f"data.crop: {generator.name} needs sizes that are multiples of {generator.multiple}, "
-            f"but samples are {data.width}x{data.height}. Choose a crop that is."
+            f"data.crop: {generator.name} needs sizes that are multiples of "
+            f"{generator.multiple}, but samples are {data.width}x{data.height}."
         )

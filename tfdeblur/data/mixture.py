@@ -1,193 +1,230 @@
-"""The endless sequence of stored records: data sets mixed by draws, and divided into parts.
+"""The endless sequence of stored records of several data sets, mixed at random.
 
-A data set may be divided into *parts* of equal size, which take turns: part `p` of `P` gives the
-samples at positions `p`, `P + p`, `2 P + p` and so on. Each part is some consecutive shards, with
-an order and epochs of its own. So hosts whose number divides `P` need to read only the files of
-their own parts, and the samples at each position stay what they are on one host.
+A data set may be divided into *parts* of equal size, which are interleaved round-robin: part `p` of
+`P` holds positions `p`, `P + p`, `2 P + p` and so on. Each part consists of consecutive shards and
+has an order and epochs of its own. So hosts whose number divides `P` read the files of their own
+parts only, and the sample at each position is the same as on one host.
 
-Parts are cut to the record: where a border falls into a shard, both neighbours read that file.
-Sizes differ by one record at most, which is what keeps epochs together: after `n` of them an image
-has been seen `n` times, and only those within `n` records of the border once more or less.
+Parts are divided to the record: where a border falls into a shard, both neighbors read that file.
+Their sizes differ by at most one record, which keeps their epochs together: after `n` epochs an
+image has been seen `n` times, and only those within `n` records of a border once more or less.
 """
 
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfdeblur.config import DataConfig
 from tfdeblur.data.dataset import OpenSplit
-from tfdeblur.data.reader import Slice, Source, mixed
-from tfdeblur.data.shuffle import MIXTURE, ORDER, Mixture, ShardOrder, key_of
+from tfdeblur.data.reader import ReadOptions, RecordStream, ShardRange
+from tfdeblur.data.shuffle import MIXTURE, ORDER, Mixture, ShardOrder
 from tfdeblur.errors import ConfigError
-
-# Draws what goes with the records at positions int64 [n] of the stream at a path below the seed.
-Describe = Callable[[tf.Tensor, tuple[int, ...]], tf.Tensor]
+from tfdeblur.ops.random import key_of
 
 # Raw pixels of a block of records by default; three blocks are in memory at a time.
 _BLOCK_BYTES = 24 << 20
-_BLOCK_RECORDS = (16, 4096)
+_MIN_BLOCK, _MAX_BLOCK = 16, 4096
+
+# Positions whose data sets are drawn per step.
+_CHUNK = 1024
+
+
+class StreamId(NamedTuple):
+    """Names one stream of a mixture: a part of a data set, both by index."""
+
+    part: int
+    data_set: int
 
 
 def default_shuffle_block(height: int, width: int) -> int:
-    """Returns how many records are permuted among each other where nothing else is asked for.
+    """Returns the default number of records that are permuted among each other.
 
     A power of two whose raw pixels fit in 24 MiB, from 16 to 4096: 4096 for 32x32 pixels, 256 for
-    128x96 and 64 for 256x256. It does not depend on the encoding, and so neither does the order.
+    128x96 and 64 for 256x256. Neither this number nor the order depends on the encoding.
     """
-    least, most = _BLOCK_RECORDS
     fitting = _BLOCK_BYTES // (height * width * 3 * 2)
-    return min(most, max(least, 1 << max(fitting, 1).bit_length() - 1))
+    return min(_MAX_BLOCK, max(_MIN_BLOCK, 1 << max(fitting, 1).bit_length() - 1))
 
 
-def divide(counts: Sequence[int], parts: int) -> list[tuple[Slice, ...]]:
-    """Cuts shards that follow each other into parts of equal size, to one record.
+def divide(counts: Sequence[int], parts: int) -> list[tuple[ShardRange, ...]]:
+    """Divides consecutive shards into parts whose sizes differ by at most one record.
 
     Args:
         counts: Records of each shard.
         parts: Number of parts, at most the number of records.
 
     Returns:
-        What of which shards each part holds.
+        The ranges of each part.
     """
     ends = np.cumsum(counts).tolist()
     borders = [ends[-1] * part // parts for part in range(parts + 1)]
     divided = []
     for begin, end in itertools.pairwise(borders):
-        slices = []
+        ranges = []
         for shard, (count, shard_end) in enumerate(zip(counts, ends, strict=True)):
             shard_begin = shard_end - count
             first, last = max(begin, shard_begin), min(end, shard_end)
             if first < last:
-                slices.append(Slice(shard, first - shard_begin, last - first, last == shard_end))
-        divided.append(tuple(slices))
+                ranges.append(
+                    ShardRange(shard, first - shard_begin, last - first, last == shard_end)
+                )
+        divided.append(tuple(ranges))
     return divided
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Records:
-    """The stored records of one or several data sets, in the order of training.
+class RecordMixture:
+    """The stored records of one or several data sets, in training order.
+
+    `blocks` returns one stream of blocks per part and data set; `mix` joins such streams, to whose
+    elements the caller may have added something, into one stream of records.
 
     Attributes:
         opened: The split that is read, of each data set.
-        seed: Fixes order and mixture.
-        describe: Draws what goes with a record; it gets its position in the stream of its data set
-            (and part), and the path of that stream below the seed.
-        weights: How often each data set is drawn, in any unit; by its records where not given.
-        parts: Parts into which each data set is divided.
-        shuffle_block: Records that are permuted among each other, over all parts.
-        open_shards: Shards that are read at once, over all parts.
-        readers: See `Source`.
-        boxes: See `Source`.
-        cache: Keep the records in memory; those of a part are read when it is first asked for.
+        config: Weights, parts, size of blocks, and whether to cache the records, which are loaded
+            when their part is first read.
+        seed: Seed of order and mixture.
+        reading: How shards are read.
+        wrapped: Whether to return records wrapped; see `reader.wrap`.
     """
 
     opened: Sequence[OpenSplit]
+    config: DataConfig
     seed: int
-    describe: Describe
-    weights: Sequence[float] | None = None
-    parts: int = 1
-    shuffle_block: int | None = None
-    open_shards: int = 16
-    readers: int | None = None
-    boxes: bool = False
-    cache: bool = False
-    _loaded: dict[int, list[tf.Tensor]] = dataclasses.field(default_factory=dict, init=False)
+    reading: ReadOptions
+    wrapped: bool
+    _loaded: dict[StreamId, tf.Tensor] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Raises a ConfigError where weights or parts do not fit the data sets."""
-        weights = self.drawn_by
+        """Raises a ConfigError if weights or parts do not fit the data sets."""
+        weights = self.weights
         if len(weights) != len(self.opened) or not all(0 < weight < math.inf for weight in weights):
             raise ConfigError(
-                f"weights must be one positive number for each of {len(self.opened)} data sets, "
-                f"and are {tuple(weights)}."
+                f"data.weights: must be one positive number for each of {len(self.opened)} data "
+                f"sets. Received: {weights}."
             )
         for opened in self.opened:
-            if opened.split.records < self.parts:
+            if opened.split.records < self.config.parts:
                 raise ConfigError(
-                    f"data.parts: {opened.directory} has {opened.split.records} records, which "
-                    f"cannot be divided into {self.parts} parts."
+                    f"data.parts: {opened.directory} has {opened.split.records} records, too few "
+                    f"for {self.config.parts} parts."
                 )
 
     @functools.cached_property
-    def drawn_by(self) -> tuple[float, ...]:
-        """How often each data set is drawn, in any unit."""
-        weights = self.weights
+    def weights(self) -> tuple[float, ...]:
+        """How often each data set is drawn, in any unit; by default its number of records."""
+        weights = self.config.weights
         if weights is None:
-            weights = [opened.split.records for opened in self.opened]
+            weights = tuple(opened.split.records for opened in self.opened)
         return tuple(float(weight) for weight in weights)
 
     @functools.cached_property
-    def blocks(self) -> list[int]:
+    def block_sizes(self) -> list[int]:
         """Records of each data set that are permuted among each other, over all parts."""
-        layouts = [opened.split for opened in self.opened]
         return [
-            self.shuffle_block or default_shuffle_block(layout.height, layout.width)
-            for layout in layouts
+            self.config.shuffle_block
+            or default_shuffle_block(opened.split.height, opened.split.width)
+            for opened in self.opened
         ]
 
     @functools.cached_property
-    def sources(self) -> list[list[Source]]:
-        """Whence each part is read: [part][data set]."""
-        sources: list[list[Source]] = [[] for _ in range(self.parts)]
-        for number, (opened, block) in enumerate(zip(self.opened, self.blocks, strict=True)):
-            divided = divide([shard.records for shard in opened.shards], self.parts)
-            for part, slices in enumerate(divided):
-                path = self._path(number, part)
+    def streams(self) -> dict[StreamId, RecordStream]:
+        """The records of each part of each data set."""
+        parts = self.config.parts
+        streams = {}
+        for number, (opened, block) in enumerate(zip(self.opened, self.block_sizes, strict=True)):
+            divided = divide([shard.records for shard in opened.shards], parts)
+            for part, ranges in enumerate(divided):
+                stream = StreamId(part, number)
                 order = ShardOrder(
-                    counts=tuple(piece.count for piece in slices),
-                    key=key_of(self.seed, ORDER, *path),
-                    # What is open, and in memory, does not grow with the number of parts.
-                    open_shards=math.ceil(self.open_shards / self.parts),
-                    block=math.ceil(block / self.parts),
+                    counts=tuple(piece.count for piece in ranges),
+                    key=self.key(ORDER, stream),
+                    # Open files and memory do not grow with the number of parts.
+                    open_shards=math.ceil(self.reading.open_shards / parts),
+                    block=math.ceil(block / parts),
                 )
-                describe = functools.partial(self._described, path=path)
-                sources[part].append(
-                    Source(opened, slices, order, self.boxes, self.readers, describe)
+                streams[stream] = RecordStream(
+                    opened, ranges, order, self.wrapped, self.reading.parallel_reads
                 )
-        return sources
+        return streams
 
-    def _described(self, positions: tf.Tensor, *, path: tuple[int, ...]) -> tf.Tensor:
-        return self.describe(positions, path)
+    def key(self, purpose: int, stream: StreamId) -> int:
+        """Returns the key of a stream's draws for a purpose, such as `shuffle.ORDER`."""
+        return key_of(self.seed, purpose, stream.data_set, *self._part_index(stream.part))
 
-    def _path(self, *numbers: int) -> tuple[int, ...]:
-        """Returns the path of a stream below the seed; its last number is the part."""
-        return numbers if self.parts > 1 else numbers[:-1]
-
-    def stream(self, start: int, own: Sequence[int] | None = None) -> tf.data.Dataset:
-        """Returns the endless stream of records, each with its description.
+    def blocks(
+        self, start: int, parts: Sequence[int] | None = None
+    ) -> dict[StreamId, tf.data.Dataset]:
+        """Returns the endless streams of blocks; see `RecordStream.blocks`.
 
         Args:
             start: Position of the first record, in the sequence of all parts.
-            own: The parts whose records are wanted; all where not given.
+            parts: The parts to read; all if None.
         """
-        own = range(self.parts) if own is None else own
-        # Whoever has the first position from `start` on begins.
-        turns = sorted(own, key=lambda part: (part - start) % self.parts)
-        streams = [self._part(part, -((part - start) // self.parts)) for part in turns]
-        if len(streams) == 1:
-            return streams[0]
+        blocks = {}
+        for part in range(self.config.parts) if parts is None else parts:
+            for number, begin in enumerate(self._starts(part, start)):
+                stream = StreamId(part, number)
+                loaded = self._load(stream) if self.config.cache else None
+                blocks[stream] = self.streams[stream].blocks(begin, loaded)
+        return blocks
+
+    def mix(self, streams: Mapping[StreamId, tf.data.Dataset], start: int) -> tf.data.Dataset:
+        """Joins streams of records, with elements of one structure, in training order.
+
+        Args:
+            streams: The unbatched streams of some parts of all data sets.
+            start: Position of the first record, in the sequence of all parts.
+        """
+        parts = sorted({stream.part for stream in streams})
+        # The part of the first position from `start` on comes first.
+        parts.sort(key=lambda part: (part - start) % self.config.parts)
+        mixed = [self._mixed(streams, part, start) for part in parts]
+        if len(mixed) == 1:
+            return mixed[0]
         return tf.data.Dataset.choose_from_datasets(
-            streams, tf.data.Dataset.range(len(streams)).repeat()
+            mixed, tf.data.Dataset.range(len(mixed)).repeat()
         )
 
-    def _part(self, part: int, start: int) -> tf.data.Dataset:
-        """Returns the stream of one part, from a position of its own on."""
-        sources = self.sources[part]
-        loaded = self._load(part) if self.cache else [None] * len(sources)
-        mixture = Mixture(self.drawn_by, key_of(self.seed, *self._path(MIXTURE, part)))
-        starts = mixture.counts_before(start) if len(sources) > 1 else [start]
-        streams = [
-            source.stream(begin, records)
-            for source, begin, records in zip(sources, starts, loaded, strict=True)
-        ]
-        return mixed(streams, mixture, start) if len(streams) > 1 else streams[0]
+    def _mixed(
+        self, streams: Mapping[StreamId, tf.data.Dataset], part: int, start: int
+    ) -> tf.data.Dataset:
+        """Joins the streams of all data sets of one part."""
+        of_part = [streams[StreamId(part, number)] for number in range(len(self.opened))]
+        if len(of_part) == 1:
+            return of_part[0]
+        mixture = self._mixture(part)
 
-    def _load(self, part: int) -> list[tf.Tensor]:
-        if part not in self._loaded:
+        def choices(first: tf.Tensor) -> tf.Tensor:
+            return mixture.choices_tensor(tf.range(first, first + _CHUNK, dtype=tf.int64))
+
+        firsts = tf.data.Dataset.counter(np.int64(self._part_start(part, start)), np.int64(_CHUNK))
+        return tf.data.Dataset.choose_from_datasets(of_part, firsts.map(choices).unbatch())
+
+    def _part_start(self, part: int, start: int) -> int:
+        """Returns how many positions below `start` belong to a part."""
+        return -((part - start) // self.config.parts)
+
+    def _starts(self, part: int, start: int) -> list[int]:
+        """Returns where each data set's stream of a part begins."""
+        begin = self._part_start(part, start)
+        return self._mixture(part).counts_before(begin) if len(self.opened) > 1 else [begin]
+
+    def _mixture(self, part: int) -> Mixture:
+        return Mixture(self.weights, key_of(self.seed, MIXTURE, *self._part_index(part)))
+
+    def _part_index(self, part: int) -> tuple[int, ...]:
+        """Returns the index of a part in keys; none without parts, as in versions without them."""
+        return (part,) if self.config.parts > 1 else ()
+
+    def _load(self, stream: StreamId) -> tf.Tensor:
+        if stream not in self._loaded:
             with tf.init_scope():
-                self._loaded[part] = [source.load() for source in self.sources[part]]
-        return self._loaded[part]
+                self._loaded[stream] = self.streams[stream].load()
+        return self._loaded[stream]

@@ -1,4 +1,4 @@
-"""The record and the manifest: all that data preparation and training agree on.
+"""The format of data sets, which data preparation writes and training reads.
 
 A data set is a folder with one `manifest.json` and, for each split, shards named
 `train-00003-of-00016.tfrecord`. A record is a `tf.train.Example` with these features:
@@ -6,12 +6,12 @@ A data set is a folder with one `manifest.json` and, for each split, shards name
 | feature | type | meaning |
 | --- | --- | --- |
 | `blurred`, `sharp` | bytes | uint8 RGB pixels, `raw` (C order, height x width x 3) or `png` |
-| `scene`, `frame` | bytes | UTF-8 names: where the picture comes from |
-| `top`, `left` | int64 | place of this tile in its frame, in pixels |
-| `source_height`, `source_width` | int64 | size of that frame, after any resizing |
+| `scene`, `frame` | bytes | UTF-8 names of the scene and of the frame within it |
+| `top`, `left` | int64 | offset of this tile in its frame, in pixels |
+| `source_height`, `source_width` | int64 | size of the frame, after any resizing |
 
-All images of a split have the same size. The manifest is written last, so a folder without one is
-a build that has not finished.
+All images of a split have the same size. The manifest is written last, so a folder without one
+holds an unfinished build.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ from tfdeblur.data.tfrecord import Shard as Shard
 from tfdeblur.data.tfrecord import serialize
 from tfdeblur.errors import DataError, reason_of
 from tfdeblur.io import files
+from tfdeblur.registry import did_you_mean
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -46,12 +47,12 @@ class Record:
     Attributes:
         blurred: uint8 [height, width, 3], RGB.
         sharp: uint8 [height, width, 3], RGB, of the same size.
-        scene: Name of the scene; no scene is in two splits.
+        scene: Name of the scene; each scene belongs to one split.
         frame: Name of the frame within its scene.
         top: First row of this tile in its frame.
         left: First column of this tile in its frame.
-        source_height: Rows of that frame.
-        source_width: Columns of that frame.
+        source_height: Rows of the frame.
+        source_width: Columns of the frame.
     """
 
     blurred: np.ndarray
@@ -66,7 +67,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One part of a data set, such as `train`: records that all have the same size."""
+    """One split of a data set, such as `train`; all its images have the same size."""
 
     height: int
     width: int
@@ -78,16 +79,16 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a folder of shards holds and how it was made.
+    """Content and origin of a data set.
 
     Attributes:
         source: Name of the source it was built from, such as `gopro`.
-        blur: Description of the blur: `kind` and its parameters.
+        blur: `kind` of the blur and its parameters.
         options: The options of the build, as given.
         splits: The splits by name: `train`, `val`, `test`.
-        notes: Sentences that a reader of the data should know, such as a missing split.
-        fingerprint: Digest of everything that determines the shards; equal builds have equal ones.
-        schema_version: Version of this layout.
+        notes: Remarks for users of the data, such as a missing split.
+        fingerprint: Digest of everything that determines the shards; equal for equal builds.
+        schema_version: Version of this format.
     """
 
     source: str
@@ -99,7 +100,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def save(self, directory: str) -> None:
-        """Writes `manifest.json` into `directory`, whole or not at all."""
+        """Writes `manifest.json` into `directory` atomically."""
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
         files.write_text(files.join(directory, MANIFEST_NAME), text)
 
@@ -108,29 +109,29 @@ class Manifest:
         """Reads the manifest of the data set in `directory`.
 
         Raises:
-            DataError: There is none, it cannot be read, or another version wrote it.
+            DataError: It is missing, unreadable, or of another version.
         """
         path = files.join(directory, MANIFEST_NAME)
         if not files.exists(path):
-            state = "holds no" if files.is_dir(directory) else "does not exist, so it has no"
+            state = "has no" if files.is_dir(directory) else "does not exist, so it has no"
             raise DataError(
                 f"{directory} {state} {MANIFEST_NAME}: it is not a data set, or its build has not "
-                "finished. Make it with `python -m data_prep.build`; the same command resumes."
+                "finished. Build it with `python -m data_prep.build`; the same command resumes."
             )
         try:
             content = json.loads(files.read_text(path))
             version = content["schema_version"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is not a readable manifest ({error!r}).") from error
+            raise DataError(f"{path} is not a valid manifest ({error!r}).") from error
         if version != SCHEMA_VERSION:
-            cure = (
+            remedy = (
                 "Update tfdeblur to read it."
                 if isinstance(version, int) and version > SCHEMA_VERSION
                 else "Build the data set again."
             )
             raise DataError(
                 f"{path} has schema version {version!r}; this tfdeblur reads {SCHEMA_VERSION}. "
-                + cure
+                + remedy
             )
         try:
             return _manifest_from(content)
@@ -141,12 +142,13 @@ class Manifest:
         """Returns the split called `name`.
 
         Raises:
-            DataError: There is no such split; the message lists those that exist.
+            DataError: The split does not exist; the message suggests one that does.
         """
         if name not in self.splits:
-            known = ", ".join(self.splits) or "none"
             notes = " ".join(("", *self.notes))
-            raise DataError(f"{directory} has no split {name!r} (it has: {known}).{notes}")
+            raise DataError(
+                f"{directory} has no split {name!r}.{did_you_mean(name, self.splits)}{notes}"
+            )
         return self.splits[name]
 
 
@@ -158,7 +160,7 @@ def _manifest_from(content: Mapping[str, Any]) -> Manifest:
         counted = sum(shard.records for shard in shards)
         if counted != splits[name].records:
             raise ValueError(
-                f"split {name!r} claims {splits[name].records} records, its shards hold {counted}"
+                f"split {name!r} states {splits[name].records} records, its shards {counted}"
             )
     return Manifest(**{**content, "splits": splits, "notes": tuple(content.get("notes", ()))})
 
@@ -172,11 +174,11 @@ def encode_record(record: Record, encoding: Encoding) -> bytes:
     """Returns the serialized `tf.train.Example` of a record.
 
     Raises:
-        ValueError: The two images are not uint8 RGB of one size (a fault of the caller).
+        ValueError: The images are not uint8 RGB of one size.
     """
     if record.blurred.shape != record.sharp.shape:
         raise ValueError(
-            f"Both halves of a record have one size; got {record.blurred.shape} and "
+            f"The images of a record must have one shape. Received: {record.blurred.shape} and "
             f"{record.sharp.shape}."
         )
     return serialize(
@@ -195,42 +197,42 @@ def decode_record(data: bytes, height: int, width: int, encoding: Encoding) -> R
     """Returns the record in a serialized `tf.train.Example`, as NumPy arrays.
 
     Raises:
-        DataError: The bytes are no such record.
+        DataError: The bytes are not a valid record.
     """
     try:
         value = read_features(data)
     except DataError as error:
-        raise DataError(f"not a record of this schema: {error}.") from error
+        raise DataError(f"not a valid record: {error}.") from error
     for half in _IMAGES:
         value[half] = decode_image(value[half], height, width, encoding)
     return Record(**value)
 
 
 def read_features(data: bytes) -> dict[str, Any]:
-    """Returns the features of a serialized record by name, images still encoded.
+    """Returns the features of a serialized record by name, with images still encoded.
 
-    TensorFlow's own parser, which `parse_example` uses, crashes the whole process where a damaged
-    record claims from 2 to 4 GB for a feature; that of protocol buffers raises an error. Where
-    files are read for training, the checksums of TFRecord stand before it.
+    TensorFlow's parser, which `parse_example` uses, crashes the process if a damaged record claims
+    2 to 4 GB for a feature; the parser of protocol buffers, used here, raises an error. In
+    training, the checksums of TFRecord detect such damage first.
 
     Raises:
-        DataError: The bytes are no such record; a clause that says why.
+        DataError: The bytes are not a valid record; the message is a clause with the reason.
     """
     try:
         found = tf.train.Example.FromString(data).features.feature
     except DecodeError as error:
-        raise DataError("its bytes are no tf.train.Example") from error
+        raise DataError("its bytes are not a tf.train.Example") from error
     value: dict[str, Any] = {}
     for name in (*_IMAGES, *_NAMES, *_NUMBERS):
         kind = "int64_list" if name in _NUMBERS else "bytes_list"
         values = getattr(found[name], kind).value
         if len(values) != 1:
-            raise DataError(f"{name} has {len(values)} values and should have one")
+            raise DataError(f"{name} has {len(values)} values instead of one")
         value[name] = values[0]
     try:
         return {**value, **{name: value[name].decode() for name in _NAMES}}
     except UnicodeDecodeError as error:
-        raise DataError("its names are no UTF-8 text") from error
+        raise DataError("its names are not UTF-8 text") from error
 
 
 def _features(images: Sequence[str] = _IMAGES) -> dict[str, Any]:
@@ -254,7 +256,7 @@ def parse_example(
         height: Rows of the split's images.
         width: Columns of the split's images.
         encoding: The split's encoding.
-        images: Which images; a record need not hold others.
+        images: The images to parse; a record may lack others.
 
     Returns:
         All features by name: the images as uint8 [height, width, 3] with static
@@ -277,16 +279,16 @@ def parse_batch(
     encoding: Encoding,
     images: Sequence[str] = _IMAGES,
 ) -> dict[str, tf.Tensor]:
-    """Parses a batch of serialized records: like `parse_example`, with a leading dimension.
+    """Parses a batch of serialized records; see `parse_example`.
 
-    One call for many small raw records costs far less than one call for each of them.
+    For many small raw records, one call costs far less than one per record.
 
     Args:
         serialized: string [batch].
         height: Rows of the split's images.
         width: Columns of the split's images.
         encoding: The split's encoding.
-        images: Which images; a record need not hold others.
+        images: The images to parse; a record may lack others.
 
     Returns:
         All features by name: images as uint8 [batch, height, width, 3], the others as [batch].
@@ -308,19 +310,19 @@ def parse_batch(
 
 
 def sha256_of(path: str) -> str:
-    """Returns the SHA-256 of a file, read in pieces."""
+    """Returns the SHA-256 of a file, read in chunks."""
     digest = hashlib.sha256()
     with tf.io.gfile.GFile(path, "rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def verify(directory: str, manifest: Manifest, deep: bool = False) -> list[str]:
     """Compares the shards of a data set with its manifest.
 
-    A shard that was cut off at the end of a record raises nothing when it is read, so the sizes
-    are compared; that costs one look at each file.
+    Reading a shard that was truncated at the end of a record raises no error, so the sizes are
+    compared, which costs one request per file.
 
     Args:
         directory: Folder of the data set.
@@ -328,7 +330,7 @@ def verify(directory: str, manifest: Manifest, deep: bool = False) -> list[str]:
         deep: Also read every shard and compare its SHA-256.
 
     Returns:
-        One sentence for each problem, naming the shard; empty where all is well.
+        One sentence per problem, with the path of the shard; empty without problems.
     """
     problems = []
     present = {name for name in files.list_dir(directory) if name.endswith(SHARD_SUFFIX)}
@@ -342,33 +344,33 @@ def verify(directory: str, manifest: Manifest, deep: bool = False) -> list[str]:
             size = files.size(path)
             if size != shard.bytes:
                 cut = "truncated: " if size < shard.bytes else ""
-                problems.append(f"{path} is {cut}{size} bytes, and should be {shard.bytes}.")
+                problems.append(f"{path} is {cut}{size} bytes instead of {shard.bytes}.")
             elif deep and sha256_of(path) != shard.sha256:
-                problems.append(f"{path} was altered: its SHA-256 is not that of the manifest.")
+                problems.append(f"{path} was altered: its SHA-256 differs from the manifest.")
     problems.extend(
-        f"{files.join(directory, name)} is a shard that the manifest does not know."
+        f"{files.join(directory, name)} is a shard that the manifest does not list."
         for name in sorted(present)
     )
     return problems
 
 
 def check_intact(directory: str, manifest: Manifest) -> None:
-    """Raises a DataError that lists all that `verify` finds, or returns."""
+    """Raises a DataError that lists the problems that `verify` finds, if any."""
     problems = verify(directory, manifest)
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems[:10])
         more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise DataError(
-            f"{directory} does not hold what its manifest says:\n{listed}{more}\n"
-            "The command that built it makes missing and damaged shards again."
+            f"{directory} does not agree with its manifest:\n{listed}{more}\n"
+            "The command that built it rebuilds missing and damaged shards."
         )
 
 
 def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str | None:
-    """Reads a shard record by record and says where it is damaged.
+    """Reads a shard record by record until the first damaged one.
 
-    TensorFlow's own errors about damaged records and pictures do not name the file; this one is
-    for the moment after such an error.
+    TensorFlow's errors about damaged records and images do not name the file; this function finds
+    it afterwards.
 
     Args:
         path: The shard.
@@ -377,7 +379,7 @@ def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str |
         encoding: The split's encoding.
 
     Returns:
-        A sentence with the shard and the index of its first bad record, or None if all are good.
+        A sentence with the path and the index of the first damaged record, or None if intact.
     """
     index = 0
     try:

@@ -1,9 +1,8 @@
-"""Records as bytes, and files of records, without TensorFlow.
+"""Serialization of records and TFRecord files, without TensorFlow.
 
-TensorFlow takes seconds and hundreds of megabytes to start, and of all of it a process that makes
-shards would use these few lines. A record is a `tf.train.Example` (`schema` has its features) and
-a file of them a TFRecord file; both formats are TensorFlow's, and its own reader and writer are
-what the tests compare with.
+TensorFlow takes seconds and hundreds of megabytes to import, while a process that writes shards
+needs little more than these lines. A record is a serialized `tf.train.Example` with the features
+of `schema`. The tests compare both formats with TensorFlow's own reader and writer.
 
 Reference: https://protobuf.dev/programming-guides/encoding; tensorflow/core/example/example.proto
 and feature.proto; TFRecord format details in https://www.tensorflow.org/tutorials/load_data/tfrecord.
@@ -17,20 +16,20 @@ from typing import BinaryIO
 
 from google_crc32c import extend as crc32c
 
-# Tags of protocol buffers: the number of a field, and how its value is laid out.
+# Protocol buffers: wire types and field numbers.
 _VARINT, _BYTES = 0, 2
 _EXAMPLE_FEATURES, _FEATURES_FEATURE = 1, 1
 _KEY, _VALUE = 1, 2
 _BYTES_LIST, _INT64_LIST = 1, 3
 _LIST_VALUE = 1
 
-# The rotation and constant of TFRecord's checksums, so that a checksum of checksums is none.
+# TFRecord masks checksums, since the CRC of data with embedded CRCs would be weak.
 _MASK_DELTA = 0xA282EAD8
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One file of records: its name inside the folder, its counts and its checksum."""
+    """One file of records: its name within the data set, its size and its checksum."""
 
     file: str
     records: int
@@ -39,7 +38,7 @@ class Shard:
 
 
 def _varint(number: int) -> bytes:
-    """Returns a number as protocol buffers lay it out: seven bits a byte, the lowest first."""
+    """Returns the varint encoding of a number: seven bits per byte, lowest first."""
     if number < 0:
         number += 1 << 64
     out = bytearray()
@@ -59,12 +58,12 @@ def _framed(field: int, length: int) -> bytes:
 
 
 def _feature(name: str, value: bytes | int) -> list[bytes]:
-    """Returns one entry of the map of features, in pieces; images are not copied."""
+    """Returns one entry of the map of features as pieces, without copying images."""
     if isinstance(value, bytes):
         inner = [_framed(_LIST_VALUE, len(value)), value]
         kind = _BYTES_LIST
     else:
-        # Numbers are packed: one length, then all of the list.
+        # Numbers are packed: the length of the list, then its values.
         packed = _varint(value)
         inner = [_framed(_LIST_VALUE, len(packed)), packed]
         kind = _INT64_LIST
@@ -87,7 +86,7 @@ def record_pieces(
     source_height: int,
     source_width: int,
 ) -> list[bytes]:
-    """Returns a serialized record in pieces, so that large images need not be copied.
+    """Returns a serialized record as pieces, without copying images.
 
     Args:
         blurred: The blurred image, encoded.
@@ -96,8 +95,8 @@ def record_pieces(
         frame: Name of the frame.
         top: First row of the tile in its frame, in pixels.
         left: First column of the tile in its frame, in pixels.
-        source_height: Rows of that frame.
-        source_width: Columns of that frame.
+        source_height: Rows of the frame.
+        source_width: Columns of the frame.
     """
     features: dict[str, bytes | int] = {
         "blurred": blurred,
@@ -109,7 +108,7 @@ def record_pieces(
         "source_height": source_height,
         "source_width": source_width,
     }
-    # Maps have no order of their own; sorted, equal records have equal bytes.
+    # Maps are unordered; sorting gives equal records equal bytes.
     pieces = [piece for name in sorted(features) for piece in _feature(name, features[name])]
     return [_framed(_EXAMPLE_FEATURES, sum(map(len, pieces))), *pieces]
 
@@ -136,10 +135,10 @@ def _masked(checksum: int) -> bytes:
 
 
 class ShardWriter:
-    """Writes records into an open file as TFRecord, and counts and sums up what it writes.
+    """Writes TFRecords to an open file, and computes their count, size and SHA-256.
 
     Args:
-        file: A file open for writing; closing it is the caller's.
+        file: A file open for writing; the caller closes it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -162,10 +161,10 @@ class ShardWriter:
 
     def _put(self, piece: bytes) -> None:
         self._file.write(piece)
-        # While the piece is still in the cache: reading the file again would cost far more.
+        # While the piece is in the CPU cache: reading the file again would cost far more.
         self._digest.update(piece)
         self._bytes += len(piece)
 
     def shard(self, name: str) -> Shard:
-        """Returns what the manifest says of the file so far."""
+        """Returns the entry in the manifest for the file so far."""
         return Shard(name, self._records, self._bytes, self._digest.hexdigest())

@@ -1,1 +1,1 @@
-"""Synthetic blur and noise."""
+"""Image degradation: blur, noise and compression, in NumPy and in TensorFlow."""

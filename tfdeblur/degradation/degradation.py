@@ -1,11 +1,11 @@
-"""From a sharp picture to a blurred photograph, in NumPy: what is drawn, and the mathematics.
+"""Degradation of sharp images to blurred photographs: the options, and the steps in NumPy.
 
-A camera adds up light, and only then counts, clips, rounds and compresses it. So the steps are:
-pixel values become light; highlights become brighter than the picture can show; the light is
-blurred, by one kernel or by four that change from corner to corner; the sensor clips it and adds
-noise; the result is written as pixel values again, and perhaps as JPEG.
+A camera integrates light before it clips, quantizes and compresses it. So the steps are: convert
+pixel values to light; make highlights brighter than an image can represent; blur, with one kernel
+or with four that are blended between the corners; clip and add sensor noise; convert back to pixel
+values; optionally compress as JPEG.
 
-`data.synthesis` does the same in TensorFlow, for training. `data_prep` uses what stands here.
+`data_prep` uses this module; `synthesis` is its counterpart in TensorFlow, for training.
 """
 
 import dataclasses
@@ -20,19 +20,19 @@ from pydantic import Field
 
 from tfdeblur.degradation import kernels
 
-# Light of linear sensors against pixel values.
+# Exponent that converts pixel values to the light of a linear sensor.
 LINEAR_GAMMA = 2.2
 
-# From here to 1 a pixel value may stand for more light than the picture can show.
+# Pixel values from here to 1 may represent more light than an image can hold.
 SATURATED = 250 / 255
 
-# Kernels of a blur that varies: one for each corner, in the order of `corner_weights`.
+# Kernels of a varying blur: one per corner, in the order of `corner_weights`.
 CORNERS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Degradation:
-    """How sharp pictures become blurred ones; each picture draws its own kernel and amounts."""
+    """Options of the degradation; each image draws its own kernel and amounts."""
 
     blur: Annotated[
         Literal["none", "trajectory", "gaussian", "disc"],
@@ -61,68 +61,66 @@ class Degradation:
     ] = 60.0
     exposures: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], ...],
-        Field(min_length=1, description="trajectory: shares of the path; each picture draws one"),
+        Field(min_length=1, description="trajectory: fractions of the path; each image draws one"),
     ] = kernels.EXPOSURES
     variation: Annotated[
         float,
         Field(
             ge=0,
             le=1,
-            description="how much the blur differs between the corners of a picture: 0 not at all, "
-            "1 each has a blur of its own",
+            description="how much the blur differs between the corners of an image: 0 is uniform, "
+            "1 is independent blur in each corner",
         ),
     ] = 0.0
     linear_light: Annotated[
         bool,
-        Field(description="blur in linear light (gamma 2.2), where bright points leave traces"),
+        Field(description="blur in linear light (gamma 2.2), where bright points leave streaks"),
     ] = False
     highlights: Annotated[
         float,
         Field(
             ge=0,
-            description="white may stand for up to 1 + this times as much light, which leaves "
-            "white streaks",
+            description="white represents up to 1 + this times as much light, which leaves white "
+            "streaks",
         ),
     ] = 0.0
     read_noise: Annotated[
         float,
         Field(
-            ge=0, le=1, description="largest standard deviation of noise in the dark; 1 is white"
+            ge=0, le=1, description="maximum standard deviation of noise in the dark; 1 is white"
         ),
     ] = 0.0
     shot_noise: Annotated[
         float,
-        Field(ge=0, le=1, description="the same for noise of the light itself, at white"),
+        Field(ge=0, le=1, description="maximum standard deviation of photon noise, at white"),
     ] = 0.0
     jpeg: Annotated[
         int | None,
-        Field(
-            ge=1, le=100, description="compress as JPEG; a quality from this one to 100 is drawn"
-        ),
+        Field(ge=1, le=100, description="compress as JPEG with a random quality from this to 100"),
     ] = None
 
     def __post_init__(self) -> None:
         for name in ("sigma", "radius"):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if low > high:
-                raise ValueError(f"min_{name}: {low:g} is more than max_{name}, {high:g}")
+                raise ValueError(f"min_{name}: {low:g} is above max_{name}, {high:g}")
 
     @property
     def gamma(self) -> float:
-        """The power that turns pixel values into light."""
+        """The exponent that converts pixel values to light."""
         return LINEAR_GAMMA if self.linear_light else 1.0
 
     @property
     def changes(self) -> bool:
-        """Whether anything is done to a picture at all."""
+        """Whether the options change an image at all."""
         noise = self.read_noise or self.shot_noise
         return self.blur != "none" or bool(noise) or self.jpeg is not None
 
     @property
     def canvas(self) -> int:
-        """Side of a square that holds every kernel that may be drawn; 1 where there is no blur."""
+        """Side of a square that holds every kernel that may be drawn; 1 without blur."""
         if self.blur == "trajectory":
-            # No path leaves it, wherever it turns.
+            # No path of this length leaves it.
             return 2 * math.ceil(self.strength * self.length / 2) + 4
         if self.blur == "gaussian":
             return kernels.gaussian_size(self.strength * self.max_sigma)
@@ -132,14 +130,14 @@ class Degradation:
 
 
 def to_light(values: np.ndarray, gamma: float, boost: float = 0.0) -> np.ndarray:
-    """Turns pixel values into light.
+    """Converts pixel values to light.
 
     Args:
         values: float32 [height, width, 3] in [0, 1].
-        gamma: 2.2 for linear light, 1 to leave the values as they are.
-        boost: White stands for 1 + boost times the light. Only where all three channels are near
-            1: a bright red would turn white, and the sharp picture, which clips too, says it is
-            red.
+        gamma: 2.2 for linear light, 1 to keep the values.
+        boost: White represents 1 + boost times the light. Applies only where all three channels
+            are near 1: otherwise a bright red would turn white, while the sharp image, which is
+            clipped too, shows it red.
 
     Returns:
         float32 [height, width, 3] in [0, 1 + boost].
@@ -153,15 +151,15 @@ def to_light(values: np.ndarray, gamma: float, boost: float = 0.0) -> np.ndarray
 
 
 def from_light(light: np.ndarray, gamma: float) -> np.ndarray:
-    """Turns light, of any size, into float32 pixel values in [0, 1], and clips what is beyond."""
+    """Converts light of any shape to float32 pixel values, clipped to [0, 1]."""
     clipped = np.clip(light, 0, 1)
     return clipped if gamma == 1.0 else clipped ** np.float32(1 / gamma)
 
 
 def corner_weights(height: int, width: int) -> np.ndarray:
-    """Returns how much the kernel of each corner counts at each pixel.
+    """Returns the weight of each corner's kernel at each pixel.
 
-    The weights are bilinear in the place of the pixel, and so change smoothly over the picture.
+    The weights are bilinear in the coordinates of the pixel.
 
     Returns:
         float32 [4, height, width], adding up to one at each pixel; the corners are top left, top
@@ -173,26 +171,26 @@ def corner_weights(height: int, width: int) -> np.ndarray:
     return np.stack(weights).astype(np.float32)
 
 
-def blur(image: np.ndarray, shapes: Sequence[np.ndarray]) -> np.ndarray:
-    """Blurs an image with one kernel, or with four that change from corner to corner.
+def blur(image: np.ndarray, blur_kernels: Sequence[np.ndarray]) -> np.ndarray:
+    """Blurs an image with one kernel, or with four that are blended between the corners.
 
     Args:
         image: float32 [height, width, 3].
-        shapes: One or four kernels, float32 [k, k] with their centers at k // 2.
+        blur_kernels: One or four kernels, float32 [k, k] with their centers at k // 2.
 
     Returns:
-        float32 [height, width, 3]. Each pixel is the weighted mean of what the four kernels make
-        of the image, so brightness is kept and there are no seams.
+        float32 [height, width, 3]. Each pixel is the weighted mean of the image convolved with
+        each of the four kernels, which preserves brightness and leaves no seams.
 
     Reference: Hirsch, Sra, Schoelkopf and Harmeling, Efficient Filter Flow for Space-Variant
         Multiframe Blind Deconvolution, CVPR 2010, section 2, with bilinear windows.
     """
-    if len(shapes) == 1:
-        return kernels.convolve(image, shapes[0])
+    if len(blur_kernels) == 1:
+        return kernels.convolve(image, blur_kernels[0])
     weights = corner_weights(*image.shape[:2])[..., None]
     blurred = np.zeros(image.shape, np.float32)
-    for weight, shape in zip(weights, shapes, strict=True):
-        blurred += weight * kernels.convolve(image, shape)
+    for weight, kernel in zip(weights, blur_kernels, strict=True):
+        blurred += weight * kernels.convolve(image, kernel)
     return blurred
 
 
@@ -202,8 +200,8 @@ def noise_deviation(light: np.ndarray, read: float, shot: float) -> np.ndarray:
     Args:
         light: float32, any shape, in [0, 1].
         read: Standard deviation in the dark.
-        shot: Standard deviation at white of the part that comes from counting light, whose
-            variance grows with the light as that of a Poisson distribution does.
+        shot: Standard deviation of photon noise at white; its variance is proportional to the
+            light, as in a Poisson distribution.
 
     Reference: Foi, Trimeche, Katkovnik and Egiazarian, Practical Poissonian-Gaussian noise
         modeling and fitting for single-image raw-data, 2008, equation 3.
@@ -213,7 +211,7 @@ def noise_deviation(light: np.ndarray, read: float, shot: float) -> np.ndarray:
 
 def degrade(
     sharp: np.ndarray,
-    shapes: Sequence[np.ndarray],
+    blur_kernels: Sequence[np.ndarray],
     *,
     gamma: float = 1.0,
     boost: float = 0.0,
@@ -221,35 +219,30 @@ def degrade(
     shot: float = 0.0,
     normals: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Does all but rounding and compressing.
+    """Applies all steps except rounding and compression.
 
     Args:
         sharp: uint8 [height, width, 3].
-        shapes: One kernel or four; see `blur`.
+        blur_kernels: One kernel or four; see `blur`.
         gamma: See `to_light`.
         boost: See `to_light`.
         read: See `noise_deviation`.
         shot: See `noise_deviation`.
-        normals: float32 [height, width, 3], standard normal; needed where there is noise.
+        normals: float32 [height, width, 3], standard normal; required for noise.
 
     Returns:
         float32 [height, width, 3] in [0, 1], pixel values.
     """
-    light = blur(to_light(sharp.astype(np.float32) / 255, gamma, boost), shapes)
+    light = blur(to_light(sharp.astype(np.float32) / 255, gamma, boost), blur_kernels)
     if normals is not None:
         light = np.clip(light, 0, 1)
         light = light + noise_deviation(light, read, shot) * normals
     return from_light(light, gamma)
 
 
-def to_uint8(values: np.ndarray) -> np.ndarray:
-    """Rounds pixel values in [0, 1] to the nearest uint8."""
-    return np.clip(np.rint(255 * values), 0, 255).astype(np.uint8)
-
-
 def compress(image: np.ndarray, quality: int) -> np.ndarray:
-    """Returns what is left of uint8 [height, width, 3] after JPEG of some quality, 1 to 100."""
+    """Returns uint8 [height, width, 3] after JPEG compression with a quality from 1 to 100."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    with Image.open(file) as picture:
-        return np.asarray(picture)
+    with Image.open(file) as compressed:
+        return np.asarray(compressed)

@@ -1,7 +1,7 @@
-"""Blur kernels and convolution in NumPy, shared by data preparation and synthesis.
+"""Blur kernels and convolution in NumPy, used by data preparation and by synthesis.
 
-All kernels are float32, sum to one, and are centered: the point that a kernel of size k maps to
-itself has the index k // 2. An image keeps its brightness and stays aligned with its sharp half.
+All kernels are float32, sum to one, and are centered on index k // 2. So a blurred image keeps its
+brightness and stays aligned with the sharp image.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ def gaussian_kernel1d(sigma: float, size: int) -> np.ndarray:
         float32 [size], summing to one.
     """
     if size < 1 or size % 2 == 0:
-        raise ValueError(f"A Gaussian kernel has an odd number of taps; got {size}.")
+        raise ValueError(f"size must be odd. Received: {size}.")
     if sigma < 0:
-        raise ValueError(f"sigma is at least 0; got {sigma}.")
+        raise ValueError(f"sigma must be at least 0. Received: {sigma}.")
     offsets = np.arange(size, dtype=np.float64) - size // 2
-    # A width of almost nothing would divide by zero on the way to the same answer.
+    # The lower limit avoids division by zero and gives the same kernel.
     weights = np.exp(-0.5 * np.square(offsets / max(sigma, 1e-4)))
     return (weights / weights.sum()).astype(np.float32)
 
@@ -63,12 +63,12 @@ def convolve_separable(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return out
 
 
-# Points inside each pixel, along one side, by which is measured how much of it the disc fills.
+# Subpixels along each side of a pixel that measure how much of it a disc covers.
 DISC_POINTS = 16
 
 
 def disc(radius: float) -> np.ndarray:
-    """Returns the kernel of a lens out of focus: a disc with soft, antialiased edge.
+    """Returns the kernel of a lens out of focus: a disc with an antialiased edge.
 
     Args:
         radius: Radius in pixels, at least 0. Zero gives the identity.
@@ -77,10 +77,10 @@ def disc(radius: float) -> np.ndarray:
         float32 [size, size] with the smallest odd size that holds the disc, summing to one.
     """
     if radius < 0:
-        raise ValueError(f"A radius is at least 0; got {radius}.")
+        raise ValueError(f"radius must be at least 0. Received: {radius}.")
     half = max(0, int(np.ceil(radius - 0.5)))
     fine = DISC_POINTS
-    # Pixels are cut into fine x fine points, and each counts the points inside the disc.
+    # Each pixel counts its subpixel centers inside the disc.
     points = (np.arange((2 * half + 1) * fine) + 0.5) / fine - (half + 0.5)
     inside = points[:, None] ** 2 + points[None, :] ** 2 <= max(radius, 0.5) ** 2
     size = 2 * half + 1
@@ -90,25 +90,25 @@ def disc(radius: float) -> np.ndarray:
 
 # ------------------------------------------------------------------------- random trajectories
 
-# How strongly the hand shakes; each trajectory draws one of these.
+# Strengths of the shake; each trajectory draws one of them.
 SHAKES = (0.01, 0.009, 0.008, 0.007, 0.005, 0.003)
-# Shares of the trajectory that the shutter is open: from nearly sharp to fully blurred.
+# Fractions of the trajectory during which the shutter is open: from nearly sharp to fully blurred.
 EXPOSURES = (0.01, 0.1, 0.5, 1.0)
 STEPS = 2000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrajectoryDraws:
-    """All random numbers of a batch of trajectories; the trajectories follow from them.
+    """Random numbers that determine a batch of trajectories.
 
     Attributes:
         shake: float64 [batch], e, one of `SHAKES`.
-        pull: float64 [batch], c in [0, 0.7): how strongly the path is drawn to its start.
-        gaussian: float64 [batch], g in [0, 10): size of the random force.
+        pull: float64 [batch], c in [0, 0.7): strength of the pull towards the start.
+        gaussian: float64 [batch], g in [0, 10): strength of the random force.
         heading: float64 [batch], direction of the first step in radians.
-        force: complex128 [batch, steps - 1], standard normal in both parts.
-        jump: complex128 [batch, steps - 1]: where the hand jerks, the factor by which the
-            velocity is changed; elsewhere 0.
+        force: complex128 [batch, steps - 1], standard normal real and imaginary parts.
+        jump: complex128 [batch, steps - 1]: relative change of the velocity at jerks, 0 at all
+            other steps.
     """
 
     shake: np.ndarray
@@ -123,7 +123,7 @@ def draw_trajectories(rng: np.random.Generator, batch: int, steps: int = STEPS) 
     """Draws the random numbers of `batch` trajectories.
 
     Args:
-        rng: Where they come from.
+        rng: Random number generator.
         batch: Number of trajectories.
         steps: Points of each trajectory, at least 2.
     """
@@ -133,16 +133,16 @@ def draw_trajectories(rng: np.random.Generator, batch: int, steps: int = STEPS) 
     shape = (batch, steps - 1)
     force = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
     jerks = rng.uniform(size=shape) < (probability * shake)[:, None]
-    # A jerk turns the hand back, within half a radian.
+    # A jerk reverses the velocity, to within half a radian.
     turn = np.exp(1j * (np.pi + rng.uniform(-0.5, 0.5, shape)))
     return TrajectoryDraws(shake, pull, gaussian, heading, force, np.where(jerks, 2 * turn, 0))
 
 
 def trajectories(draws: TrajectoryDraws, length: float) -> np.ndarray:
-    """Returns the paths of a point under a shaking hand.
+    """Returns the paths of an image point during camera shake.
 
-    The velocity is changed by a random force, a pull towards the start and rare jerks, and is
-    then scaled to constant speed, so that every path has the same length.
+    A random force, a pull towards the start and rare jerks change the velocity, which is then
+    scaled to constant speed, so that all paths have the same length.
 
     Args:
         draws: The random numbers.
@@ -170,22 +170,24 @@ def trajectories(draws: TrajectoryDraws, length: float) -> np.ndarray:
 
 
 def path_kernel(path: np.ndarray, canvas: int, exposure: float = 1.0) -> np.ndarray:
-    """Draws the first part of a path as a blur kernel.
+    """Rasterizes the first part of a path as a blur kernel.
 
-    The path is moved so that its centroid is the kernel's center: the blurred picture then lies
-    over the sharp one. Each point is spread over its four neighbors by bilinear weights.
+    The path is shifted so that its centroid is the center of the kernel, which aligns the blurred
+    image with the sharp one. Each point is spread over its four neighbors with bilinear weights.
 
     Args:
         path: complex [steps], as `trajectories` returns.
         canvas: Side of the kernel in pixels; a path of length canvas - 4 always fits, and points
-            beyond the border are drawn on it.
-        exposure: Share of the path that is drawn, in (0, 1]; at least one point is.
+            outside are drawn on the border.
+        exposure: Fraction of the path that is drawn, in (0, 1]; at least one point.
 
     Returns:
         float32 [canvas, canvas], summing to one.
     """
     if canvas < 2 or not 0 < exposure <= 1:
-        raise ValueError(f"canvas is at least 2 and exposure in (0, 1]; got {canvas}, {exposure}.")
+        raise ValueError(
+            f"canvas must be at least 2 and exposure in (0, 1]. Received: {canvas}, {exposure}."
+        )
     open_path = path[: max(1, round(exposure * len(path)))]
     centered = open_path - open_path.mean()
     kernel = np.zeros(canvas * canvas)
@@ -214,10 +216,10 @@ def trajectory_kernel(
     """Draws one random-trajectory kernel; see `trajectories` and `path_kernel`.
 
     Args:
-        rng: Where random numbers come from.
+        rng: Random number generator.
         canvas: Side of the kernel in pixels.
         length: Length of the whole path in pixels.
-        exposure: Share of the path during which the shutter is open, in (0, 1].
+        exposure: Fraction of the path during which the shutter is open, in (0, 1].
         steps: Points of the path.
 
     Returns:
@@ -231,7 +233,7 @@ def trajectory_kernel(
 
 
 def trim(kernel: np.ndarray) -> np.ndarray:
-    """Cuts a kernel [k, k] down to the smallest odd square around its center that holds it all."""
+    """Crops a kernel [k, k] to the smallest odd square around its center with all its weights."""
     center = kernel.shape[0] // 2
     rows, columns = np.nonzero(kernel)
     reach = int(max(np.abs(rows - center).max(), np.abs(columns - center).max()))
@@ -256,7 +258,7 @@ def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     planes = np.moveaxis(image, -1, 0)
     padded = np.pad(planes, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
-    # Cyclic convolution wraps around only in the border, which is cut away.
+    # Circular convolution wraps around in the padding only, which is cropped.
     shape = (fast_size(padded.shape[1]), fast_size(padded.shape[2]))
     spectrum = np.fft.rfft2(padded, shape) * np.fft.rfft2(kernel, shape)
     blurred = np.fft.irfft2(spectrum, shape)
@@ -265,7 +267,7 @@ def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def fast_size(size: int) -> int:
-    """Returns the next number with no prime factor above 5: with others an FFT is slow."""
+    """Returns the smallest size from `size` on without prime factors above 5, for a fast FFT."""
     while True:
         rest = size
         for factor in (2, 3, 5):

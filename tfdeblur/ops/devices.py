@@ -1,4 +1,4 @@
-"""What a computation runs on, in one line."""
+"""One-line description of devices and versions."""
 
 import os
 from typing import TYPE_CHECKING
@@ -11,10 +11,10 @@ def device_summary(strategy: "tf.distribute.Strategy | None" = None) -> str:
     """Returns one line about the devices and versions, for logs and reports.
 
     Args:
-        strategy: Adds its class and number of replicas.
+        strategy: If set, its class and number of replicas are included.
 
     Example:
-        >>> device_summary()
+        >>> device_summary()  # doctest: +SKIP
         '2 CPU cores; TensorFlow 2.21.0, Keras 3.15.1'
     """
     import keras
@@ -36,6 +36,6 @@ def device_summary(strategy: "tf.distribute.Strategy | None" = None) -> str:
 
 
 def _cpu_text() -> str:
-    # The cores that this process may use, which in a container are fewer than the machine's.
+    # The cores available to this process, which may be fewer than those of the machine.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} CPU core{'s'[: cores != 1]}"

@@ -1,7 +1,7 @@
-"""Value ranges and sizes of image batches, in `keras.ops` alone.
+"""Value ranges and sizes of image batches, for all backends of Keras.
 
-Images are uint8 until they are on the device and float32 in `unit` [0, 1] at every public
-boundary. A network may work in `signed` [-1, 1] inside; the conversion happens once at each edge.
+Images are uint8 until they are on the device, and float32 in ``unit`` [0, 1] at every public
+boundary. A network may use ``signed`` [-1, 1] internally; images are converted once on each side.
 """
 
 from typing import Any, Literal, get_args
@@ -9,28 +9,33 @@ from typing import Any, Literal, get_args
 import numpy as np
 from keras import ops
 
+from tfdeblur.ops.shapes import ImageBatch, Tensor
+
 ValueRange = Literal["unit", "signed"]
+
+_LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255
+_BLACK = 16 / 255
 
 
 def data_range(value_range: ValueRange) -> float:
-    """Returns the distance between black and white: 1 for `unit`, 2 for `signed`.
+    """Returns the width of a value range: 1 for ``unit``, 2 for ``signed``.
 
     Raises:
-        ValueError: `value_range` is neither of the two.
+        ValueError: `value_range` is neither.
     """
     if value_range not in get_args(ValueRange):
         raise ValueError(
-            f"A value range is one of {get_args(ValueRange)}. Received: {value_range!r}."
+            f"`value_range` must be one of {get_args(ValueRange)}. Received: {value_range!r}."
         )
     return 1.0 if value_range == "unit" else 2.0
 
 
-def to_range(unit: Any, value_range: ValueRange) -> Any:
-    """Takes images from [0, 1] to the range a network works in.
+def to_range(unit: Tensor, value_range: ValueRange) -> Tensor:
+    """Converts images from [0, 1] to the value range of a network.
 
     Args:
         unit: Floating-point tensor of any shape, black at 0 and white at 1.
-        value_range: `unit` returns the tensor untouched; `signed` returns 2x - 1.
+        value_range: ``unit`` returns the tensor unchanged; ``signed`` returns 2x - 1.
 
     Returns:
         A tensor of the same shape and dtype.
@@ -38,21 +43,21 @@ def to_range(unit: Any, value_range: ValueRange) -> Any:
     return unit if data_range(value_range) == 1.0 else unit * 2.0 - 1.0
 
 
-def to_unit(images: Any, value_range: ValueRange) -> Any:
-    """Takes images from the range a network works in to [0, 1], without clipping.
+def to_unit(images: Tensor, value_range: ValueRange) -> Tensor:
+    """Converts images from the value range of a network to [0, 1], without clipping.
 
     Args:
         images: Floating-point tensor of any shape in `value_range`.
-        value_range: Where the images are now.
+        value_range: The value range of the images.
 
     Returns:
-        A tensor of the same shape and dtype; what overshot before still does.
+        A tensor of the same shape and dtype.
     """
     return images if data_range(value_range) == 1.0 else (images + 1.0) * 0.5
 
 
-def uint8_to_unit(images: Any) -> Any:
-    """Takes uint8 images to float32 in [0, 1], exactly value / 255.
+def uint8_to_unit(images: Tensor) -> Tensor:
+    """Converts uint8 images to float32 in [0, 1], exactly value / 255.
 
     Args:
         images: uint8 tensor of any shape.
@@ -63,19 +68,47 @@ def uint8_to_unit(images: Any) -> Any:
     return ops.cast(images, "float32") / 255.0
 
 
-def pad_to_multiple(images: Any, multiple: int) -> Any:
-    """Mirrors the bottom and right border until height and width are multiples of `multiple`.
+def to_uint8(images: Any) -> Any:
+    """Rounds images to the 256 levels of a file, half to even.
 
-    Equal to `numpy.pad(mode="reflect")`, also where the padding is larger than the image (an image
-    of one pixel is repeated), which padding operations of most frameworks refuse.
+    Args:
+        images: Floating-point tensor of any shape in [0, 1]; values outside are clipped.
+
+    Returns:
+        A uint8 tensor of the same shape.
+    """
+    return ops.cast(ops.round(ops.clip(ops.cast(images, "float32"), 0.0, 1.0) * 255.0), "uint8")
+
+
+def luma(images: Any) -> Any:
+    """Returns Y of BT.601 in the range of video, not rounded.
+
+    Args:
+        images: RGB [B, H, W, 3] in [0, 1].
+
+    Returns:
+        float32 [B, H, W, 1], from 16/255 (black) to 235/255 (white).
+
+    Reference:
+        ITU-R BT.601, section 2.5; MATLAB's and scikit-image's `rgb2ycbcr` give the same Y.
+    """
+    weighted = ops.cast(images, "float32") * _LUMA
+    return ops.sum(weighted, axis=-1, keepdims=True) + _BLACK
+
+
+def pad_to_multiple(images: ImageBatch, multiple: int) -> ImageBatch:
+    """Pads the bottom and right by reflection to a multiple of `multiple`.
+
+    Equivalent to `numpy.pad(mode="reflect")`, even if the padding is larger than the image
+    (a single pixel is repeated), which the padding ops of most frameworks reject.
 
     Args:
         images: Tensor [B, H, W, C]. H and W may be unknown while a graph is traced.
         multiple: Positive number of pixels.
 
     Returns:
-        A tensor [B, H', W', C] with the smallest such sizes. Where a size is known and fits
-        already, nothing is done; where it is known, it stays known.
+        A tensor [B, H', W', C] with the smallest such sizes; the input itself if both are known and
+        need no padding. Known sizes stay known.
 
     Raises:
         ValueError: `multiple` is not positive, or the images do not have four dimensions.
@@ -105,42 +138,42 @@ def pad_to_multiple(images: Any, multiple: int) -> Any:
 
 
 def padded_size(size: Any, multiple: int) -> Any:
-    """Returns the smallest multiple of `multiple` that is not below `size` (pixels)."""
-    # Not by the floor of a negative quotient, which ONNX rounds toward zero.
+    """Returns the smallest multiple of `multiple` that is at least `size` (pixels)."""
+    # Not as the floor of a negative quotient, which ONNX rounds toward zero.
     return (size + multiple - 1) // multiple * multiple
 
 
-def crop_to(images: Any, height: Any, width: Any) -> Any:
-    """Keeps the top left `height` by `width` pixels, undoing `pad_to_multiple`.
+def crop_to(images: ImageBatch, height: Any, width: Any) -> ImageBatch:
+    """Crops images to the top left `height` by `width` pixels; reverts `pad_to_multiple`.
 
     Args:
-        images: Tensor [B, H, W, C], at least as large.
-        height: Rows to keep; a Python integer or a scalar tensor.
-        width: Columns to keep; likewise.
+        images: Tensor [B, H, W, C] with H >= height and W >= width.
+        height: Rows to keep, an integer or a scalar tensor.
+        width: Columns to keep, an integer or a scalar tensor.
 
     Returns:
-        A tensor [B, height, width, C]; the same tensor where the known sizes fit already.
+        A tensor [B, height, width, C]; the input itself if it is known to have that size.
     """
     if tuple(images.shape[1:3]) == (height, width):
         return images
     return images[:, :height, :width, :]
 
 
-def pyramid(images: Any, levels: int) -> list[Any]:
-    """Halves images again and again by averages of 2x2 pixels, equal to bilinear resizing by 0.5.
+def pyramid(images: ImageBatch, levels: int) -> list[ImageBatch]:
+    """Returns images at several scales, each by 2x2 averages (bilinear resizing by 0.5).
 
     Args:
         images: Floating-point tensor [B, H, W, C] in any value range. H and W may be unknown
-            while a graph is traced; a last odd row or column is then left out of the average.
-        levels: How many sizes, the images' own included.
+            while a graph is traced; a last odd row or column is then omitted from the averages.
+        levels: Number of scales, including the images themselves.
 
     Returns:
         `levels` float32 tensors, finest first: [B, H, W, C], [B, H/2, W/2, C] and so on. They are
-        float32 whatever the images are, so that no level is rounded on the way to a loss.
+        float32 for every dtype of the images, so that no level is rounded before a loss.
 
     Raises:
         ValueError: `levels` is not positive, the images do not have four dimensions, or a known
-            size is no multiple of 2^(levels - 1).
+            size is not a multiple of 2^(levels - 1).
     """
     if levels < 1:
         raise ValueError(f"`levels` must be at least 1. Received: {levels}.")

@@ -1,4 +1,4 @@
-"""Where tiles lie in a frame, and how overlapping tiles are blended. Geometry only, in NumPy."""
+"""Geometry of tiles in a frame, and weights for blending overlapping tiles, in NumPy."""
 
 import dataclasses
 
@@ -31,31 +31,36 @@ class Box:
 
 
 def middle(height: int, width: int, side: int) -> Box:
-    """Returns the middle of a frame, at most `side` pixels high and wide."""
+    """Returns the central crop of a frame, at most `side` pixels high and wide."""
     rows, columns = min(height, side), min(width, side)
     return Box((height - rows) // 2, (width - columns) // 2, rows, columns)
 
 
 def starts(length: int, tile: int, stride: int, cover: bool) -> list[int]:
-    """Returns where tiles start along one side.
+    """Returns the offsets of tiles along one axis.
 
     Args:
-        length: Pixels of the side, at least `tile`.
-        tile: Pixels of a tile.
-        stride: Distance from one tile's start to the next, from 1.
-        cover: Whether the last tile is shifted in to reach the end. A stride beyond the tile
-            would leave gaps, so it is then cut down to the tile.
+        length: Size of the frame in pixels, at least `tile`.
+        tile: Size of a tile in pixels.
+        stride: Distance between the offsets of neighbors, at least 1.
+        cover: Whether to cover the whole axis: adds a last tile that ends at the border, and
+            limits the stride to the size of the tile.
+
+    Raises:
+        ValueError: The tile is larger than the frame, or a size is not positive.
     """
     if min(length, tile, stride) < 1:
-        raise ValueError(f"Sizes and strides are at least 1; got {length}, {tile}, {stride}.")
+        raise ValueError(
+            f"Sizes and strides must be at least 1. Received: {length}, {tile}, {stride}."
+        )
     if tile > length:
         raise ValueError(f"A tile of {tile} pixels does not fit in {length}.")
     if cover:
         stride = min(stride, tile)
-    places = list(range(0, length - tile + 1, stride))
-    if cover and places[-1] + tile < length:
-        places.append(length - tile)
-    return places
+    offsets = list(range(0, length - tile + 1, stride))
+    if cover and offsets[-1] + tile < length:
+        offsets.append(length - tile)
+    return offsets
 
 
 def grid(
@@ -76,9 +81,8 @@ def grid(
         tile_width: Columns of a tile, at most `width`.
         stride_height: Rows from one tile to the next.
         stride_width: Columns from one tile to the next.
-        cover: False keeps to the grid: whole tiles only, and what is left over at the bottom and
-            the right belongs to none. True shifts the last row and column in, so that every
-            pixel is covered.
+        cover: Whether to cover every pixel, by extra tiles at the bottom and right border. If
+            False, remainders there belong to no tile.
 
     Raises:
         ValueError: A tile is larger than the frame, or a size is not positive.
@@ -91,22 +95,22 @@ def grid(
 
 
 def mirror_up_to(image: np.ndarray, side: int) -> np.ndarray:
-    """Mirrors the bottom and right border of [H, W, C] until the image holds one tile."""
+    """Pads [H, W, C] by reflection at the bottom and right to at least `side` pixels."""
     missing = [(0, max(side - size, 0)) for size in image.shape[:2]]
     return np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
 
 
 def blending_weights(box: Box, height: int, width: int, overlap: int) -> np.ndarray:
-    """Returns how much each pixel of a tile of a restored frame counts.
+    """Returns the blending weight of each pixel of a restored tile.
 
-    Nothing in the margin, the outer quarter of the overlap, where the network missed the
-    surroundings, unless the frame ends there; then a ramp over the seam; then all.
+    The weight is zero in the margin (the outer quarter of the overlap), where the network lacked
+    context, except at the border of the frame; it rises over the rest of the overlap to one.
 
     Args:
         box: The tile, a square.
         height: Rows of the frame.
         width: Columns of the frame.
-        overlap: Pixels that a tile shares with the next.
+        overlap: Pixels that neighboring tiles share.
 
     Returns:
         float32 [side, side, 1], in [0, 1].
@@ -128,17 +132,17 @@ def blending_weights(box: Box, height: int, width: int, overlap: int) -> np.ndar
 def feather(
     tile_height: int, tile_width: int, overlap_height: int, overlap_width: int
 ) -> np.ndarray:
-    """Returns the weight of each pixel of a tile when overlapping tiles are blended.
+    """Returns linear blending weights of a tile.
 
-    The weight falls linearly towards each side over the overlap and is never zero, so dividing
-    the weighted sum of all tiles by the sum of their weights is always possible. Two neighbors
-    that overlap by exactly the overlap have weights that sum to the same in the seam as inside.
+    The weight falls linearly over the overlap towards each side and is never zero, so the weighted
+    sum of all tiles can be divided by the sum of their weights. The weights of two neighbors with
+    exactly this overlap sum to one in the overlap.
 
     Args:
         tile_height: Rows of a tile.
         tile_width: Columns of a tile.
-        overlap_height: Rows that a tile shares with the next.
-        overlap_width: Columns that a tile shares with the next.
+        overlap_height: Rows that neighboring tiles share.
+        overlap_width: Columns that neighboring tiles share.
 
     Returns:
         float32 [tile_height, tile_width], in (0, 1].

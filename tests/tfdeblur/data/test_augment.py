@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 from tfdeblur.data.augment import Augmentation
-from tfdeblur.data.shuffle import key_of
+from tfdeblur.ops.random import key_of
 
 ALL = [Augmentation(*flags) for flags in itertools.product([False, True], repeat=3)]
 POSITIONS = tf.range(1000, 1064, dtype=tf.int64)
 
 
 def symmetries(image: np.ndarray) -> dict[bytes, tuple[bool, int]]:
-    """All eight symmetries of an image as bytes -> (mirrored, quarter turns)."""
+    """Returns the eight symmetries of an image: bytes -> (mirrored, quarter turns)."""
     found = {}
     for mirrored, turns in itertools.product([False, True], range(4)):
         flipped = np.fliplr(image) if mirrored else image
@@ -40,14 +40,14 @@ def image() -> np.ndarray:
 
 
 @pytest.mark.parametrize("augmentation", ALL, ids=str)
-def test_only_what_was_asked_for_and_all_of_it_happens(
+def test_place_yields_all_requested_orientations_only(
     augmentation: Augmentation, image: np.ndarray
 ) -> None:
     seen = {symmetries(image)[result.tobytes()] for result in placed(augmentation, image, (8, 8))}
     expected = {(False, 0)}
     if augmentation.horizontal_flips:
         expected |= {(not mirrored, -turns % 4) for mirrored, turns in expected}
-    if augmentation.vertical_flips:  # upside down is mirrored and turned by half
+    if augmentation.vertical_flips:  # a vertical flip is a mirror image rotated by 180 degrees
         expected |= {(not mirrored, (2 + turns) % 4) for mirrored, turns in expected}
     if augmentation.quarter_turns:
         expected = {(m, (t + more) % 4) for m, t in expected for more in range(4)}
@@ -55,9 +55,7 @@ def test_only_what_was_asked_for_and_all_of_it_happens(
 
 
 @pytest.mark.parametrize("augmentation", ALL, ids=str)
-def test_batches_are_turned_like_single_pairs(
-    augmentation: Augmentation, image: np.ndarray
-) -> None:
+def test_place_batch_equals_place(augmentation: Augmentation, image: np.ndarray) -> None:
     images = np.random.default_rng(1).integers(0, 256, (64, 6, 6, 3), np.uint8)
     placements = augmentation.draw(key_of(3), POSITIONS, (0, 0))
     pairs = {"blurred": tf.constant(images), "sharp": tf.constant(images // 2)}
@@ -69,7 +67,7 @@ def test_batches_are_turned_like_single_pairs(
             np.testing.assert_array_equal(batch[name][index], expected[name])
 
 
-def test_oblong_images_keep_their_shape() -> None:
+def test_flips_of_oblong_images_keep_their_shape() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8)
     seen = {result.tobytes() for result in placed(Augmentation(), image, (5, 9))}
     assert seen == {
@@ -78,8 +76,8 @@ def test_oblong_images_keep_their_shape() -> None:
     }
 
 
-def test_crops_lie_anywhere_inside() -> None:
-    # Every pixel names its own row and column.
+def test_crops_cover_all_offsets() -> None:
+    # Every pixel holds its own row and column.
     rows, columns = np.mgrid[:7, :12]
     image = np.stack([rows, columns, rows * 0], axis=-1).astype(np.uint8)
     corners = set()
@@ -90,20 +88,20 @@ def test_crops_lie_anywhere_inside() -> None:
     assert corners == set(itertools.product(range(3), range(3)))
 
 
-def test_draws_depend_on_position_and_key_alone() -> None:
+def test_draw_depends_on_position_and_key_only() -> None:
     augmentation = Augmentation(quarter_turns=True)
-    whole = augmentation.draw(key_of(0), POSITIONS, (30, 40)).numpy()
+    reference = augmentation.draw(key_of(0), POSITIONS, (30, 40)).numpy()
     part = augmentation.draw(key_of(0), POSITIONS[10:20], (30, 40)).numpy()
-    np.testing.assert_array_equal(part, whole[10:20])
+    np.testing.assert_array_equal(part, reference[10:20])
     other = augmentation.draw(key_of(1), POSITIONS, (30, 40)).numpy()
-    assert (other != whole).any(axis=0).all()
+    assert (other != reference).any(axis=0).all()
 
 
-def test_nothing_to_draw() -> None:
+def test_draw_without_augmentation_is_zero() -> None:
     assert not Augmentation(False, False).draw(key_of(0), POSITIONS, (0, 0)).numpy().any()
 
 
-def test_shapes_stay_static() -> None:
+def test_place_in_a_graph_has_static_shapes() -> None:
     augmentation = Augmentation(quarter_turns=True)
     spec = tf.TensorSpec([9, 8, 3], tf.uint8)
 

@@ -1,13 +1,12 @@
 import pytest
 
-from tests.helpers.tiny_data import write_data_set
+from tests.helpers.tiny_data import training_data, write_data_set
 from tfdeblur.data import inputs
 from tfdeblur.data.dataset import OpenSplit
-from tfdeblur.data.pipeline import TrainingData
 
 
 @pytest.mark.parametrize(
-    ("parts", "hosts", "remote", "told"),
+    ("parts", "hosts", "remote", "advised"),
     [
         (1, 2, True, True),
         (4, 3, True, True),
@@ -16,14 +15,14 @@ from tfdeblur.data.pipeline import TrainingData
         (1, 2, False, False),
     ],
 )
-def test_hosts_that_each_fetch_everything_are_told(
-    parts, hosts, remote, told, tmp_path, monkeypatch, capsys
+def test_advise_on_reading_prints_if_hosts_read_all_remote_data(
+    parts, hosts, remote, advised, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(OpenSplit, "remote", remote)
     write_data_set(str(tmp_path))
-    inputs.advise_on_reading(TrainingData(str(tmp_path), parts=parts), hosts)
-    said = capsys.readouterr().out
-    assert bool(said) == told
-    if told:
-        assert f"Each of {hosts} hosts reads all of {tmp_path}" in said
-        assert f"--data.parts {hosts}" in said
+    inputs.advise_on_reading(training_data(str(tmp_path), parts=parts), hosts)
+    output = capsys.readouterr().out
+    assert bool(output) == advised
+    if advised:
+        assert str(tmp_path) in output
+        assert f"--data.parts {hosts}" in output

@@ -1,4 +1,4 @@
-"""Records come back as they were written, and damage is found and named."""
+"""Records and manifests survive a round trip, and damage is detected and named."""
 
 import dataclasses
 import json
@@ -10,58 +10,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfdeblur.data import encoding as pixels
+from tests.helpers.tiny_data import make_record, write_noise_set
 from tfdeblur.data import schema, tfrecord
+from tfdeblur.data.encoding import decode_image, encode_image
 from tfdeblur.errors import DataError
-from tfdeblur.io import files
-
-
-def make_record(height=6, width=5, seed=0, **fields):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-    return schema.Record(
-        **{
-            "blurred": images[0],
-            "sharp": images[1],
-            "scene": "GOPR0854_11_00",
-            "frame": f"{seed:06d}",
-            "top": 3,
-            "left": 4,
-            "source_height": 720,
-            "source_width": 1280,
-            **fields,
-        }
-    )
 
 
 def assert_same(left, right):
     for field in dataclasses.fields(schema.Record):
         np.testing.assert_array_equal(getattr(left, field.name), getattr(right, field.name))
-
-
-def write_set(folder, encoding="raw", shards=(3, 2), height=6, width=5):
-    """A data set with one split whose shards hold the numbers of records given."""
-    files.make_dirs(folder)
-    written = []
-    for index, count in enumerate(shards):
-        name = schema.shard_name("train", index, len(shards))
-        with tf.io.TFRecordWriter(files.join(folder, name)) as writer:
-            for number in range(count):
-                record = make_record(height, width, seed=10 * index + number)
-                writer.write(schema.encode_record(record, encoding))
-        path = files.join(folder, name)
-        written.append(schema.Shard(name, count, files.size(path), schema.sha256_of(path)))
-    split = schema.Split(height, width, encoding, sum(shards), ("a", "b"), tuple(written))
-    manifest = schema.Manifest(
-        source="gopro",
-        blur={"kind": "recorded"},
-        options={"tile": "5x6"},
-        splits={"train": split},
-        notes=("A note.",),
-        fingerprint="f",
-    )
-    manifest.save(folder)
-    return manifest
 
 
 @pytest.fixture(params=["local", "ram"])
@@ -77,14 +34,14 @@ def folder(request, tmp_path):
     st.text(max_size=8),
     st.integers(0, 2**40),
 )
-def test_records_come_back(height, width, encoding, name, place):
+def test_record_round_trip_is_lossless(height, width, encoding, name, place):
     record = make_record(height, width, scene=name, frame=name, top=place)
     data = schema.encode_record(record, encoding)
     assert_same(schema.decode_record(data, height, width, encoding), record)
 
 
 @pytest.mark.parametrize("encoding", ["png", "raw"])
-def test_the_graph_reads_what_numpy_wrote(encoding):
+def test_parse_in_a_graph_equals_the_encoded_record(encoding):
     records = [make_record(seed=seed) for seed in range(4)]
     data = [schema.encode_record(record, encoding) for record in records]
 
@@ -109,7 +66,7 @@ def test_the_graph_reads_what_numpy_wrote(encoding):
 
 
 @pytest.mark.parametrize("encoding", ["png", "raw"])
-def test_shapes_are_static(encoding):
+def test_parse_in_a_dataset_has_static_shapes(encoding):
     example = schema.encode_record(make_record(), encoding)
     dataset = tf.data.Dataset.from_tensors(example).map(
         lambda x: schema.parse_example(x, 6, 5, encoding)
@@ -121,7 +78,7 @@ def test_shapes_are_static(encoding):
     assert batched.element_spec["blurred"] == tf.TensorSpec([2, 6, 5, 3], tf.uint8)
 
 
-def test_equal_records_have_equal_bytes():
+def test_encode_record_is_deterministic():
     first = schema.encode_record(make_record(), "png")
     assert first == schema.encode_record(make_record(), "png")
 
@@ -135,36 +92,36 @@ def test_equal_records_have_equal_bytes():
         {name: np.zeros((6, 5), np.uint8) for name in ("blurred", "sharp")},
     ],
 )
-def test_images_that_are_no_pair_are_refused(fields):
-    with pytest.raises(ValueError, match=r"(?i)record"):
+def test_encode_record_of_invalid_images_raises(fields):
+    with pytest.raises(ValueError, match="record"):
         schema.encode_record(make_record(**fields), "raw")
 
 
 @pytest.mark.parametrize("data", [b"nonsense", b"", tf.train.Example().SerializeToString()])
-def test_what_is_no_record_is_a_data_error(data):
-    with pytest.raises(DataError, match="not a record"):
+def test_decode_record_of_other_bytes_raises(data):
+    with pytest.raises(DataError, match="not a valid record"):
         schema.decode_record(data, 6, 5, "raw")
 
 
-def test_images_of_the_wrong_size_or_damaged_are_data_errors():
+def test_decode_image_of_wrong_size_or_truncated_raises():
     for encoding in ("png", "raw"):
         data = schema.encode_record(make_record(), encoding)
         with pytest.raises(DataError, match=r"5x7|6, 5, 3"):
             schema.decode_record(data, 7, 5, encoding)
-    png = pixels.encode_image(make_record().sharp, "png")
+    png = encode_image(make_record().sharp, "png")
     with pytest.raises(DataError, match="damaged PNG"):
-        pixels.decode_image(png[:40], 6, 5, "png")
+        decode_image(png[:40], 6, 5, "png")
 
 
-def test_manifest_comes_back(folder):
-    manifest = write_set(folder)
+def test_manifest_round_trip_is_lossless(folder):
+    manifest = write_noise_set(folder)
     assert schema.Manifest.load(folder) == manifest
     assert schema.verify(folder, manifest, deep=True) == []
     schema.check_intact(folder, manifest)
 
 
-def test_a_missing_manifest_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match=r"has not finished.*data_prep\.build"):
+def test_missing_manifest_raises_with_the_build_command(tmp_path):
+    with pytest.raises(DataError, match=r"data_prep\.build"):
         schema.Manifest.load(str(tmp_path))
     with pytest.raises(DataError, match="does not exist"):
         schema.Manifest.load(str(tmp_path / "nothing"))
@@ -173,16 +130,16 @@ def test_a_missing_manifest_says_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "version 2; this tfdeblur reads 1. Update"),
-        ({"schema_version": 0}, "version 0; this tfdeblur reads 1. Build"),
+        ({"schema_version": 2}, "version 2.*Update"),
+        ({"schema_version": 0}, "version 0.*Build"),
         ({"schema_version": "x"}, "version 'x'"),
         ({"splits": {"train": {"height": 3}}}, "damaged"),
         ({"splits": None}, "damaged"),
         ({"strange": 1}, "damaged.*strange"),
     ],
 )
-def test_other_versions_and_damage_are_refused(tmp_path, change, message):
-    write_set(str(tmp_path))
+def test_manifest_of_other_version_or_damaged_raises(tmp_path, change, message):
+    write_noise_set(str(tmp_path))
     path = tmp_path / schema.MANIFEST_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(DataError, match=message) as caught:
@@ -191,26 +148,26 @@ def test_other_versions_and_damage_are_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"a": 1}'])
-def test_a_manifest_that_is_no_manifest(tmp_path, text):
+def test_invalid_manifest_raises_naming_it(tmp_path, text):
     (tmp_path / schema.MANIFEST_NAME).write_text(text)
-    with pytest.raises(DataError, match="not a readable manifest"):
+    with pytest.raises(DataError, match=schema.MANIFEST_NAME):
         schema.Manifest.load(str(tmp_path))
 
 
-def test_counts_that_contradict_are_refused(tmp_path):
-    write_set(str(tmp_path))
+def test_manifest_with_contradicting_counts_raises(tmp_path):
+    write_noise_set(str(tmp_path))
     path = tmp_path / schema.MANIFEST_NAME
     content = json.loads(path.read_text())
     content["splits"]["train"]["records"] = 6
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="claims 6 records, its shards hold 5"):
+    with pytest.raises(DataError, match=r"train.*6 records.*5"):
         schema.Manifest.load(str(tmp_path))
 
 
-def test_an_unknown_split_lists_those_that_exist(tmp_path):
-    manifest = write_set(str(tmp_path))
+def test_unknown_split_raises_naming_known_ones(tmp_path):
+    manifest = write_noise_set(str(tmp_path))
     assert manifest.split("train").records == 5
-    with pytest.raises(DataError, match=r"no split 'val' \(it has: train\). A note."):
+    with pytest.raises(DataError, match=r"DIR.*'val'.*train.*A note\."):
         manifest.split("val", "DIR")
 
 
@@ -241,13 +198,13 @@ def damage_unknown(path):
     [
         (damage_missing, "00001-of-00002.tfrecord is missing", False),
         (damage_truncated, "00001-of-00002.tfrecord is truncated", False),
-        (damage_longer, "00001-of-00002.tfrecord is .* should be", False),
+        (damage_longer, "00001-of-00002.tfrecord is ", False),
         (damage_altered, "00001-of-00002.tfrecord was altered", True),
-        (damage_unknown, "00007-of-00009.tfrecord is a shard that the manifest does not", False),
+        (damage_unknown, "00007-of-00009.tfrecord", False),
     ],
 )
-def test_each_damage_is_found_and_named(tmp_path, damage, message, deep):
-    manifest = write_set(str(tmp_path))
+def test_verify_names_each_damaged_shard(tmp_path, damage, message, deep):
+    manifest = write_noise_set(str(tmp_path))
     damage(tmp_path / schema.shard_name("train", 1, 2))
     (problem,) = schema.verify(str(tmp_path), manifest, deep=deep)
     assert str(tmp_path) in problem
@@ -258,26 +215,26 @@ def test_each_damage_is_found_and_named(tmp_path, damage, message, deep):
 
 
 @pytest.mark.parametrize("encoding", ["png", "raw"])
-def test_damage_is_found_at_its_record(tmp_path, encoding):
-    write_set(str(tmp_path), encoding)
+def test_find_damage_names_shard_and_record(tmp_path, encoding):
+    write_noise_set(str(tmp_path), encoding)
     path = tmp_path / schema.shard_name("train", 0, 2)
     assert schema.find_damage(str(path), 6, 5, encoding) is None
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) * 5 // 6])
+    intact = path.read_bytes()
+    path.write_bytes(intact[: len(intact) * 5 // 6])
     assert f"{path} is damaged at record 2" in schema.find_damage(str(path), 6, 5, encoding)
-    spoiled = bytearray(whole)
-    spoiled[len(whole) // 2] ^= 255
-    path.write_bytes(spoiled)
+    damaged = bytearray(intact)
+    damaged[len(intact) // 2] ^= 255
+    path.write_bytes(damaged)
     assert f"{path} is damaged at record 1" in schema.find_damage(str(path), 6, 5, encoding)
     assert "missing" in schema.find_damage(str(path) + "x", 6, 5, encoding)
 
 
-def test_a_truncated_picture_inside_a_sound_shard_is_found(tmp_path):
+def test_find_damage_names_a_truncated_image_in_an_intact_shard(tmp_path):
     path = str(tmp_path / "x.tfrecord")
-    good = pixels.encode_image(make_record().sharp, "png")
+    intact = encode_image(make_record().sharp, "png")
     place = {"scene": "s", "frame": "f", "top": 0, "left": 0}
     size = {"source_height": 6, "source_width": 5}
     with tf.io.TFRecordWriter(path) as writer:
-        for sharp in (good, good[:-30]):
-            writer.write(tfrecord.serialize(blurred=good, sharp=sharp, **place, **size))
-    assert "damaged at record 1: a damaged PNG" in schema.find_damage(path, 6, 5, "png")
+        for sharp in (intact, intact[:-30]):
+            writer.write(tfrecord.serialize(blurred=intact, sharp=sharp, **place, **size))
+    assert "damaged at record 1" in schema.find_damage(path, 6, 5, "png")

@@ -1,4 +1,4 @@
-"""The records and files that are made without TensorFlow are the ones that it would make."""
+"""Records and files written without TensorFlow equal those that it writes."""
 
 import hashlib
 import subprocess
@@ -42,14 +42,14 @@ def serialized_by_tensorflow(values):
 
 @settings(deadline=None)
 @given(VALUES)
-def test_a_record_has_the_bytes_of_the_protocol_buffer(values):
+def test_serialize_equals_protocol_buffers(values):
     assert tfrecord.serialize(**values) == serialized_by_tensorflow(values)
 
 
 @settings(max_examples=30, deadline=None)
 @given(values=st.lists(VALUES, max_size=4))
-def test_a_file_has_the_bytes_of_tensorflows_writer(values, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wire", numbered=True)
+def test_shard_writer_equals_tensorflow(values, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfrecord", numbered=True)
     path, expected = str(folder / "ours"), str(folder / "theirs")
     with files.open_new(path) as file:
         writer = tfrecord.ShardWriter(file)
@@ -65,17 +65,17 @@ def test_a_file_has_the_bytes_of_tensorflows_writer(values, tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", [0, 127, 128, 16383, 16384, 300_000])
-def test_lengths_at_the_edges_of_their_encoding(size):
+def test_serialize_at_limits_of_varint_lengths_equals_protocol_buffers(size):
     values = {"blurred": b"x" * size, "sharp": b"", "scene": "a" * size, "frame": ""}
     values |= {"top": 0, "left": size, "source_height": -1, "source_width": 2**40}
     assert tfrecord.serialize(**values) == serialized_by_tensorflow(values)
 
 
-def test_a_local_file_is_written_without_tensorflow(tmp_path):
+def test_shard_writer_does_not_import_tensorflow(tmp_path):
     script = (
         "import sys\n"
-        "from tfdeblur.io import files\n"
         "from tfdeblur.data import tfrecord\n"
+        "from tfdeblur.io import files\n"
         f"with files.open_new({str(tmp_path / 'x')!r}) as file:\n"
         "    tfrecord.ShardWriter(file).write([b'a', b'b'])\n"
         "sys.exit('tensorflow' in sys.modules)\n"
@@ -95,7 +95,7 @@ def test_a_local_file_is_written_without_tensorflow(tmp_path):
         (bytes(range(31, -1, -1)), 0x113FDB5C),
     ],
 )
-def test_checksums_are_those_of_the_standard(data, expected):
-    """RFC 3720, appendix B.4."""
+def test_crc32c_equals_rfc_3720(data, expected):
+    """Reference: RFC 3720, appendix B.4."""
     assert tfrecord.crc32c(0, data) == expected
     assert tfrecord.crc32c(tfrecord.crc32c(0, data[:7]), data[7:]) == expected

@@ -1,4 +1,4 @@
-"""The steps from light to pixels against their closed forms."""
+"""The degradation steps against their closed forms."""
 
 import math
 
@@ -9,6 +9,7 @@ from tfdeblur.config import settings
 from tfdeblur.degradation import degradation, kernels
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
+from tfdeblur.ops import arrays
 
 ONE = [np.ones((1, 1), np.float32)]
 
@@ -19,7 +20,7 @@ def box(width):
     return kernel
 
 
-def test_a_step_edge_in_linear_light_is_the_mean_of_light():
+def test_degrade_of_an_edge_averages_light():
     sharp = np.full((8, 40, 3), 40, np.uint8)
     sharp[:, 20:] = 200
     dark, bright = (40 / 255) ** 2.2, (200 / 255) ** 2.2
@@ -32,7 +33,7 @@ def test_a_step_edge_in_linear_light_is_the_mean_of_light():
     np.testing.assert_allclose(plain[:, 20], (4 * 40 + 5 * 200) / 9 / 255, atol=1e-5)
 
 
-def test_one_kernel_in_all_corners_is_that_kernel_everywhere():
+def test_blur_with_four_equal_kernels_equals_one_kernel():
     image = np.random.default_rng(0).uniform(size=(31, 20, 3)).astype(np.float32)
     kernel = kernels.trajectory_kernel(np.random.default_rng(1), 24, 20.0)
     np.testing.assert_allclose(
@@ -40,7 +41,7 @@ def test_one_kernel_in_all_corners_is_that_kernel_everywhere():
     )
 
 
-def test_corners_have_their_own_kernels_and_the_rest_lies_between():
+def test_blur_with_four_kernels_blends_between_corners():
     weights = degradation.corner_weights(9, 5)
     np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-6)
     corners = [(0, 0), (0, -1), (-1, 0), (-1, -1)]
@@ -51,25 +52,25 @@ def test_corners_have_their_own_kernels_and_the_rest_lies_between():
     np.testing.assert_array_equal(degradation.corner_weights(1, 1), np.full((4, 1, 1), 0.25))
 
     image = np.random.default_rng(0).uniform(size=(33, 33, 3)).astype(np.float32)
-    shapes = [kernels.disc(radius) for radius in (0.0, 3.0, 0.0, 5.0)]
-    varying = degradation.blur(image, shapes)
-    for shape, (row, column) in zip(shapes, corners, strict=True):
-        expected = kernels.convolve(image, shape)[row, column]
+    corner_kernels = [kernels.disc(radius) for radius in (0.0, 3.0, 0.0, 5.0)]
+    varying = degradation.blur(image, corner_kernels)
+    for kernel, (row, column) in zip(corner_kernels, corners, strict=True):
+        expected = kernels.convolve(image, kernel)[row, column]
         np.testing.assert_allclose(varying[row, column], expected, atol=1e-6)
 
 
-def test_brightness_is_kept_wherever_the_blur_varies():
+def test_degrade_with_varying_blur_keeps_brightness():
     flat = np.full((20, 30, 3), 77, np.uint8)
     rng = np.random.default_rng(2)
-    shapes = [kernels.trajectory_kernel(rng, 24, 20.0) for _ in range(4)]
+    corner_kernels = [kernels.trajectory_kernel(rng, 24, 20.0) for _ in range(4)]
     for gamma in (1.0, 2.2):
-        values = degradation.degrade(flat, shapes, gamma=gamma)
+        values = degradation.degrade(flat, corner_kernels, gamma=gamma)
         np.testing.assert_allclose(values, 77 / 255, atol=1e-5)
-        np.testing.assert_array_equal(degradation.to_uint8(values), flat)
+        np.testing.assert_array_equal(arrays.to_uint8(values), flat)
 
 
 @pytest.mark.parametrize(("read", "shot"), [(0.02, 0.0), (0.0, 0.05), (0.01, 0.03)])
-def test_noise_has_the_variance_it_should(read, shot):
+def test_noise_has_the_requested_variance(read, shot):
     for level in (64, 128, 200):
         flat = np.full((200, 200, 3), level, np.uint8)
         normals = np.random.default_rng(level).standard_normal(flat.shape, np.float32)
@@ -81,16 +82,16 @@ def test_noise_has_the_variance_it_should(read, shot):
         assert abs(error.mean()) < 4 * math.sqrt(expected / error.size)
 
 
-def test_noise_belongs_to_light():
+def test_noise_is_added_in_linear_light():
     flat = np.full((200, 200, 3), 128, np.uint8)
     normals = np.random.default_rng(0).standard_normal(flat.shape, np.float32)
     values = degradation.degrade(flat, ONE, gamma=2.2, read=0.01, normals=normals)
-    # To first order the deviation of light is divided by the slope of light over values.
+    # To first order, the deviation of light is divided by the slope of light over pixel values.
     slope = 2.2 * (128 / 255) ** 1.2
     assert values.std() == pytest.approx(0.01 / slope, rel=0.02)
 
 
-def test_highlights_leave_white_streaks_and_colors_stay():
+def test_boost_brightens_white_and_keeps_colors():
     sharp = np.zeros((9, 41, 3), np.uint8)
     sharp[4, 10] = 255
     sharp[4, 30] = (255, 0, 0)
@@ -104,7 +105,7 @@ def test_highlights_leave_white_streaks_and_colors_stay():
     np.testing.assert_allclose(degradation.degrade(dim, ONE, boost=8.0), 249 / 255, atol=1e-6)
 
 
-def test_jpeg_loses_more_at_lower_quality():
+def test_compress_at_lower_quality_loses_more():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (4, 4, 3)).repeat(12, axis=0).repeat(10, axis=1).astype(np.uint8)
     errors = [
@@ -127,13 +128,13 @@ def test_jpeg_loses_more_at_lower_quality():
         ({"blur": "disc", "max_radius": 4.0}, 9),
     ],
 )
-def test_the_canvas_holds_every_kernel(options, canvas):
+def test_canvas_holds_every_kernel(options, canvas):
     assert Degradation(**options).canvas == canvas
     if options["blur"] == "disc":
         assert kernels.disc(options["max_radius"]).shape[0] == canvas
 
 
-def test_whether_anything_is_done():
+def test_changes_only_with_blur_noise_or_jpeg():
     assert not Degradation().changes
     assert not Degradation(strength=2.0, linear_light=True).changes
     assert Degradation(blur="disc").changes
@@ -141,16 +142,16 @@ def test_whether_anything_is_done():
 
 
 @pytest.mark.parametrize(
-    ("tree", "message"),
+    ("tree", "key"),
     [
-        ({"blur": "gauss"}, "gauss"),
-        ({"min_sigma": 2.0, "max_sigma": 1.0}, "min_sigma: 2 is more than max_sigma, 1"),
+        ({"blur": "gauss"}, "blur"),
+        ({"min_sigma": 2.0, "max_sigma": 1.0}, "min_sigma.*max_sigma"),
         ({"min_radius": 9.0}, "min_radius"),
         ({"strength": 0}, "strength"),
         ({"variation": 1.5}, "variation"),
         ({"jpeg": 0}, "jpeg"),
     ],
 )
-def test_mistakes_are_one_clear_error(tree, message):
-    with pytest.raises(ConfigError, match=message):
+def test_invalid_option_raises_naming_it(tree, key):
+    with pytest.raises(ConfigError, match=key):
         settings.validate(Degradation, tree)

@@ -1,4 +1,4 @@
-"""Kernels keep brightness and alignment; convolution agrees with its definition."""
+"""Kernels preserve brightness and alignment; convolution agrees with its definition."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_gaussian_sums_to_one_and_is_symmetric(sigma, half):
     np.testing.assert_array_equal(kernel, kernel[::-1])
 
 
-def test_gaussian_has_its_width():
+def test_gaussian_has_the_requested_sigma():
     kernel = kernels.gaussian_kernel1d(2.0, 25).astype(np.float64)
     offsets = np.arange(25) - 12
     assert math.sqrt((kernel * offsets**2).sum()) == pytest.approx(2.0, rel=1e-4)
@@ -51,15 +51,15 @@ def test_gaussian_has_its_width():
 @pytest.mark.parametrize(
     ("sigma", "size"), [(0.0, 1), (0.08, 1), (0.09, 3), (0.5, 5), (1.0, 7), (2.0, 13), (3.0, 19)]
 )
-def test_gaussian_size(sigma, size):
+def test_gaussian_size_holds_three_sigma(sigma, size):
     assert kernels.gaussian_size(sigma) == size
 
 
-def test_gaussian_of_width_zero_is_the_identity():
+def test_gaussian_of_sigma_zero_is_the_identity():
     np.testing.assert_array_equal(kernels.gaussian_kernel1d(0.0, 5), [0, 0, 1, 0, 0])
 
 
-def test_bad_arguments_are_refused():
+def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match="odd"):
         kernels.gaussian_kernel1d(1.0, 4)
     with pytest.raises(ValueError, match="sigma"):
@@ -70,13 +70,13 @@ def test_bad_arguments_are_refused():
         kernels.path_kernel(np.zeros(5, complex), 9, 0.0)
 
 
-def test_separable_convolution_agrees_with_the_definition(image):
+def test_convolve_separable_equals_the_definition(image):
     kernel = kernels.gaussian_kernel1d(1.5, 11)
     expected = convolve_by_definition(image, np.outer(kernel, kernel))
     np.testing.assert_allclose(kernels.convolve_separable(image, kernel), expected, atol=2e-3)
 
 
-def test_fft_convolution_agrees_with_the_definition(image):
+def test_convolve_equals_the_definition(image):
     kernel = np.random.default_rng(0).uniform(size=(7, 7)).astype(np.float32)
     kernel /= kernel.sum()
     result = kernels.convolve(image, kernel)
@@ -84,7 +84,7 @@ def test_fft_convolution_agrees_with_the_definition(image):
     np.testing.assert_allclose(result, convolve_by_definition(image, kernel), atol=2e-3)
 
 
-def test_even_kernels_have_their_center_right_of_the_middle(image):
+def test_convolve_with_even_kernel_is_centered_at_half_its_size(image):
     kernel = np.zeros((8, 8), np.float32)
     kernel[4, 4] = 1
     np.testing.assert_allclose(kernels.convolve(image, kernel), image, atol=1e-3)
@@ -93,7 +93,7 @@ def test_even_kernels_have_their_center_right_of_the_middle(image):
     np.testing.assert_allclose(kernels.convolve(image, kernel), expected, atol=2e-3)
 
 
-def test_kernels_larger_than_the_image_are_reflected_again(image):
+def test_convolve_with_kernel_larger_than_image_reflects_repeatedly(image):
     kernel = kernels.gaussian_kernel1d(4.0, 25)
     tiny = image[:4, :3]
     expected = kernels.convolve_separable(tiny, kernel)
@@ -103,13 +103,13 @@ def test_kernels_larger_than_the_image_are_reflected_again(image):
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.3, 0.5, 1.0, 1.5, 2.7, 6.0])
-def test_disc_is_round_centered_and_as_large_as_told(radius):
+def test_disc_is_symmetric_and_has_the_requested_area(radius):
     kernel = kernels.disc(radius).astype(np.float64)
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
     np.testing.assert_array_equal(kernel, kernel[::-1])
     np.testing.assert_array_equal(kernel, kernel.T)
     if radius >= 1:
-        # A pixel that is all inside holds its share of the area.
+        # A pixel entirely inside holds one pixel's fraction of the area.
         assert kernel.max() == pytest.approx(1 / (math.pi * radius**2), rel=0.03)
     if radius <= 0.5:
         assert kernel.shape == (1, 1)
@@ -117,7 +117,7 @@ def test_disc_is_round_centered_and_as_large_as_told(radius):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(kernels.EXPOSURES), st.sampled_from([64, 65]))
-def test_trajectory_kernels_sum_to_one_around_their_centroid(seed, exposure, canvas):
+def test_trajectory_kernel_sums_to_one_and_is_centered(seed, exposure, canvas):
     kernel = kernels.trajectory_kernel(np.random.default_rng(seed), canvas, exposure=exposure)
     assert kernel.dtype == np.float32 and kernel.shape == (canvas, canvas)
     assert kernel.min() >= 0
@@ -125,17 +125,17 @@ def test_trajectory_kernels_sum_to_one_around_their_centroid(seed, exposure, can
     assert centroid(kernel) == pytest.approx((canvas // 2, canvas // 2), abs=1e-3)
 
 
-def test_trajectories_have_constant_speed_and_the_length_told():
+def test_trajectories_have_constant_speed_and_the_requested_length():
     paths = kernels.trajectories(kernels.draw_trajectories(np.random.default_rng(0), 8), 60.0)
     steps = np.abs(np.diff(paths, axis=1))
     np.testing.assert_allclose(steps, 60 / 1999, rtol=1e-9)
     assert (paths[:, 0] == 0).all()
-    # Straight lines would reach 60; shaking hands come back.
+    # A straight line would reach 60; the pull brings the path back.
     reach = np.abs(paths).max(axis=1)
     assert reach.min() < 40 and len(np.unique(reach)) == 8
 
 
-def test_a_trajectory_depends_on_its_own_draws_only():
+def test_trajectory_does_not_depend_on_its_batch():
     draws = kernels.draw_trajectories(np.random.default_rng(5), 3, steps=200)
     alone = kernels.TrajectoryDraws(**{name: value[1:2] for name, value in vars(draws).items()})
     np.testing.assert_array_equal(
@@ -143,7 +143,7 @@ def test_a_trajectory_depends_on_its_own_draws_only():
     )
 
 
-def test_jerks_happen_about_as_often_as_they_should():
+def test_jerks_have_the_expected_frequency():
     draws = kernels.draw_trajectories(np.random.default_rng(1), 4000, steps=400)
     # Mean of p is 0.1 and mean of e is 0.007.
     assert (draws.jump != 0).mean() == pytest.approx(0.1 * 0.007, rel=0.1)
@@ -152,7 +152,7 @@ def test_jerks_happen_about_as_often_as_they_should():
     assert np.abs(np.angle(-jumps)).max() <= 0.5
 
 
-def test_longer_exposure_spreads_the_kernel():
+def test_path_kernel_with_longer_exposure_has_lower_peak():
     rng = np.random.default_rng(2)
     paths = kernels.trajectories(kernels.draw_trajectories(rng, 16), 60.0)
     peaks = [
@@ -163,15 +163,15 @@ def test_longer_exposure_spreads_the_kernel():
     assert peaks[0] > 0.3 > 0.1 > peaks[-1]
 
 
-def test_a_path_that_leaves_the_canvas_is_drawn_on_its_border():
+def test_path_kernel_of_path_outside_canvas_draws_on_border():
     kernel = kernels.path_kernel(np.linspace(0, 100, 1000) + 0j, 16)
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
     assert kernel[:, 0].sum() > 0.3 and kernel[:, -1].sum() > 0.3
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.25, 0.5, 0.9])
-def test_points_are_spread_over_four_neighbors(offset):
-    # Two points, a pixel and a bit apart, so that the centroid falls between the pixels.
+def test_path_kernel_spreads_points_over_four_neighbors(offset):
+    # Two points, at least a pixel apart; in general their centroid falls between pixels.
     kernel = kernels.path_kernel(np.array([0, 1 + offset]) + 0j, 9)
     assert kernel[4].sum() == pytest.approx(1, abs=1e-6)
     expected = np.zeros(9)
@@ -182,7 +182,7 @@ def test_points_are_spread_over_four_neighbors(offset):
     np.testing.assert_allclose(kernel[4], expected, atol=1e-6)
 
 
-def test_blur_keeps_brightness_and_place():
+def test_convolve_with_trajectory_kernel_keeps_brightness_and_position():
     kernel = kernels.trajectory_kernel(np.random.default_rng(7))
     flat = np.full((40, 30, 3), 77, np.float32)
     np.testing.assert_allclose(kernels.convolve(flat, kernel), flat, rtol=1e-5)

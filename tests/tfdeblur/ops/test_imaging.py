@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import skimage.color
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ def reflected(images: np.ndarray, multiple: int) -> np.ndarray:
     return np.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
 
 
-def test_ranges():
+def test_to_range_and_to_unit_convert_both_ways():
     unit = np.float32([0, 0.25, 1, 1.2])
     np.testing.assert_array_equal(imaging.to_range(unit, "unit"), unit)
     np.testing.assert_allclose(imaging.to_range(unit, "signed"), [-1, -0.5, 1, 1.4], rtol=1e-6)
@@ -28,7 +29,7 @@ def test_ranges():
     assert imaging.data_range("signed") == 2.0
 
 
-def test_unknown_range():
+def test_unknown_value_range_raises_value_error():
     with pytest.raises(ValueError, match="'byte'"):
         imaging.to_range(np.zeros(1, "float32"), "byte")
 
@@ -60,7 +61,7 @@ def test_padding_of_unknown_sizes_equals_numpy(shape):
     np.testing.assert_array_equal(pad(images), reflected(images, 8))
 
 
-def test_known_sizes_stay_known():
+def test_padding_and_cropping_keep_known_sizes():
     shapes = []
 
     @tf.function
@@ -74,27 +75,27 @@ def test_known_sizes_stay_known():
     assert shapes == [(4, 16, 24, 3), (4, 12, 17, 3)]
 
 
-def test_what_fits_is_left_alone():
+def test_padding_and_cropping_of_fitting_size_return_the_input():
     images = keras.ops.zeros((1, 16, 8, 3))
     assert imaging.pad_to_multiple(images, 8) is images
     assert imaging.pad_to_multiple(images, 1) is images
     assert imaging.crop_to(images, 16, 8) is images
 
 
-def test_cropping_undoes_padding():
+def test_crop_to_reverts_padding():
     images = np.random.default_rng(1).random((2, 5, 7, 3), dtype=np.float32)
     padded = imaging.pad_to_multiple(images, 4)
     np.testing.assert_array_equal(imaging.crop_to(padded, 5, 7), images)
 
 
-def test_padding_of_bad_arguments():
-    with pytest.raises(ValueError, match="at least 1"):
+def test_padding_with_invalid_arguments_raises_value_error():
+    with pytest.raises(ValueError, match=r"at least 1"):
         imaging.pad_to_multiple(np.zeros((1, 2, 2, 3), "float32"), 0)
     with pytest.raises(ValueError, match="B, H, W, C"):
         imaging.pad_to_multiple(np.zeros((2, 2, 3), "float32"), 4)
 
 
-def test_pyramid_is_averages_and_bilinear_resizing():
+def test_pyramid_equals_averages_and_bilinear_resizing():
     images = np.random.default_rng(2).random((2, 8, 12, 3), dtype=np.float32)
     finest, half, quarter = imaging.pyramid(images, 3)
     np.testing.assert_array_equal(finest, images)
@@ -104,12 +105,12 @@ def test_pyramid_is_averages_and_bilinear_resizing():
     np.testing.assert_allclose(half, tf.image.resize(images, (4, 6), "bilinear"), rtol=1e-6)
 
 
-def test_pyramid_of_one_level_is_the_images():
+def test_pyramid_of_one_level_is_the_input():
     images = keras.ops.ones((1, 3, 5, 3))
     assert [level.shape for level in imaging.pyramid(images, 1)] == [(1, 3, 5, 3)]
 
 
-def test_pyramid_is_float32_for_bfloat16_images():
+def test_pyramid_of_bfloat16_images_is_float32():
     images = tf.cast(np.random.default_rng(3).random((1, 4, 4, 3)), tf.bfloat16)
     levels = imaging.pyramid(images, 3)
     assert [level.dtype for level in levels] == [tf.float32] * 3
@@ -117,7 +118,7 @@ def test_pyramid_is_float32_for_bfloat16_images():
     np.testing.assert_allclose(levels[-1], mean, rtol=1e-6)
 
 
-def test_pyramid_compiles_with_its_gradient():
+def test_pyramid_gradient_under_xla_is_uniform():
     @tf.function(jit_compile=True)
     def gradient_of(images):
         with tf.GradientTape() as tape:
@@ -129,7 +130,7 @@ def test_pyramid_compiles_with_its_gradient():
         np.testing.assert_allclose(gradient_of(tf.zeros((2, 8, 4, 3))), 1 / 16)
 
 
-def test_pyramid_of_unknown_sizes():
+def test_pyramid_of_unknown_sizes_equals_known_sizes():
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
     def halves(images):
         return imaging.pyramid(images, 2)[1]
@@ -138,10 +139,28 @@ def test_pyramid_of_unknown_sizes():
     np.testing.assert_allclose(halves(images), imaging.pyramid(images, 2)[1], rtol=1e-6)
 
 
-def test_pyramid_of_bad_arguments():
-    with pytest.raises(ValueError, match=r"multiples of 4\. Received: 8x6\."):
+def test_pyramid_with_invalid_arguments_raises_value_error():
+    with pytest.raises(ValueError, match=r"4.*8x6"):
         imaging.pyramid(np.zeros((1, 8, 6, 3), "float32"), 3)
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match=r"at least 1"):
         imaging.pyramid(np.zeros((1, 8, 8, 3), "float32"), 0)
     with pytest.raises(ValueError, match="B, H, W, C"):
         imaging.pyramid(np.zeros((8, 8, 3), "float32"), 2)
+
+
+def test_to_uint8_rounds_half_to_even_and_clips():
+    levels = to_numpy(imaging.to_uint8(np.float32([0.0, 0.1, 0.5, 1.2, -1.0, 2.5 / 255])))
+    assert levels.dtype == np.uint8
+    np.testing.assert_array_equal(levels, [0, 26, 128, 255, 0, 2])
+
+
+def test_to_uint8_inverts_uint8_to_unit():
+    values = np.arange(256, dtype=np.uint8)
+    found = to_numpy(imaging.to_uint8(imaging.uint8_to_unit(values)))
+    np.testing.assert_array_equal(found, values)
+
+
+def test_luma_equals_scikit_image():
+    images = np.random.default_rng(0).random((2, 5, 6, 3), dtype=np.float32)
+    expected = skimage.color.rgb2ycbcr(images)[..., :1] / 255
+    np.testing.assert_allclose(to_numpy(imaging.luma(images)), expected, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Tiles lie inside, cover what they should, and blend without a seam."""
+"""Tiles lie inside the frame, cover it, and blend without seams."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def count_cover(height, width, boxes):
 
 
 @given(cases(), st.booleans())
-def test_boxes_are_inside_of_one_size_and_in_row_order(case, cover):
+def test_grid_boxes_are_inside_of_one_size_and_in_row_order(case, cover):
     height, width, tile_height, tile_width, _, _ = case
     boxes = tiling.grid(*case, cover=cover)
     assert boxes
@@ -34,18 +34,18 @@ def test_boxes_are_inside_of_one_size_and_in_row_order(case, cover):
         assert (box.height, box.width) == (tile_height, tile_width)
         assert box.top >= 0 and box.left >= 0
         assert box.bottom <= height and box.right <= width
-    places = [(box.top, box.left) for box in boxes]
-    assert places == sorted(set(places))
+    offsets = [(box.top, box.left) for box in boxes]
+    assert offsets == sorted(set(offsets))
 
 
 @given(cases())
-def test_cover_leaves_no_pixel_out(case):
+def test_grid_with_cover_covers_every_pixel(case):
     height, width = case[:2]
     assert count_cover(height, width, tiling.grid(*case, cover=True)).min() >= 1
 
 
 @given(cases())
-def test_without_cover_every_tile_is_on_the_grid_and_none_is_missing(case):
+def test_grid_without_cover_has_all_tiles_that_fit(case):
     height, width, tile_height, tile_width, stride_height, stride_width = case
     expected = [
         (top, left)
@@ -57,13 +57,13 @@ def test_without_cover_every_tile_is_on_the_grid_and_none_is_missing(case):
 
 
 @given(sides, sides)
-def test_tiles_side_by_side_do_not_overlap(height, width):
+def test_grid_with_stride_of_tile_does_not_overlap(height, width):
     boxes = tiling.grid(height, width, 1 + height // 3, 1 + width // 3, 1 + height // 3, 60, False)
     assert count_cover(height, width, boxes).max() == 1
 
 
 @given(cases())
-def test_blending_a_constant_gives_it_back(case):
+def test_feather_blending_keeps_a_constant(case):
     height, width, tile_height, tile_width, stride_height, stride_width = case
     overlap = (max(0, tile_height - stride_height), max(0, tile_width - stride_width))
     weights = tiling.feather(tile_height, tile_width, *overlap)
@@ -78,7 +78,7 @@ def test_blending_a_constant_gives_it_back(case):
 
 
 @given(st.integers(1, 20), st.integers(1, 30))
-def test_weights_of_two_neighbors_sum_to_one_in_the_seam(overlap, inside):
+def test_feather_weights_of_neighbors_sum_to_one(overlap, inside):
     tile = 2 * overlap + inside
     weights = tiling.feather(tile, 1, overlap, 0)[:, 0]
     np.testing.assert_allclose(weights[-overlap:] + weights[:overlap], 1, rtol=1e-6)
@@ -86,8 +86,8 @@ def test_weights_of_two_neighbors_sum_to_one_in_the_seam(overlap, inside):
 
 
 @given(st.integers(4, 40), st.integers(0, 30), st.integers(0, 50), st.integers(0, 50))
-def test_blended_tiles_count_nothing_where_they_missed_the_surroundings(side, overlap, more, less):
-    overlap = min(overlap, side * 3 // 4)  # more would only be slow
+def test_blending_weights_are_zero_in_margins_inside_the_frame(side, overlap, more, less):
+    overlap = min(overlap, side * 3 // 4)  # larger overlaps only take longer
     height, width = side + more, side + less
     total = np.zeros((height, width, 1))
     stride = side - overlap
@@ -104,14 +104,14 @@ def test_blended_tiles_count_nothing_where_they_missed_the_surroundings(side, ov
     assert total.min() > 0
 
 
-def test_a_narrow_frame_is_mirrored_up_to_a_tile():
+def test_mirror_up_to_reflects_until_the_tile_fits():
     image = np.random.default_rng(0).random((5, 9, 3))
     expected = np.pad(image, ((0, 3), (0, 0), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(tiling.mirror_up_to(image, 8), expected)
     assert tiling.mirror_up_to(image, 5) is image
 
 
-def test_reference_grid_of_a_frame():
+def test_grid_of_a_gopro_frame_has_twelve_tiles():
     boxes = tiling.grid(288, 512, 96, 128, 96, 128, False)
     assert len(boxes) == 12
     assert boxes[5] == tiling.Box(96, 128, 96, 128)
@@ -121,12 +121,12 @@ def test_reference_grid_of_a_frame():
     "case", [(4, 4, 5, 4, 1, 1), (4, 4, 4, 5, 1, 1), (4, 4, 2, 2, 0, 1), (4, 4, 0, 2, 1, 1)]
 )
 @pytest.mark.parametrize("cover", [False, True])
-def test_impossible_tiles_are_refused(case, cover):
+def test_grid_of_invalid_sizes_raises(case, cover):
     with pytest.raises(ValueError, match=r"does not fit|at least 1"):
         tiling.grid(*case, cover=cover)
 
 
-def test_the_middle_of_a_frame():
+def test_middle_is_the_central_crop():
     image = np.arange(7 * 10).reshape(7, 10)
     box = tiling.middle(7, 10, 4)
     assert (box.top, box.left, box.height, box.width) == (1, 3, 4, 4)

@@ -1,9 +1,9 @@
-"""Blur kernels and their application in TensorFlow: the static-shape twin of `degradation.kernels`.
+"""Blur kernels and convolution in TensorFlow, the counterpart of `kernels`.
 
-Everything works on batches, has shapes that are known beforehand, compiles with XLA, and agrees
-with the NumPy functions to 1e-5 for the same draws. Random paths are followed in float64, for they
-magnify errors of rounding some hundred thousand times: a hand that is pulled straight back may turn
-either way.
+All functions take batches, have static shapes, compile with XLA, and agree with the NumPy functions
+to 1e-5 for the same draws. Random paths are integrated in float64, because they amplify rounding
+errors about a hundred thousand times: when the pull points straight back, the path may turn either
+way.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from tfdeblur.degradation import degradation, kernels
 
 
 class PathDraws(NamedTuple):
-    """All random numbers of a batch of paths; see `kernels.TrajectoryDraws`, and in real numbers.
+    """Random numbers of a batch of paths: `kernels.TrajectoryDraws` without complex numbers.
 
     Attributes:
         shake: float [batch].
@@ -35,18 +35,18 @@ class PathDraws(NamedTuple):
 
 
 def trajectories(draws: PathDraws, length: float, unrolled: int = 8) -> tf.Tensor:
-    """Does what `kernels.trajectories` does.
+    """Returns random camera paths; see `kernels.trajectories`.
 
-    The steps are a loop, for each depends on the last one; a step is a few operations on the whole
-    batch. They are sums, products, square roots and quotients, which round in the same way
-    wherever a sample stands in its batch, so a path does not depend on the batch.
+    A loop over the steps, each a few operations on the whole batch: sums, products, quotients and
+    square roots, which round the same way at every place in an array, so a path does not depend
+    on its batch.
 
     Args:
         draws: The random numbers.
         length: Length of the whole path, in pixels.
-        unrolled: Steps that one turn of the loop makes, which changes no path. On a CPU 8 take half
-            the time of 1; for a TPU, where float64 is made of many operations, the compiler
-            wants 1.
+        unrolled: Steps per iteration of the loop; does not change the paths. On a CPU, 8 takes
+            half the time of 1; a TPU emulates float64 with many operations, and its compiler
+            needs 1.
 
     Returns:
         float64 [batch, steps, 2], x (columns) and y (rows).
@@ -55,16 +55,16 @@ def trajectories(draws: PathDraws, length: float, unrolled: int = 8) -> tf.Tenso
     batch, moves, _ = force.shape
     step = length / moves
     pull = shake * step * pull
-    # The batch comes last, so that a turn takes one contiguous slice.
+    # Batch last, so that each iteration reads one contiguous slice.
     push = tf.transpose((shake * step * gaussian)[:, None, None] * force, [1, 2, 0])
     jump = tf.transpose(jump, [1, 2, 0])
     # (a + ib)(vx + ivy), as one product with the velocity and one with its swapped halves.
     keep = tf.repeat(1 + jump[:, :1], 2, axis=1)
     turn = tf.concat([-jump[:, 1:], jump[:, 1:]], axis=1)
-    turns = -(-moves // unrolled)
-    surplus = turns * unrolled - moves
+    iterations = -(-moves // unrolled)
+    surplus = iterations * unrolled - moves
     parts = tf.pad(tf.concat([keep, turn, push], axis=1), [[0, surplus], [0, 0], [0, 0]])
-    parts = tf.reshape(parts, [turns, unrolled * 6, batch])
+    parts = tf.reshape(parts, [iterations, unrolled * 6, batch])
 
     def move(
         number: tf.Tensor, velocity: tf.Tensor, place: tf.Tensor, path: tf.TensorArray
@@ -81,21 +81,21 @@ def trajectories(draws: PathDraws, length: float, unrolled: int = 8) -> tf.Tenso
         return number + 1, velocity, place, path.write(number, tf.stack(places))
 
     start = tf.zeros([2, batch], tf.float64)
-    path = tf.TensorArray(tf.float64, turns, element_shape=[unrolled, 2, batch])
+    path = tf.TensorArray(tf.float64, iterations, element_shape=[unrolled, 2, batch])
     begun = (tf.constant(0), shake * tf.transpose(heading), start, path)
     *_, path = tf.while_loop(
-        lambda number, *_: number < turns, move, begun, maximum_iterations=turns
+        lambda number, *_: number < iterations, move, begun, maximum_iterations=iterations
     )
-    stacked = tf.reshape(path.stack(), [turns * unrolled, 2, batch])[:moves]
+    stacked = tf.reshape(path.stack(), [iterations * unrolled, 2, batch])[:moves]
     return tf.transpose(tf.concat([start[None], stacked], axis=0), [2, 0, 1])
 
 
 def path_kernels(path: tf.Tensor, points: tf.Tensor, canvas: int) -> tf.Tensor:
-    """Does what `kernels.path_kernel` does.
+    """Rasterizes the first part of each path as a blur kernel; see `kernels.path_kernel`.
 
     Args:
         path: float64 [batch, steps, 2].
-        points: int32 [batch]: how many points, from the first one on, are drawn.
+        points: int32 [batch]: number of leading points to draw.
         canvas: Side of the kernels, at least 2.
 
     Returns:
@@ -117,15 +117,15 @@ def path_kernels(path: tf.Tensor, points: tf.Tensor, canvas: int) -> tf.Tensor:
     summed = tf.math.unsorted_segment_sum(
         tf.reshape(weights * opened[..., None], [-1]), tf.reshape(index, [-1]), batch * canvas**2
     )
-    # Each point weighs one, so the sum of all is known and needs no adding up.
+    # Each point has weight one, so the sum is known.
     return tf.reshape(summed, [batch, canvas, canvas]) / tf.cast(points, tf.float32)[:, None, None]
 
 
 def gaussian_kernels(sigma: tf.Tensor, canvas: int) -> tf.Tensor:
-    """Does what `kernels.gaussian_kernel1d` with `kernels.gaussian_size` does, in both directions.
+    """Returns separable Gaussians of `kernels.gaussian_kernel1d` and `kernels.gaussian_size`.
 
     Args:
-        sigma: float [batch], at least 0.
+        sigma: float [batch], at least 0: standard deviations in pixels.
         canvas: Side of the kernels, odd and at least the size of the widest.
 
     Returns:
@@ -141,10 +141,10 @@ def gaussian_kernels(sigma: tf.Tensor, canvas: int) -> tf.Tensor:
 
 
 def disc_kernels(radius: tf.Tensor, canvas: int) -> tf.Tensor:
-    """Does what `kernels.disc` does.
+    """Returns defocus discs; see `kernels.disc`.
 
     Args:
-        radius: float [batch], at least 0.
+        radius: float [batch], at least 0: radii in pixels.
         canvas: Side of the kernels, odd and at least the size of the largest.
 
     Returns:
@@ -153,7 +153,7 @@ def disc_kernels(radius: tf.Tensor, canvas: int) -> tf.Tensor:
     batch = radius.shape[0]
     radius = tf.maximum(tf.cast(radius, tf.float64), np.float64(0.5))
     fine = kernels.DISC_POINTS
-    # Distances in units of half a point are whole numbers, so no rounding moves a point in or out.
+    # Distances in units of half a subpixel are integers, so rounding cannot move a point in or out.
     limit = tf.cast(tf.floor(tf.square(radius * (2 * fine))), tf.int32)
     places = 2 * np.arange(canvas * fine, dtype=np.int32) + 1 - canvas * fine
     distances = np.square(places)[:, None] + np.square(places)[None, :]
@@ -164,15 +164,15 @@ def disc_kernels(radius: tf.Tensor, canvas: int) -> tf.Tensor:
 
 
 def reflected(images: tf.Tensor, reach: int) -> tf.Tensor:
-    """Pads rows and columns by reflection, of images of any size.
+    """Pads height and width by reflection, for images of any size.
 
     Args:
-        images: [batch, channels, height, width], any type.
+        images: [batch, channels, height, width], any dtype.
         reach: Pixels on each side.
 
     Returns:
         [batch, channels, height + 2 reach, width + 2 reach], equal to `numpy.pad` in `reflect`
-        mode. (`tf.pad` refuses more pixels than the image has.)
+        mode. (`tf.pad` cannot pad by more pixels than the image has.)
     """
     for axis in (2, 3):
         index = np.pad(np.arange(images.shape[axis], dtype=np.int32), reach, mode="reflect")
@@ -180,28 +180,28 @@ def reflected(images: tf.Tensor, reach: int) -> tf.Tensor:
     return images
 
 
-def convolve(padded: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
-    """Convolves each image with its own kernel, or with four that change from corner to corner.
+def convolve(padded: tf.Tensor, blur_kernels: tf.Tensor) -> tf.Tensor:
+    """Convolves each image with its own kernel, or with four kernels blended between the corners.
 
-    It goes by FFT. A kernel that belongs to one image is used for three channels only, so a
-    grouped convolution would be k^2 products for each pixel with nothing for a matrix unit to
-    share (64 x 64 of them for camera shake), while the FFT costs the same for every kernel and is
-    a fast library call on CPUs, GPUs and TPUs. Several kernels share one transform of the image.
+    Uses the FFT. A kernel serves the three channels of one image only, so a grouped convolution
+    would take k^2 products per pixel that a matrix unit cannot share (64 x 64 for camera shake);
+    the FFT costs the same for every kernel and is a fast library call on CPUs, GPUs and TPUs.
+    Several kernels share one transform of the image.
 
     Args:
         padded: float32 [batch, channels, height + 2r, width + 2r], padded by r = k // 2.
-        shapes: float32 [batch, n, k, k], with n 1 or 4; the centers are at k // 2.
+        blur_kernels: float32 [batch, n, k, k], with n 1 or 4; the centers are at k // 2.
 
     Returns:
         float32 [batch, channels, height, width].
     """
-    count, side = shapes.shape[1:3]
+    count, side = blur_kernels.shape[1:3]
     reach = side // 2
     size = [kernels.fast_size(length) for length in padded.shape[2:]]
     height, width = padded.shape[2] - 2 * reach, padded.shape[3] - 2 * reach
-    # Cyclic convolution wraps around only in the border, which is cut away.
+    # Circular convolution wraps around in the padding only, which is cropped.
     image_spectrum = tf.signal.rfft2d(padded, size)
-    kernel_spectra = tf.signal.rfft2d(shapes, size)
+    kernel_spectra = tf.signal.rfft2d(blur_kernels, size)
     weights = degradation.corner_weights(height, width)
 
     def blurred(number: int) -> tf.Tensor:

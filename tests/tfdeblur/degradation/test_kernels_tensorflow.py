@@ -1,12 +1,11 @@
-"""The tensors agree with the arrays of `degradation.kernels` to 1e-5 for the same draws."""
+"""The TensorFlow kernels agree with `degradation.kernels` to 1e-5 for the same draws."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur.data import blur_kernels
-from tfdeblur.data.blur_kernels import PathDraws
-from tfdeblur.degradation import degradation, kernels
+from tfdeblur.degradation import degradation, kernels, kernels_tensorflow
+from tfdeblur.degradation.kernels_tensorflow import PathDraws
 
 TOLERANCE = 1e-5
 
@@ -32,8 +31,10 @@ def paths(draws: kernels.TrajectoryDraws) -> np.ndarray:
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_trajectories(draws: kernels.TrajectoryDraws, paths: np.ndarray, jit: bool) -> None:
-    follow = tf.function(lambda d: blur_kernels.trajectories(d, 60.0), jit_compile=jit)
+def test_trajectories_equal_numpy(
+    draws: kernels.TrajectoryDraws, paths: np.ndarray, jit: bool
+) -> None:
+    follow = tf.function(lambda d: kernels_tensorflow.trajectories(d, 60.0), jit_compile=jit)
     made = follow(as_tensors(draws))
     assert made.shape == [24, kernels.STEPS, 2] and made.dtype == tf.float64
     np.testing.assert_allclose(made, parts(paths), atol=TOLERANCE)
@@ -41,9 +42,11 @@ def test_trajectories(draws: kernels.TrajectoryDraws, paths: np.ndarray, jit: bo
 
 @pytest.mark.parametrize("canvas", [64, 65])
 @pytest.mark.parametrize("exposure", [*kernels.EXPOSURES, 1e-6])
-def test_path_kernels(paths: np.ndarray, exposure: float, canvas: int) -> None:
+def test_path_kernels_equal_numpy_and_are_centered(
+    paths: np.ndarray, exposure: float, canvas: int
+) -> None:
     points = max(1, round(exposure * kernels.STEPS))
-    made = blur_kernels.path_kernels(tf.constant(parts(paths)), tf.fill([24], points), canvas)
+    made = kernels_tensorflow.path_kernels(tf.constant(parts(paths)), tf.fill([24], points), canvas)
     assert made.shape == [24, canvas, canvas] and made.dtype == tf.float32
     expected = [kernels.path_kernel(path, canvas, exposure) for path in paths]
     np.testing.assert_allclose(made, expected, atol=TOLERANCE)
@@ -53,16 +56,16 @@ def test_path_kernels(paths: np.ndarray, exposure: float, canvas: int) -> None:
         np.testing.assert_allclose(made.numpy().sum(axis=3 - axis) @ places, 0, atol=1e-4)
 
 
-def test_paths_beyond_the_canvas_are_drawn_on_its_border(paths: np.ndarray) -> None:
-    made = blur_kernels.path_kernels(tf.constant(parts(4 * paths)), tf.fill([24], 2000), 16)
+def test_path_kernels_of_long_paths_equal_numpy(paths: np.ndarray) -> None:
+    made = kernels_tensorflow.path_kernels(tf.constant(parts(4 * paths)), tf.fill([24], 2000), 16)
     expected = [kernels.path_kernel(4 * path, 16) for path in paths]
     np.testing.assert_allclose(made, expected, atol=TOLERANCE)
 
 
-def test_gaussians() -> None:
+def test_gaussian_kernels_equal_numpy() -> None:
     widths = np.array([0.0, 1e-5, 0.08, 0.09, 0.3, 0.5, 1.0, 1.7, 2.5, 3.0])
     canvas = kernels.gaussian_size(3.0)
-    made = blur_kernels.gaussian_kernels(tf.constant(widths), canvas)
+    made = kernels_tensorflow.gaussian_kernels(tf.constant(widths), canvas)
     for kernel, width in zip(made.numpy(), widths, strict=True):
         line = kernels.gaussian_kernel1d(width, kernels.gaussian_size(width))
         expected = np.pad(np.outer(line, line), (canvas - len(line)) // 2)
@@ -70,9 +73,9 @@ def test_gaussians() -> None:
         assert kernel.sum() == pytest.approx(1, abs=TOLERANCE)
 
 
-def test_discs() -> None:
+def test_disc_kernels_equal_numpy() -> None:
     radii = np.concatenate([[0.0, 0.3, 0.5, 0.5001, 2.5, 6.0], np.linspace(0.6, 5.9, 20)])
-    made = blur_kernels.disc_kernels(tf.constant(radii), 13)
+    made = kernels_tensorflow.disc_kernels(tf.constant(radii), 13)
     for kernel, radius in zip(made.numpy(), radii, strict=True):
         small = kernels.disc(radius)
         expected = np.pad(small, (13 - len(small)) // 2)
@@ -80,17 +83,18 @@ def test_discs() -> None:
 
 
 @pytest.mark.parametrize("reach", [0, 3, 11, 50])
-def test_reflection_of_any_size(reach: int) -> None:
+def test_reflected_by_any_width_equals_numpy_pad(reach: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 7, 12), np.uint8)
     width = ((0, 0), (0, 0), (reach, reach), (reach, reach))
     np.testing.assert_array_equal(
-        blur_kernels.reflected(tf.constant(images), reach), np.pad(images, width, mode="reflect")
+        kernels_tensorflow.reflected(tf.constant(images), reach),
+        np.pad(images, width, mode="reflect"),
     )
 
 
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize(("side", "count"), [(1, 1), (9, 1), (24, 1), (9, 4), (24, 4)])
-def test_convolution(side: int, count: int, jit: bool) -> None:
+def test_convolve_equals_numpy(side: int, count: int, jit: bool) -> None:
     rng = np.random.default_rng(side)
     images = rng.uniform(size=(3, 21, 34, 3)).astype(np.float32)
     shapes = rng.uniform(size=(3, count, side, side)).astype(np.float32)
@@ -98,8 +102,8 @@ def test_convolution(side: int, count: int, jit: bool) -> None:
 
     @tf.function(jit_compile=jit)
     def convolved(images: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
-        padded = blur_kernels.reflected(tf.transpose(images, [0, 3, 1, 2]), side // 2)
-        return tf.transpose(blur_kernels.convolve(padded, shapes), [0, 2, 3, 1])
+        padded = kernels_tensorflow.reflected(tf.transpose(images, [0, 3, 1, 2]), side // 2)
+        return tf.transpose(kernels_tensorflow.convolve(padded, shapes), [0, 2, 3, 1])
 
     made = convolved(tf.constant(images), tf.constant(shapes))
     assert made.shape == images.shape
