@@ -1,11 +1,11 @@
-"""Command: what a detector finds in blurred, restored and true pictures.
+"""Command: object detection on blurred, restored and sharp images.
 
 ::
 
     python -m tfdeblur.detect --workdir WORKDIR --data DATA --detector yolox.onnx --names coco.names
 
-The detections in the sharp pictures are the reference; see `tfdeblur.evaluation.detection`. `run`
-does the same for a notebook.
+Detections in the sharp images are the reference; see `tfdeblur.evaluation.detection`. `run` does
+the same for a notebook.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from tfdeblur import cli
 from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
-    JudgedConfig,
+    EvaluationInputs,
     about_run,
     batch_size_for,
     data_name,
@@ -29,29 +29,27 @@ from tfdeblur.evaluation.config import (
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation.detection import DetectionCard, Picture
-    from tfdeblur.evaluation.evaluator import Triple
+    from tfdeblur.evaluation.evaluator import Triplet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectConfig(JudgedConfig):
-    """Which network is judged, on what, and by which detector."""
+class DetectConfig(EvaluationInputs):
+    """Settings of `tfdeblur.detect`."""
 
-    detector: Annotated[str, Field(description="ONNX file of a YOLOX network, its head raw")] = ""
-    names: Annotated[str, Field(description="text file, the name of a class a line")] = ""
+    detector: Annotated[str, Field(description="ONNX file of a YOLOX network with raw head")] = ""
+    names: Annotated[str, Field(description="text file with one class name per line")] = ""
     detector_size: Annotated[
         int, Field(description="side of the detector's input in pixels", ge=32, multiple_of=32)
     ] = 416
-    min_score: Annotated[
-        float, Field(description="detections less sure are left out", ge=0, le=1)
-    ] = 0.3
+    min_score: Annotated[float, Field(description="minimum score of a detection", ge=0, le=1)] = 0.3
     nms_iou: Annotated[
-        float, Field(description="of two that overlap by more, the surer one stays", ge=0, le=1)
+        float, Field(description="IoU above which only the higher score is kept", ge=0, le=1)
     ] = 0.45
     tlc_window: Annotated[
         int | Literal["auto"] | None,
         Field(
             description="side in pixels of the pooling window of the test-time local converter, "
-            "for networks that pool; auto: 1.5 training patches; none: left out"
+            "for networks that pool; auto: 1.5 training patches; none: no converter"
         ),
     ] = "auto"
     pictures: Annotated[
@@ -61,10 +59,10 @@ class DetectConfig(JudgedConfig):
 
 @dataclasses.dataclass(frozen=True)
 class DetectResult:
-    """What was found, and where it was written.
+    """Detections and their files.
 
     Attributes:
-        card: All detections and how they agree.
+        card: All detections and their agreement.
         folder: Holds `detection.json`, `detection.csv` and the page.
         report: Path of the page.
     """
@@ -75,20 +73,20 @@ class DetectResult:
 
 
 def run(config: DetectConfig) -> DetectResult:
-    """Runs a detector over a split in its three states.
+    """Runs a detector on the input, the restored image and the target of a whole split.
 
     Args:
         config: The network, the data and the detector.
 
     Returns:
-        The detections and where they lie.
+        The detections and their files.
 
     Raises:
-        UserError: The network, the detector or OpenCV is missing or cannot be used.
+        UserError: The network, the detector or OpenCV is missing or unusable.
         DataError: The data cannot be read.
     """
     require_tensorflow()
-    from tfdeblur.data.dataset import READ_ERRORS, explain_read_error
+    from tfdeblur.data.dataset import read_errors
     from tfdeblur.evaluation import SplitEvaluator
     from tfdeblur.evaluation.detection import (
         DETECTION_CSV,
@@ -99,13 +97,13 @@ def run(config: DetectConfig) -> DetectResult:
         write_page,
     )
     from tfdeblur.evaluation.detector import Detector
-    from tfdeblur.evaluation.full_card import CONVERTED, RESTORED
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.pictures import spread
+    from tfdeblur.evaluation.scores import CONVERTED, RESTORED
     from tfdeblur.io.outputs import OutputFolder
 
     if not config.detector:
-        raise UserError("detector: give --detector, the ONNX file of a YOLOX network.")
+        raise UserError("detector is required: give --detector, an ONNX file of a YOLOX network.")
     data = open_data(config)
     detector = Detector(
         config.detector,
@@ -114,32 +112,24 @@ def run(config: DetectConfig) -> DetectResult:
         min_score=config.min_score,
         nms_iou=config.nms_iou,
     )
-    judged = open_network(network_path(config), config.checkpoint, config.tlc_window)
+    network = open_network(network_path(config), config.checkpoint, config.tlc_window)
     folder = config.out or default_folder(config)
     OutputFolder.reserve(folder, DETECTION_JSON, DETECTION_CSV, PAGE)
 
     found: list[Picture] = []
-    shown: list[tuple[Triple, Picture]] = []
+    shown: list[tuple[Triplet, Picture]] = []
     wanted = set(spread(data.records, config.pictures))
-
-    def on_images(triples: Sequence["Triple"]) -> None:
-        for triple in triples:
-            found.append(detect(triple, detector))
-            if triple.index in wanted:
-                shown.append((triple, found[-1]))
-
-    state = CONVERTED if CONVERTED in judged.states else RESTORED
-    evaluator = SplitEvaluator(
-        judged.states[state], data, batch_size=batch_size_for(config, data), measures=("mse",)
-    )
-    try:
-        evaluator.run(on_images=on_images, baseline=False)
-    except READ_ERRORS as error:
-        raise explain_read_error(error, [config.data], config.split) or error from error
+    state = CONVERTED if CONVERTED in network.states else RESTORED
+    evaluator = SplitEvaluator(network.states, data, batch_size=batch_size_for(config, data))
+    with read_errors([config.data], config.split):
+        for triplet in evaluator.triplets(state):
+            found.append(detect(triplet, detector))
+            if triplet.index in wanted:
+                shown.append((triplet, found[-1]))
     about = {
-        **about_run(config, judged.restorer, data.manifest),
-        **judged.identity,
-        "tlc_window": judged.tlc_window,
+        **about_run(config, network.restorer, data.manifest),
+        **network.identity,
+        "tlc_window": network.tlc_window,
         "detector": config.detector,
         "detector_sha256": detector.sha256,
         "detector_size": config.detector_size,
@@ -153,7 +143,7 @@ def run(config: DetectConfig) -> DetectResult:
         shown,
         folder,
         detector.name,
-        title=f"Detection: {judged.restorer.name} on {data_name(config.data)}, {config.split}",
+        title=f"Detection: {network.restorer.name} on {data_name(config.data)}, {config.split}",
         subtitle=network_path(config),
     )
     return DetectResult(card, folder, report)
@@ -167,9 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.detect",
         description=(
-            "Runs a COCO detector on blurred, restored and sharp pictures of a split. What it "
-            "finds in the sharp ones is the reference; the table tells how much of it is found in "
-            "the others, and a page shows pictures with boxes."
+            "Runs a COCO detector on the blurred, restored and sharp images of a split. Detections "
+            "in the sharp ones are the reference; the table compares the others with it, and a "
+            "page shows pictures with boxes."
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Command: judges a trained generator on a whole split.
+"""Command: evaluates a trained generator on a whole split.
 
 ::
 
@@ -7,16 +7,16 @@
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA --full
     python -m tfdeblur.evaluate --compare WORKDIR WORKDIR...
 
-The first is quick. The second judges every checkpoint that a run has kept (`output.keep: all` keeps
-them all) and tells how the network came about. The third gives every protocol that papers use, and
-one page to send to somebody; the fourth puts such score cards side by side. `run`,
-`run_checkpoints`, `run_full` and `run_compare` do the same for a notebook.
+The first is quick. The second evaluates every checkpoint that a run has kept (`output.keep: all`
+keeps all of them) and shows its progress. The third applies every protocol used in papers and
+writes one page to send to others; the fourth compares such score cards. `run`, `run_checkpoints`,
+`run_full` and `run_compare` do the same for a notebook.
 """
 
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_tensorflow
@@ -32,9 +32,11 @@ from tfdeblur.evaluation.config import (
 )
 
 if TYPE_CHECKING:
+    from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.evaluation import CheckpointTable, ScoreCard
     from tfdeblur.evaluation.comparison import Comparison
-    from tfdeblur.evaluation.full_card import FullCard
+    from tfdeblur.evaluation.networks import EvaluatedNetwork
+    from tfdeblur.evaluation.scores import Files
 
 __all__ = [
     "EvaluateConfig",
@@ -46,18 +48,21 @@ __all__ = [
     "run_full",
 ]
 
-# Some checkpoints were judged and others were damaged.
+# Some checkpoints were evaluated and others were damaged.
 EXIT_INCOMPLETE = 1
+
+# Evenly spaced images whose pictures a full evaluation keeps, so that runs share some.
+_SHARED_PICTURES = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateResult:
-    """The score card, and where it was written.
+    """A score card and its files.
 
     Attributes:
-        card: All numbers.
-        folder: Holds `scores.json`, `scores.csv`, `images.csv` and the report.
-        report: Path of the report's page.
+        card: All scores.
+        folder: Output folder with the scores, the report and its pictures.
+        report: Path of the report.
     """
 
     card: "ScoreCard"
@@ -66,26 +71,11 @@ class EvaluateResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class FullResult:
-    """The full score card, and where it was written.
-
-    Attributes:
-        card: All numbers.
-        folder: Holds `card.json`, `card.csv`, the page and some pictures.
-        report: Path of the page.
-    """
-
-    card: "FullCard"
-    folder: str
-    report: str
-
-
-@dataclasses.dataclass(frozen=True)
 class CheckpointsResult:
-    """The table of all checkpoints, and where it was written.
+    """The table of all checkpoints and its files.
 
     Attributes:
-        table: All numbers.
+        table: All scores.
         folder: Holds `checkpoints.json`, `checkpoints.csv` and the page.
         report: Path of the page.
     """
@@ -96,74 +86,150 @@ class CheckpointsResult:
 
 
 def run(config: EvaluateConfig) -> EvaluateResult:
-    """Judges a generator on a whole split and writes numbers and a report.
+    """Evaluates a generator on a whole split with the quick metrics.
 
     Args:
-        config: What is judged.
+        config: The settings.
 
     Returns:
-        The score card and where it lies.
+        The score card and its files.
 
     Raises:
         UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded.
         DataError: The data or the split cannot be read.
     """
     require_tensorflow()
-    from tfdeblur.data.dataset import READ_ERRORS, explain_read_error
-    from tfdeblur.evaluation import SplitEvaluator
-    from tfdeblur.evaluation.report import PAGE, PICTURES, choose, write_report
-    from tfdeblur.evaluation.scores import IMAGES_CSV, SCORES_CSV, SCORES_JSON
-    from tfdeblur.inference.restorer import load_restorer
-    from tfdeblur.io.outputs import OutputFolder
+    from tfdeblur.evaluation.networks import open_network
+    from tfdeblur.evaluation.scores import QUICK_FILES
 
     if config.all_checkpoints:
-        raise UserError("all_checkpoints: run judges one checkpoint; run_checkpoints all of them.")
+        raise UserError(
+            "all_checkpoints: run evaluates one checkpoint; call run_checkpoints for all of them."
+        )
     source = network_path(config)
     data = open_data(config)
-    # As it was trained: --full judges it with its local converter as well.
-    restorer = load_restorer(source, config.checkpoint, pooling=None)
-    about = about_run(config, restorer, data.manifest)
-    folder = config.out or default_folder(config)
-    # A folder that cannot be written should be known before the work, not after it.
-    OutputFolder.reserve(folder, SCORES_JSON, SCORES_CSV, IMAGES_CSV, PAGE, PICTURES)
+    # As it was trained; --full also evaluates it with its local converter.
+    network = open_network(source, config.checkpoint, tlc_window=None)
+    return _evaluate(config, network, data, QUICK_FILES)
 
-    evaluator = SplitEvaluator(restorer.restore, data, batch_size=batch_size_for(config, data))
-    try:
-        card = evaluator.run(about=about)
-    except READ_ERRORS as error:
-        # TensorFlow names no file; a fault of the network's own is raised as it is.
-        raise explain_read_error(error, [config.data], config.split) or error from error
-    card.write(folder)
-    chosen = choose(card, config.pictures)
-    triples = evaluator.pictures([index for kind in chosen.values() for index in kind])
-    report = write_report(
-        card,
-        triples,
-        folder,
-        title=f"{restorer.name} on {data_name(config.data)}, {config.split}",
-        subtitle=source,
+
+def run_full(config: EvaluateConfig) -> EvaluateResult:
+    """Evaluates a generator under every protocol used in papers.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The score card and its files.
+
+    Raises:
+        UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded; the
+            files of `lpips_weights` do not match `lpips`, or the images are too small for it.
+        DataError: The data, the split or a file of weights cannot be read.
+    """
+    require_tensorflow()
+    from tfdeblur.evaluation.lpips_weights import open_lpips
+    from tfdeblur.evaluation.networks import open_network
+    from tfdeblur.evaluation.scores import FULL_FILES
+    from tfdeblur.metrics import METRICS
+
+    source = network_path(config)
+    data = open_data(config)
+    lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
+    for metric in lpips:
+        if not metric.fits(data.height, data.width):
+            raise UserError(
+                f"lpips: {metric.title} needs images of at least {metric.min_size}x"
+                f"{metric.min_size} pixels, and those of the split are {data.width}x{data.height}. "
+                f"Remove {metric.key.removeprefix('lpips_')} from --lpips."
+            )
+    network = open_network(source, config.checkpoint, config.tlc_window)
+    return _evaluate(
+        config,
+        network,
+        data,
+        FULL_FILES,
+        about=about_lpips,
+        shared_pictures=_SHARED_PICTURES if config.pictures else 0,
+        metrics=[*METRICS.values(), *lpips],
+        values=("float", "uint8"),
+        crop=config.crops,
+        timed=True,
     )
+
+
+def _evaluate(
+    config: EvaluateConfig,
+    network: "EvaluatedNetwork",
+    data: "EvaluationData",
+    names: "Files",
+    *,
+    about: dict[str, Any] | None = None,
+    shared_pictures: int = 0,
+    **options: Any,
+) -> EvaluateResult:
+    """Evaluates a network and writes the scores and the report; `options` of `SplitEvaluator`."""
+    from tfdeblur.data.dataset import read_errors
+    from tfdeblur.evaluation import SplitEvaluator
+    from tfdeblur.evaluation.page import choose, write_page
+    from tfdeblur.evaluation.pictures import spread, write_triplets
+    from tfdeblur.io.outputs import OutputFolder
+    from tfdeblur.ops import devices
+
+    folder = config.out or default_folder(config)
+    # An unwritable folder should be reported before the work, not after it.
+    OutputFolder.reserve(folder, *names.names())
+    batch_size = batch_size_for(config, data)
+    evaluator = SplitEvaluator(network.states, data, batch_size=batch_size, **options)
+    crop = options.get("crop") if evaluator.has_crops else None
+    with read_errors([config.data], config.split):
+        card = evaluator.run(
+            about={
+                **about_run(config, network.restorer, data.manifest),
+                **network.identity,
+                "data_fingerprint": data.manifest.fingerprint,
+                **(about or {}),
+                "batch_size": batch_size,
+                "device": devices.device_summary(),
+                **({"crop": f"{crop[1]}x{crop[0]}"} if crop else {}),
+                **({"tlc_window": network.tlc_window} if network.tlc_window is not None else {}),
+            }
+        )
+        shown = [index for kind in choose(card, config.pictures).values() for index in kind]
+        wanted = sorted({*shown, *spread(card.images, shared_pictures)})
+        triplets = {t.index: t for t in evaluator.pictures(wanted, card.primary.state)}
+    # Before the scores: a folder with scores is complete.
+    write_triplets(list(triplets.values()), folder, names.pictures)
+    report = write_page(
+        card,
+        [triplets[index] for index in shown],
+        folder,
+        names,
+        title=f"{network.restorer.name} on {data_name(config.data)}, {config.split}",
+        subtitle=network_path(config),
+    )
+    card.write(folder, names)
     return EvaluateResult(card, folder, report)
 
 
 def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
-    """Judges every checkpoint of a run on a whole split; writes a table, curves and pictures.
+    """Evaluates every checkpoint of a run on a whole split; writes a table, curves and pictures.
 
-    All go through one graph, whose weights are exchanged; the blurred input is measured once.
+    All share one graph, whose weights are replaced; the blurred input is measured once.
 
     Args:
-        config: What is judged; `workdir` names the run.
+        config: The settings; `workdir` is the run.
 
     Returns:
-        The table and where it lies; what is damaged is named in `table.skipped`.
+        The table and its files; damaged checkpoints are listed in `table.skipped`.
 
     Raises:
-        UserError: `model` or another choice of a checkpoint is given, or there is no checkpoint.
+        UserError: `model` or `checkpoint` is given, or there is no checkpoint.
         DataError: The data cannot be read, or every checkpoint is damaged.
     """
     require_tensorflow()
     from tfdeblur.evaluation import CheckpointTable
-    from tfdeblur.evaluation.checkpoint_evaluator import CheckpointJudge
+    from tfdeblur.evaluation.checkpoint_evaluator import CheckpointEvaluator
     from tfdeblur.evaluation.checkpoints import (
         CHECKPOINTS_CSV,
         CHECKPOINTS_JSON,
@@ -174,26 +240,26 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
 
     if config.model or not config.workdir or config.checkpoint != "best":
         raise UserError(
-            "--all-checkpoints judges all checkpoints of a run: give --workdir, and neither "
+            "--all-checkpoints evaluates all checkpoints of a run: give --workdir, and neither "
             "--model nor --checkpoint."
         )
     data = open_data(config)
     folder = config.out or default_folder(config)
     OutputFolder.reserve(folder, CHECKPOINTS_JSON, CHECKPOINTS_CSV, PAGE)
-    judge = CheckpointJudge(
+    evaluator = CheckpointEvaluator(
         config.workdir, data, batch_size=batch_size_for(config, data), pictures=config.pictures
     )
-    judge.judge_all()
-    assert judge.restorer is not None
-    name = judge.restorer.name
-    about = about_run(config, judge.restorer, data.manifest)
-    # They are those of one checkpoint.
+    evaluator.run()
+    assert evaluator.restorer is not None
+    name = evaluator.restorer.name
+    about = about_run(config, evaluator.restorer, data.manifest)
+    # These describe a single checkpoint.
     del about["checkpoint"], about["images_seen"]
-    table = CheckpointTable.of(judge.cards, judge.skipped, about)
+    table = CheckpointTable.of(evaluator.cards, evaluator.skipped, about)
     table.write(folder)
     page = write_page(
         table,
-        judge.strips,
+        evaluator.strips,
         folder,
         title=f"{name} on {data_name(config.data)}, {config.split}: all checkpoints",
         subtitle=config.workdir,
@@ -201,62 +267,18 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
     return CheckpointsResult(table, folder, page)
 
 
-def run_full(config: EvaluateConfig) -> FullResult:
-    """Judges a generator under every protocol that papers use.
-
-    Args:
-        config: What is judged.
-
-    Returns:
-        The score card and where it lies.
-
-    Raises:
-        UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded; or
-            the files of `lpips_weights` do not go with `lpips`.
-        DataError: The data, the split or a file of weights cannot be read.
-    """
-    require_tensorflow()
-    from tfdeblur.evaluation.card_page import PAGE
-    from tfdeblur.evaluation.full import judge
-    from tfdeblur.evaluation.full_card import CARD_CSV, CARD_JSON
-    from tfdeblur.evaluation.lpips_weights import open_lpips
-    from tfdeblur.evaluation.networks import open_network
-    from tfdeblur.evaluation.pictures import FOLDER
-    from tfdeblur.io.outputs import OutputFolder
-
-    source = network_path(config)
-    data = open_data(config)
-    lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
-    judged = open_network(source, config.checkpoint, config.tlc_window)
-    folder = config.out or default_folder(config)
-    OutputFolder.reserve(folder, CARD_JSON, CARD_CSV, PAGE, FOLDER)
-    about = {**about_run(config, judged.restorer, data.manifest), **judged.identity}
-    card, page = judge(
-        judged,
-        data,
-        folder,
-        crop=config.crops,
-        batch_size=batch_size_for(config, data),
-        about={**about, "data_fingerprint": data.manifest.fingerprint, **about_lpips},
-        pictures=config.pictures,
-        title=f"{judged.restorer.name} on {data_name(config.data)}, {config.split}",
-        lpips=lpips,
-    )
-    return FullResult(card, folder, page)
-
-
 def run_compare(config: EvaluateConfig) -> tuple["Comparison", str]:
-    """Puts full score cards side by side.
+    """Compares full score cards.
 
     Args:
-        config: `compare` names the runs; `data` and `split` choose where a run was judged on
-            several; `out` is the folder, `comparison` beside the first run's card if not given.
+        config: `compare` lists the runs; `data` and `split` select one of several evaluations of a
+            run; `out` is the output folder, `comparison` beside the first card if unset.
 
     Returns:
-        The comparison and its page's path.
+        The comparison and the path of its page.
 
     Raises:
-        UserError: A run has no score card, or several to choose from, or other images.
+        UserError: A run has no score card, several to choose from, or one of other images.
     """
     require_tensorflow()
     from tfdeblur.evaluation import comparison
@@ -279,10 +301,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.evaluate",
         description=(
-            "Judges a trained generator on a whole split, with the blurred input as the baseline, "
-            "and writes a table, every image's numbers and a page with pictures; or every "
-            "checkpoint of a run, with curves and pictures of how the network came about; or "
-            "under every protocol that papers use; or puts such score cards side by side."
+            "Evaluates a trained generator on a whole split, with the blurred input as baseline, "
+            "and writes a table, the scores of every image and a page with pictures; or evaluates "
+            "every checkpoint of a run, with curves and pictures of its progress; or applies every "
+            "protocol used in papers; or compares such score cards."
         ),
     )
 
@@ -291,31 +313,26 @@ def _run_and_report(config: EvaluateConfig) -> int:
     if sum((config.all_checkpoints, config.full, bool(config.compare))) > 1:
         raise UserError("Give one of --full, --all-checkpoints and --compare.")
     if not config.full and (config.lpips or config.lpips_weights):
-        raise UserError("lpips: it stands in the full score card. Give --full as well.")
+        raise UserError("lpips is part of the full score card. Give --full as well.")
     if config.all_checkpoints:
         return _run_and_report_checkpoints(config)
-    if config.full:
-        full = run_full(config)
-        print(full.card.table())
-        print(f"\nNumbers, charts and pictures: {full.report}")
-        return 0
     if config.compare:
         compared, page = run_compare(config)
         print(compared.table())
-        print(f"\nSide by side: {page}")
+        print(f"\nComparison: {page}")
         return 0
-    result = run(config)
+    result = run_full(config) if config.full else run(config)
     print(result.card.table())
-    print(f"\nNumbers and pictures: {result.report}")
+    print(f"\nScores, charts and pictures: {result.report}")
     return 0
 
 
 def _run_and_report_checkpoints(config: EvaluateConfig) -> int:
     result = run_checkpoints(config)
     print(result.table.table())
-    print(f"\nNumbers, curves and pictures: {result.report}")
+    print(f"\nScores, curves and pictures: {result.report}")
     for message in result.table.skipped.values():
-        print(f"warning: not judged: {message}", file=sys.stderr)
+        print(f"warning: not evaluated: {message}", file=sys.stderr)
     return EXIT_INCOMPLETE if result.table.skipped else 0
 
 

@@ -1,4 +1,4 @@
-"""The detect command, and the detector on real photographs."""
+"""The detect command, and the detector on photographs."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tfdeblur.io import files
 
 
 class BrightCorner:
-    """Finds one object where the picture is bright enough."""
+    """Detects one object in bright pictures."""
 
     names = ("corner",)
     sha256 = "00"
@@ -30,7 +30,7 @@ class BrightCorner:
         return self.names[number]
 
 
-def test_the_command_prints_a_table_and_writes_everything(write_run, tmp_path, capsys, monkeypatch):
+def test_command_prints_a_table_and_writes_all_files(write_run, tmp_path, capsys, monkeypatch):
     workdir, data = str(tmp_path / "run"), write_data_set(f"{tmp_path}/pairs", {"test": 5})
     write_run(workdir)
     monkeypatch.setattr(detector_module, "Detector", BrightCorner)
@@ -40,13 +40,13 @@ def test_the_command_prints_a_table_and_writes_everything(write_run, tmp_path, c
     assert "precision" in printed and "blurred" in printed and "detection.html" in printed
     folder = f"{workdir}/evaluation/pairs-test"
     stored = files.read_json(f"{folder}/detection.json")
-    # Half the contrast: no blurred picture is bright enough.
+    # Blurred pictures have half the contrast, so none is bright.
     assert stored["rows"]["sharp"]["found"] == 5 and stored["rows"]["blurred"]["recall"] == 0
     assert stored["detector_sha256"] == "00" and len(stored["weights_sha256"]) == 64
     assert files.read_text(f"{folder}/detection.html").count("<article>") == 2
 
 
-def test_what_is_missing_is_one_clear_error(write_run, tmp_path, capsys):
+def test_missing_inputs_raise_errors_that_name_them(write_run, tmp_path, capsys):
     pytest.importorskip("cv2", reason="the extra `detection` is not installed")
     data = write_data_set(f"{tmp_path}/pairs", {"test": 2})
     assert detect.main(["--workdir", "w", "--data", data]) == 2
@@ -54,10 +54,10 @@ def test_what_is_missing_is_one_clear_error(write_run, tmp_path, capsys):
     broken = str(tmp_path / "broken.onnx")
     files.write_bytes(broken, b"no network")
     assert detect.main(["--workdir", "w", "--data", data, "--detector", broken]) == 2
-    assert "broken.onnx is no ONNX network" in capsys.readouterr().err
+    assert "broken.onnx" in capsys.readouterr().err
     assert detect.main(["--data", data, "--detector", str(tmp_path / "none.onnx")]) == 2
-    assert "does not exist" in capsys.readouterr().err
-    with pytest.raises(UserError, match="multiple of 32"):
+    assert "none.onnx" in capsys.readouterr().err
+    with pytest.raises(UserError, match="detector_size: 100"):
         Detector(broken, size=100)
 
 
@@ -69,22 +69,22 @@ def yolox(real_data):
 
 
 def look(detector, path):
-    """Returns name, score and box of what is found in a picture."""
+    """Returns name, score and box of each detection in a picture."""
     found = detector(np.asarray(Image.open(path).convert("RGB")))
     names = map(detector.name, found.classes)
     return list(zip(names, found.scores, found.boxes, strict=True))
 
 
-def test_known_objects_are_found_in_a_photograph(yolox, real_data):
+def test_detector_finds_the_objects_of_a_photograph(yolox, real_data):
     found = look(yolox, real_data / "yolo" / "dog.jpg")
     sure = {name: float(score) for name, score, _ in found if score > 0.5}
     assert sure == pytest.approx({"dog": 0.86, "bicycle": 0.80, "car": 0.80}, abs=0.03)
-    # Where they are in the 768x576 picture, in its own pixels.
+    # In pixels of the 768x576 picture.
     (dog,) = (box for name, _, box in found if name == "dog")
     np.testing.assert_allclose(dog, [131, 214, 320, 541], atol=12)
 
 
-def test_blur_hides_cars(yolox, real_data):
+def test_detector_finds_fewer_cars_in_a_blurred_frame(yolox, real_data):
     scene = real_data / "gopro" / "test" / "GOPR0854_11_00"
     cars = {
         state: [name for name, *_ in look(yolox, scene / state / "unk01.png")].count("car")
@@ -93,7 +93,7 @@ def test_blur_hides_cars(yolox, real_data):
     assert cars == {"sharp": 6, "blur": 2}
 
 
-def test_another_network_is_explained(yolox, monkeypatch):
+def test_network_with_another_output_is_rejected(yolox, monkeypatch):
     class Decoded:
         def setInput(self, blob):
             assert blob.shape == (1, 3, 416, 416) and blob.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Every checkpoint of a run: one graph, one baseline, and damage that costs itself alone."""
+"""Evaluation of every checkpoint of a run: one graph, one baseline, damage is skipped."""
 
 import contextlib
 from types import SimpleNamespace
@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.helpers.tiny_data import write_data_set
 from tfdeblur import config as train_config
@@ -17,6 +16,7 @@ from tfdeblur.config import settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
 from tfdeblur.evaluation import SplitEvaluator
+from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import LIST
 
@@ -32,7 +32,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    """A work directory with three checkpoints, the second of which holds the best network."""
+    """A work directory with three checkpoints, of which the second is the best."""
     workdir = str(tmp_path / "run")
     keras.utils.set_random_seed(3)
     generator = models.create("unet16", {"width": 4, "residual": True})
@@ -46,7 +46,7 @@ def run(tmp_path):
             epoch_images=32,
             average=[],
             averaged=contextlib.nullcontext,
-            checkpoint=tf.train.Checkpoint,
+            arrays=dict,
         )
         store.save(state, {})
     return workdir
@@ -58,7 +58,7 @@ def damage(path):
     files.write_bytes(path, bytes(content))
 
 
-def test_the_command_judges_all_and_marks_the_best(run, data, capsys):
+def test_command_evaluates_all_and_marks_the_best(run, data, capsys):
     assert evaluate.main(["--workdir", run, "--data", data, "--all-checkpoints"]) == 0
     printed = capsys.readouterr().out
     first_words = [line.split()[0] for line in printed.splitlines() if line]
@@ -75,7 +75,7 @@ def test_the_command_judges_all_and_marks_the_best(run, data, capsys):
 
 
 @pytest.mark.slow
-def test_each_scores_what_it_scores_alone(run, data):
+def test_each_checkpoint_scores_as_on_its_own(run, data):
     table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
     for stage in table.stages:
         alone = evaluate.run(
@@ -84,50 +84,49 @@ def test_each_scores_what_it_scores_alone(run, data):
                 {"model": f"{run}/checkpoints/{stage.images:012d}", "data": data, "pictures": 0},
             )
         )
-        assert stage.row == alone.card.restored
+        assert stage.row == alone.card.rows["restored"]
         assert table.baseline == alone.card.rows["blurred"]
-    assert len({stage.row.mse for stage in table.stages}) == 3
+    assert len({stage.row["mse"] for stage in table.stages}) == 3
 
 
-def test_the_network_is_traced_for_the_first_checkpoint_only(run, data, monkeypatch):
+def test_network_is_traced_once_and_the_baseline_measured_once(run, data, monkeypatch):
     traces, measured = [], []
-    on_one, measure = SplitEvaluator._step_on_one, SplitEvaluator._measure
+    restore, measure = Restorer.restore, SplitEvaluator._measure
 
-    def counted(self, blurred, sharp, options):
-        traces.append(options)
-        return on_one(self, blurred, sharp, options)
+    def traced(self, images):
+        traces.append(images.shape)
+        return restore(self, images)
 
-    def watched(self, batch, measure_input, with_images):
-        measured.append(measure_input)
-        return measure(self, batch, measure_input, with_images)
+    def counted(self, batch, with_input, seconds):
+        measured.append(with_input)
+        return measure(self, batch, with_input, seconds)
 
-    monkeypatch.setattr(SplitEvaluator, "_step_on_one", counted)
-    monkeypatch.setattr(SplitEvaluator, "_measure", watched)
+    monkeypatch.setattr(Restorer, "restore", traced)
+    monkeypatch.setattr(SplitEvaluator, "_measure", counted)
     evaluate.run_checkpoints(config(workdir=run, data=data))
-    # With the baseline, without it, and for pictures.
-    assert sorted(traces) == [(False, False), (False, True), (True, False)]
-    assert measured.count(True) == 1
+    assert len(traces) == 1
+    assert measured == [True, False, False]
 
 
-def test_a_damaged_checkpoint_is_named_and_the_others_are_judged(run, data, capsys):
+def test_damaged_checkpoints_are_named_and_the_others_evaluated(run, data, capsys):
     broken = f"{run}/checkpoints/{64:012d}"
-    damage(f"{broken}/generator.weights.h5")
+    damage(f"{broken}/generator.safetensors")
     files.write_text(f"{run}/checkpoints/{192:012d}/meta.json", "{")
     code = evaluate.main(["--workdir", run, "--data", data, "--all-checkpoints"])
     printed = capsys.readouterr()
     assert code == evaluate.EXIT_INCOMPLETE
-    assert f"warning: not judged: The checkpoint file {broken}/generator.weights.h5" in printed.err
-    assert f"{192:012d}/meta.json is damaged" in printed.err
-    assert "Left out: The checkpoint file" in printed.out
+    assert f"{broken}/generator.safetensors" in printed.err
+    assert f"{192:012d}/meta.json" in printed.err
+    assert f"{broken}/generator.safetensors" in printed.out
     stored = files.read_json(f"{run}/evaluation/pairs-test/checkpoints.json")
     assert [c["images_seen"] for c in stored["checkpoints"]] == [128]
     assert set(stored["skipped"]) == {broken, f"{run}/checkpoints/{192:012d}"}
 
 
-def test_another_network_among_them_is_left_out(run, data):
+def test_checkpoint_of_another_network_is_skipped(run, data):
     path = f"{run}/checkpoints/{128:012d}/meta.json"
     meta = files.read_json(path)
-    # No weight tells the two apart.
+    # Both have the same weights.
     files.write_json(path, sealed({**meta, "model": {**meta["model"], "residual": False}}))
     table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
     assert [stage.images for stage in table.stages] == [64, 192]
@@ -135,7 +134,7 @@ def test_another_network_among_them_is_left_out(run, data):
     assert "'residual': False" in message
 
 
-def test_checkpoints_of_before_do_not_say_their_epochs(run, data):
+def test_checkpoints_of_earlier_versions_have_no_epochs(run, data):
     for images in (64, 128, 192):
         path = f"{run}/checkpoints/{images:012d}/meta.json"
         meta = files.read_json(path)
@@ -146,22 +145,22 @@ def test_checkpoints_of_before_do_not_say_their_epochs(run, data):
     assert "128 images" in files.read_text(result.report)
 
 
-def test_bad_input_is_one_clear_error(run, data, tmp_path):
+def test_invalid_inputs_raise_errors_that_name_them(run, data, tmp_path):
     with pytest.raises(UserError, match="neither --model"):
         evaluate.run_checkpoints(config(model=run, data=data))
     with pytest.raises(UserError, match="--checkpoint"):
         evaluate.run_checkpoints(config(workdir=run, data=data, checkpoint="last"))
     with pytest.raises(UserError, match="run_checkpoints"):
         evaluate.run(config(workdir=run, data=data))
-    with pytest.raises(UserError, match="holds no checkpoint"):
+    with pytest.raises(UserError, match="nowhere/checkpoints"):
         evaluate.run_checkpoints(config(workdir=str(tmp_path / "nowhere"), data=data))
     for images in (64, 128, 192):
-        damage(f"{run}/checkpoints/{images:012d}/generator.weights.h5")
-    with pytest.raises(DataError, match=r"No checkpoint in .* could be judged: .*000064"):
+        damage(f"{run}/checkpoints/{images:012d}/generator.safetensors")
+    with pytest.raises(DataError, match="000064"):
         evaluate.run_checkpoints(config(workdir=run, data=data))
 
 
-def test_a_run_that_keeps_all_can_be_judged_at_every_epoch():
+def test_run_that_keeps_all_checkpoints_is_evaluated_at_every_epoch():
     folder = "ram://all-checkpoints"
     write_data_set(f"{folder}/data")
     workdir = f"{folder}/run"

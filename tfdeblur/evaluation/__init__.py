@@ -1,17 +1,14 @@
-"""Judging: every number that is ever reported is measured here, under a named protocol."""
+"""Evaluation of restoration networks: scores, reports and comparisons."""
 
-from tfdeblur.evaluation.checkpoints import CheckpointTable, Strip
-from tfdeblur.evaluation.evaluator import PairSource, SplitEvaluator, Triple, evaluate_split
-from tfdeblur.evaluation.scores import METRICS, Row, ScoreCard
+from tfdeblur.evaluation.checkpoints import CheckpointTable
+from tfdeblur.evaluation.evaluator import PairSource, SplitEvaluator, Triplet
+from tfdeblur.evaluation.scores import ScoreCard, Setting
 
 __all__ = [
-    "METRICS",
     "CheckpointTable",
     "PairSource",
-    "Row",
     "ScoreCard",
+    "Setting",
     "SplitEvaluator",
-    "Strip",
-    "Triple",
-    "evaluate_split",
+    "Triplet",
 ]

@@ -1,32 +1,23 @@
-"""How a network came about: one row for each checkpoint of a run, and strips of pictures.
+"""The scores of all checkpoints of a run, as a table, curves and strips of pictures.
 
-The table and the pictures are those of papers that report every twenty epochs. The page carries
-its pictures inside, so that it is one file to send.
+The page embeds its pictures, so that it is a single file.
 """
 
-import base64
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfdeblur.evaluation.evaluator import Triple
-from tfdeblur.evaluation.scores import (
-    COLUMNS,
-    HIGHER_IS_BETTER,
-    Row,
-    ScoreCard,
-    aligned_table,
-    cell_text,
-    csv_text,
-    finite_or_none,
-)
+from tfdeblur.evaluation.evaluator import Triplet
+from tfdeblur.evaluation.page import summary_of
+from tfdeblur.evaluation.pictures import address, spread
+from tfdeblur.evaluation.scores import BLURRED, RESTORED, ScoreCard
+from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
-from tfdeblur.metrics.basic import PROTOCOLS
+from tfdeblur.metrics import METRICS
 from tfdeblur.ops import tiling
 from tfdeblur.reports import pages
 from tfdeblur.reports.charts import Chart
@@ -35,75 +26,75 @@ CHECKPOINTS_JSON = "checkpoints.json"
 CHECKPOINTS_CSV = "checkpoints.csv"
 PAGE = "checkpoints.html"
 
-# A strip shows at most so many checkpoints, and the best one besides.
-_MOST_COLUMNS = 6
+# A strip shows at most this many checkpoints and the best one.
+_MAX_COLUMNS = 6
 
-# Side of the middle that is shown of a larger picture: every checkpoint brings one more of it.
+# Larger pictures are cropped to their center: every checkpoint adds one.
 _PICTURE_SIDE = 256
 _SMALL = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One checkpoint's averages over the split.
+    """The mean scores of a checkpoint.
 
     Attributes:
         images: Images seen when it was written.
-        epochs: The same in epochs of the training data; None where the checkpoint does not say.
-        row: What was measured.
+        epochs: The same in epochs; None if the checkpoint does not record them.
+        row: Means by metric, see `ScoreCard.rows`.
     """
 
     images: int
     epochs: float | None
-    row: Row
+    row: Mapping[str, float]
 
     @property
     def label(self) -> str:
-        """Its name in words: epochs where they are known."""
+        """Its name: epochs if known, else images."""
         if self.epochs is None:
             return f"{self.images:,} images"
         return f"{self.epochs:.4g} epochs"
 
 
 class Strip:
-    """One picture of the split as the checkpoints restore it, blurred and true beside.
+    """An image of the split as restored by each checkpoint, with input and target.
 
     Args:
-        triple: The picture; its restored state is not looked at.
+        triplet: The image; its restored picture is ignored.
     """
 
-    def __init__(self, triple: Triple) -> None:
-        self.caption = f"{triple.scene} / {triple.frame}"
-        self.side = max(triple.sharp.shape[:2])
-        self._blurred = _inside_page(triple.blurred)
-        self._truth = _inside_page(triple.sharp)
-        # As PNG files and not as pixels: a run may have hundreds of checkpoints.
+    def __init__(self, triplet: Triplet) -> None:
+        self.caption = f"{triplet.scene} / {triplet.frame}"
+        self.side = max(triplet.sharp.shape[:2])
+        self._blurred = _embedded(triplet.blurred)
+        self._sharp = _embedded(triplet.sharp)
+        # Compressed, because a run may have hundreds of checkpoints.
         self._restored: dict[int, str] = {}
 
     def add(self, images: int, restored: np.ndarray) -> None:
-        """Adds what the checkpoint at a count of images makes of it; float32 [h, w, 3], [0, 1]."""
-        self._restored[images] = _inside_page(np.rint(restored * 255).astype(np.uint8))
+        """Adds the picture of the checkpoint at `images` images seen; uint8 [h, w, 3]."""
+        self._restored[images] = _embedded(restored)
 
     def row(self, stages: Sequence[Stage]) -> pages.PictureRow:
-        """Returns the strip: blurred, the given checkpoints, truth."""
+        """Returns the pictures: blurred, the given checkpoints, sharp."""
         restored = {stage.label: self._restored[stage.images] for stage in stages}
-        return self.caption, {"blurred": self._blurred, **restored, "truth": self._truth}
+        return self.caption, {"blurred": self._blurred, **restored, "sharp": self._sharp}
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointTable:
-    """What every checkpoint of a run scores on one split.
+    """The mean scores of all checkpoints of a run on one split.
 
     Attributes:
-        baseline: The blurred input's averages.
+        baseline: The scores of the blurred input.
         stages: The checkpoints, oldest first; at least one.
-        images: How many images were judged.
-        differing: How many of them have an input that differs from the truth.
-        skipped: What is wrong with each checkpoint that could not be judged, by its folder.
-        about: Where the numbers come from; written along.
+        images: Number of images.
+        differing: Number of images whose input differs from the target.
+        skipped: Error message of each checkpoint that was not evaluated, by its folder.
+        about: Origin of the scores.
     """
 
-    baseline: Row
+    baseline: Mapping[str, float]
     stages: Sequence[Stage]
     images: int
     differing: int
@@ -117,68 +108,69 @@ class CheckpointTable:
         skipped: Mapping[str, str],
         about: Mapping[str, Any],
     ) -> "CheckpointTable":
-        """Makes the table of score cards with their images seen and epochs.
+        """Builds the table from score cards.
 
         Args:
-            cards: Images seen, epochs if known, and the card with its baseline; at least one.
+            cards: Images seen, epochs if known, and the card; at least one.
             skipped: See the class.
             about: See the class.
         """
-        stages = [Stage(images, epochs, card.restored) for images, epochs, card in cards]
+        stages = [Stage(images, epochs, card.rows[RESTORED]) for images, epochs, card in cards]
         last = cards[-1][2]
-        return cls(last.rows["blurred"], stages, last.images, last.differing, skipped, about)
+        return cls(last.rows[BLURRED], stages, last.images, last.differing, skipped, about)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Keys of the metrics in the order of `METRICS`."""
+        return [key for key in METRICS if key in self.baseline]
 
     def best(self) -> dict[str, int]:
-        """Returns by metric the images seen of the best checkpoint, the earliest of equals."""
+        """Returns by metric the images seen of the best checkpoint, the earliest if tied."""
         found = {}
-        for metric in COLUMNS:
-            sign = -1.0 if metric in HIGHER_IS_BETTER else 1.0
+        for key in self.metrics:
             values = [
-                (sign * getattr(stage.row, metric), stage.images)
+                (-METRICS[key].sign * stage.row[key], stage.images)
                 for stage in self.stages
-                if not math.isnan(getattr(stage.row, metric))
+                if not math.isnan(stage.row[key])
             ]
             if values:
-                found[metric] = min(values)[1]
+                found[key] = min(values)[1]
         return found
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Returns the header and the rows as texts; a star marks the best of each column."""
         best = self.best()
-        header = ["images seen", "epochs", *(title for title, _, _ in COLUMNS.values())]
-        body = [["blurred", "", *(cell_text(getattr(self.baseline, m), m) for m in COLUMNS)]]
+        header = ["images seen", "epochs", *(METRICS[key].header for key in self.metrics)]
+        body = [["blurred", "", *(METRICS[key].text(self.baseline[key]) for key in self.metrics)]]
         for stage in self.stages:
             epochs = "-" if stage.epochs is None else f"{stage.epochs:.2f}"
             scores = [
-                "*" * (best.get(metric) == stage.images)
-                + cell_text(getattr(stage.row, metric), metric)
-                for metric in COLUMNS
+                "*" * (best.get(key) == stage.images) + METRICS[key].text(stage.row[key])
+                for key in self.metrics
             ]
             body.append([f"{stage.images:,}", epochs, *scores])
         return header, body
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know beside the numbers."""
+        """Returns what a reader must know about the scores."""
         notes = [
-            "* The best checkpoint in that column. Chosen on this very split, it flatters; quote "
-            "one that was fixed beforehand, or chosen on a validation split.",
-            f"{self.images:,} images; PSNR averages over the {self.differing:,} whose input is "
-            "not the truth.",
+            "* The best checkpoint in that column. It was selected on this split, so its score is "
+            "biased; report one that was fixed in advance or selected on a validation split.",
+            f"{self.images:,} images; PSNR averages over the {self.differing:,} whose input "
+            "differs from the target.",
         ]
-        losing = []
-        for metric, (title, _, _) in COLUMNS.items():
-            before = getattr(self.baseline, metric)
-            after = [getattr(stage.row, metric) for stage in self.stages]
-            higher = metric in HIGHER_IS_BETTER
-            worse = sum(value < before if higher else value > before for value in after)
-            if worse:
-                losing.append(f"{title.split(' e-')[0].removesuffix(' dB')} {worse}")
-        if losing:
+        worse = []
+        for key in self.metrics:
+            metric = METRICS[key]
+            gains = [metric.sign * (stage.row[key] - self.baseline[key]) for stage in self.stages]
+            count = sum(gain < 0 for gain in gains)
+            worse += [f"{metric.title} {count}"] if count else []
+        if worse:
             notes.append(
-                f"Of {len(self.stages)} checkpoints so many are worse than the blurred input "
-                f"itself: {', '.join(losing)}."
+                f"Checkpoints, of {len(self.stages)}, that are worse than the blurred input "
+                f"itself: {', '.join(worse)}."
             )
-        notes += [f"Left out: {message}" for message in self.skipped.values()]
+        notes += [f"Omitted: {message}" for message in self.skipped.values()]
         notes.append("Float32 on [0, 1], restored images clipped to it, whole images, RGB.")
         return notes
 
@@ -187,75 +179,74 @@ class CheckpointTable:
         return aligned_table(*self.cells(), self.notes())
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain values; None stands for undefined."""
+        """Returns everything as plain values; None for undefined values."""
         return {
             **self.about,
             "images": self.images,
             "differing": self.differing,
-            "baseline": _plain(self.baseline),
+            "baseline": plain(self.baseline),
             "checkpoints": [
-                {"images_seen": stage.images, "epochs": stage.epochs, **_plain(stage.row)}
+                {"images_seen": stage.images, "epochs": stage.epochs, **plain(stage.row)}
                 for stage in self.stages
             ],
             "best": self.best(),
             "skipped": dict(self.skipped),
-            "protocols": {name: PROTOCOLS[name] for name in COLUMNS},
+            "protocols": {key: METRICS[key].protocol for key in self.metrics},
         }
 
     def write(self, directory: str) -> None:
-        """Writes `checkpoints.json` and `checkpoints.csv`, the baseline in its first line.
+        """Writes `checkpoints.json` and `checkpoints.csv`, which begins with the baseline.
 
         Args:
-            directory: Folder, made where it is missing; any scheme TensorFlow writes.
+            directory: Folder, created if missing; any scheme that TensorFlow writes.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: A file cannot be written.
         """
         out = OutputFolder(directory)
         out.write_json(CHECKPOINTS_JSON, self.to_dict())
-        lines = [{"images_seen": "", "epochs": "", **dataclasses.asdict(self.baseline)}]
+        lines: list[dict[str, Any]] = [
+            {"row": BLURRED, "images_seen": "", "epochs": "", **self.baseline}
+        ]
         lines += [
             {
+                "row": RESTORED,
                 "images_seen": stage.images,
                 "epochs": "" if stage.epochs is None else stage.epochs,
-                **dataclasses.asdict(stage.row),
+                **stage.row,
             }
             for stage in self.stages
-        ]
-        lines = [
-            {"row": "restored" if line["images_seen"] else "blurred", **line} for line in lines
         ]
         out.write_text(CHECKPOINTS_CSV, csv_text(lines))
 
     def shown(self) -> list[Stage]:
-        """Returns the checkpoints that a strip shows: evenly spread ones, and the best by PSNR."""
-        count = len(self.stages)
-        places = np.linspace(0, count - 1, min(count, _MOST_COLUMNS)).round().astype(int).tolist()
+        """Returns the checkpoints of a strip: evenly spaced ones, and the best by PSNR."""
+        places = spread(len(self.stages), _MAX_COLUMNS)
         wanted = {self.stages[place].images for place in places}
         wanted.add(self.best().get("psnr_db", self.stages[-1].images))
         return [stage for stage in self.stages if stage.images in wanted]
 
     def charts(self) -> list[Chart]:
-        """Returns the curves of PSNR and SSIM, the blurred input as a level."""
+        """Returns the curves of PSNR and SSIM with the blurred input as a level."""
         in_epochs = all(stage.epochs is not None for stage in self.stages)
 
-        def chart(title: str, metric: str, unit: str) -> Chart:
+        def chart(key: str) -> Chart:
             points = [
                 (
                     stage.epochs if in_epochs and stage.epochs is not None else float(stage.images),
-                    getattr(stage.row, metric),
+                    stage.row[key],
                 )
                 for stage in self.stages
             ]
             return Chart(
-                title,
+                METRICS[key].title,
                 {"restored": points},
                 x_label="epochs" if in_epochs else "images seen",
-                y_label=unit,
-                levels={"blurred input": getattr(self.baseline, metric)},
+                y_label=METRICS[key].unit,
+                levels={"blurred input": self.baseline[key]},
             )
 
-        return [chart("PSNR", "psnr_db", "dB"), chart("SSIM", "ssim", "")]
+        return [chart("psnr_db"), chart("ssim")]
 
 
 def write_page(
@@ -266,46 +257,38 @@ def write_page(
     title: str,
     subtitle: str = "",
 ) -> str:
-    """Writes `checkpoints.html`: table, curves and strips in one file without links.
+    """Writes `checkpoints.html`: table, curves and strips in a single file.
 
     Args:
         table: The table.
-        strips: Each holds a picture of every checkpoint in the table.
+        strips: Each with a picture of every checkpoint of the table.
         directory: Folder of the evaluation.
         title: Heading of the page.
-        subtitle: One line under it.
+        subtitle: Line below the heading.
 
     Returns:
-        The page's path.
+        Path of the page.
 
     Raises:
-        UserError: It cannot be written.
+        UserError: The page cannot be written.
     """
     shown = table.shown()
     header, body = table.cells()
+    protocols = [f"{METRICS[key].title}: {METRICS[key].protocol}" for key in table.metrics]
     page = pages.render_gallery(
         title,
-        summary=[
-            (name.replace("_", " "), str(value))
-            for name, value in table.about.items()
-            if isinstance(value, str | int) and value != ""
-        ],
+        summary=summary_of(table.about),
         pictures=[strip.row(shown) for strip in strips],
         curves=table.charts(),
         subtitle=subtitle,
         tables=[pages.Table(header, body)],
-        notes=[*table.notes(), *PROTOCOLS.values()],
+        notes=[*table.notes(), *protocols],
         pixelated=any(strip.side <= _SMALL for strip in strips),
     )
     OutputFolder(directory).write_text(PAGE, page)
     return files.join(directory, PAGE)
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    return {name: finite_or_none(value) for name, value in dataclasses.asdict(row).items()}
-
-
-def _inside_page(image: np.ndarray) -> str:
-    """Returns the middle of a picture, uint8 [h, w, 3], as an address that holds its PNG file."""
-    middle = image[tiling.middle(image.shape[0], image.shape[1], _PICTURE_SIDE).slices]
-    return f"data:image/png;base64,{base64.b64encode(tf.io.encode_png(middle).numpy()).decode()}"
+def _embedded(image: np.ndarray) -> str:
+    """Returns the center of a picture, uint8 [h, w, 3], as a data URL."""
+    return address(image[tiling.middle(image.shape[0], image.shape[1], _PICTURE_SIDE).slices])

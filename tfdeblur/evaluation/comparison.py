@@ -1,4 +1,4 @@
-"""Full score cards side by side: one table, paired differences, the same images beside each other.
+"""Compares full score cards: means, paired differences and pictures side by side.
 
 Runs are compared image by image on the same split, so what is hard for all of them cancels: a
 paired interval is much narrower than the intervals of two means.
@@ -12,30 +12,28 @@ import numpy as np
 
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation import pictures
-from tfdeblur.evaluation.full_card import (
+from tfdeblur.evaluation.page import gain_rows, legend, table
+from tfdeblur.evaluation.scores import (
     BLURRED,
-    CARD_JSON,
+    FULL_FILES,
+    RESTORED,
     STATE_NAMES,
-    FullCard,
+    ScoreCard,
     Setting,
-    better,
     digest_key,
     gain_text,
     lower_is_better,
-    number,
-    plain,
 )
-from tfdeblur.evaluation.scores import aligned_table
 from tfdeblur.evaluation.statistics import Gain, Summary, gains
+from tfdeblur.evaluation.tables import aligned_table, plain
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
-from tfdeblur.metrics.protocols import MEASURES
-from tfdeblur.reports import charts, pages
+from tfdeblur.metrics import METRICS
+from tfdeblur.reports import pages
 from tfdeblur.reports.charts import Chart
 
 COMPARISON_JSON = "comparison.json"
 PAGE = "comparison.html"
-_ENDS = ("by image, from", "by image, to", "by scene, from", "by scene, to")
 _IDENTITY = ("model", "from", "images_seen", "weights_sha256", "configuration_sha256")
 
 
@@ -44,32 +42,32 @@ def find_card(path: str, name: str = "") -> str:
 
     Args:
         path: A work directory, a folder of an evaluation, or a `card.json`.
-        name: Folder inside the work directory's `evaluation`, such as `gopro-test`; wanted where
+        name: Folder inside `evaluation` of the work directory, such as `gopro-test`; required if
             there are several.
 
     Raises:
-        UserError: There is none, or several.
+        UserError: There is none, or there are several.
     """
     path = path.rstrip("/")
-    if files.base_name(path) == CARD_JSON:
+    if files.base_name(path) == FULL_FILES.json:
         path = files.parent(path)
-    if files.exists(files.join(path, CARD_JSON)):
+    if files.exists(files.join(path, FULL_FILES.json)):
         return path
     root = files.join(path, "evaluation")
     inside = files.list_dir(root) if files.is_dir(root) else []
-    found = [part for part in inside if files.exists(files.join(root, part, CARD_JSON))]
+    found = [part for part in inside if files.exists(files.join(root, part, FULL_FILES.json))]
     chosen = [part for part in found if part == name] if name else found
     if len(chosen) == 1:
         return files.join(root, chosen[0])
     if not chosen:
-        have = f" It was judged on {', '.join(found)}." if found else ""
+        have = f" It was evaluated on {', '.join(found)}." if found else ""
         raise UserError(
-            f"{path} holds no full score card{f' of {name}' if name else ''}.{have} Judge it with "
+            f"{path} holds no full score card{f' of {name}' if name else ''}.{have} Run "
             "`python -m tfdeblur.evaluate --full` first."
         )
     raise UserError(
-        f"{path} was judged on {', '.join(chosen)}. Choose with --data and --split, or name the "
-        "folder itself."
+        f"{path} was evaluated on {', '.join(chosen)}. Choose one with --data and --split, or name "
+        "its folder."
     )
 
 
@@ -78,64 +76,64 @@ class Comparison:
     """Several runs on one split.
 
     Attributes:
-        labels: What the runs are called; no two alike.
+        labels: Unique names of the runs.
         cards: Their score cards. The others are compared with the first.
-        folders: Where those lie.
+        folders: Folders of the cards.
     """
 
     labels: Sequence[str]
-    cards: Sequence[FullCard]
+    cards: Sequence[ScoreCard]
     folders: Sequence[str]
 
     @classmethod
     def of(cls, folders: Sequence[str]) -> "Comparison":
-        """Reads score cards and checks that they are of the same images.
+        """Reads score cards and checks that they cover the same images.
 
         Raises:
-            UserError: Fewer than two, or of different images.
+            UserError: There are fewer than two, or they cover different images.
         """
         if len(folders) < 2:
-            raise UserError("compare: name at least two runs that were judged with --full.")
-        cards = [FullCard.load(folder) for folder in folders]
+            raise UserError("compare: name at least two runs that were evaluated with --full.")
+        cards = [ScoreCard.load(folder) for folder in folders]
         for folder, card in zip(folders[1:], cards[1:], strict=True):
             if _images(card) != _images(cards[0]):
                 raise UserError(
-                    f"{folder} and {folders[0]} are not of the same images. Judge both with the "
-                    "same --data, --split and --limit."
+                    f"{folder} and {folders[0]} do not cover the same images. Evaluate both with "
+                    "the same --data, --split and --limit."
                 )
         return cls(_labels(cards), cards, folders)
 
     @property
-    def measures(self) -> list[str]:
-        """The measures that all runs have, with one set of weights where they need some."""
-        return [measure for measure in self._common() if not self._differ(measure)]
+    def metrics(self) -> list[str]:
+        """The metrics that all runs have, computed with the same weights if any."""
+        return [metric for metric in self._common() if not self._weights_differ(metric)]
 
     def measured_in(self, region: str) -> list[str]:
-        """Returns those of `measures` that a region has."""
+        """Returns those of `metrics` that a region has."""
         found = self.cards[0].measured_in(region)
-        return [measure for measure in self.measures if measure in found]
+        return [metric for metric in self.metrics if metric in found]
 
     def _common(self) -> list[str]:
         first, *others = self.cards
-        return [m for m in first.measures if all(m in other.measures for other in others)]
+        return [m for m in first.metrics if all(m in other.metrics for other in others)]
 
-    def _differ(self, measure: str) -> bool:
-        return len({card.about.get(digest_key(measure)) for card in self.cards}) > 1
+    def _weights_differ(self, metric: str) -> bool:
+        return len({card.about.get(digest_key(metric)) for card in self.cards}) > 1
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know of the measures."""
+        """Returns what a reader must know about the metrics."""
         return [
-            *lower_is_better(self.measures),
+            *lower_is_better(self.metrics),
             *(
-                f"{MEASURES[measure].title} is left out: the runs were judged with other weights "
-                "of it."
-                for measure in self._common()
-                if self._differ(measure)
+                f"{METRICS[metric].title} is omitted: the runs were evaluated with different "
+                "weights of it."
+                for metric in self._common()
+                if self._weights_differ(metric)
             ),
         ]
 
     def shared(self) -> list[tuple[str, str]]:
-        """Returns the regions and values that all runs were judged under."""
+        """Returns the regions and values that all runs were evaluated on."""
         first, *others = [
             list(dict.fromkeys((s.region, s.values) for s in card.values if s.state != BLURRED))
             for card in self.cards
@@ -148,50 +146,49 @@ class Comparison:
         ]
 
     def rows(self, region: str, values: str) -> list[list[str]]:
-        """Returns the averages of all runs, the input first, as texts."""
+        """Returns the means of the input and of all runs as texts."""
         found = [["blurred", *self._means(self.cards[0], Setting(BLURRED, "uint8", region))]]
         for label, card in zip(self.labels, self.cards, strict=True):
-            for setting in card.values:
-                if setting.state == BLURRED or (setting.region, setting.values) != (region, values):
-                    continue
-                converted = setting.state != "restored"
-                name = f"{label}, TLC" if converted else label
-                found.append([name, *self._means(card, setting)])
+            for setting in card.settings(region):
+                if setting.state != BLURRED and setting.values == values:
+                    name = label if setting.state == RESTORED else f"{label}, TLC"
+                    found.append([name, *self._means(card, setting)])
         return found
 
-    def _means(self, card: FullCard, setting: Setting) -> list[str]:
-        measures = self.measured_in(setting.region)
-        return [number(Summary.of(card.column(setting, m)).mean, m) for m in measures]
+    def _means(self, card: ScoreCard, setting: Setting) -> list[str]:
+        means = card.means(setting)
+        return [METRICS[metric].text(means[metric]) for metric in self.measured_in(setting.region)]
 
     def paired(self) -> dict[str, dict[str, Gain]]:
-        """Returns by run, but for the first, how much better it is than the first, by measure.
+        """Returns by run and metric how much better each run is than the first.
 
-        Whole images, float, each run with its local converter where it has one.
+        On whole images, float, with the local converter if the run has one.
         """
         first = self.cards[0]
         found = {}
         for label, card in zip(self.labels[1:], self.cards[1:], strict=True):
             difference = np.stack(
                 [
-                    better(m) * (card.column(card.primary, m) - first.column(first.primary, m))
-                    for m in self.measures
+                    METRICS[metric].sign
+                    * (card.column(card.primary, metric) - first.column(first.primary, metric))
+                    for metric in self.metrics
                 ],
                 axis=1,
             )
-            found[label] = dict(zip(self.measures, gains(difference, first.scenes), strict=True))
+            found[label] = dict(zip(self.metrics, gains(difference, first.scenes), strict=True))
         return found
 
     def table(self) -> str:
         """Returns everything as aligned text for a terminal."""
         parts = []
         for region, values in self.shared():
-            titles = [MEASURES[measure].title for measure in self.measured_in(region)]
+            titles = [METRICS[metric].header for metric in self.measured_in(region)]
             header = [f"{self.cards[0].region_name(region)}, {values}", *titles]
-            parts.append(aligned_table(header, self.rows(region, values), []))
+            parts.append(aligned_table(header, self.rows(region, values)))
         lines = [
-            f"{label} against {self.labels[0]}, {MEASURES[m].title}: {gain_text(gain, m)}"
+            f"{label} against {self.labels[0]}, {METRICS[metric].header}: {gain_text(gain, metric)}"
             for label, found in self.paired().items()
-            for m, gain in found.items()
+            for metric, gain in found.items()
             if gain.count
         ]
         return "\n\n".join([*parts, "\n".join([*lines, *self.notes()])])
@@ -206,7 +203,10 @@ class Comparison:
                     **{name: card.about.get(name) for name in _IDENTITY},
                     "averages": {
                         setting.key: {
-                            m: plain(Summary.of(card.column(setting, m))) for m in self.measures
+                            metric: plain(
+                                dataclasses.asdict(Summary.of(card.column(setting, metric)))
+                            )
+                            for metric in self.metrics
                         }
                         for setting in card.values
                     },
@@ -216,28 +216,31 @@ class Comparison:
             "images": self.cards[0].images,
             "against": self.labels[0],
             "differences": {
-                label: {m: plain(gain) for m, gain in found.items()}
+                label: {metric: plain(dataclasses.asdict(gain)) for metric, gain in found.items()}
                 for label, found in self.paired().items()
             },
         }
 
 
 def write(compared: Comparison, directory: str) -> str:
-    """Writes `comparison.json` and `comparison.html`; returns the page's path.
+    """Writes `comparison.json` and `comparison.html`; returns the path of the page.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: A file cannot be written.
     """
     OutputFolder(directory).write_json(COMPARISON_JSON, compared.to_dict())
     first = compared.cards[0]
-    tables = [
-        {
-            "caption": f"Means: {first.region_name(region)}, {values}",
-            "columns": compared.measured_in(region),
-            "rows": compared.rows(region, values),
-            "head": "",
-        }
+    means = [
+        table(
+            f"Means: {first.region_name(region)}, {values}",
+            compared.measured_in(region),
+            compared.rows(region, values),
+        )
         for region, values in compared.shared()
+    ]
+    differences = [
+        table(f"Gain of {label} over {compared.labels[0]}", compared.metrics, gain_rows(found))
+        for label, found in compared.paired().items()
     ]
     page = pages.render(
         "card.html.j2",
@@ -247,17 +250,17 @@ def write(compared: Comparison, directory: str) -> str:
             (label, str(card.about.get("weights_sha256", ""))[:12])
             for label, card in zip(compared.labels, compared.cards, strict=True)
         ],
-        tables=[*tables, *_difference_tables(compared)],
-        measures={name: MEASURES[name] for name in compared.measures},
+        tables=[*means, *differences],
+        measures=legend(compared.metrics),
         settings=[],
         notes=[
             "Differences are paired, image by image: whole images, float, each run with its "
-            "local converter where it has one. An interval that holds 0 tells no difference.",
+            "local converter if it has one. An interval that contains 0 shows no difference.",
             *first.notes()[:2],
             *compared.notes(),
             f"Pictures larger than 256 pixels are JPEG of quality {pictures.JPEG_QUALITY}.",
         ],
-        charts=[charts.lay_out(chart) for chart in _charts(compared)],
+        charts=[_chart(compared)],
         pictures=_shown(compared),
         pixelated=False,
     )
@@ -265,76 +268,56 @@ def write(compared: Comparison, directory: str) -> str:
     return files.join(directory, PAGE)
 
 
-def _difference_tables(compared: Comparison) -> list[dict[str, Any]]:
-    tables = []
-    for label, found in compared.paired().items():
-        rows = [["mean"], *([f"95% {name}"] for name in _ENDS), ["images better"]]
-        for measure, gain in found.items():
-            decimals = MEASURES[measure].decimals
-            rows[0].append(f"{gain.mean:+.{decimals}f}" if gain.count else "-")
-            ends = [*(gain.by_image or (None, None)), *(gain.by_scene or (None, None))]
-            for row, end in zip(rows[1:-1], ends, strict=True):
-                row.append("-" if end is None else f"{end:+.{decimals}f}")
-            rows[-1].append(f"{gain.share_better:.0%}" if gain.count else "-")
-        tables.append(
-            {
-                "caption": f"How much better {label} is than {compared.labels[0]}",
-                "columns": compared.measures,
-                "rows": rows,
-                "head": "",
-            }
-        )
-    return tables
-
-
-def _charts(compared: Comparison) -> list[Chart]:
+def _chart(compared: Comparison) -> Chart:
     first = compared.cards[0]
-    base = first.column(first.primary, "psnr")
-    there = ~np.isnan(base)
-    names = [f"{s} / {f}" for s, f, t in zip(first.scenes, first.frames, there, strict=True) if t]
+    base = first.column(first.primary, "psnr_db")
+    known = ~np.isnan(base)
+    names = [f"{s} / {f}" for s, f, k in zip(first.scenes, first.frames, known, strict=True) if k]
     series = {}
     for label, card in zip(compared.labels[1:], compared.cards[1:], strict=True):
-        found = card.column(card.primary, "psnr") - base
-        series[label] = [
-            (float(x), float(y)) for x, y in zip(base[there], found[there], strict=True)
-        ]
-    return [
-        Chart(
-            f"PSNR against {compared.labels[0]}",
-            series,
-            x_label=f"{compared.labels[0]}, dB",
-            y_label="dB more",
-            levels={"no difference": 0.0},
-            kind="dots",
-            names=dict.fromkeys(series, names),
-        )
-    ]
+        found = card.column(card.primary, "psnr_db") - base
+        points = zip(base[known], found[known], strict=True)
+        series[label] = [(float(x), float(y)) for x, y in points]
+    return Chart(
+        f"PSNR against {compared.labels[0]}",
+        series,
+        x_label=f"{compared.labels[0]}, dB",
+        y_label="gain in dB",
+        levels={"no difference": 0.0},
+        kind="dots",
+        names=dict.fromkeys(series, names),
+    )
 
 
 def _shown(compared: Comparison) -> list[pictures.Shown]:
-    """Returns the images whose pictures all runs have kept."""
+    """Returns the images whose pictures all runs have."""
     common = set.intersection(*(pictures.stored(folder) for folder in compared.folders))
-    first = compared.cards[0]
+    first, folder = compared.cards[0], compared.folders[0]
     found = []
     for index in sorted(common):
-        states = {
-            STATE_NAMES[BLURRED]: pictures.address(
-                pictures.read(compared.folders[0], index, "blurred")
+        blurred, sharp = (
+            pictures.address(pictures.read(folder, index, state)) for state in ("blurred", "sharp")
+        )
+        restored = {
+            _picture_label(label, card, index): pictures.address(
+                pictures.read(run, index, "restored")
+            )
+            for label, card, run in zip(
+                compared.labels, compared.cards, compared.folders, strict=True
             )
         }
-        for label, card, folder in zip(
-            compared.labels, compared.cards, compared.folders, strict=True
-        ):
-            psnr = float(card.column(card.primary, "psnr")[index])
-            name = label if np.isnan(psnr) else f"{label} {psnr:.2f} dB"
-            states[name] = pictures.address(pictures.read(folder, index, "restored"))
-        states["truth"] = pictures.address(pictures.read(compared.folders[0], index, "sharp"))
         caption = f"{first.scenes[index]} / {first.frames[index]}"
+        states = {STATE_NAMES[BLURRED]: blurred, **restored, "sharp": sharp}
         found.append(pictures.Shown(index, caption, states))
     return found
 
 
-def _images(card: FullCard) -> tuple[Any, ...]:
+def _picture_label(label: str, card: ScoreCard, index: int) -> str:
+    psnr = float(card.column(card.primary, "psnr_db")[index])
+    return label if np.isnan(psnr) else f"{label} {psnr:.2f} dB"
+
+
+def _images(card: ScoreCard) -> tuple[Any, ...]:
     about = card.about
     return (
         about.get("data_fingerprint", ""),
@@ -344,8 +327,8 @@ def _images(card: FullCard) -> tuple[Any, ...]:
     )
 
 
-def _labels(cards: Sequence[FullCard]) -> list[str]:
-    """Returns a short name for each run: its folder's, and a number where two are alike."""
+def _labels(cards: Sequence[ScoreCard]) -> list[str]:
+    """Returns a unique name for each run: its folder, numbered if several have the same."""
     names = [files.base_name(str(card.about.get("from", ""))) or "run" for card in cards]
     return [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name

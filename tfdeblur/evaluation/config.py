@@ -1,4 +1,4 @@
-"""What the evaluate command takes, and what follows from it."""
+"""Settings of an evaluation, and what follows from them."""
 
 import dataclasses
 import os
@@ -13,100 +13,96 @@ if TYPE_CHECKING:
     from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.data.schema import Manifest
 
-# Pixels in a batch that is chosen by itself, and its most images.
+# Pixels per batch if `batch_size` is unset, and its upper limit.
 _BATCH_PIXELS = 2**20
-_MOST_IMAGES = 256
+_MAX_IMAGES = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JudgedConfig:
-    """Which network is judged, and on what."""
+class EvaluationInputs:
+    """The network to evaluate and the data."""
 
     workdir: Annotated[
         str, Field(description="work directory of tfdeblur.train; or give --model")
     ] = ""
     model: Annotated[str, Field(description="checkpoint or SavedModel, instead of --workdir")] = ""
-    data: Annotated[
-        str,
-        Field(description="folder made by data_prep.build"),
-    ] = ""
-    split: Annotated[str, Field(description="which part of the data is judged")] = "test"
+    data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
+    split: Annotated[str, Field(description="split of the data to evaluate on")] = "test"
     checkpoint: Annotated[
         Literal["best", "last"], Field(description="which checkpoint of the work directory")
     ] = "best"
     batch_size: Annotated[
-        int | None,
-        Field(description="images at a time; chosen by their size where not given", ge=1),
+        int | None, Field(description="images per batch; depends on their size if unset", ge=1)
     ] = None
     limit: Annotated[
-        int | None, Field(description="judge only the first images of the split", ge=1)
+        int | None, Field(description="evaluate only the first images of the split", ge=1)
     ] = None
     out: Annotated[
-        str, Field(description="folder to write; WORKDIR/evaluation/DATA-SPLIT where not given")
+        str, Field(description="output folder; WORKDIR/evaluation/DATA-SPLIT if unset")
     ] = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(JudgedConfig):
-    """What is judged, and how much is asked of it."""
+class EvaluateConfig(EvaluationInputs):
+    """Settings of `tfdeblur.evaluate`."""
 
     all_checkpoints: Annotated[
-        bool, Field(description="judge every checkpoint of the work directory, oldest first")
+        bool, Field(description="evaluate every checkpoint of the work directory, oldest first")
     ] = False
     full: Annotated[
         bool,
         Field(
-            description="every protocol that papers use, with intervals, time and one "
+            description="every protocol used in papers, with intervals, time and one "
             "self-contained page"
         ),
     ] = False
     crops: Annotated[
         Size | None,
         Field(
-            description="with --full, WIDTHxHEIGHT of the crops that are restored by themselves; "
-            "none for whole images only"
+            description="with --full, WIDTHxHEIGHT of crops that are restored independently; none "
+            "for whole images only"
         ),
-    ] = (256, 256)
+    ] = Size(256, 256)
     tlc_window: Annotated[
         int | Literal["auto"] | None,
         Field(
             description="with --full, side in pixels of the pooling window of the test-time local "
-            "converter, for networks that pool; auto: 1.5 training patches; none: left out"
+            "converter, for networks that pool; auto: 1.5 training patches; none: no converter"
         ),
     ] = "auto"
     lpips: Annotated[
         tuple[Literal["alex", "vgg"], ...],
         Field(
-            description="with --full, networks of LPIPS v0.1: alex (AlexNet, what most papers "
+            description="with --full, networks of LPIPS v0.1: alex (AlexNet, which most papers "
             "report), vgg (VGG16), or both"
         ),
     ] = ()
     lpips_weights: Annotated[
         tuple[str, ...],
         Field(
-            description="for each network of --lpips two files: torchvision's weights, then the "
-            "linear heads of the lpips package"
+            description="two files per network of --lpips: torchvision's weights, then the linear "
+            "heads of the lpips package"
         ),
     ] = ()
     compare: Annotated[
         tuple[str, ...],
         Field(
-            description="put runs side by side that were judged with --full: work directories, or "
-            "folders with card.json; the first is what the others are compared with"
+            description="compare runs evaluated with --full: work directories, or folders with "
+            "card.json; the others are compared with the first"
         ),
     ] = ()
     pictures: Annotated[
         int,
         Field(
             description="best, median and worst pictures in the report, of each; with "
-            "--all-checkpoints the pictures whose growth is shown, spread over the split",
+            "--all-checkpoints the number of pictures, spread over the split",
             ge=0,
         ),
     ] = 3
 
 
-def default_folder(config: JudgedConfig) -> str:
-    """Returns where an evaluation is written by itself; settings that matter have their own."""
+def default_folder(config: EvaluationInputs) -> str:
+    """Returns the default output folder, which depends on the settings that affect the scores."""
     from tfdeblur.io import files
 
     name = f"{data_name(config.data)}-{config.split}"
@@ -116,41 +112,50 @@ def default_folder(config: JudgedConfig) -> str:
         name += f"-first-{config.limit}"
     if config.workdir:
         return files.join(config.workdir, "evaluation", name)
-    # A SavedModel is somebody's to ship: the numbers go beside it, not into it.
+    # A SavedModel may be shipped: the scores go beside it, not into it.
     return f"{config.model.rstrip('/')}-evaluation/{name}"
 
 
-def network_path(config: JudgedConfig) -> str:
-    """Returns the one of `workdir` and `model` that is given; both or none is a UserError."""
+def network_path(config: EvaluationInputs) -> str:
+    """Returns `workdir` or `model`.
+
+    Raises:
+        UserError: Both or neither are given.
+    """
     if bool(config.workdir) == bool(config.model):
         raise UserError("Give one of --workdir (a run) and --model (a checkpoint or SavedModel).")
     return (config.workdir or config.model).rstrip("/")
 
 
-def open_data(config: JudgedConfig) -> "EvaluationData":
-    """Opens the split; a UserError says that none was named."""
+def open_data(config: EvaluationInputs) -> "EvaluationData":
+    """Opens the split.
+
+    Raises:
+        UserError: `data` is not given.
+        DataError: The data cannot be read.
+    """
     from tfdeblur.data.evaluation import EvaluationData
 
     if not config.data:
-        raise UserError("data: give --data, a folder made by data_prep.build.")
+        raise UserError("data is required: give --data, a folder made by data_prep.build.")
     return EvaluationData(config.data, config.split, config.limit)
 
 
-def batch_size_for(config: JudgedConfig, data: "EvaluationData") -> int:
-    """Returns the images at a time: as given, or as many as suit their size."""
+def batch_size_for(config: EvaluationInputs, data: "EvaluationData") -> int:
+    """Returns the images per batch: as given, or depending on their size."""
     pixels = data.height * data.width
-    return config.batch_size or max(1, min(_BATCH_PIXELS // pixels, _MOST_IMAGES))
+    return config.batch_size or max(1, min(_BATCH_PIXELS // pixels, _MAX_IMAGES))
 
 
 def data_name(path: str) -> str:
-    """Returns the name of a data set's folder."""
+    """Returns the name of the folder of a data set."""
     from tfdeblur.io import files
 
     return files.base_name(path if "://" in path else os.path.abspath(path))
 
 
-def about_run(config: JudgedConfig, restorer: Any, manifest: "Manifest") -> dict[str, Any]:
-    """Returns where numbers come from, for a score card."""
+def about_run(config: EvaluationInputs, restorer: Any, manifest: "Manifest") -> dict[str, Any]:
+    """Returns the origin of the scores, for a score card."""
     known = restorer.about
     return {
         "model": restorer.name,

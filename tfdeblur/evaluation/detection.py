@@ -1,8 +1,8 @@
-"""What a detector finds in blurred, restored and true pictures, those of the truth as reference.
+"""Object detection on blurred, restored and sharp images, with the sharp ones as reference.
 
-This asks what a restoration is good for: whether objects that blur hides are found again. What is
-found in the sharp picture is taken for right, whether it is or not, so the numbers say how near the
-detector comes to what it would have done without blur, not how good it is.
+This measures whether restoration recovers objects that blur hides. Detections in the sharp image
+count as correct, whether they are or not, so the scores show how close the detector comes to its
+own results without blur, not how good it is.
 """
 
 import dataclasses
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from tfdeblur.evaluation.detector import MIN_SCORE, NMS_IOU, Detections, iou
-from tfdeblur.evaluation.evaluator import Triple
-from tfdeblur.evaluation.pictures import JPEG_QUALITY, address, to_uint8
-from tfdeblur.evaluation.report import summary_of
-from tfdeblur.evaluation.scores import aligned_table, csv_text
+from tfdeblur.evaluation.evaluator import Triplet
+from tfdeblur.evaluation.page import summary_of
+from tfdeblur.evaluation.pictures import JPEG_QUALITY, address
 from tfdeblur.evaluation.statistics import ratio_interval
+from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.reports import pages
@@ -30,14 +30,14 @@ MATCH_IOU = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """How the detections of one picture agree with the reference.
+    """Agreement of the detections in one picture with the reference.
 
     Attributes:
-        right: How many have a partner.
-        wrong: How many have none.
-        missed: How many of the reference's have none.
-        overlap: Sum of the partners' intersections over unions.
-        partners: For each detection whether it has one.
+        right: Number of detections that match one of the reference.
+        wrong: Number of detections that do not.
+        missed: Number of unmatched detections of the reference.
+        overlap: Sum of the intersections over unions of the matches.
+        partners: For each detection, whether it matches.
     """
 
     right: int
@@ -49,13 +49,13 @@ class Match:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One picture of the split and what was found in its states.
+    """Detections in one image of the split.
 
     Attributes:
         scene: Name of its scene.
         frame: Name of its frame.
         found: Detections by state.
-        matches: By state, against the sharp one.
+        matches: Agreement with the sharp picture by state.
     """
 
     scene: str
@@ -65,10 +65,10 @@ class Picture:
 
 
 def match(found: Detections, reference: Detections, min_iou: float = MATCH_IOU) -> Match:
-    """Pairs detections with those of the reference.
+    """Matches detections with those of the reference.
 
-    The surest detection chooses first: of the reference's boxes of its class that are free and
-    overlap it by at least `min_iou`, it takes the one that overlaps most.
+    In order of decreasing score, each detection is matched with the unmatched box of the reference
+    of its class that overlaps it most, if the overlap is at least `min_iou`.
     """
     overlaps = iou(found.boxes, reference.boxes)
     overlaps *= found.classes[:, None] == reference.classes[None, :]
@@ -87,17 +87,17 @@ def match(found: Detections, reference: Detections, min_iou: float = MATCH_IOU) 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Over a split; NaN where it is not defined.
+    """Agreement over a split; undefined values are NaN.
 
     Attributes:
-        found: How many detections there are.
-        right: How many have a partner in the reference.
-        missed: How many of the reference's have none.
+        found: Number of detections.
+        right: Number of detections that match one of the reference.
+        missed: Number of unmatched detections of the reference.
         precision: `right / found`.
         recall: `right / (right + missed)`.
         f1: Harmonic mean of the two: `2 right / (found + right + missed)`.
-        mean_iou: Mean intersection over union of the partners.
-        f1_interval: 95% bootstrap interval of `f1`, pictures drawn; None below two pictures.
+        mean_iou: Mean intersection over union of the matches.
+        f1_interval: 95% bootstrap interval of `f1` over pictures; None below two pictures.
     """
 
     found: int
@@ -111,7 +111,7 @@ class Agreement:
 
     @classmethod
     def of(cls, matches: Sequence[Match]) -> "Agreement":
-        """Adds up the pictures: each detection counts the same, wherever it is."""
+        """Sums over pictures; every detection has the same weight."""
         right = sum(m.right for m in matches)
         found = right + sum(m.wrong for m in matches)
         missed = sum(m.missed for m in matches)
@@ -135,18 +135,18 @@ def _ratio(top: float, bottom: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class DetectionCard:
-    """What the detector found over one split.
+    """Detections over one split.
 
     Attributes:
-        pictures: One for each image, in the split's order.
-        about: Where the numbers come from.
+        pictures: The images in the order of the split.
+        about: Origin of the scores.
     """
 
     pictures: Sequence[Picture]
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def agreement(self, state: str) -> Agreement:
-        """Returns how a state agrees with the sharp pictures."""
+        """Returns the agreement of a state with the sharp pictures."""
         return Agreement.of([picture.matches[state] for picture in self.pictures])
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
@@ -172,16 +172,16 @@ class DetectionCard:
         return header, rows
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know beside the numbers."""
+        """Returns what a reader must know about the scores."""
         min_score = self.about.get("min_score", MIN_SCORE)
         nms = self.about.get("nms_iou", NMS_IOU)
         return [
-            f"{len(self.pictures):,} pictures. What the detector finds in the sharp picture is "
-            "the reference, right or wrong: its own row only shows how much there is to find.",
-            f"Detections of a score of at least {min_score} (objectness times class score); of two "
-            f"of one class that overlap by an IoU of more than {nms}, the surer one stays.",
-            f"Partners are of one class and overlap by an IoU of at least {MATCH_IOU}; the surest "
-            "detection chooses first. Restored pictures are rounded to uint8, as files are.",
+            f"{len(self.pictures):,} pictures. Detections in the sharp picture are the reference, "
+            "correct or not; the row of the sharp pictures only shows their number.",
+            f"Detections with a score of at least {min_score} (objectness times class score); of "
+            f"two of one class whose IoU exceeds {nms}, the one with the higher score is kept.",
+            f"Matches are of one class and have an IoU of at least {MATCH_IOU}; higher scores are "
+            "matched first. Restored pictures are rounded to uint8, as in files.",
             "Intervals: 95% bootstrap over pictures.",
         ]
 
@@ -190,10 +190,10 @@ class DetectionCard:
         return aligned_table(*self.cells(), self.notes())
 
     def write(self, directory: str, name_of: Callable[[int], str]) -> None:
-        """Writes `detection.json` and `detection.csv`, a line for each detection.
+        """Writes `detection.json`, and `detection.csv` with one line per detection.
 
         Raises:
-            UserError: They cannot be written.
+            UserError: A file cannot be written.
         """
         out = OutputFolder(directory)
         lines = [
@@ -211,26 +211,23 @@ class DetectionCard:
             for i, box in enumerate(found.boxes)
         ]
         out.write_text(DETECTION_CSV, csv_text(lines))
-        rows = {}
-        for state in STATES:
-            row = dataclasses.asdict(self.agreement(state))
-            rows[state] = {k: None if v != v else v for k, v in row.items()}  # NaN differs
+        rows = {state: plain(dataclasses.asdict(self.agreement(state))) for state in STATES}
         out.write_json(
             DETECTION_JSON,
             {**self.about, "images": len(self.pictures), "rows": rows, "protocol": self.notes()},
         )
 
 
-def detect(triple: Triple, detector: Callable[[np.ndarray], Detections]) -> Picture:
-    """Runs a detector on the three states of an image."""
-    found = {state: detector(to_uint8(getattr(triple, state))) for state in STATES}
+def detect(triplet: Triplet, detector: Callable[[np.ndarray], Detections]) -> Picture:
+    """Runs a detector on the input, the restored image and the target."""
+    found = {state: detector(getattr(triplet, state)) for state in STATES}
     matches = {state: match(found[state], found["sharp"]) for state in STATES}
-    return Picture(triple.scene, triple.frame, found, matches)
+    return Picture(triplet.scene, triplet.frame, found, matches)
 
 
 def write_page(
     card: DetectionCard,
-    shown: Sequence[tuple[Triple, Picture]],
+    shown: Sequence[tuple[Triplet, Picture]],
     directory: str,
     name_of: Callable[[int], str],
     *,
@@ -240,7 +237,7 @@ def write_page(
     """Writes `detection.html`: the table and pictures with boxes in one file; returns its path.
 
     Raises:
-        UserError: It cannot be written.
+        UserError: The page cannot be written.
     """
     header, rows = card.cells()
     page = pages.render(
@@ -250,14 +247,14 @@ def write_page(
         summary=summary_of(card.about),
         table=pages.Table(header, rows),
         notes=[*card.notes(), f"Large pictures are JPEG of quality {JPEG_QUALITY} in this page."],
-        pictures=[_boxed(triple, picture, name_of) for triple, picture in shown],
+        pictures=[_boxed(triplet, picture, name_of) for triplet, picture in shown],
     )
     OutputFolder(directory).write_text(PAGE, page)
     return files.join(directory, PAGE)
 
 
-def _boxed(triple: Triple, picture: Picture, name_of: Callable[[int], str]) -> dict[str, Any]:
-    height, width = triple.sharp.shape[:2]
+def _boxed(triplet: Triplet, picture: Picture, name_of: Callable[[int], str]) -> dict[str, Any]:
+    height, width = triplet.sharp.shape[:2]
     states = []
     for state in STATES:
         found, partners = picture.found[state], picture.matches[state].partners
@@ -276,9 +273,9 @@ def _boxed(triple: Triple, picture: Picture, name_of: Callable[[int], str]) -> d
         said = f"{len(found)} found" + (
             f", {m.right} right, {m.missed} missed" * (state != "sharp")
         )
-        image = address(to_uint8(getattr(triple, state)))
+        image = address(getattr(triplet, state))
         states.append({"name": state, "said": said, "image": image, "boxes": boxes})
-    caption = f"{triple.scene} / {triple.frame}"
+    caption = f"{triplet.scene} / {triplet.frame}"
     return {"caption": caption, "width": width, "height": height, "states": states}
 
 

@@ -1,8 +1,8 @@
-"""A COCO detector through OpenCV: a YOLOX network in an ONNX file that the user names.
+"""COCO object detection with a YOLOX network in an ONNX file, through OpenCV.
 
-A frame is reduced to fit the network's square, keeping its aspect, and padded with gray at the
-bottom and the right. The network takes BGR in 0..255 and returns for each cell of three grids
-(strides 8, 16 and 32) a box, an objectness and a score for each class.
+Pictures are scaled to fit the network's square input, keeping the aspect ratio, and padded with
+gray at the bottom and the right. The network takes BGR in 0..255 and returns for each cell of three
+grids (strides 8, 16 and 32) a box, an objectness and one score per class.
 
 Reference: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", section 2.2 (a head without anchors).
 """
@@ -24,7 +24,7 @@ NMS_IOU = 0.45
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """What was found in one picture, the surest first.
+    """Detections in one picture, by decreasing score.
 
     Attributes:
         boxes: float32 [n, 4]: left, top, right, bottom in pixels of the picture.
@@ -46,16 +46,16 @@ class Detector:
     Args:
         path: ONNX file of a YOLOX network whose head is not decoded.
         size: Side of its square input, a multiple of 32.
-        names: Text file with the name of a class in each line; without it classes are numbers.
-        min_score: What is less sure is left out.
-        nms_iou: Of two boxes of one class that overlap by more, the surer one stays.
+        names: Text file with one class name per line; classes are numbered without it.
+        min_score: Minimum score of a detection.
+        nms_iou: Of two boxes of one class with a larger IoU, the one with the higher score is kept.
 
     Attributes:
-        names: Names of the classes; empty where there is no file of them.
+        names: Class names; empty without a file of them.
         sha256: Digest of the ONNX file.
 
     Raises:
-        UserError: OpenCV is missing, or the file is no network that it reads.
+        UserError: OpenCV is missing, or cannot read the file.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Detector:
         nms_iou: float = NMS_IOU,
     ) -> None:
         if size < 1 or size % max(STRIDES):
-            raise UserError(f"detector_size: {size} is no multiple of {max(STRIDES)}.")
+            raise UserError(f"detector_size: {size} is not a multiple of {max(STRIDES)}.")
         self._cv2 = opencv()
         self._path, self._size = path, size
         self._min_score, self._nms_iou = min_score, nms_iou
@@ -79,24 +79,26 @@ class Detector:
         try:
             self._network = self._cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
         except self._cv2.error as error:
-            raise UserError(f"{path} is no ONNX network that OpenCV reads: {error}") from error
+            raise UserError(
+                f"{path} is not an ONNX network that OpenCV can read: {error}"
+            ) from error
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """Finds the objects in a picture, uint8 [h, w, 3], RGB."""
+        """Detects objects in a picture, RGB, uint8 [h, w, 3]."""
         blob, scale = letterbox(self._cv2, image, self._size)
         try:
             self._network.setInput(blob)
             raw = np.asarray(self._network.forward())
         except self._cv2.error as error:
             raise UserError(
-                f"{self._path} does not take pictures of {self._size}x{self._size}; give its size "
-                f"with --detector-size. OpenCV says: {error}"
+                f"{self._path} does not accept pictures of {self._size}x{self._size}; give its "
+                f"input size with --detector-size. OpenCV error: {error}"
             ) from error
         if raw.ndim != 3 or raw.shape[:2] != (1, len(self._cells)) or raw.shape[2] < 6:
             raise UserError(
                 f"{self._path} returns {list(raw.shape)}; a YOLOX network of {self._size}x"
-                f"{self._size} returns [1, {len(self._cells)}, 5 + classes]. Give the size of its "
-                "input with --detector-size, and a network whose head is not decoded."
+                f"{self._size} returns [1, {len(self._cells)}, 5 + classes]. Give the input size "
+                "with --detector-size, and a network whose head is not decoded."
             )
         found = decode(raw[0], self._cells, self._min_score, self._nms_iou)
         height, width = image.shape[:2]
@@ -144,10 +146,10 @@ def _cells(size: int) -> np.ndarray:
 
 
 def decode(raw: np.ndarray, cells: np.ndarray, min_score: float, nms_iou: float) -> Detections:
-    """Reads the boxes out of a YOLOX head.
+    """Decodes the boxes of a YOLOX head.
 
     Args:
-        raw: float32 [cells, 5 + classes]: the center's offset from the cell in cells, the
+        raw: float32 [cells, 5 + classes]: offset of the center from the cell in cells,
             logarithm of the size in cells, objectness, class scores.
         cells: float32 [cells, 3]: column, row, stride.
         min_score: See `Detector`.
@@ -158,23 +160,23 @@ def decode(raw: np.ndarray, cells: np.ndarray, min_score: float, nms_iou: float)
     """
     classes = raw[:, 5:].argmax(axis=1)
     scores = raw[:, 4] * raw[np.arange(len(raw)), 5 + classes]
-    sure = np.flatnonzero(scores >= min_score)
-    sure = sure[np.argsort(-scores[sure], kind="stable")]
-    stride = cells[sure, 2:]
-    centers = (raw[sure, :2] + cells[sure, :2]) * stride
-    half = np.exp(raw[sure, 2:4]) * stride / 2
+    likely = np.flatnonzero(scores >= min_score)
+    likely = likely[np.argsort(-scores[likely], kind="stable")]
+    stride = cells[likely, 2:]
+    centers = (raw[likely, :2] + cells[likely, :2]) * stride
+    half = np.exp(raw[likely, 2:4]) * stride / 2
     boxes = np.concatenate([centers - half, centers + half], axis=1)
     kept: list[int] = []
     overlaps = iou(boxes, boxes)
-    for place in range(len(sure)):
-        rivals = [k for k in kept if classes[sure[k]] == classes[sure[place]]]
-        if not (overlaps[place, rivals] > nms_iou).any():
+    for place in range(len(likely)):
+        same_class = [k for k in kept if classes[likely[k]] == classes[likely[place]]]
+        if not (overlaps[place, same_class] > nms_iou).any():
             kept.append(place)
-    return Detections(boxes[kept], scores[sure[kept]], classes[sure[kept]])
+    return Detections(boxes[kept], scores[likely[kept]], classes[likely[kept]])
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the area of the intersection over that of the union, [n, m].
+    """Returns the intersection over union of boxes, [n, m].
 
     Args:
         first: Boxes [n, 4]: left, top, right, bottom.

@@ -1,50 +1,52 @@
-"""One pass over a whole split: restore every image, measure it, keep every value."""
+"""Evaluates networks on a split: restores every image, measures it and keeps every value."""
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tqdm
 
 from tfdeblur.errors import DataError
-from tfdeblur.evaluation.scores import METRICS, ScoreCard
-from tfdeblur.metrics import basic
+from tfdeblur.evaluation.blur import lost_gradient
+from tfdeblur.evaluation.scores import BLURRED, REGIONS, RESTORED, ScoreCard, Setting
+from tfdeblur.metrics import CEILING_DB, METRICS, Metric
+from tfdeblur.ops import imaging, tiling
 
 Restore = Callable[[tf.Tensor], tf.Tensor]
-"""From float32 [B, H, W, 3] in [0, 1] to the restored images, likewise; need not be clipped."""
+"""Maps float32 [B, H, W, 3] in [0, 1] to the restored images, which need not be clipped."""
 
-_MEASURES: dict[str, Callable[[Any, Any], tf.Tensor]] = {
-    "psnr_db": basic.psnr_db,
-    "ssim": basic.ssim,
-    "mse": basic.mse,
-    "mae": basic.mae,
-    "log_cosh": basic.log_cosh,
-}
+QUICK = tuple(metric for metric in METRICS.values() if metric.quick)
+"""The metrics of quick evaluation and of the validation during training."""
+
+_Columns = dict[Setting, dict[str, np.ndarray]]
+_LOST_GRADIENT = "lost_gradient"
 
 
 class PairSource(Protocol):
-    """What is needed of a split; `tfdeblur.data.evaluation.EvaluationData` is one."""
+    """A split; `tfdeblur.data.evaluation.EvaluationData` is one."""
 
     def dataset(self, batch_size: int) -> tf.data.Dataset:
-        """Returns the split once, in its order, in batches of static shape.
+        """Returns the split once, in order, in batches of static shape.
 
         Elements hold `blurred` and `sharp` (uint8 [b, h, w, 3]), `scene` and `frame` (string
-        [b]) and `valid` (bool [b]), which is false where the last batch was filled up.
+        [b]) and `valid` (bool [b]), which is False for images that pad the last batch.
         """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Triple:
-    """One image in its three states.
+class Triplet:
+    """An image of a split: input, restored image and target.
 
     Attributes:
-        index: Its place in the split.
-        blurred: uint8 [h, w, 3], the input.
-        restored: float32 [h, w, 3] in [0, 1].
-        sharp: uint8 [h, w, 3], the truth.
+        index: Index in the split.
+        blurred: Input, uint8 [h, w, 3].
+        restored: Restored image, rounded to uint8 [h, w, 3].
+        sharp: Target, uint8 [h, w, 3].
         scene: Name of its scene.
         frame: Name of its frame.
     """
@@ -57,179 +59,178 @@ class Triple:
     frame: str
 
 
-def evaluate_split(
-    restore: Restore,
-    data: PairSource,
-    *,
-    batch_size: int,
-    progress: bool = True,
-    on_images: Callable[[Sequence[Triple]], None] | None = None,
-    measures: Sequence[str] = METRICS,
-    baseline: bool = True,
-    about: Mapping[str, Any] | None = None,
-) -> ScoreCard:
-    """Goes over the whole split once and measures every image.
-
-    Whoever judges the same split again and again keeps a `SplitEvaluator` instead.
-
-    Args:
-        restore: The network; traced once into a graph.
-        data: The split.
-        batch_size: Images at a time. It changes the time and the memory, never the numbers.
-        progress: Whether to show a bar.
-        on_images: Called after each batch with its images.
-        measures: Which of `METRICS` to measure.
-        baseline: Whether the blurred input is measured too.
-        about: Kept in the score card.
-
-    Returns:
-        The score card, with every image's values.
-
-    Raises:
-        DataError: The split is empty.
-    """
-    evaluator = SplitEvaluator(restore, data, batch_size=batch_size, measures=measures)
-    return evaluator.run(progress=progress, on_images=on_images, baseline=baseline, about=about)
-
-
 class SplitEvaluator:
-    """Judges one network on one split, as often as is asked, with one traced graph.
+    """Evaluates a network on a split, repeatedly if needed, without retracing it.
 
-    The network's variables are read anew each time, so it follows a training. What the blurred
-    input scores is measured in the first run that asks for it and remembered.
+    The network's variables are read in each run, so it follows a training. The scores of the
+    blurred input are measured in the first run and reused.
 
     Args:
-        restore: The network.
+        networks: Restoring functions by state, such as `restored`; each is traced once.
         data: The split.
-        batch_size: Images at a time, over all replicas; rounded up to a multiple of their number.
-        measures: Which of `METRICS` to measure. SSIM is left out by itself where the images are
-            smaller than its window.
-        strategy: Spreads each batch over this strategy's replicas; `restore` is then called in
-            replica context. The numbers and their order are those of one device.
+        batch_size: Images per batch over all replicas, rounded up to a multiple of their number.
+            It affects time and memory, not the scores.
+        metrics: The metrics; those whose `min_size` exceeds the images are omitted.
+        values: Of the restored images: `float` as they are, `uint8` rounded.
+        crop: Height and width of crops that are restored and measured on their own, in addition to
+            whole images. Ignored unless smaller than the images.
+        timed: Whether to measure the time of each network.
+        strategy: Spreads each batch over its replicas; the networks are then called in replica
+            context. Scores and their order are the same as on one device.
     """
 
     def __init__(
         self,
-        restore: Restore,
+        networks: Mapping[str, Restore],
         data: PairSource,
         *,
         batch_size: int,
-        measures: Sequence[str] = METRICS,
+        metrics: Sequence[Metric] = QUICK,
+        values: Sequence[str] = ("float",),
+        crop: tuple[int, int] | None = None,
+        timed: bool = False,
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:
-        unknown = set(measures) - set(METRICS)
-        if unknown:
-            raise ValueError(f"`measures` are of {METRICS}. Received: {sorted(unknown)}.")
-        self._restore = restore
         self._strategy = strategy or tf.distribute.get_strategy()
         replicas = self._strategy.num_replicas_in_sync
         self._dataset = data.dataset(-(-batch_size // replicas) * replicas)
         height, width = self._dataset.element_spec["blurred"].shape[1:3]
-        too_small = min(height, width) < basic.SSIM_WINDOW
-        self._measures = tuple(m for m in measures if not (m == "ssim" and too_small))
-        # A partial object: TensorFlow counts traces by a function's code, and would warn of the
-        # evaluators of several networks as of one function that is traced again and again.
-        self._step = tf.function(functools.partial(self._step_on_replicas))
-        self._looked_up: dict[int, Triple] = {}
-        self._baseline: dict[str, np.ndarray] | None = None
+        self._boxes = _boxes(height, width, crop)
+        self._values = values
+        self._timed = timed
+        self._networks = {
+            state: self._traced(functools.partial(_restored, network))
+            for state, network in networks.items()
+        }
+        self._rounded = self._traced(imaging.to_uint8)
+        self._lost_gradient = self._traced(_lost_gradient)
+        self._scorers = {"whole": self._scorer([m for m in metrics if m.fits(height, width)])}
+        if crop and self._boxes:
+            on_crops = [m for m in metrics if m.fits(*crop) and not m.whole_images_only]
+            self._scorers["crops"] = self._scorer(on_crops)
+        self._inputs: dict[int, Triplet] = {}
+        self._baseline: _Columns = {}
         self._batches: int | None = None
+
+    @property
+    def has_crops(self) -> bool:
+        """Whether crops are measured."""
+        return bool(self._boxes)
 
     def run(
         self,
         *,
         progress: bool = True,
-        on_images: Callable[[Sequence[Triple]], None] | None = None,
-        baseline: bool = True,
         about: Mapping[str, Any] | None = None,
-        before_batch: Callable[[], object] | None = None,
+        before_batch: Callable[[], object] = lambda: None,
     ) -> ScoreCard:
-        """Goes over the split once; see `evaluate_split` for the arguments.
-
-        `before_batch` is called before each batch is measured; it ends the pass by raising.
-        """
-        measure_input = baseline and self._baseline is None
-        names = [f"restored {m}" for m in self._measures]
-        names += [f"blurred {m}" for m in self._measures] if measure_input else []
-        columns: list[np.ndarray] = []
-        scenes: list[str] = []
-        frames: list[str] = []
-        count = 0
-        for batch in self._bar(progress):
-            if before_batch is not None:
-                before_batch()
-            valid = batch["valid"].numpy()
-            scores, restored = self._measure(batch, measure_input, on_images is not None)
-            columns.append(scores[valid])
-            scenes.extend(name.decode() for name in batch["scene"].numpy()[valid])
-            frames.extend(name.decode() for name in batch["frame"].numpy()[valid])
-            if on_images is not None:
-                on_images(_triples(batch, restored, np.flatnonzero(valid), count))
-            count += int(valid.sum())
-        if not count:
-            raise DataError("The split holds no images, so there is nothing to judge.")
-
-        table = np.concatenate(columns)
-        differs = table[:, 0] > 0
-        values = dict(zip(names, table[:, 1:].T.copy(), strict=True))
-        if measure_input:
-            self._baseline = {m: values[f"blurred {m}"] for m in self._measures}
-        per_image: dict[str, Mapping[str, np.ndarray]] = {}
-        if baseline and self._baseline is not None:
-            per_image["blurred"] = self._baseline
-        per_image["restored"] = {m: values[f"restored {m}"] for m in self._measures}
-        return ScoreCard(per_image, differs, scenes, frames, dict(about or {}))
-
-    def pictures(self, indices: Sequence[int]) -> list[Triple]:
-        """Restores single images, to be looked at.
-
-        Their inputs are remembered, so looking at the same ones again reads no data.
+        """Evaluates the whole split once.
 
         Args:
-            indices: Places in the split, in any order.
+            progress: Whether to show a progress bar.
+            about: Stored in the score card.
+            before_batch: Called before each batch; it may end the run by raising.
+
+        Raises:
+            DataError: The split is empty.
+        """
+        parts: list[_Columns] = []
+        facts: dict[str, list[Any]] = {"differs": [], "scenes": [], "frames": []}
+        seconds: dict[str, list[float]] = {state: [] for state in self._networks if self._timed}
+        for batch in self._bar(progress):
+            before_batch()
+            valid = batch["valid"].numpy()
+            columns = self._measure(batch, with_input=not self._baseline, seconds=seconds)
+            parts.append({s: {m: v[valid] for m, v in c.items()} for s, c in columns.items()})
+            blurred, sharp = batch["blurred"].numpy(), batch["sharp"].numpy()
+            facts["differs"].extend(np.any(blurred != sharp, axis=(1, 2, 3))[valid])
+            for name in ("scene", "frame"):
+                facts[f"{name}s"].extend(text.decode() for text in batch[name].numpy()[valid])
+        found = {
+            setting: {m: np.concatenate([part[setting][m] for part in parts]) for m in columns}
+            for setting, columns in parts[0].items()
+        }
+        self._baseline = self._baseline or {s: c for s, c in found.items() if s.state == BLURRED}
+        found = {**self._baseline, **found}
+        lost = found[Setting(BLURRED, "uint8", "whole")][_LOST_GRADIENT]
+        return ScoreCard(
+            values={
+                setting: {m: v for m, v in found[setting].items() if m != _LOST_GRADIENT}
+                for setting in sorted(found, key=lambda setting: REGIONS.index(setting.region))
+            },
+            differs=np.array(facts["differs"], bool),
+            lost_gradient=lost,
+            scenes=facts["scenes"],
+            frames=facts["frames"],
+            # The first call of a network traces and compiles it.
+            seconds={state: times[1:] for state, times in seconds.items()},
+            about=dict(about or {}),
+        )
+
+    def triplets(self, state: str = RESTORED, *, progress: bool = True) -> Iterator[Triplet]:
+        """Restores the whole split without measuring it.
+
+        Args:
+            state: The network.
+            progress: Whether to show a progress bar.
+
+        Yields:
+            The images in order.
+
+        Raises:
+            DataError: The split is empty.
+        """
+        first = 0
+        for batch in self._bar(progress):
+            places = np.flatnonzero(batch["valid"].numpy())
+            yield from _triplets(batch, self._images(state, batch["blurred"]), places, first)
+            first += len(places)
+
+    def pictures(self, indices: Sequence[int], state: str = RESTORED) -> list[Triplet]:
+        """Restores single images.
+
+        Their inputs are cached, so the same images are read from disk once.
+
+        Args:
+            indices: Indices in the split, in any order.
+            state: The network.
 
         Returns:
-            The images in the order of `indices`; those that do not exist are left out.
+            The images in the order of `indices`, without those that do not exist.
         """
-        self._look_up(set(indices) - self._looked_up.keys())
-        found = [self._looked_up[index] for index in indices if index in self._looked_up]
-        if not found:
-            return []
+        self._read(set(indices) - self._inputs.keys())
+        found = [self._inputs[index] for index in indices if index in self._inputs]
         size = int(self._dataset.element_spec["valid"].shape[0])
         restored: list[np.ndarray] = []
         for first in range(0, len(found), size):
-            # Filled up to the size of a batch, for which there is a graph already.
+            # Padded to the batch size that is already traced.
             part = [*found[first : first + size], *[found[0]] * size][:size]
-            batch = {
-                "blurred": tf.constant(np.stack([triple.blurred for triple in part])),
-                "sharp": tf.constant(np.stack([triple.sharp for triple in part])),
-            }
-            restored.extend(self._measure(batch, measure_input=False, with_images=True)[1])
+            blurred = tf.constant(np.stack([triplet.blurred for triplet in part]))
+            restored.extend(self._images(state, blurred))
         return [
-            dataclasses.replace(triple, restored=image)
-            for triple, image in zip(found, restored, strict=False)
+            dataclasses.replace(triplet, restored=image)
+            for triplet, image in zip(found, restored, strict=False)
         ]
 
-    def _look_up(self, wanted: set[int]) -> None:
-        """Reads the inputs and truths of some images; `restored` is left empty."""
-        if not wanted:
-            return
-        first, last = 0, max(wanted)
-        for batch in self._dataset:
+    def _read(self, wanted: set[int]) -> None:
+        """Caches the inputs and targets of some images; `restored` is left empty."""
+        first, last = 0, max(wanted, default=-1)
+        for batch in self._dataset if wanted else ():
             places = np.flatnonzero(batch["valid"].numpy())
             inside = np.array([p for p in places if first + p in wanted], int)
             if inside.size:
-                empty = np.empty((len(batch["valid"]), 0, 0, 3), np.float32)
-                self._looked_up |= {t.index: t for t in _triples(batch, empty, inside, first)}
+                empty = np.empty((len(batch["valid"]), 0, 0, 3), np.uint8)
+                self._inputs |= {t.index: t for t in _triplets(batch, empty, inside, first)}
             first += len(places)
             if first > last:
                 return
 
     def _bar(self, progress: bool) -> Iterator[dict[str, tf.Tensor]]:
-        """Iterates over the batches; from the second time on their number is known."""
+        """Iterates over the batches; their number is known from the second time on."""
         done = 0
         bar = tqdm.tqdm(
             self._dataset,
-            desc="judging",
+            desc="evaluating",
             unit="batch",
             total=self._batches or _length(self._dataset),
             disable=None if progress else True,
@@ -238,22 +239,88 @@ class SplitEvaluator:
         for batch in bar:
             yield batch
             done += 1
+        if not done:
+            raise DataError("The split holds no images to evaluate.")
         self._batches = done
 
     def _measure(
-        self, batch: Mapping[str, tf.Tensor], measure_input: bool, with_images: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the scores of a batch and, if asked for, its restored images.
+        self, batch: Mapping[str, tf.Tensor], with_input: bool, seconds: dict[str, list[float]]
+    ) -> _Columns:
+        """Measures a batch under every setting; float64 [batch] per metric."""
+        columns = self._measure_region(
+            "whole", batch["blurred"], batch["sharp"], with_input, seconds
+        )
+        if not self._boxes:
+            return columns
+        blurred, sharp = (self._cut(batch[name]) for name in ("blurred", "sharp"))
+        crops = self._measure_region("crops", blurred, sharp, with_input, {})
+        for setting, found in crops.items():
+            by_crop = {metric: v.reshape(len(self._boxes), -1) for metric, v in found.items()}
+            # The last box is the center, the others are the grid.
+            columns[setting] = {metric: v[:-1].mean(axis=0) for metric, v in by_crop.items()}
+            center = dataclasses.replace(setting, region="center")
+            columns[center] = {metric: v[-1] for metric, v in by_crop.items()}
+        return columns
 
-        The scores are [B, columns]: whether the input differs, then the measures.
-        """
-        pair = (batch["blurred"], batch["sharp"])
+    def _measure_region(
+        self,
+        region: str,
+        blurred: tf.Tensor,
+        sharp: tf.Tensor,
+        with_input: bool,
+        seconds: dict[str, list[float]],
+    ) -> _Columns:
+        blurred, sharp = self._distributed(blurred), self._distributed(sharp)
+        measured = {Setting(BLURRED, "uint8", region): blurred} if with_input else {}
+        for state in self._networks:
+            restored = self._restore(state, blurred, seconds.get(state))
+            for values in self._values:
+                images = self._rounded(restored) if values == "uint8" else restored
+                measured[Setting(state, values, region)] = images
+        scorer = self._scorers[region]
+        prepared = scorer.prepare(sharp)
+        columns: _Columns = {}
+        for setting, images in measured.items():
+            scores = self._gathered(scorer.score(sharp, prepared, images)).astype(np.float64)
+            columns[setting] = scorer.columns(scores, limited=region != "whole")
+        if with_input and region == "whole":
+            lost = self._gathered(self._lost_gradient(sharp, blurred)).astype(np.float64)
+            columns[Setting(BLURRED, "uint8", region)][_LOST_GRADIENT] = lost
+        return columns
+
+    def _restore(self, state: str, blurred: Any, seconds: list[float] | None = None) -> Any:
+        begin = time.perf_counter()
+        restored = self._networks[state](blurred)
+        if seconds is not None:
+            # A device is still busy when the call returns; reading a value waits for it.
+            self._strategy.experimental_local_results(restored)[0][0, 0, 0, 0].numpy()
+            seconds.append((time.perf_counter() - begin) / int(blurred.shape[0]))
+        return restored
+
+    def _images(self, state: str, blurred: tf.Tensor) -> np.ndarray:
+        """Returns restored images, uint8 [B, h, w, 3]."""
+        return self._gathered(self._rounded(self._restore(state, self._distributed(blurred))))
+
+    def _traced(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a graph that calls a function on every replica."""
+        # A partial object: TensorFlow counts traces per code object, and would warn about the
+        # evaluators of several networks as about one function that is retraced.
+        traced: Callable[..., Any] = tf.function(
+            functools.partial(_on_replicas, self._strategy, function)
+        )
+        return traced
+
+    def _scorer(self, metrics: Sequence[Metric]) -> "_Scorer":
+        return _Scorer([metric for metric in metrics if metric.compute], self._traced)
+
+    def _distributed(self, images: tf.Tensor) -> Any:
         replicas = self._strategy.num_replicas_in_sync
-        if replicas > 1:
-            pair = tuple(self._split(images, replicas) for images in pair)
-        outputs = self._step(*pair, measure_input, with_images)
-        found = {name: self._gathered(value) for name, value in outputs.items()}
-        return found["scores"], found.get("restored", np.empty(0))
+        if replicas == 1:
+            return images
+        share = images.shape[0] // replicas
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: images[context.replica_id_in_sync_group * share :][:share]
+        )
 
     def _gathered(self, value: Any) -> np.ndarray:
         parts = self._strategy.experimental_local_results(value)
@@ -261,32 +328,73 @@ class SplitEvaluator:
             parts = (self._strategy.gather(value, axis=0),)
         return np.concatenate([part.numpy() for part in parts])
 
-    def _split(self, images: tf.Tensor, replicas: int) -> Any:
-        share = images.shape[0] // replicas
-        return self._strategy.experimental_distribute_values_from_function(
-            lambda context: images[context.replica_id_in_sync_group * share :][:share]
+    def _cut(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns all crops of a batch, box by box: [boxes * B, h, w, 3]."""
+        parts = [images[:, box.top : box.bottom, box.left : box.right] for box in self._boxes]
+        return tf.concat(parts, axis=0)
+
+
+class _Scorer:
+    """Measures images of one size with a fixed list of metrics.
+
+    Attributes:
+        prepare: Maps the sharp images to the results of `Metric.prepare` by key.
+        score: Maps the sharp images, those results and the images to float32 [B, metrics].
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        traced: Callable[[Callable[..., Any]], Callable[..., Any]],
+    ) -> None:
+        self._metrics = metrics
+        self.prepare = traced(self._prepare)
+        self.score = traced(self._score)
+
+    def columns(self, scores: np.ndarray, limited: bool) -> dict[str, np.ndarray]:
+        """Returns scores [B, metrics] by key; `limited` applies `CEILING_DB` to PSNRs."""
+        # One perfect crop must not make the mean of its image infinite.
+        return {
+            metric.key: np.minimum(column, CEILING_DB) if limited and metric.is_psnr else column
+            for metric, column in zip(self._metrics, scores.T, strict=True)
+        }
+
+    def _prepare(self, sharp: Any) -> dict[str, Any]:
+        sharp = imaging.uint8_to_unit(sharp)
+        return {metric.key: metric.prepare(sharp) for metric in self._metrics if metric.prepare}
+
+    def _score(self, sharp: Any, prepared: Mapping[str, Any], images: Any) -> Any:
+        sharp, images = imaging.uint8_to_unit(sharp), _unit(images)
+        return keras.ops.stack(
+            [m.compute(prepared.get(m.key, sharp), images) for m in self._metrics if m.compute],
+            axis=1,
         )
 
-    def _step_on_replicas(
-        self, blurred: Any, sharp: Any, measure_input: bool, with_images: bool
-    ) -> Any:
-        return self._strategy.run(
-            self._step_on_one, (blurred, sharp), {"options": (measure_input, with_images)}
-        )
 
-    def _step_on_one(
-        self, blurred: tf.Tensor, sharp: tf.Tensor, options: tuple[bool, bool]
-    ) -> dict[str, tf.Tensor]:
-        measure_input, with_images = options
-        differs = tf.reduce_any(tf.not_equal(blurred, sharp), axis=[1, 2, 3])
-        degraded, truth = tf.cast(blurred, tf.float32) / 255.0, tf.cast(sharp, tf.float32) / 255.0
-        restored = tf.clip_by_value(tf.cast(self._restore(degraded), tf.float32), 0.0, 1.0)
-        columns = [tf.cast(differs, tf.float32)]
-        columns += [_MEASURES[m](truth, restored) for m in self._measures]
-        if measure_input:
-            columns += [_MEASURES[m](truth, degraded) for m in self._measures]
-        outputs = {"scores": tf.stack(columns, axis=1)}
-        return {**outputs, "restored": restored} if with_images else outputs
+def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[..., Any], *args: Any) -> Any:
+    return strategy.run(function, args)
+
+
+def _restored(network: Restore, blurred: tf.Tensor) -> tf.Tensor:
+    restored = network(imaging.uint8_to_unit(blurred))
+    return tf.clip_by_value(tf.cast(restored, tf.float32), 0.0, 1.0)
+
+
+def _lost_gradient(sharp: tf.Tensor, blurred: tf.Tensor) -> tf.Tensor:
+    return lost_gradient(imaging.uint8_to_unit(sharp), imaging.uint8_to_unit(blurred))
+
+
+def _unit(images: tf.Tensor) -> tf.Tensor:
+    return imaging.uint8_to_unit(images) if images.dtype == tf.uint8 else images
+
+
+def _boxes(height: int, width: int, crop: tuple[int, int] | None) -> list[tiling.Box]:
+    """Returns a grid of crops and then the center; nothing unless crops are smaller."""
+    if crop is None or crop[0] > height or crop[1] > width or crop == (height, width):
+        return []
+    grid = tiling.grid(height, width, *crop, *crop, cover=False)
+    center = tiling.Box((height - crop[0]) // 2, (width - crop[1]) // 2, *crop)
+    return [*grid, center]
 
 
 def _length(dataset: tf.data.Dataset) -> int | None:
@@ -294,13 +402,13 @@ def _length(dataset: tf.data.Dataset) -> int | None:
     return length if length >= 0 else None
 
 
-def _triples(
+def _triplets(
     batch: Mapping[str, tf.Tensor], restored: np.ndarray, places: np.ndarray, first: int
-) -> list[Triple]:
+) -> list[Triplet]:
     blurred, sharp = batch["blurred"].numpy(), batch["sharp"].numpy()
     scenes, frames = batch["scene"].numpy(), batch["frame"].numpy()
     return [
-        Triple(
+        Triplet(
             index=first + int(place),
             blurred=blurred[place],
             restored=restored[place],

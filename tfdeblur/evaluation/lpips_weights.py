@@ -1,14 +1,15 @@
-"""The weights of LPIPS: files that a person names, read without PyTorch and checked."""
+"""Reads and checks the weights of LPIPS, without PyTorch."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfdeblur.errors import DataError, UserError
-from tfdeblur.evaluation.full_card import digest_key, weights_key
+from tfdeblur.evaluation.scores import digest_key, weights_key
+from tfdeblur.metrics import METRICS, Metric
 from tfdeblur.metrics.lpips import NETWORKS, Lpips, Part, check
-from tfdeblur.metrics.protocols import LPIPS
 from tfdeblur.porting import reading
 
 _PARTS: tuple[Part, ...] = ("backbone", "heads")
@@ -16,38 +17,40 @@ _PARTS: tuple[Part, ...] = ("backbone", "heads")
 
 def open_lpips(
     networks: Sequence[str], paths: Sequence[str]
-) -> tuple[dict[str, Lpips], dict[str, Any]]:
-    """Reads the distances that are asked for.
+) -> tuple[list[Metric], dict[str, Any]]:
+    """Reads the weights of LPIPS for some networks.
 
     Args:
-        networks: Keys of `tfdeblur.metrics.lpips.NETWORKS`; none for none.
-        paths: For each of them two files, the network's and the heads', of any kind that
+        networks: Keys of `tfdeblur.metrics.lpips.NETWORKS`.
+        paths: For each of them two files, the backbone's and the linear heads', of any kind that
             `tfdeblur.porting.reading` reads.
 
     Returns:
-        The distances by their key in `protocols.MEASURES`; and for the score card, the
-        files, which of them are not the published ones, and the SHA-256 of all weights.
+        The metrics, ready to compute; and for the score card, the files, which of them are not the
+        published ones, and the SHA-256 of all weights.
 
     Raises:
-        UserError: There are more or fewer files than wanted, a network is named twice, or a file
-            cannot be read.
+        UserError: The number of files is wrong, a network is repeated, or a file cannot be read.
         DataError: A file is damaged, of another network, or of another version of LPIPS.
     """
     if len(set(networks)) < len(networks):
-        raise UserError(f"lpips: {' '.join(networks)} names a network twice.")
+        raise UserError(f"lpips: {' '.join(networks)} repeats a network.")
     if len(paths) != len(_PARTS) * len(networks):
         wanted = [NETWORKS[network].where(part) for network in networks for part in _PARTS]
         raise UserError(
             f"lpips_weights: {len(paths)} files for {len(networks)} networks of --lpips. "
             + (f"Give {' and '.join(wanted)}." if wanted else "Give --lpips alex or --lpips vgg.")
         )
-    found: dict[str, Lpips] = {}
+    found: list[Metric] = []
     about: dict[str, Any] = {}
     for place, network in enumerate(networks):
-        key = f"{LPIPS}{network}"
+        key = f"lpips_{network}"
         pair = paths[len(_PARTS) * place :][: len(_PARTS)]
-        found[key], about[weights_key(key)] = _open(network, pair)
-        about[digest_key(key)] = found[key].sha256
+        lpips, about[weights_key(key)] = _open(network, pair)
+        about[digest_key(key)] = lpips.sha256
+        found.append(
+            dataclasses.replace(METRICS[key], compute=lpips.distance, prepare=lpips.features)
+        )
     return found, about
 
 
@@ -60,8 +63,8 @@ def _open(network: str, paths: Sequence[str]) -> tuple[Lpips, dict[str, Any]]:
         file = reading.read(path)
         if file.sha256 == known.outdated:
             raise DataError(
-                f"{path} holds the heads of LPIPS 0.0, which go with images that are not scaled. "
-                f"Give {known.where(part)}."
+                f"{path} holds the heads of LPIPS 0.0, which does not scale images. Give "
+                f"{known.where(part)}."
             )
         check(network, part, path, file.arrays)
         arrays.update(file.arrays)

@@ -1,4 +1,4 @@
-"""The network that is judged: loaded, hashed, and with its local converter where it has one."""
+"""Loads and hashes the network to evaluate, with its local converter if it has one."""
 
 import dataclasses
 import hashlib
@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any, Literal
 
-from tfdeblur.checkpoints.manifest import WEIGHTS
+from tfdeblur.checkpoints.manifest import weights_file
 from tfdeblur.config import CONFIG_FILE
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.full_card import CONVERTED, RESTORED
+from tfdeblur.evaluation.scores import CONVERTED, RESTORED
 from tfdeblur.exporting import saved_model
 from tfdeblur.inference import tlc
 from tfdeblur.inference.restorer import Restorer, load_restorer
@@ -21,15 +21,15 @@ AUTO: Literal["auto"] = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """A network in all its states.
+class EvaluatedNetwork:
+    """A network in the states that are evaluated.
 
     Attributes:
         restorer: The network as it was trained.
-        states: By state, `restored` and perhaps `restored_tlc`, from float32 [B, H, W, 3] in
-            [0, 1] to the restored images.
-        tlc_window: Side of the converter's window in pixels; None where there is no converter.
-        identity: Hashes of its weights and its configuration, for the score card.
+        states: Restoring functions by state, `restored` and possibly `restored_tlc`, from float32
+            [B, H, W, 3] in [0, 1] to the restored images.
+        tlc_window: Side of the converter's window in pixels; None without a converter.
+        identity: Hashes of the weights and the configuration, for the score card.
     """
 
     restorer: Restorer
@@ -40,14 +40,14 @@ class Judged:
 
 def open_network(
     path: str, which: Literal["best", "last"] = "best", tlc_window: int | str | None = AUTO
-) -> Judged:
-    """Loads a network to be judged.
+) -> EvaluatedNetwork:
+    """Loads a network to evaluate.
 
     Args:
         path: A work directory, a checkpoint or a SavedModel.
         which: Which checkpoint of a work directory.
-        tlc_window: Side of the pooling window of the local converter in pixels; `auto` takes the
-            network's own, or one and a half of its training patches; None leaves it out.
+        tlc_window: Side of the pooling window of the local converter in pixels; `auto` uses the
+            network's own, or one and a half of its training patches; None disables the converter.
 
     Raises:
         UserError: There is no network; or a window is given and the network does not pool.
@@ -58,28 +58,28 @@ def open_network(
     states: dict[str, Callable[[Any], Any]] = {RESTORED: restorer.restore}
     window = _window(generator, config, tlc_window, path)
     if window is not None and generator is not None:
-        # A network that was trained with a window is judged without it too.
+        # A network that was trained with a window is evaluated without it, too.
         whole = Restorer(local_pooling.with_window(generator, None), name=restorer.name)
         local = Restorer(local_pooling.with_window(generator, window), name=restorer.name)
         states = {RESTORED: whole.restore, CONVERTED: local.restore}
-    return Judged(restorer, states, window, _identity(path, restorer, config))
+    return EvaluatedNetwork(restorer, states, window, _identity(path, restorer, config))
 
 
 def _window(
-    generator: Generator | None, config: str | None, asked: int | str | None, path: str
+    generator: Generator | None, config: str | None, requested: int | str | None, path: str
 ) -> int | None:
-    if asked is None:
+    if requested is None:
         return None
     if generator is None or not local_pooling.can_convert(generator):
-        if asked == AUTO:
+        if requested == AUTO:
             return None
         raise UserError(
-            f"tlc_window: {path} has no pooling whose window could be set"
-            + (" from outside, as it is a SavedModel." if generator is None else ".")
-            + " Leave --tlc-window out."
+            f"tlc_window: {path} has no pooling whose window can be set"
+            + (", as it is a SavedModel." if generator is None else ".")
+            + " Remove --tlc-window."
         )
-    if asked != AUTO:
-        return int(asked)
+    if requested != AUTO:
+        return int(requested)
     return tlc.own_window(generator, config)
 
 
@@ -95,7 +95,7 @@ def _config_path(path: str, restorer: Restorer) -> str | None:
 def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, Any]:
     about = restorer.about
     if "folder" in about:
-        weights = about["files"][WEIGHTS]["sha256"]
+        weights = about["files"][weights_file(about)]["sha256"]
     else:
         weights = _digest_of_folder(path)
     if config is not None:
@@ -110,10 +110,10 @@ def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, An
 
 
 def _digest_of_folder(path: str) -> str:
-    """Returns one SHA-256 over the names and contents of a SavedModel's files."""
+    """Returns the SHA-256 of the names and contents of a SavedModel's files."""
     digest = hashlib.sha256()
     for name in files.walk_files(path):
-        # The description tells when it was made; it is no part of the network.
+        # The description contains the time of the export and is not part of the network.
         if name != saved_model.DESCRIPTION:
             digest.update(name.encode() + b"\0")
             digest.update(hashlib.sha256(files.read_bytes(files.join(path, name))).digest())

@@ -1,4 +1,4 @@
-"""Pictures of single images: files beside a score card, and addresses that hold a picture."""
+"""Pictures of single images: files beside a score card, and data URLs for pages."""
 
 import base64
 import dataclasses
@@ -8,26 +8,26 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur.evaluation.evaluator import Triple
+from tfdeblur.evaluation.evaluator import Triplet
+from tfdeblur.evaluation.scores import FULL_FILES
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 
-FOLDER = "card-pictures"
 JPEG_QUALITY = 90
 
 _LOSSLESS_SIDE = 256
-"""Larger pictures are put into pages as JPEG, without chroma subsampling: a page of nine frames of
-1280x720 in three states would take 40 MB as PNG."""
+"""Pages embed larger pictures as JPEG without chroma subsampling: nine frames of 1280x720 in three
+states would take 40 MB as PNG."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """One image of a page.
+    """An image of a page.
 
     Attributes:
-        index: Its place in the split.
-        caption: What stands above it.
-        states: By label, such as `blurred`, an address that holds the picture.
+        index: Index in the split.
+        caption: Line above the pictures.
+        states: By label, such as `blurred`, the relative path or the data URL of the picture.
     """
 
     index: int
@@ -35,13 +35,8 @@ class Shown:
     states: dict[str, str]
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Returns a picture [h, w, 3] as uint8; floating-point ones are in [0, 1]."""
-    return image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)
-
-
 def address(image: np.ndarray) -> str:
-    """Returns an address that holds a picture: PNG if it is small, else JPEG.
+    """Returns a picture as a data URL: PNG if it is small, else JPEG.
 
     Args:
         image: uint8 [h, w, 3].
@@ -55,7 +50,7 @@ def address(image: np.ndarray) -> str:
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """Returns at most `wanted` places out of `count`, evenly spread, the ends among them."""
+    """Returns up to `wanted` evenly spaced indices below `count`, including both ends."""
     wanted = min(wanted, count)
     if wanted < 2:
         return [count // 2][:wanted]
@@ -63,14 +58,14 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def choose_by_gain(gains: np.ndarray, each: int = 3) -> dict[str, list[int]]:
-    """Picks the images that say most: those that gained most, least, and about the median.
+    """Selects the images with the highest, the lowest and about the median gain.
 
     Args:
-        gains: [images]; NaN where there was nothing to gain, which is never picked.
-        each: How many of each kind; fewer where there are fewer images. None is picked twice.
+        gains: [images]; NaN for images that are never selected.
+        each: Images of each kind; fewer in small splits. No image is selected twice.
 
     Returns:
-        Places by kind, `best`, `median` and `worst`.
+        Indices by kind: `best`, `median` and `worst`.
     """
     order = [int(i) for i in np.argsort(-gains, kind="stable") if not np.isnan(gains[i])]
     best = order[:each]
@@ -80,36 +75,40 @@ def choose_by_gain(gains: np.ndarray, each: int = 3) -> dict[str, list[int]]:
     return {"best": best, "median": rest[middle : middle + each], "worst": worst}
 
 
-def write_triples(triples: Sequence[Triple], directory: str) -> None:
-    """Writes the three states of some images as PNG, for `--compare` to show beside others'.
+def write_triplets(triplets: Sequence[Triplet], directory: str, folder: str) -> None:
+    """Writes the three pictures of some images as PNG.
+
+    Args:
+        triplets: The images.
+        directory: Folder of the evaluation.
+        folder: Folder of the pictures inside it. Pictures of an earlier evaluation are removed.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: A picture cannot be written.
     """
     out = OutputFolder(directory)
-    # Pictures of an earlier evaluation would be taken for this one's.
-    out.clear(FOLDER)
-    for triple in triples:
+    out.clear(folder)
+    for triplet in triplets:
         for state in ("blurred", "restored", "sharp"):
-            image = to_uint8(getattr(triple, state))
-            name = f"{FOLDER}/{_name(triple.index, state)}"
-            out.write_bytes(name, tf.io.encode_png(image).numpy())
+            image = tf.io.encode_png(getattr(triplet, state)).numpy()
+            out.write_bytes(f"{folder}/{picture_name(triplet.index, state)}", image)
 
 
 def stored(directory: str) -> set[int]:
-    """Returns the places of the images that `write_triples` has written."""
-    folder = files.join(directory, FOLDER)
+    """Returns the indices of the images whose pictures a full evaluation has written."""
+    folder = files.join(directory, FULL_FILES.pictures)
     names = files.list_dir(folder) if files.is_dir(folder) else []
     found = (re.fullmatch(r"(\d{6,})-restored\.png", name) for name in names)
     return {int(match[1]) for match in found if match}
 
 
 def read(directory: str, index: int, state: str) -> np.ndarray:
-    """Reads a picture that `write_triples` wrote: uint8 [h, w, 3]."""
-    path = files.join(files.join(directory, FOLDER), _name(index, state))
+    """Reads a picture that a full evaluation has written: uint8 [h, w, 3]."""
+    path = files.join(directory, FULL_FILES.pictures, picture_name(index, state))
     image: np.ndarray = tf.io.decode_png(files.read_bytes(path), channels=3).numpy()
     return image
 
 
-def _name(index: int, state: str) -> str:
+def picture_name(index: int, state: str) -> str:
+    """Returns the file name of a picture."""
     return f"{index:06d}-{state}.png"

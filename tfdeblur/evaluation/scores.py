@@ -1,4 +1,8 @@
-"""The score card: what was measured over a whole split, for each image and on the average."""
+"""The score card of an evaluation: every value of every image, and what follows from them.
+
+It is written as JSON (means, spread, intervals, origin) and CSV (every value of every image), from
+which it is read back to compare runs.
+"""
 
 import csv
 import dataclasses
@@ -9,263 +13,508 @@ from typing import Any
 
 import numpy as np
 
+from tfdeblur.errors import DataError
+from tfdeblur.evaluation.statistics import CONFIDENCE, RESAMPLES, SEED, Gain, Summary, gains
+from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
+from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
-from tfdeblur.metrics.basic import PROTOCOLS
+from tfdeblur.metrics import CEILING_DB, METRICS
 
-METRICS = ("psnr_db", "ssim", "mse", "mae", "log_cosh")
-"""What is measured on each image."""
+FORMAT_VERSION = 2
 
-CEILING_DB = 100.0
-"""What an image counts whose PSNR is higher: it equals the truth but for rounding, or exactly."""
-
-SCORES_JSON = "scores.json"
-SCORES_CSV = "scores.csv"
-IMAGES_CSV = "images.csv"
-
-COLUMNS: dict[str, tuple[str, float, int]] = {
-    "psnr_db": ("PSNR dB", 1.0, 2),
-    "psnr_of_mean_mse_db": ("PSNR of mean MSE dB", 1.0, 2),
-    "ssim": ("SSIM", 1.0, 4),
-    "mse": ("MSE e-3", 1e3, 3),
-    "mae": ("MAE e-2", 1e2, 3),
-    "log_cosh": ("LogCosh e-4", 1e4, 2),
+BLURRED, RESTORED, CONVERTED = "blurred", "restored", "restored_tlc"
+STATE_NAMES = {BLURRED: "blurred", RESTORED: "restored", CONVERTED: "restored with TLC"}
+STATES = {
+    BLURRED: "The input itself, which is uint8 in every row.",
+    RESTORED: "The network as it was trained.",
+    CONVERTED: (
+        "The network with the test-time local converter: pooling is limited to a window; no weight "
+        "changes."
+    ),
 }
-"""Name in the table, factor and decimals: the units in which papers print these numbers."""
-
-HIGHER_IS_BETTER = ("psnr_db", "psnr_of_mean_mse_db", "ssim")
-_PLAIN_NAMES = {
-    "psnr_db": "PSNR",
-    "psnr_of_mean_mse_db": "PSNR of the mean MSE",
-    "ssim": "SSIM",
-    "mse": "MSE",
-    "mae": "MAE",
-    "log_cosh": "LogCosh",
+VALUE_NAMES = {"float": "float", "uint8": "rounded uint8"}
+VALUES = {
+    "float": "Float32 on [0, 1], clipped, not rounded.",
+    "uint8": "Rounded to the 256 levels of a file, half to even, then measured in float32.",
 }
+REGIONS = ("whole", "crops", "center")
+
+_WORST = 10
+
+# Keys that `to_dict` adds to `about`.
+_COMPUTED = {"format", "images", "differing", "rows", "worse_than_input", "settings", "worst"}
+_COMPUTED |= {"seconds", "ceiling_db", "bootstrap", "protocols"}
+
+# Keys of format 1. Its `ssim` was that of `tf.image`, which lost digits to cancellation.
+_FORMAT_1 = {"psnr": "psnr_db", "ssim_gaussian": "ssim", "ssim": None}
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """Averages over a split; NaN where a metric was not measured or not defined.
+class Files:
+    """Names of the files of an evaluation.
 
     Attributes:
-        psnr_db: Mean over the images whose input differs from the truth; an image above
-            `CEILING_DB` counts as that.
-        psnr_of_mean_mse_db: PSNR of the mean over all images of their MSE.
-        ssim: Mean over all images.
-        mse: Mean over all images, on [0, 1].
-        mae: Mean over all images, on [0, 1].
-        log_cosh: Mean over all images, on [0, 1].
-        exact: How many of the images whose input differs equal the truth to `CEILING_DB`.
+        json: Means, spread, intervals and origin.
+        csv: Every value of every image.
+        column: Format of the names of its columns.
+        page: The report.
+        pictures: Folder of PNG files.
+        embedded: Whether the report contains its pictures, rather than links to them.
+        means: CSV of the means; empty for none.
     """
 
-    psnr_db: float
-    psnr_of_mean_mse_db: float
-    ssim: float
-    mse: float
-    mae: float
-    log_cosh: float
-    exact: int
+    json: str
+    csv: str
+    column: str
+    page: str
+    pictures: str
+    embedded: bool
+    means: str = ""
+
+    def names(self) -> list[str]:
+        """Returns the names of all files and folders."""
+        return [n for n in (self.json, self.csv, self.means, self.page, self.pictures) if n]
+
+
+QUICK_FILES = Files(
+    json="scores.json",
+    csv="images.csv",
+    column="{state}_{metric}",
+    page="index.html",
+    pictures="pictures",
+    embedded=False,
+    means="scores.csv",
+)
+FULL_FILES = Files(
+    json="card.json",
+    csv="card.csv",
+    column="{state}/{values}/{region}/{metric}",
+    page="card.html",
+    pictures="card-pictures",
+    embedded=True,
+)
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Setting:
+    """What a value was measured on.
+
+    Attributes:
+        state: `blurred`, `restored`, or `restored_tlc`.
+        values: `float` or `uint8`; always `uint8` for `blurred`.
+        region: `whole`, `crops` or `center`.
+    """
+
+    state: str
+    values: str
+    region: str
+
+    @property
+    def key(self) -> str:
+        """Its name in files."""
+        return f"{self.state}/{self.values}/{self.region}"
+
+    @property
+    def baseline(self) -> "Setting":
+        """The input in the same region."""
+        return Setting(BLURRED, "uint8", self.region)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoreCard:
-    """Everything that was measured over one split.
+    """All scores of one network on one split.
 
     Attributes:
-        per_image: For `blurred` (the input itself, the baseline) and `restored`, each metric's
-            values, float32 [images] in the order of the split.
-        differs: bool [images]; whether the input differs from the truth at all.
+        values: By setting and metric, float64 [images] in the order of the split.
+        differs: bool [images]; whether the input differs from the target.
+        lost_gradient: float64 [images]; how blurred each input is, see
+            `tfdeblur.evaluation.blur.lost_gradient`.
         scenes: Scene of each image.
         frames: Frame of each image within its scene.
-        about: Where the numbers come from, such as the split and the checkpoint; written along.
+        seconds: By state, seconds per image of each batch.
+        about: Origin of the scores, such as data, checkpoint and hashes.
     """
 
-    per_image: Mapping[str, Mapping[str, np.ndarray]]
+    values: Mapping[Setting, Mapping[str, np.ndarray]]
     differs: np.ndarray
+    lost_gradient: np.ndarray
     scenes: Sequence[str]
     frames: Sequence[str]
+    seconds: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def images(self) -> int:
-        """How many images were judged."""
+        """Number of images."""
         return len(self.differs)
 
     @property
     def differing(self) -> int:
-        """How many of them have an input that differs from the truth."""
+        """Number of images whose input differs from the target."""
         return int(np.count_nonzero(self.differs))
 
     @property
-    def rows(self) -> dict[str, Row]:
-        """The averages: `blurred`, unless it was left out, and `restored`."""
-        return {name: self._row(values) for name, values in self.per_image.items()}
+    def primary(self) -> Setting:
+        """The setting of charts and pictures: whole images, float, with TLC if measured."""
+        converted = Setting(CONVERTED, "float", "whole")
+        return converted if converted in self.values else Setting(RESTORED, "float", "whole")
 
     @property
-    def restored(self) -> Row:
-        """The averages of the restored images."""
-        return self._row(self.per_image["restored"])
+    def regions(self) -> list[str]:
+        """The measured regions, whole images first."""
+        return list(dict.fromkeys(setting.region for setting in self.values))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Keys of the metrics of single images, in the order of `METRICS`."""
+        return [key for key in METRICS if key in self.values[self.primary]]
+
+    @property
+    def rows(self) -> dict[str, dict[str, float]]:
+        """Means over whole images by state, and `exact`, the number of exact restorations.
+
+        A quick metric that was not measured is NaN. A restoration is exact if its input differs
+        from the target and its own PSNR exceeds `CEILING_DB`.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for setting, values in self.values.items():
+            if setting.region == "whole" and setting.state not in found:
+                means = self.means(setting)
+                psnr = values.get("psnr_db", np.zeros(self.images))
+                found[setting.state] = {
+                    **{
+                        key: means.get(key, math.nan)
+                        for key, metric in METRICS.items()
+                        if metric.quick or key in means
+                    },
+                    "exact": int(np.count_nonzero(psnr[self.differs] > CEILING_DB)),
+                }
+        return found
+
+    def label(self, setting: Setting) -> str:
+        """Returns a setting's name in tables, without the region."""
+        name = STATE_NAMES[setting.state]
+        kinds = {other.values for other in self.values if other.state != BLURRED}
+        if setting.state == BLURRED or len(kinds) < 2:
+            return name
+        return f"{name}, {VALUE_NAMES[setting.values]}"
+
+    def settings(self, region: str) -> list[Setting]:
+        """Returns the settings of a region."""
+        return [setting for setting in self.values if setting.region == region]
+
+    def measured_in(self, region: str) -> list[str]:
+        """Returns the metrics of a region; crops may be too small for some."""
+        found = {key for setting in self.settings(region) for key in self.means(setting)}
+        return [key for key in METRICS if key in found]
+
+    def column(self, setting: Setting, metric: str) -> np.ndarray:
+        """Returns the values of a metric as they are averaged, float64 [images].
+
+        PSNRs are at most `CEILING_DB`, and NaN if the input equals the target. All are NaN if the
+        metric was not measured.
+        """
+        found = self.values[setting].get(metric)
+        if found is None:
+            return np.full(self.images, np.nan)
+        if METRICS[metric].is_psnr:
+            return np.where(self.differs, np.minimum(found, CEILING_DB), np.nan)
+        return found
+
+    def means(self, setting: Setting) -> dict[str, float]:
+        """Returns the means of a setting by metric, in the order of `METRICS`.
+
+        NaN if any averaged value is NaN, or if all inputs equal their targets for a PSNR.
+        """
+        found = {}
+        for metric in self.values[setting]:
+            column = self.column(setting, metric)
+            if METRICS[metric].is_psnr:
+                column = column[self.differs]
+            found[metric] = float(np.mean(column, dtype=np.float64)) if column.size else math.nan
+        for key, known in METRICS.items():
+            if known.from_means is not None:
+                value = known.from_means(found)
+                found |= {} if math.isnan(value) else {key: value}
+        return {key: found[key] for key in METRICS if key in found}
+
+    def differences(self, setting: Setting) -> np.ndarray:
+        """Returns by how much each image is better than its input, [images, metrics]."""
+        return np.stack(
+            [
+                METRICS[metric].sign
+                * (self.column(setting, metric) - self.column(setting.baseline, metric))
+                for metric in self.metrics
+            ],
+            axis=1,
+        )
+
+    def gains(self, setting: Setting) -> dict[str, Gain]:
+        """Returns the mean gain over the input and its intervals by metric."""
+        found = gains(self.differences(setting), self.scenes)
+        return dict(zip(self.metrics, found, strict=True))
 
     def gains_db(self) -> np.ndarray:
-        """Returns how many dB each image gained; its PSNR where there is no baseline.
+        """Returns the PSNR gain of each image in `primary`, in dB; NaN if its input is exact."""
+        return self.differences(self.primary)[:, self.metrics.index("psnr_db")]
 
-        NaN where the input already equals the truth: there was nothing to gain.
-        """
-        restored = np.minimum(self.per_image["restored"]["psnr_db"], CEILING_DB)
-        if "blurred" in self.per_image:
-            restored = restored - np.minimum(self.per_image["blurred"]["psnr_db"], CEILING_DB)
-        return np.where(self.differs, restored, np.nan)
-
-    def losses(self) -> list[str]:
-        """Returns the metrics in which the restored images are worse than their input."""
-        rows = self.rows
-        if "blurred" not in rows:
+    def worst(self, count: int = _WORST) -> list[int]:
+        """Returns the indices of the images with the lowest PSNR gain, lowest first."""
+        if "psnr_db" not in self.metrics:
             return []
-        worse = []
-        for name, plain in _PLAIN_NAMES.items():
-            before, after = getattr(rows["blurred"], name), getattr(rows["restored"], name)
-            if (after < before) if name in HIGHER_IS_BETTER else (after > before):
-                worse.append(plain)
-        return worse
+        gain = self.gains_db()
+        return [int(i) for i in np.argsort(gain, kind="stable") if not np.isnan(gain[i])][:count]
 
-    def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Returns the header and the rows of the table as texts."""
-        header = ["", *(title for title, _, _ in COLUMNS.values())]
-        body = [
-            [name, *(cell_text(getattr(row, metric), metric) for metric in COLUMNS)]
-            for name, row in self.rows.items()
+    def worse_than_input(self) -> list[str]:
+        """Returns the titles of the metrics whose mean in `primary` is worse than the input's."""
+        before, after = self.means(self.primary.baseline), self.means(self.primary)
+        return [
+            METRICS[key].title
+            for key in after
+            if METRICS[key].sign * (after[key] - before.get(key, math.nan)) < 0
         ]
-        return header, body
+
+    def cells(self, region: str) -> tuple[list[str], list[list[str]]]:
+        """Returns the header and the rows of one region's means as texts."""
+        metrics = self.measured_in(region)
+        rows = []
+        for setting in self.settings(region):
+            means = self.means(setting)
+            texts = [METRICS[key].text(means.get(key, math.nan)) for key in metrics]
+            rows.append([self.label(setting), *texts])
+        return ["", *(METRICS[key].header for key in metrics)], rows
+
+    def region_name(self, region: str) -> str:
+        """Returns a region's name in tables."""
+        size = self.about.get("crop", "")
+        return {
+            "whole": "whole images",
+            "crops": f"crops of {size}, restored independently",
+            "center": f"center crop of {size}, restored on its own",
+        }[region]
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know to compare these numbers with others."""
-        notes = [f"PSNR averages over the {self.differing:,} images whose input is not the truth."]
-        exact = self.restored.exact
-        if exact:
-            notes.append(
-                f"{exact:,} restored images equal the truth to rounding; each counts as "
-                f"{CEILING_DB:.0f} dB in the mean."
-            )
-        worse = self.losses()
+        """Returns what a reader must know to compare these scores with others."""
+        notes = [
+            f"{self.images:,} images; PSNR averages over the {self.differing:,} whose input "
+            f"differs from the target, and counts at most {CEILING_DB:.0f} dB per image.",
+            "Restored images are clipped to [0, 1]; RGB; metrics are computed in float32.",
+        ]
+        worse = self.worse_than_input()
         if worse:
             notes.append(f"Worse than the blurred input itself in {', '.join(worse)}.")
-        notes.append("Float32 on [0, 1], restored images clipped to it, whole images, RGB.")
+        exact = self.rows[self.primary.state]["exact"]
+        if exact:
+            notes.append(f"{exact:,} restored images equal the target but for rounding.")
+        notes.append(
+            f"Intervals: {CONFIDENCE:.0%} bootstrap, {RESAMPLES:,} resamples, seed {SEED}."
+        )
+        if "crops" in self.regions:
+            notes.append(
+                "Crops lie on a grid from the top left corner; a remainder that does not fill a "
+                "crop is omitted. They are cut before the network, which does not see their "
+                "surroundings; an image counts with the mean of its crops."
+            )
+        if CONVERTED in {setting.state for setting in self.values}:
+            notes.append(f"TLC: pooling over windows of {self.about.get('tlc_window')} pixels.")
+        notes += [*lower_is_better(self.metrics), *self._weights_notes(), *self._time_notes()]
+        return notes
+
+    def _weights_notes(self) -> list[str]:
+        notes = []
+        for key in self.metrics:
+            title = METRICS[key].title
+            if METRICS[key].whole_images_only and len(self.regions) > 1:
+                notes.append(f"{title} is measured on whole images only.")
+            unknown = self.about.get(weights_key(key), {}).get("not recognized")
+            if unknown:
+                notes.append(
+                    f"{title}: not the published files, by their SHA-256: {unknown}. Compare with "
+                    "published scores only if you know that the weights are the same."
+                )
+        return notes
+
+    def _time_notes(self) -> list[str]:
+        notes = []
+        for state, seconds in self.seconds.items():
+            found, name = Summary.of(np.array(seconds)), STATE_NAMES[state]
+            notes.append(
+                f"Time, {name}: {found.median:.3g} s per image (median of {found.count} batches "
+                f"of {self.about.get('batch_size')}, without the first), "
+                f"{self.about.get('device', '')}."
+                if found.count
+                else f"Time, {name}: unknown, as there was only one batch."
+            )
         return notes
 
     def table(self) -> str:
         """Returns the card as aligned text for a terminal."""
-        return aligned_table(*self.cells(), self.notes())
+        parts = []
+        for region in self.regions:
+            header, rows = self.cells(region)
+            parts.append(aligned_table([self.region_name(region), *header[1:]], rows))
+        lines = [
+            f"Gain in {METRICS[key].header}: {gain_text(gain, key)}"
+            for key, gain in self.gains(self.primary).items()
+            if gain.count
+        ]
+        return "\n\n".join([*parts, "\n".join([*lines, *self.notes()])])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns averages, counts and protocols as plain values; None stands for undefined."""
-        rows = {
-            name: {k: finite_or_none(v) for k, v in dataclasses.asdict(row).items()}
-            for name, row in self.rows.items()
-        }
+        """Returns everything but the values of single images; None for undefined values."""
+        settings = []
+        for setting in self.values:
+            gain = {} if setting.state == BLURRED else self.gains(setting)
+            settings.append(
+                {
+                    **dataclasses.asdict(setting),
+                    "averages": {
+                        key: plain(dataclasses.asdict(Summary.of(self.column(setting, key))))
+                        for key in self.values[setting]
+                    },
+                    "gains": {
+                        key: plain(dataclasses.asdict(gain[key]))
+                        for key in self.values[setting]
+                        if key in gain
+                    },
+                }
+            )
         return {
+            "format": FORMAT_VERSION,
             **self.about,
             "images": self.images,
             "differing": self.differing,
-            "rows": rows,
-            "worse_than_input": self.losses(),
+            "rows": {state: plain(row) for state, row in self.rows.items()},
+            "worse_than_input": self.worse_than_input(),
+            "settings": settings,
+            "worst": [
+                {"index": i, "scene": self.scenes[i], "frame": self.frames[i]} for i in self.worst()
+            ],
+            "seconds": {state: list(values) for state, values in self.seconds.items()},
             "ceiling_db": CEILING_DB,
-            "protocols": {name: PROTOCOLS[name] for name in COLUMNS},
+            "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "confidence": CONFIDENCE},
+            "protocols": {
+                "measures": {key: METRICS[key].protocol for key in self.measured_in("whole")},
+                "values": VALUES,
+                "states": STATES,
+            },
         }
 
-    def write(self, directory: str) -> None:
-        """Writes `scores.json`, `scores.csv` (the table) and `images.csv` (a line an image).
+    def write(self, directory: str, names: Files) -> None:
+        """Writes the JSON and CSV files.
 
         Args:
-            directory: Folder, made where it is missing; any scheme TensorFlow writes.
+            directory: Folder, created if missing; any scheme that TensorFlow writes.
+            names: Names of the files.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: A file cannot be written.
         """
         out = OutputFolder(directory)
-        out.write_json(SCORES_JSON, self.to_dict())
-        rows = [
-            {
-                "row": name,
-                "images": self.images,
-                "differing": self.differing,
-                **dataclasses.asdict(r),
-            }
-            for name, r in self.rows.items()
-        ]
-        out.write_text(SCORES_CSV, csv_text(rows))
-        out.write_text(IMAGES_CSV, csv_text(self._image_lines()))
-
-    def _image_lines(self) -> list[dict[str, Any]]:
-        return [
+        lines = [
             {
                 "index": index,
                 "scene": self.scenes[index],
                 "frame": self.frames[index],
                 "differs": int(self.differs[index]),
+                "lost_gradient": float(self.lost_gradient[index]),
                 **{
-                    f"{row}_{metric}": float(values[index])
-                    for row, metrics in self.per_image.items()
-                    for metric, values in metrics.items()
+                    names.column.format(**dataclasses.asdict(setting), metric=metric): float(
+                        values[index]
+                    )
+                    for setting, found in self.values.items()
+                    for metric, values in found.items()
                 },
             }
             for index in range(self.images)
         ]
+        out.write_text(names.csv, csv_text(lines))
+        if names.means:
+            counts = {"images": self.images, "differing": self.differing}
+            means = [{"row": state, **counts, **row} for state, row in self.rows.items()]
+            out.write_text(names.means, csv_text(means))
+        # Last, so that a folder with this file is complete.
+        out.write_json(names.json, self.to_dict())
 
-    def _row(self, values: Mapping[str, np.ndarray]) -> Row:
-        def mean(metric: str) -> float:
-            # A float32 sum over 10,000 images is off in the fifth digit; a float64 one is not.
-            found = values.get(metric, np.empty(0))
-            return float(np.mean(found, dtype=np.float64)) if found.size else math.nan
+    @classmethod
+    def load(cls, directory: str) -> "ScoreCard":
+        """Reads a full score card that `write` wrote, in this or an earlier version.
 
-        psnr = values["psnr_db"][self.differs] if "psnr_db" in values else np.empty(0)
-        mse = mean("mse")
-        return Row(
-            psnr_db=(
-                float(np.mean(np.minimum(psnr, CEILING_DB), dtype=np.float64))
-                if psnr.size
-                else math.nan
-            ),
-            psnr_of_mean_mse_db=-10 * math.log10(mse) if mse > 0 else math.inf if mse == 0 else mse,
-            ssim=mean("ssim"),
-            mse=mse,
-            mae=mean("mae"),
-            log_cosh=mean("log_cosh"),
-            exact=int(np.count_nonzero(psnr > CEILING_DB)),
+        Raises:
+            UserError: A file is missing.
+            DataError: A file is damaged or of a later version.
+        """
+        path = files.join(directory, FULL_FILES.json)
+        stored = files.read_json(path)
+        if not isinstance(stored, dict) or stored.get("format") not in (1, FORMAT_VERSION):
+            raise DataError(
+                f"{path} is not a score card that this version reads. Evaluate the run again."
+            )
+        text = files.read_text(files.join(directory, FULL_FILES.csv))
+        try:
+            return cls._of(stored, list(csv.DictReader(io.StringIO(text))))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{directory} holds a damaged score card ({error!r}). Evaluate the run again."
+            ) from error
+
+    @classmethod
+    def _of(cls, stored: Mapping[str, Any], lines: Sequence[Mapping[str, str]]) -> "ScoreCard":
+        if len(lines) != stored["images"]:
+            raise ValueError(f"{len(lines)} lines for {stored['images']} images")
+        renamed = _FORMAT_1 if stored["format"] == 1 else {}
+
+        def column(name: str) -> np.ndarray:
+            return np.array([float(line[name]) for line in lines])
+
+        values: dict[Setting, dict[str, np.ndarray]] = {}
+        for part in stored["settings"]:
+            setting = Setting(part["state"], part["values"], part["region"])
+            keys = {key: renamed.get(key, key) for key in part["averages"]}
+            values[setting] = {
+                key: column(f"{setting.key}/{name}")
+                for name, key in keys.items()
+                if key is not None and key in METRICS
+            }
+        return cls(
+            values=values,
+            differs=column("differs") > 0,
+            lost_gradient=column("lost_gradient"),
+            scenes=[line["scene"] for line in lines],
+            frames=[line["frame"] for line in lines],
+            seconds=stored["seconds"],
+            about={name: value for name, value in stored.items() if name not in _COMPUTED},
         )
 
 
-def aligned_table(
-    header: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]
-) -> str:
-    """Returns a table as aligned text for a terminal, with its notes under it."""
-    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        return "  ".join([first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
-
-    rule = "-" * len(line(header))
-    return "\n".join([line(header), rule, *map(line, body), rule, *notes])
+def weights_key(metric: str) -> str:
+    """Returns the key of `about` that names the files of a metric's weights."""
+    return f"{metric}_weights"
 
 
-def cell_text(value: float, metric: str) -> str:
-    """Returns an average in the unit and with the decimals of its column."""
-    _, factor, decimals = COLUMNS[metric]
-    if math.isnan(value):
-        return "-"
-    return f"{value * factor:.{decimals}f}"
+def digest_key(metric: str) -> str:
+    """Returns the key of `about` that holds the SHA-256 of a metric's weights."""
+    return f"{metric}_sha256"
 
 
-def finite_or_none(value: float) -> float | None:
-    """Returns a number as JSON can hold it."""
-    return value if math.isfinite(value) else None
+def lower_is_better(metrics: Sequence[str]) -> list[str]:
+    """Returns a sentence on the metrics of which lower is better, or nothing."""
+    titles = [METRICS[key].title for key in metrics if not METRICS[key].higher_is_better]
+    if not titles:
+        return []
+    return [f"Lower is better: {', '.join(titles)}. Their gain is the decrease."]
 
 
-def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Returns lines of equal keys as CSV with a header."""
-    text = io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    return text.getvalue()
+def gain_text(gain: Gain, metric: str) -> str:
+    """Returns a mean gain with its intervals in words."""
+
+    def interval(ends: tuple[float, float] | None) -> str:
+        if ends is None:
+            return "-"
+        return " to ".join(METRICS[metric].text(end, signed=True) for end in ends)
+
+    return (
+        f"{METRICS[metric].text(gain.mean, signed=True)} (by image {interval(gain.by_image)}, by "
+        f"scene {interval(gain.by_scene)}), better in {gain.share_better:.0%} of "
+        f"{gain.count:,} images"
+    )

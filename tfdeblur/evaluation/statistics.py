@@ -1,4 +1,4 @@
-"""What is said of many values: mean, spread, and how sure a mean gain is."""
+"""Summary statistics and bootstrap confidence intervals."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ RESAMPLES = 2000
 SEED = 0
 CONFIDENCE = 0.95
 
-# Resamples whose counts are held at once; 10,000 images then take 8 MB.
+# Resamples held in memory at once: 8 MB for 10,000 images.
 _AT_ONCE = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Some values in a few numbers; NaN where there is no value.
+    """Summary of some values; NaN if there are none.
 
     Attributes:
-        mean: Their mean.
-        median: Half of them are below.
-        deviation: Standard deviation around the mean, over the number of values minus one.
-        low: Five in a hundred are below.
-        high: Five in a hundred are above.
-        least: The smallest.
-        most: The largest.
-        count: How many there are.
+        mean: Mean.
+        median: Median.
+        deviation: Sample standard deviation, with n - 1 in the denominator.
+        low: 5th percentile.
+        high: 95th percentile.
+        least: Minimum.
+        most: Maximum.
+        count: Number of values.
     """
 
     mean: float
@@ -39,12 +39,12 @@ class Summary:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Summary":
-        """Summarizes values [n]; those that are NaN are left out."""
+        """Summarizes values [n], ignoring NaN."""
         found = np.asarray(values, np.float64)
         found = found[~np.isnan(found)]
         if not found.size:
-            nothing = float("nan")
-            return cls(nothing, nothing, nothing, nothing, nothing, nothing, nothing, 0)
+            nan = float("nan")
+            return cls(nan, nan, nan, nan, nan, nan, nan, 0)
         deviation = float(np.std(found, ddof=1)) if found.size > 1 else float("nan")
         low, median, high = (float(part) for part in np.percentile(found, (5, 50, 95)))
         return cls(
@@ -65,11 +65,11 @@ class Gain:
 
     Attributes:
         mean: Mean of the differences.
-        by_image: 95% bootstrap interval of that mean, images drawn one by one; None below two.
-        by_scene: The same, whole scenes drawn: images of one scene are alike, so this one is
-            wider, and tells more of other scenes. None below two scenes.
-        share_better: Share of the images that became better, from 0 to 1.
-        count: How many images have a difference.
+        by_image: 95% bootstrap interval of the mean, resampling images; None below two images.
+        by_scene: The same, resampling whole scenes. Images of a scene are similar, so this
+            interval is wider and predicts other scenes better. None below two scenes.
+        share_better: Share of images with a positive difference, from 0 to 1.
+        count: Number of images with a difference.
     """
 
     mean: float
@@ -80,22 +80,22 @@ class Gain:
 
 
 def gains(differences: np.ndarray, scenes: Sequence[str], *, seed: int = SEED) -> list[Gain]:
-    """Measures mean differences and how far they would move with other images.
+    """Returns mean differences with bootstrap intervals.
 
-    All columns share their resamples, so the same call gives the same intervals.
+    All columns share the same seeded resamples.
 
     Args:
-        differences: [images, columns], positive where an image became better; NaN where there is
-            nothing to compare, in whole rows or in single columns.
+        differences: [images, columns], positive if an image is better; NaN if undefined, in whole
+            rows or in single columns.
         scenes: The scene of each image.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
-        One for each column.
+        A gain per column.
 
     Reference:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3 (percentile
-        intervals); whole scenes are drawn as in the cluster bootstrap.
+        intervals); whole scenes are resampled as in the cluster bootstrap.
     """
     values = np.asarray(differences, np.float64)
     known = ~np.isnan(values)
@@ -128,7 +128,7 @@ def ratio_interval(
 
 
 def _intervals(sums: np.ndarray, counts: np.ndarray, seed: int) -> list[tuple[float, float] | None]:
-    """Resamples rows; returns for each column the interval of sum(sums) / sum(counts)."""
+    """Resamples rows; returns the interval of sum(sums) / sum(counts) for each column."""
     columns = sums.shape[1]
     units = int(np.max(np.count_nonzero(counts, axis=0), initial=0))
     if units < 2:
@@ -145,7 +145,7 @@ def _intervals(sums: np.ndarray, counts: np.ndarray, seed: int) -> list[tuple[fl
     tail = 100 * (1 - CONFIDENCE) / 2
     found: list[tuple[float, float] | None] = []
     for column in range(columns):
-        # A resample may hold no image that counts, when few do.
+        # A resample may contain no counted image if there are few.
         means = table[np.isfinite(table[:, column]), column]
         if np.count_nonzero(counts[:, column]) < 2 or not means.size:
             found.append(None)

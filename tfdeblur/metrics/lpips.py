@@ -1,10 +1,9 @@
-"""LPIPS 0.1: how different two images look to a network that was trained on ImageNet.
+"""LPIPS 0.1: distance of two images in the features of a network trained on ImageNet.
 
-The features of AlexNet or VGG16 after five of their ReLUs, each position's scaled to unit length;
-their squared differences, weighted channel by channel by linear heads that were fitted to what
-people said, averaged over positions and summed over the five. Nothing is learned here, and no
-weights come with the library: the network's are torchvision's, the heads those of the authors'
-package.
+Features of AlexNet or VGG16 after five of their ReLUs are scaled to unit length at each position;
+their squared differences are weighted per channel by linear weights fitted to human judgements,
+averaged over positions and summed over the five layers. The library ships no weights: the networks'
+are torchvision's, the linear heads those of the authors' package.
 
 Reference:
     Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR
@@ -20,17 +19,17 @@ import numpy as np
 from keras import ops
 
 from tfdeblur.errors import DataError
+from tfdeblur.metrics.metric import Metric
 
 Part = Literal["backbone", "heads"]
 
-# What is subtracted from images in [-1, 1] and what they are divided by: ImageNet's mean and
-# deviation, carried over to that range.
+# ImageNet's mean and standard deviation for images in [-1, 1].
 _SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 _EPSILON = 1e-10
-_NAMED = 3  # arrays that a message names
+_MAX_NAMES = 3  # in a message
 
-# Only these parts of a file are looked at; a classifier, for one, may be there or not.
+# Other arrays of a file, such as a classifier, are ignored.
 _PREFIXES: dict[Part, str] = {"backbone": "features.", "heads": "lin"}
 
 
@@ -39,12 +38,12 @@ class _Convolution:
     """A convolution and its ReLU.
 
     Attributes:
-        place: Its number in torchvision's `features`.
-        channels: That it makes.
-        kernel: Side of its kernel.
-        stride: Its step.
-        pool: Side of the max pooling before it, whose step is 2; 0 for none.
-        compared: Whether its features are compared.
+        place: Index in torchvision's `features`.
+        channels: Output channels.
+        kernel: Side of the kernel.
+        stride: Stride.
+        pool: Side of the max pooling with stride 2 that precedes it; 0 for none.
+        compared: Whether the features after its ReLU are compared.
     """
 
     place: int
@@ -56,7 +55,7 @@ class _Convolution:
 
     @property
     def padding(self) -> int:
-        """Zeros at each border: half the kernel, but for AlexNet's first convolution."""
+        """Zeros at each border: half the kernel, except for AlexNet's first convolution."""
         return 2 if self.stride > 1 else self.kernel // 2
 
 
@@ -65,23 +64,23 @@ class Network:
     """A network whose features are compared.
 
     Attributes:
-        title: What it is called.
-        convolutions: In their order, as far as they are needed.
-        smallest: Pixels that height and width must have.
-        files: The file of each part, as it was published.
-        digests: By part, how the SHA-256 of published files begins.
-        outdated: The SHA-256 of the heads of version 0.0, which wants images that are not scaled.
+        title: Name in tables.
+        convolutions: The convolutions up to the last compared one.
+        min_size: Smallest height and width in pixels.
+        files: Name of the published file of each part.
+        digests: By part, prefixes of the SHA-256 of the published files.
+        outdated: SHA-256 of the heads of version 0.0, which does not scale images.
     """
 
     title: str
     convolutions: tuple[_Convolution, ...]
-    smallest: int
+    min_size: int
     files: Mapping[Part, str]
     digests: Mapping[Part, tuple[str, ...]]
     outdated: str
 
     def shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
-        """Returns the arrays of a part by the names that PyTorch gives them, and their shapes."""
+        """Returns the shapes of a part's arrays by their PyTorch names."""
         found: dict[str, tuple[int, ...]] = {}
         if part == "heads":
             compared = [layer for layer in self.convolutions if layer.compared]
@@ -97,7 +96,7 @@ class Network:
         return found
 
     def where(self, part: Part) -> str:
-        """Returns in words which file is wanted."""
+        """Returns a description of the published file of a part."""
         owner = "torchvision's" if part == "backbone" else "the lpips package's weights/v0.1/"
         return f"{owner}{' ' if part == 'backbone' else ''}{self.files[part]}"
 
@@ -126,7 +125,7 @@ NETWORKS: dict[str, Network] = {
             _Convolution(8, 256),
             _Convolution(10, 256),
         ),
-        smallest=31,
+        min_size=31,
         files={"backbone": "alexnet-owt-7be5be79.pth", "heads": "alex.pth"},
         # torchvision has published the same network twice.
         digests={
@@ -138,7 +137,7 @@ NETWORKS: dict[str, Network] = {
     "vgg": Network(
         "VGG16",
         _vgg16(),
-        smallest=16,
+        min_size=16,
         files={"backbone": "vgg16-397923af.pth", "heads": "vgg.pth"},
         digests={
             "backbone": ("397923af",),
@@ -147,21 +146,21 @@ NETWORKS: dict[str, Network] = {
         outdated="b9e4236260c3dd988fc79d2a48d645d885afcbb21f9fd595e6744cf7419b582c",
     ),
 }
-"""The networks that papers report LPIPS with, by the names they have in the authors' package."""
+"""Networks used for LPIPS in papers, by their names in the authors' package."""
 
 
 def check(network: str, part: Part, path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises where a file of weights is not of a network.
+    """Checks the arrays of a file of weights.
 
     Args:
         network: A key of `NETWORKS`.
-        part: Which of its parts the file should hold.
+        part: The part that the file should hold.
         path: The file, for messages.
-        arrays: What it holds, by the names that PyTorch gives them.
+        arrays: Its arrays by their PyTorch names.
 
     Raises:
-        DataError: An array is missing, of another shape or not all numbers, or the part has more
-            arrays than the network.
+        DataError: An array is missing, has another shape or non-finite values, or the part has
+            more arrays than the network.
     """
     known = NETWORKS[network]
     wanted = known.shapes(part)
@@ -170,21 +169,22 @@ def check(network: str, part: Part, path: str, arrays: Mapping[str, np.ndarray])
     for name, shape in wanted.items():
         if name not in arrays:
             raise DataError(
-                f"{path} holds no {name}, which {what} has. It holds {_some(list(arrays))}. {give}"
+                f"{path} holds no {name}, which {what} requires; it holds {_some(list(arrays))}. "
+                f"{give}"
             )
         array = arrays[name]
         if array.shape != shape:
             raise DataError(f"{path}: {name} has shape {array.shape}, {what}'s {shape}. {give}")
         if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-            raise DataError(f"{path} is damaged: {name} is not all numbers. {give}")
+            raise DataError(f"{path} is damaged: {name} has non-finite values. {give}")
     more = [name for name in arrays if name.startswith(_PREFIXES[part]) and name not in wanted]
     if more:
-        raise DataError(f"{path} holds {_some(more)}, which {what} has not. {give}")
+        raise DataError(f"{path} holds {_some(more)}, which {what} does not have. {give}")
 
 
 def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return (", ".join(names[:_NAMED]) or "nothing") + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMES
+    return (", ".join(names[:_MAX_NAMES]) or "nothing") + (f" and {more} more" if more > 0 else "")
 
 
 class Lpips:
@@ -192,13 +192,13 @@ class Lpips:
 
     Args:
         network: A key of `NETWORKS`.
-        weights: The arrays of both parts by the names that PyTorch gives them, as `check` lets
-            them pass; others are left aside.
+        weights: The arrays of both parts by their PyTorch names, validated by `check`; others are
+            ignored.
 
     Attributes:
         network: A key of `NETWORKS`.
-        sha256: Of all arrays that are used, as float32: two distances with one digest are the same
-            function, whatever files they were read from.
+        sha256: Digest of all used arrays as float32. Equal digests mean the same function,
+            whatever files the weights were read from.
 
     Reference:
         Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR
@@ -227,23 +227,22 @@ class Lpips:
         self._heads = [ops.convert_to_tensor(arrays[name].reshape(-1, 1)) for name in heads]
 
     def __call__(self, sharp: Any, restored: Any) -> Any:
-        """Returns how far images are from each other.
+        """Returns the distance of images.
 
         Args:
             sharp: Images [B, H, W, 3] in [0, 1], red first.
             restored: Images of the same shape.
 
         Returns:
-            float32 [B]; 0 for equal images, more for more different ones. The order of the two
-            does not matter.
+            float32 [B]; 0 for equal images. The distance is symmetric.
 
         Raises:
-            ValueError: The images are known to be smaller than the network allows.
+            ValueError: The images are smaller than `Network.min_size`.
         """
         return self.distance(self.features(sharp), restored)
 
     def features(self, images: Any) -> list[Any]:
-        """Returns what is compared of images, so that it is computed once for many comparisons.
+        """Returns the compared features, to compute them once for several comparisons.
 
         Args:
             images: [B, H, W, 3] in [0, 1], red first.
@@ -252,12 +251,12 @@ class Lpips:
             Five maps, float32 [B, h, w, C], of unit length over C.
 
         Raises:
-            ValueError: The images are known to be smaller than the network allows.
+            ValueError: The images are smaller than `Network.min_size`.
         """
-        least = NETWORKS[self.network].smallest
-        if any(size is not None and size < least for size in images.shape[1:3]):
+        smallest = NETWORKS[self.network].min_size
+        if any(size is not None and size < smallest for size in images.shape[1:3]):
             raise ValueError(
-                f"{NETWORKS[self.network].title} needs images of at least {least} x {least} "
+                f"{NETWORKS[self.network].title} needs images of at least {smallest} x {smallest} "
                 f"pixels. Received: {tuple(images.shape)}."
             )
         signed = 2.0 * ops.cast(images, "float32") - 1.0
@@ -270,26 +269,27 @@ class Lpips:
                 found.append(x / (length + _EPSILON))
         return found
 
-    def distance(self, truth: Sequence[Any], restored: Any) -> Any:
-        """Returns how far images are from others of which `features` are given, float32 [B]."""
-        return ops.sum(self.by_layer(truth, restored), axis=-1)
+    def distance(self, sharp_features: Sequence[Any], restored: Any) -> Any:
+        """Returns the distance of images from the `features` of others, float32 [B]."""
+        return ops.sum(self.by_layer(sharp_features, restored), axis=-1)
 
-    def by_layer(self, truth: Sequence[Any], restored: Any) -> Any:
-        """Returns what each of the five layers adds to `distance`, float32 [B, 5]."""
+    def by_layer(self, sharp_features: Sequence[Any], restored: Any) -> Any:
+        """Returns the contribution of each of the five layers to `distance`, float32 [B, 5]."""
         found = []
-        for one, other, head in zip(truth, self.features(restored), self._heads, strict=True):
-            # Rows by themselves: one sum over a million positions loses the fourth digit in
-            # float32. The head is linear, so that it may follow the mean.
+        features = self.features(restored)
+        for one, other, head in zip(sharp_features, features, self._heads, strict=True):
+            # Averaged row by row: one sum over a million positions loses the fourth digit in
+            # float32. The head is linear, so it may follow the mean.
             rows = ops.mean(ops.square(one - other), axis=2)
             found.append(ops.matmul(ops.mean(rows, axis=1), head))
         return ops.concatenate(found, axis=-1)
 
 
 def _convolved(x: Any, layer: _Convolution, kernel: Any, bias: Any) -> Any:
-    """Pools where that is asked and convolves, as PyTorch does it at every size.
+    """Applies the pooling, if any, and the convolution as PyTorch does.
 
-    Its padding is the same on both sides whatever the stride, where `same` is not, and its pooling
-    leaves out the rows and columns that fill no window.
+    Unlike `same`, PyTorch pads both sides equally with any stride; its pooling drops the rows and
+    columns that do not fill a window.
     """
     shape = {"padding": "valid", "data_format": "channels_last"}
     if layer.pool:
@@ -297,3 +297,24 @@ def _convolved(x: Any, layer: _Convolution, kernel: Any, bias: Any) -> Any:
     border = (layer.padding, layer.padding)
     x = ops.pad(x, ((0, 0), border, border, (0, 0)))
     return ops.conv(x, kernel, strides=layer.stride, **shape) + bias
+
+
+def _metric(network: str) -> Metric:
+    title = NETWORKS[network].title
+    return Metric(
+        f"lpips_{network}",
+        f"LPIPS ({title}, v0.1)",
+        f"LPIPS 0.1 of RGB with the features of {title} after five of its ReLUs: images mapped"
+        " from [0, 1] to [-1, 1], then shifted and scaled as in the reference implementation;"
+        " features of unit length; squared differences weighted by the linear heads, averaged over"
+        " positions and summed over the five layers. Whole images only. Lower is better. The"
+        " reference implementation reads files, so the scores of images rounded to uint8 are"
+        " comparable with papers.",
+        higher_is_better=False,
+        min_size=NETWORKS[network].min_size,
+        whole_images_only=True,
+    )
+
+
+# `tfdeblur.evaluation.lpips_weights` adds `compute`, which needs weights.
+METRICS = tuple(_metric(network) for network in NETWORKS)

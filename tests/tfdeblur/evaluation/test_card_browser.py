@@ -1,4 +1,4 @@
-"""The full card's page in a real browser: the slider slides, by mouse's and keyboard's control."""
+"""The report in a real browser: the slider works by mouse and keyboard."""
 
 import json
 import re
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.helpers.browser import dom_after
-from tests.tfdeblur.evaluation.test_full_card import make_card
-from tfdeblur.evaluation.card_page import write_card_page
-from tfdeblur.evaluation.evaluator import Triple
+from tests.helpers.score_cards import full_card
+from tfdeblur.evaluation import Triplet
+from tfdeblur.evaluation.page import write_page
+from tfdeblur.evaluation.scores import FULL_FILES
 
 SCRIPT = """
 const said = {errors: []};
@@ -36,16 +37,17 @@ document.documentElement.dataset.said = JSON.stringify(said);
 
 
 @pytest.mark.slow
-def test_the_slider_works_from_a_file(tmp_path):
+def test_slider_of_a_page_opened_as_a_file_works(tmp_path):
     image = np.full((30, 40, 3), 90, np.uint8)
-    triple = Triple(1, image, image / np.float32(255), image, "scene", "7")
-    page = write_card_page(make_card([1.0, -2.0, 3.0]), [triple], str(tmp_path), title="t")
+    triplet = Triplet(1, image, image, image, "scene", "7")
+    card = full_card([1.0, -2.0, 3.0])
+    page = write_page(card, [triplet], str(tmp_path), FULL_FILES, title="t")
     dom = dom_after(page, SCRIPT, tmp_path)
     said = json.loads(re.search(r'data-said="([^"]*)"', dom)[1].replace("&quot;", '"'))
     assert said.pop("errors") == []
     assert said["start"] == "inset(0px 50% 0px 0px)"
     assert said["moved"] == said["kept"] == "inset(0px 80% 0px 0px)"
     assert said["spoken"].startswith("20% blurred") and "80% restored" in said["spoken"]
-    assert said["over"].startswith("truth") and said["under"].startswith("restored")
+    assert said["over"].startswith("sharp") and said["under"].startswith("restored")
     assert said["named"] and said["focus"]
     assert dom.count('class="slider"') == 1 and dom.count("<svg") > 5

@@ -1,4 +1,4 @@
-"""The table of checkpoints: what it marks, warns of and writes, and which pictures it shows."""
+"""The table of checkpoints: marks, notes, files and pictures."""
 
 import csv
 import io
@@ -7,15 +7,22 @@ import math
 import numpy as np
 import pytest
 
-from tfdeblur.evaluation import CheckpointTable, Strip, Triple
-from tfdeblur.evaluation.checkpoints import Stage, write_page
-from tfdeblur.evaluation.scores import Row
+from tfdeblur.evaluation import CheckpointTable, Triplet
+from tfdeblur.evaluation.checkpoints import Stage, Strip, write_page
 from tfdeblur.io import files
 
 
 def row(psnr, ssim=0.9):
     mse = 10 ** (-psnr / 10)
-    return Row(psnr, psnr, ssim, mse, mse, mse, exact=0)
+    return {
+        "psnr_db": psnr,
+        "psnr_of_mean_mse_db": psnr,
+        "ssim": ssim,
+        "mse": mse,
+        "mae": mse,
+        "log_cosh": mse,
+        "exact": 0,
+    }
 
 
 def table(psnrs, epochs=True, baseline=25.0, **options):
@@ -26,29 +33,29 @@ def table(psnrs, epochs=True, baseline=25.0, **options):
     return CheckpointTable(row(baseline), stages, images=7, differing=5, **options)
 
 
-def test_the_baseline_comes_first_and_the_best_is_marked():
+def test_baseline_is_the_first_row_and_the_best_is_marked():
     found = table([24.0, 28.5, 27.0])
     header, body = found.cells()
     assert header[:3] == ["images seen", "epochs", "PSNR dB"]
     assert [line[0] for line in body] == ["blurred", "100", "200", "300"]
     assert [line[1] for line in body] == ["", "0.50", "1.00", "1.50"]
     assert [line[2] for line in body] == ["25.00", "24.00", "*28.50", "27.00"]
-    # Lower is better for an error, and the earliest of equals is the best.
+    # Lower errors are better, and the earliest of equal scores is the best.
     assert found.best()["mse"] == 200 and found.best()["ssim"] == 100
     lines = found.table().splitlines()
     assert len({len(line) for line in lines[:6]}) == 1
 
 
-def test_losing_to_the_input_is_said_for_each_metric():
+def test_checkpoints_worse_than_the_input_are_counted_by_metric():
     (note,) = [note for note in table([24.0, 24.5, 27.0]).notes() if "worse" in note]
     assert note == (
-        "Of 3 checkpoints so many are worse than the blurred input itself: PSNR 2, PSNR of mean "
-        "MSE 2, MSE 2, MAE 2, LogCosh 2."
+        "Checkpoints, of 3, that are worse than the blurred input itself: PSNR 2, PSNR of mean MSE "
+        "2, MSE 2, MAE 2, LogCosh 2."
     )
     assert "worse" not in table([26.0]).table()
 
 
-def test_what_is_undefined_is_never_the_best():
+def test_undefined_score_is_never_the_best():
     found = table([24.0, math.nan])
     assert found.best()["psnr_db"] == 100
     assert found.cells()[1][2][2] == "-"
@@ -56,7 +63,7 @@ def test_what_is_undefined_is_never_the_best():
     assert "psnr_db" not in table([math.nan]).best()
 
 
-def test_files_hold_every_checkpoint(tmp_path):
+def test_files_list_every_checkpoint(tmp_path):
     found = table([24.0, 28.5], epochs=False, skipped={"c/3": "c/3 is damaged."}, about={"a": 1})
     found.write(str(tmp_path))
     stored = files.read_json(f"{tmp_path}/checkpoints.json")
@@ -74,14 +81,14 @@ def test_files_hold_every_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(("epochs", "label"), [(True, "epochs"), (False, "images seen")])
-def test_curves_run_over_epochs_where_they_are_known(epochs, label):
+def test_curves_use_epochs_if_known(epochs, label):
     psnr, ssim = table([24.0, 28.5], epochs=epochs).charts()
     assert psnr.x_label == label and ssim.title == "SSIM"
     assert psnr.series["restored"][1] == ((1.0 if epochs else 200.0), 28.5)
     assert psnr.levels == {"blurred input": 25.0}
 
 
-def test_a_strip_shows_the_ends_and_the_best_of_many_checkpoints():
+def test_strip_of_many_checkpoints_shows_both_ends_and_the_best():
     psnrs = [20.0] * 40
     psnrs[17] = 30.0
     shown = [stage.images for stage in table(psnrs).shown()]
@@ -90,17 +97,17 @@ def test_a_strip_shows_the_ends_and_the_best_of_many_checkpoints():
     assert len(table([20.0, 30.0]).shown()) == 2
 
 
-def test_the_page_is_one_file_with_the_pictures_in_it(tmp_path):
+def test_page_is_a_single_file_with_its_pictures(tmp_path):
     found = table([24.0, 28.5])
     image = np.zeros((300, 20, 3), np.uint8)
-    strip = Strip(Triple(0, image, image / np.float32(255), image, "scene <1>", "0"))
+    strip = Strip(Triplet(0, image, image, image, "scene <1>", "0"))
     for stage in found.stages:
-        strip.add(stage.images, np.full(image.shape, stage.images / 1000, np.float32))
+        strip.add(stage.images, np.full(image.shape, stage.images / 10, np.uint8))
     html = files.read_text(write_page(found, [strip], str(tmp_path), title="t"))
     assert html.count('src="data:image/png;base64,') == 4
     assert "href" not in html and "<script" not in html
-    for text in ("scene &lt;1&gt;", "0.5 epochs", "1 epochs", "truth", "*28.50", "polyline"):
+    for text in ("scene &lt;1&gt;", "0.5 epochs", "1 epochs", "sharp", "*28.50", "blurred input"):
         assert text in html
-    # Large pictures are cut to their middle.
-    assert strip.row(found.stages)[1]["truth"] != strip.row(found.stages)[1]["1 epochs"]
+    # Large pictures are cropped to their center.
+    assert strip.row(found.stages)[1]["sharp"] != strip.row(found.stages)[1]["1 epochs"]
     assert len(html) < 40_000

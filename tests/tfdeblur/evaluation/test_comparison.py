@@ -1,23 +1,23 @@
-"""Runs side by side: which card is meant, that images are the same, and paired differences."""
+"""Comparison of runs: finding cards, checking images, paired differences."""
 
 import numpy as np
 import pytest
 
-from tests.tfdeblur.evaluation.test_full_card import make_card
+from tests.helpers.score_cards import full_card
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation import comparison, pictures
+from tfdeblur.evaluation import Triplet, comparison, pictures
 from tfdeblur.evaluation.comparison import Comparison, find_card
-from tfdeblur.evaluation.evaluator import Triple
+from tfdeblur.evaluation.scores import FULL_FILES
 from tfdeblur.io import files
 
 
 def write(folder, gains_db, name, **about):
-    card = make_card(gains_db, about={"from": f"runs/{name}", "data_fingerprint": "f", **about})
-    card.write(folder)
+    card = full_card(gains_db, about={"from": f"runs/{name}", "data_fingerprint": "f", **about})
+    card.write(folder, FULL_FILES)
     image = np.full((20, 30, 3), 80, np.uint8)
     kept = range(0, len(gains_db), 2)
-    triples = [Triple(i, image, image / np.float32(255), image, "s", str(i)) for i in kept]
-    pictures.write_triples(triples, folder)
+    triplets = [Triplet(i, image, image, image, "s", str(i)) for i in kept]
+    pictures.write_triplets(triplets, folder, FULL_FILES.pictures)
     return folder
 
 
@@ -31,13 +31,13 @@ def runs(tmp_path):
     ]
 
 
-def test_paired_differences_are_exact_where_every_image_moves_alike(runs):
+def test_paired_interval_has_no_width_if_every_image_gains_the_same(runs):
     compared = Comparison.of(runs)
     assert compared.labels == ["unet (1)", "mimo", "unet (2)"]
-    gain = compared.paired()["mimo"]["psnr"]
-    # Its own interval is a decibel wide; the paired one has no width.
+    gain = compared.paired()["mimo"]["psnr_db"]
+    # The interval of its mean is a decibel wide.
     assert gain.by_image == pytest.approx((0.25, 0.25)) and gain.share_better == 1
-    worse = compared.paired()["unet (2)"]["psnr"]
+    worse = compared.paired()["unet (2)"]["psnr_db"]
     assert worse.mean == pytest.approx(-0.1) and 0 < worse.share_better < 1
     assert worse.by_image[0] < -0.1 < worse.by_image[1]
     text = compared.table()
@@ -47,19 +47,19 @@ def test_paired_differences_are_exact_where_every_image_moves_alike(runs):
     assert float(rows[2][1]) - float(rows[1][1]) == pytest.approx(0.25, abs=0.011)
 
 
-def test_the_page_shows_the_pictures_that_all_have(runs, tmp_path):
-    files.remove(f"{runs[1]}/{pictures.FOLDER}/000002-restored.png")
+def test_page_shows_the_pictures_that_all_runs_have(runs, tmp_path):
+    files.remove(f"{runs[1]}/{FULL_FILES.pictures}/000002-restored.png")
     page = comparison.write(Comparison.of(runs), f"{tmp_path}/out")
     html = files.read_text(page)
-    # Images 0, 4 and 6, each blurred, of three runs, and true.
+    # Images 0, 4 and 6, each blurred, restored by three runs, and sharp.
     assert html.count("data:image/png;base64,") == 3 * 5
-    assert "How much better mimo is than unet (1)" in html and 'class="states"' in html
+    assert "Gain of mimo over unet (1)" in html and 'class="states"' in html
     stored = files.read_json(f"{tmp_path}/out/comparison.json")
     assert stored["against"] == "unet (1)"
-    assert stored["differences"]["mimo"]["psnr"]["mean"] == pytest.approx(0.25)
+    assert stored["differences"]["mimo"]["psnr_db"]["mean"] == pytest.approx(0.25)
 
 
-def test_less_lpips_is_more(runs):
+def test_lower_lpips_is_a_gain(runs):
     compared = Comparison.of(runs[:2])
     first, second = compared.cards
     second.values[second.primary]["lpips_alex"] = first.column(first.primary, "lpips_alex") - 0.02
@@ -67,38 +67,38 @@ def test_less_lpips_is_more(runs):
     assert gain.mean == pytest.approx(0.02) and gain.share_better == 1
     text = compared.table()
     assert "mimo against unet, LPIPS (AlexNet, v0.1): +0.0200 (by image +0.0200 to" in text
-    assert "Lower is better: LPIPS (AlexNet, v0.1) and" in text
+    assert "LPIPS (AlexNet, v0.1)" in text
 
 
-def test_lpips_of_other_weights_is_not_compared(tmp_path):
+def test_lpips_with_different_weights_is_omitted(tmp_path):
     gains = [1.0, 2.0, 3.0]
     digests = [{"lpips_alex_sha256": "a", "lpips_vgg_sha256": part} for part in "bc"]
     pair = [write(f"{tmp_path}/{i}", gains, "unet", **d) for i, d in enumerate(digests)]
     compared = Comparison.of(pair)
-    assert "lpips_alex" in compared.measures and "lpips_vgg" not in compared.measures
-    assert "LPIPS (VGG16, v0.1) is left out" in compared.table()
+    assert "lpips_alex" in compared.metrics and "lpips_vgg" not in compared.metrics
+    assert "LPIPS (VGG16, v0.1) is omitted" in compared.table()
     html = files.read_text(comparison.write(compared, f"{tmp_path}/out"))
-    assert "LPIPS (VGG16, v0.1) is left out" in html and 'id="measure-lpips_vgg"' not in html
+    assert "LPIPS (VGG16, v0.1) is omitted" in html and 'id="measure-lpips_vgg"' not in html
     assert "lpips_vgg" not in files.read_json(f"{tmp_path}/out/comparison.json")["differences"]
 
 
-def test_other_images_are_refused(runs, tmp_path):
+def test_runs_on_different_images_are_rejected(runs, tmp_path):
     other = write(f"{tmp_path}/d", [1.0, 2.0], "unet")
-    with pytest.raises(UserError, match="not of the same images"):
+    with pytest.raises(UserError, match="same images"):
         Comparison.of([runs[0], other])
     other = write(f"{tmp_path}/e", np.linspace(0.5, 1.5, 8), "unet", data_fingerprint="g")
-    with pytest.raises(UserError, match="not of the same images"):
+    with pytest.raises(UserError, match="same images"):
         Comparison.of([runs[0], other])
     with pytest.raises(UserError, match="at least two"):
         Comparison.of(runs[:1])
 
 
-def test_crops_of_other_sizes_are_not_compared(runs, tmp_path):
+def test_only_shared_regions_and_values_are_compared(runs, tmp_path):
     compared = Comparison.of(runs[:2])
     assert compared.shared() == [("whole", "float"), ("whole", "uint8")]
 
 
-def test_the_card_of_a_run_is_found(tmp_path):
+def test_card_of_a_run_is_found_or_must_be_chosen(tmp_path):
     run = str(tmp_path / "run")
     with pytest.raises(UserError, match="holds no full score card"):
         find_card(run)

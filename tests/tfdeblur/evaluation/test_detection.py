@@ -1,4 +1,4 @@
-"""Boxes: decoding, overlap, partners, and the figures made of them."""
+"""Detections: decoding, overlap, matching and agreement."""
 
 import csv
 import io
@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from tfdeblur.evaluation import Triplet
 from tfdeblur.evaluation.detection import Agreement, DetectionCard, detect, match, write_page
 from tfdeblur.evaluation.detector import Detections, _cells, decode, iou
-from tfdeblur.evaluation.evaluator import Triple
 from tfdeblur.io import files
 
 
@@ -19,14 +19,14 @@ def found(*boxes):
     return Detections(table[:, :4], table[:, 4], table[:, 5].astype(int))
 
 
-def test_overlap():
+def test_iou_of_overlapping_disjoint_and_empty_boxes():
     boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [3, 3, 3, 3]], np.float32)
     expected = [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     np.testing.assert_allclose(iou(boxes, boxes), expected, rtol=1e-6)
     assert iou(boxes, np.empty((0, 4), np.float32)).shape == (4, 0)
 
 
-def test_a_head_is_decoded_and_rivals_give_way():
+def test_decoding_keeps_the_best_of_overlapping_boxes_of_a_class():
     cells = _cells(64)
     assert cells.shape == (8 * 8 + 4 * 4 + 2 * 2, 3)
     raw = np.zeros((len(cells), 5 + 3), np.float32)
@@ -35,14 +35,14 @@ def test_a_head_is_decoded_and_rivals_give_way():
     raw[place] = [0.5, 0.25, math.log(2), 0, 0.9, 0, 1.0, 0.1]
     raw[place + 1] = [-0.45, 0.25, math.log(2), 0, 0.8, 0, 1.0, 0]  # nearly the same box
     raw[place + 2] = [-1.4, 0.25, math.log(2), 0, 0.7, 1.0, 0, 0]  # of another class
-    raw[64] = [0, 0, 0, 0, 0.5, 0.5, 0, 0]  # not sure enough
+    raw[64] = [0, 0, 0, 0, 0.5, 0.5, 0, 0]  # below the minimum score
     result = decode(raw, cells, 0.3, 0.45)
     assert list(result.classes) == [1, 0]
     np.testing.assert_allclose(result.scores, [0.9, 0.7], rtol=1e-6)
     np.testing.assert_allclose(result.boxes[0], [20, 14, 36, 22], rtol=1e-6)
 
 
-def test_partners_are_of_one_class_overlap_enough_and_are_taken_once():
+def test_matches_share_a_class_overlap_and_are_unique():
     sharp = found((0, 0, 10, 10, 0.9, 2), (20, 0, 30, 10, 0.8, 2), (50, 50, 60, 60, 0.7, 1))
     blurred = found(
         (1, 0, 11, 10, 0.9, 2),  # the first
@@ -59,7 +59,7 @@ def test_partners_are_of_one_class_overlap_enough_and_are_taken_once():
     assert match(sharp, found()).wrong == 3
 
 
-def test_figures_add_up_over_pictures():
+def test_agreement_sums_over_pictures():
     sharp = found((0, 0, 10, 10, 0.9, 2), (20, 0, 30, 10, 0.8, 2))
     matches = [match(sharp, sharp), match(found((0, 0, 10, 10, 0.5, 2)), sharp)]
     a = Agreement.of(matches)
@@ -75,7 +75,7 @@ def test_figures_add_up_over_pictures():
 def card():
     shade = np.arange(0, 240, 60, dtype=np.uint8)[:, None, None]
     sharp = np.broadcast_to(shade, (4, 6, 3)).copy()
-    triple = Triple(0, sharp // 2, sharp / np.float32(255), sharp, "scene", "<1>")
+    triplet = Triplet(0, sharp // 2, sharp, sharp, "scene", "<1>")
 
     def detector(image):
         assert image.dtype == np.uint8
@@ -83,10 +83,10 @@ def card():
         boxes = [(0, 0, 3, 3, 0.9, 2), (3, 0, 6, 4, 0.6, 7)]
         return found(*boxes[: 1 + (image.max() > 100)])
 
-    return DetectionCard([detect(triple, detector)], {"detector": "d.onnx"}), triple
+    return DetectionCard([detect(triplet, detector)], {"detector": "d.onnx"}), triplet
 
 
-def test_the_card_is_a_table_and_files(card, tmp_path):
+def test_card_writes_table_and_files(card, tmp_path):
     card, _ = card
     header, rows = card.cells()
     assert header[4:7] == ["precision", "recall", "F1"]
@@ -103,9 +103,9 @@ def test_the_card_is_a_table_and_files(card, tmp_path):
     assert [line["class"] for line in lines] == ["kind 2", *["kind 2", "kind 7"] * 2]
 
 
-def test_the_page_shows_boxes(card, tmp_path):
-    card, triple = card
-    shown = [(triple, card.pictures[0])]
+def test_page_shows_boxes_with_labels(card, tmp_path):
+    card, triplet = card
+    shown = [(triplet, card.pictures[0])]
     page = write_page(card, shown, str(tmp_path), lambda n: f"kind {n}", title="Boxes")
     html = files.read_text(page)
     assert html.count("<rect") == 5 and html.count('href="data:image/png;base64,') == 3

@@ -1,4 +1,4 @@
-"""The judged network: its local converter, its hashes."""
+"""The evaluated network: its local converter and its hashes."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SMALL = {"width": 4, "encoder": (1,), "middle": 0, "decoder": (1,)}
 
 
 def nafnet(**options):
-    """A small NAFNet whose attention does something."""
+    """A small NAFNet whose attention is not trivial."""
     generator = models.create("nafnet", {**SMALL, **options})
     rng = np.random.default_rng(0)
     weights = generator.network.get_weights()
@@ -31,11 +31,12 @@ def plain():
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
-    """Opens a generator as if it had been read from a work directory with a configuration."""
+    """Opens a generator as if it were in a work directory with a configuration."""
 
     def of(generator, crop="40x16", window=networks.AUTO):
         about = {
             "folder": f"{tmp_path}/best/000000000001",
+            "format": 1,
             "files": {"generator.weights.h5": {"sha256": "ab"}},
         }
         restorer = Restorer(generator, name=generator.name, about=about)
@@ -47,29 +48,29 @@ def opened(monkeypatch, tmp_path):
     return of
 
 
-def test_the_window_is_one_and_a_half_patches_and_changes_the_result(opened, plain):
-    judged = opened(plain)
-    assert judged.tlc_window == 60
+def test_automatic_window_is_one_and_a_half_patches_and_changes_the_result(opened, plain):
+    network = opened(plain)
+    assert network.tlc_window == 60
     images = tf.constant(np.random.default_rng(1).random((1, 96, 96, 3)), tf.float32)
-    whole, local = (judged.states[s](images).numpy() for s in ("restored", "restored_tlc"))
+    whole, local = (network.states[s](images).numpy() for s in ("restored", "restored_tlc"))
     assert np.abs(whole - local).max() > 1e-4
     # An image no larger than the window is pooled as a whole.
     small = images[:, :40, :40]
-    whole, local = (judged.states[s](small).numpy() for s in ("restored", "restored_tlc"))
+    whole, local = (network.states[s](small).numpy() for s in ("restored", "restored_tlc"))
     np.testing.assert_allclose(whole, local, atol=1e-5)
 
 
-def test_a_network_trained_with_a_window_is_judged_without_it_too(opened):
-    judged = opened(nafnet(pool_window=16), crop=None)
-    assert judged.tlc_window == 16
+def test_network_trained_with_a_window_is_also_evaluated_without_it(opened):
+    network = opened(nafnet(pool_window=16), crop=None)
+    assert network.tlc_window == 16
     images = tf.constant(np.random.default_rng(1).random((1, 64, 64, 3)), tf.float32)
-    found = {state: restore(images).numpy() for state, restore in judged.states.items()}
-    own = judged.restorer.restore(images).numpy()
+    found = {state: restore(images).numpy() for state, restore in network.states.items()}
+    own = network.restorer.restore(images).numpy()
     np.testing.assert_allclose(found["restored_tlc"], own, atol=1e-6)
     assert np.abs(found["restored"] - own).max() > 1e-4
 
 
-def test_a_window_is_taken_left_out_or_refused(opened, plain):
+def test_window_is_used_disabled_or_rejected(opened, plain):
     assert opened(plain, window=24).tlc_window == 24
     assert opened(plain, window=None).tlc_window is None
     assert opened(plain, crop="null").tlc_window is None
@@ -81,7 +82,7 @@ def test_a_window_is_taken_left_out_or_refused(opened, plain):
         local_pooling.with_window(unet, 8)
 
 
-def test_the_configuration_and_the_weights_are_hashed(opened):
+def test_identity_hashes_configuration_and_weights(opened):
     unet = models.create("unet16", {"width": 4})
     first = opened(unet).identity
     assert first["weights_sha256"] == "ab" and first["configuration"] == "config.yaml"
@@ -90,7 +91,7 @@ def test_the_configuration_and_the_weights_are_hashed(opened):
     )
 
 
-def test_a_saved_model_is_hashed_by_its_files(write_run, tmp_path):
+def test_identity_of_a_saved_model_hashes_its_files(write_run, tmp_path):
     exported, moved = str(tmp_path / "exported"), str(tmp_path / "moved")
     saved_model.export_saved_model(write_run(str(tmp_path / "run")), exported)
     digest = networks._digest_of_folder(exported)

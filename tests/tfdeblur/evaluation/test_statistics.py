@@ -8,7 +8,7 @@ import pytest
 from tfdeblur.evaluation.statistics import Summary, gains, ratio_interval
 
 
-def test_a_summary_says_what_numpy_says():
+def test_summary_equals_numpy():
     values = np.array([3.0, 1.0, math.nan, 2.0, 10.0])
     found = Summary.of(values)
     assert (found.mean, found.median, found.least, found.most) == (4.0, 2.5, 1.0, 10.0)
@@ -19,7 +19,7 @@ def test_a_summary_says_what_numpy_says():
     assert math.isnan(Summary.of(np.array([1.0])).deviation)
 
 
-def test_the_interval_of_a_normal_mean_is_that_of_the_formula():
+def test_interval_of_a_normal_mean_equals_the_formula():
     values = np.random.default_rng(1).normal(0.5, 2.0, (400, 1))
     (gain,) = gains(values, [str(i) for i in range(400)])
     half = 1.96 * np.std(values, ddof=1) / np.sqrt(400)
@@ -32,7 +32,7 @@ def test_the_interval_of_a_normal_mean_is_that_of_the_formula():
     assert gain.share_better == pytest.approx(np.mean(values > 0))
 
 
-def test_scenes_of_like_images_widen_the_interval():
+def test_similar_images_within_scenes_widen_the_interval_by_scene():
     rng = np.random.default_rng(2)
     scenes = np.repeat(np.arange(10), 30)
     values = (rng.normal(0, 1, 10)[scenes] + rng.normal(0, 0.1, 300))[:, None]
@@ -41,7 +41,7 @@ def test_scenes_of_like_images_widen_the_interval():
     assert widths[1] > 3 * widths[0]
 
 
-def test_it_is_seeded_and_columns_do_not_depend_on_each_other():
+def test_intervals_are_seeded_and_independent_of_other_columns():
     values = np.random.default_rng(3).normal(size=(20, 2))
     scenes = ["a", "b"] * 10
     both = gains(values, scenes)
@@ -50,7 +50,7 @@ def test_it_is_seeded_and_columns_do_not_depend_on_each_other():
     assert gains(values, scenes, seed=1)[0].by_image != both[0].by_image
 
 
-def test_nothing_to_compare_has_no_interval():
+def test_too_few_values_have_no_interval():
     (one,) = gains(np.array([[1.0], [math.nan]]), ["a", "b"])
     assert (one.mean, one.by_image, one.by_scene, one.count) == (1.0, None, None, 1)
     (none,) = gains(np.array([[math.nan]]), ["a"])
@@ -60,6 +60,6 @@ def test_nothing_to_compare_has_no_interval():
     assert 1.0 <= same_scene.by_image[0] <= same_scene.by_image[1] <= 2.0
 
 
-def test_a_ratio_of_sums():
+def test_ratio_of_proportional_sums_has_no_width():
     low, high = ratio_interval(np.array([1.0, 2, 3, 4]), np.array([2.0, 4, 6, 8]))
     assert (low, high) == (0.5, 0.5)

@@ -1,0 +1,299 @@
+"""The report of an evaluation: tables, charts and pictures on one page."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfdeblur.evaluation.evaluator import Triplet
+from tfdeblur.evaluation.pictures import (
+    JPEG_QUALITY,
+    Shown,
+    address,
+    choose_by_gain,
+    picture_name,
+)
+from tfdeblur.evaluation.scores import (
+    BLURRED,
+    STATE_NAMES,
+    STATES,
+    VALUE_NAMES,
+    VALUES,
+    Files,
+    ScoreCard,
+    Setting,
+)
+from tfdeblur.evaluation.statistics import Gain, Summary
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics import CEILING_DB, METRICS
+from tfdeblur.reports import charts, pages
+from tfdeblur.reports.charts import Chart
+
+_SMALL = 200  # below this side pictures are enlarged with sharp pixel edges
+
+# Pages show the beginning of these values; the files hold all of them.
+_DIGESTS = ("_sha256", "_fingerprint")
+
+_SPREAD = {
+    "mean": "mean",
+    "median": "median",
+    "standard deviation": "deviation",
+    "5th percentile": "low",
+    "95th percentile": "high",
+    "lowest": "least",
+    "highest": "most",
+}
+
+
+def write_page(
+    card: ScoreCard,
+    triplets: Sequence[Triplet],
+    directory: str,
+    names: Files,
+    *,
+    title: str,
+    subtitle: str = "",
+) -> str:
+    """Writes the report.
+
+    Args:
+        card: The score card.
+        triplets: The images to show, in order, restored under `card.primary`. If the page links
+            to its pictures, `write_triplets` has written them.
+        directory: Folder of the evaluation.
+        names: Names of the files.
+        title: Heading of the page.
+        subtitle: Line below the heading.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UserError: The page cannot be written.
+    """
+    kinds = {index: kind for kind, found in choose(card).items() for index in found}
+    notes = card.notes()
+    if names.embedded:
+        notes.append(
+            f"Pictures larger than 256 pixels are JPEG of quality {JPEG_QUALITY} in this page; "
+            "scores are not measured on them."
+        )
+    page = pages.render(
+        "card.html.j2",
+        title=title,
+        subtitle=subtitle,
+        summary=[("images", f"{card.images:,}"), *summary_of(card.about)],
+        tables=[*_mean_tables(card), _spread_table(card), _gain_table(card), _worst_table(card)],
+        measures=legend(card.measured_in("whole")),
+        settings=_setting_protocols(card),
+        notes=notes,
+        charts=_charts(card),
+        pictures=[
+            _shown(card, triplet, kinds.get(triplet.index, ""), names) for triplet in triplets
+        ],
+        pixelated=any(max(triplet.blurred.shape[:2]) < _SMALL for triplet in triplets),
+    )
+    OutputFolder(directory).write_text(names.page, page)
+    return files.join(directory, names.page)
+
+
+def choose(card: ScoreCard, each: int = 3) -> dict[str, list[int]]:
+    """Selects images by PSNR gain under `card.primary`; see `choose_by_gain`."""
+    return choose_by_gain(card.gains_db(), each)
+
+
+def legend(metrics: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Returns titles, protocols and directions of metrics for the template of pages."""
+    return {
+        key: {
+            "title": METRICS[key].header,
+            "sentence": METRICS[key].protocol,
+            "higher_is_better": METRICS[key].higher_is_better,
+        }
+        for key in metrics
+    }
+
+
+def table(
+    caption: str, metrics: Sequence[str], rows: Sequence[Sequence[str]], head: str = ""
+) -> dict[str, Any]:
+    """Returns a table for the template of pages.
+
+    Args:
+        caption: Line above the table.
+        metrics: Keys of the columns after the first.
+        rows: Texts.
+        head: Title of the first column.
+    """
+    return {"caption": caption, "columns": metrics, "rows": rows, "head": head}
+
+
+def gain_rows(found: Mapping[str, Gain]) -> list[list[str]]:
+    """Returns the rows of a table of gains: means, ends of the intervals, shares of images."""
+
+    def row(name: str, values: Iterable[float]) -> list[str]:
+        texts = zip(found, values, strict=True)
+        return [name, *(METRICS[key].text(value, signed=True) for key, value in texts)]
+
+    nothing = (math.nan, math.nan)
+    rows = [row("mean", (gain.mean for gain in found.values()))]
+    # In two rows: intervals side by side are wider than a page.
+    for place, end in enumerate(("from", "to")):
+        ends = [(gain.by_image or nothing)[place] for gain in found.values()]
+        rows.append(row(f"95% by image, {end}", ends))
+    for place, end in enumerate(("from", "to")):
+        ends = [(gain.by_scene or nothing)[place] for gain in found.values()]
+        rows.append(row(f"95% by scene, {end}", ends))
+    shares = [f"{gain.share_better:.0%}" if gain.count else "-" for gain in found.values()]
+    return [*rows, ["images better", *shares]]
+
+
+def summary_of(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns the known values of `about` as texts by name."""
+    return [
+        (name.replace("_", " "), value[:12] if name.endswith(_DIGESTS) else _words(value))
+        for name, value in about.items()
+        if value is not None and value != ""
+    ]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return " to ".join(map(_words, value)) if len(value) == 2 else ", ".join(map(_words, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _mean_tables(card: ScoreCard) -> list[dict[str, Any]]:
+    return [
+        table(
+            f"Means over the split: {card.region_name(region)}",
+            card.measured_in(region),
+            card.cells(region)[1],
+        )
+        for region in card.regions
+    ]
+
+
+def _spread_table(card: ScoreCard) -> dict[str, Any]:
+    found = {key: Summary.of(card.column(card.primary, key)) for key in card.metrics}
+    rows = [
+        [name, *(METRICS[key].text(getattr(summary, part)) for key, summary in found.items())]
+        for name, part in _SPREAD.items()
+    ]
+    return table(f"Spread over {_primary(card)}", card.metrics, rows)
+
+
+def _gain_table(card: ScoreCard) -> dict[str, Any]:
+    rows = gain_rows(card.gains(card.primary))
+    return table(f"Gain over the input, with 95% intervals: {_primary(card)}", card.metrics, rows)
+
+
+def _worst_table(card: ScoreCard) -> dict[str, Any]:
+    setting, worst, gain = card.primary, card.worst(), card.gains_db()
+    rows = [
+        [
+            f"{card.scenes[i]} / {card.frames[i]} ({gain[i]:+.2f} dB)",
+            *(METRICS[key].text(float(card.column(setting, key)[i])) for key in card.metrics),
+        ]
+        for i in worst
+    ]
+    caption = f"The {len(worst)} images with the lowest PSNR gain: {card.label(setting)}"
+    return table(caption, card.metrics, rows, head="scene / frame")
+
+
+def _primary(card: ScoreCard) -> str:
+    return f"whole images, {card.label(card.primary)}"
+
+
+def _setting_protocols(card: ScoreCard) -> list[tuple[str, str]]:
+    states = {setting.state for setting in card.values}
+    values = {setting.values for setting in card.values if setting.state != BLURRED}
+    return [
+        *((STATE_NAMES[state], text) for state, text in STATES.items() if state in states),
+        *((VALUE_NAMES[name], text) for name, text in VALUES.items() if name in values),
+    ]
+
+
+def _charts(card: ScoreCard) -> list[Chart]:
+    setting = card.primary
+    before, gain = card.column(setting.baseline, "psnr_db"), card.gains_db()
+    known = ~np.isnan(gain)
+    names = [f"{s} / {f}" for s, f, k in zip(card.scenes, card.frames, known, strict=True) if k]
+
+    def against(title: str, x: np.ndarray, label: str) -> Chart:
+        points = [(float(a), float(b)) for a, b in zip(x[known], gain[known], strict=True)]
+        return Chart(
+            title,
+            {"images": points},
+            x_label=label,
+            y_label="gain in dB",
+            levels={"no gain": 0.0},
+            kind="dots",
+            names={"images": names},
+        )
+
+    return [
+        *(
+            _before_and_after(card, key)
+            for key in card.metrics
+            if key in ("psnr_db", "ssim") or METRICS[key].whole_images_only
+        ),
+        Chart(
+            "Gain in PSNR",
+            {"images": charts.histogram(list(gain))},
+            x_label="gain in dB",
+            y_label="images",
+            kind="bars",
+        ),
+        against("Gain against the input's PSNR", before, "input's PSNR, dB"),
+        against(
+            "Gain against the input's blur",
+            card.lost_gradient,
+            "share of the target's gradient that the input lost",
+        ),
+    ]
+
+
+def _before_and_after(card: ScoreCard, key: str) -> Chart:
+    """Returns histograms of a metric for the input and the restored images."""
+    setting, metric = card.primary, METRICS[key]
+    return Chart(
+        f"{metric.title} of the images",
+        {
+            card.label(part): charts.histogram(list(card.column(part, key)))
+            for part in (setting.baseline, setting)
+        },
+        x_label=(metric.unit or metric.title.split()[0])
+        + ("" if metric.higher_is_better else ", lower is better"),
+        y_label="images",
+        kind="bars",
+    )
+
+
+def _shown(card: ScoreCard, triplet: Triplet, kind: str, names: Files) -> Shown:
+    setting, index = card.primary, triplet.index
+
+    def label(name: str, part: Setting) -> str:
+        psnr = float(card.values[part]["psnr_db"][index])
+        return f"{name} {min(psnr, CEILING_DB):.2f} dB" if math.isfinite(psnr) else name
+
+    def source(state: str) -> str:
+        if names.embedded:
+            return address(getattr(triplet, state))
+        return f"{names.pictures}/{picture_name(index, state)}"
+
+    return Shown(
+        index,
+        f"{kind.capitalize()}: " * bool(kind) + f"{triplet.scene} / {triplet.frame}",
+        {
+            label("blurred", setting.baseline): source("blurred"),
+            label(STATE_NAMES[setting.state], setting): source("restored"),
+            "sharp": source("sharp"),
+        },
+    )
