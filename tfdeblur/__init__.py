@@ -1,13 +1,15 @@
-"""Train, judge and ship image-deblurring networks with TensorFlow and Keras.
+"""Train, evaluate and deploy image-deblurring networks with TensorFlow and Keras.
 
-The names below are the library's front door. Importing the package is free: TensorFlow and Keras
-are imported by the functions that need them, when they are called.
+Importing the package imports neither TensorFlow nor Keras; the functions below import them when
+they are called.
 
 Example:
     >>> import tfdeblur
-    >>> tfdeblur.list_models()
-    ['rednet30', 'resnet16', 'unet16']
-    >>> photo = tfdeblur.load("runs/unet16").deblur(blurred)
+    >>> "unet16" in tfdeblur.list_models()
+    True
+    >>> tfdeblur.build_model("unet16", width=8).count_params()
+    120843
+    >>> sharp = tfdeblur.load("runs/unet16").deblur(blurred)  # doctest: +SKIP
 
 Each command has a configuration and a `run` function for notebooks: `tfdeblur.train.run`,
 `tfdeblur.evaluate.run`, `tfdeblur.export.run` and `tfdeblur.deblur.run`.
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     import keras
 
     from tfdeblur.inference.restorer import Restorer
+    from tfdeblur.training.callbacks import Callback as Callback
+    from tfdeblur.training.trainer import Trainer as Trainer
 
 __all__ = [
+    "Callback",
+    "Trainer",
     "__version__",
     "build_model",
     "list_models",
@@ -35,40 +41,41 @@ __all__ = [
 
 
 def list_models() -> list[str]:
-    """Returns the names of all generators that `build_model` and `model.name` take."""
-    from tfdeblur.models import REGISTRY
+    """Returns the names of all generators, for `build_model` and `--model`."""
+    from tfdeblur.config import MODELS
 
-    return REGISTRY.names()
+    return MODELS.names()
 
 
 def list_objectives() -> list[str]:
-    """Returns the names of all objectives that `objective.name` takes."""
-    from tfdeblur.objectives import REGISTRY
+    """Returns the names of all objectives, for `--objective`."""
+    from tfdeblur.config import OBJECTIVES
 
-    return REGISTRY.names()
+    return OBJECTIVES.names()
 
 
 def list_recipes() -> list[str]:
-    """Returns the names of all recipes that `--recipe` takes."""
+    """Returns the names of all recipes, for `--recipe`."""
     from tfdeblur.config import recipes
 
     return recipes.names()
 
 
 def build_model(name: str, **options: Any) -> keras.Model:
-    """Builds an untrained generator as a Keras model that takes images of any size.
+    """Builds an untrained generator as a Keras model for images of any size.
 
     Args:
         name: One of `list_models()`.
-        **options: The generator's own options, such as `depth` of `rednet30`;
+        **options: Options of the generator, such as `depth` of `rednet30`;
             `python -m tfdeblur.train --help-model NAME` lists them.
 
     Returns:
-        A model from float32 images [batch, height, width, 3] in [0, 1] to restored images of the
-        same shape and scale. The output is not clipped.
+        A model from float32 images [B, H, W, 3] in [0, 1] to restored images of the same shape and
+        range. The output is not clipped.
 
     Raises:
-        ConfigError: Unknown name or option, or a value out of range; the nearest names are given.
+        ConfigError: Unknown name, unknown option or a value out of range; near names are
+            suggested.
     """
     from tfdeblur import models
 
@@ -76,18 +83,31 @@ def build_model(name: str, **options: Any) -> keras.Model:
 
 
 def load(path: str) -> Restorer:
-    """Loads a trained generator for restoring photographs.
+    """Loads a trained generator for the restoration of photographs.
 
     Args:
         path: A work directory of `tfdeblur.train`, one of its checkpoints, or a SavedModel of
-            `tfdeblur.export`. Local or any scheme TensorFlow reads, such as `gs://`.
+            `tfdeblur.export`; local or with any scheme that TensorFlow reads, such as `gs://`.
 
     Returns:
         An object whose `deblur(image_or_batch)` restores uint8 or float images of any size.
 
     Raises:
-        UserError: There is nothing at `path` that can be loaded.
+        UserError: `path` contains none of these.
     """
     from tfdeblur.inference.restorer import load_restorer
 
     return load_restorer(path)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `Trainer` and its `Callback` when they are first used: they load TensorFlow."""
+    if name == "Trainer":
+        from tfdeblur.training.trainer import Trainer
+
+        return Trainer
+    if name == "Callback":
+        from tfdeblur.training.callbacks import Callback
+
+        return Callback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""``python -m tfdeblur.train``: trains a network from a recipe, and goes on where it stopped."""
+"""``python -m tfdeblur.train``: trains a network from a recipe, or resumes the training."""
 
 import argparse
 import dataclasses
@@ -9,28 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 from tfdeblur import cli, config
 from tfdeblur.cli import flags as cli_flags
+from tfdeblur.cli.command import open_standard_streams
 from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.config import TrainConfig, settings
-from tfdeblur.errors import ConfigError, WorkerLost
+from tfdeblur.errors import WorkerLost
 from tfdeblur.training.resilience.preemption import StopRequest
 
 if TYPE_CHECKING:
-    from tfdeblur.training.trainer import RunResult
+    from tfdeblur.training.callbacks import Callback
+    from tfdeblur.training.trainer import TrainResult
+    from tfdeblur.training.user_inputs import Data, Model
 
 PROG = "python -m tfdeblur.train"
 DESCRIPTION = (
-    "Trains a deblurring network. Start from a published recipe with --recipe, change what you "
-    "like by flag or in a YAML file, and run the same command again to go on where it stopped. "
-    "Precedence: defaults < recipe < --config < flags."
+    "Trains a deblurring network. Start from a published recipe with --recipe, override settings "
+    "by flag or in a YAML file, and run the same command again to resume. Precedence: defaults < "
+    "recipe < --config < flags."
 )
 
-# Sections whose keys depend on the plug-in that is chosen, so their flags cannot be listed.
-_OPEN_SECTIONS = (*config.PLUG_INS, "players")
+# Sections whose keys depend on the chosen plug-in, so that their flags cannot be listed.
+_OPEN_SECTIONS = (*config.PLUG_INS, "networks")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Alias:
-    """A short spelling of a flag, with the value it takes when it stands alone."""
+    """A short form of a flag, with its value if none is given."""
 
     path: str
     alone: str | None = None
@@ -49,37 +52,58 @@ _ALIASES = {
 _DURATIONS = {"--epochs": "epochs", "--images": "images", "--steps": "steps"}
 
 
-def run(run_config: TrainConfig, stop: StopRequest | None = None) -> "RunResult":
-    """Trains, or goes on training, as the configuration says.
+def run(
+    run_config: TrainConfig,
+    stop: StopRequest | None = None,
+    *,
+    callbacks: Sequence["Callback"] = (),
+    model: "Model | None" = None,
+    train_data: "Data | None" = None,
+    val_data: "Data | None" = None,
+) -> "TrainResult":
+    """Trains a network, resuming from the newest checkpoint in the work directory.
 
     Args:
         run_config: From `tfdeblur.config.resolve`, which takes plain dictionaries.
-        stop: Holds the signals of a process that is this run's alone. Without it, SIGINT and
-            SIGTERM are held while steps are made, and a second SIGINT is a KeyboardInterrupt.
+        stop: Receives the signals of a process that exists for this run alone. If unset, SIGINT
+            and SIGTERM are held during training, and a second SIGINT is a KeyboardInterrupt.
+        callbacks: See `training.trainer.Trainer`, as for the next three.
+        model: A network to train in place of the configured one.
+        train_data: Arrays or a `tf.data.Dataset` in place of the configured data sets.
+        val_data: Arrays or a `tf.data.Dataset` to validate on.
 
     Returns:
-        Where the run lies and its best validation scores.
+        The work directory and the best validation scores.
 
     Raises:
-        UserError: Something about the configuration, data or work directory must be mended.
+        UserError: The configuration, the data or the work directory need a fix.
+        Stopped: A signal ended the run, whose state was saved.
 
     Example:
         >>> from tfdeblur import config, train
-        >>> train.run(config.resolve({"recipe": "unet16_cifar10", "workdir": "runs/unet16",
-        ...                           "data": {"paths": ["data/cifar10"]}}))
+        >>> run_config = config.resolve({"recipe": "unet16_cifar10", "workdir": "runs/unet16",
+        ...                              "data": {"paths": ["data/cifar10"]}})
+        >>> result = train.run(run_config)  # doctest: +SKIP
     """
     require_tensorflow()
-    from tfdeblur.training import trainer
+    from tfdeblur.training.resilience.guarded_run import guarded_run
+    from tfdeblur.training.trainer import Trainer
 
-    return trainer.train(run_config, stop)
+    trainer = Trainer(
+        run_config, callbacks=callbacks, model=model, train_data=train_data, val_data=val_data
+    )
+    with guarded_run(trainer, stop) as guarded:
+        return guarded.fit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    # Before the sockets of StopRequest, which would get the number of a closed stream.
+    open_standard_streams()
     with StopRequest(own_process=True) as stop:
         code = cli.guard(lambda: _main(argv, stop))
     if code == WorkerLost.exit_code:
-        # TensorFlow's own end might wait for the workers that are gone.
+        # TensorFlow's own shutdown might wait for the lost workers.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -90,7 +114,7 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     flags, words = _open_flags(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     namespace, unknown = parser.parse_known_args(words)
-    # Plug-ins import Keras, which says less clearly what it misses.
+    # Plug-ins import Keras, whose error about a missing TensorFlow is less clear.
     require_tensorflow()
     for section, registry in config.PLUG_INS.items():
         name = getattr(namespace, f"help_{section}", None)
@@ -100,13 +124,7 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     flags = settings.merge(cli_flags.given(namespace), flags)
     problems = cli_flags.reject_unknown_flags(unknown, parser)
     layer = settings.read_config_file(namespace.config) if namespace.config else {}
-    try:
-        resolved = config.resolve(layer, flags)
-    except ConfigError as error:
-        if problems:
-            raise ConfigError("\n".join([*map(str, problems), str(error)])) from error
-        raise
-    settings.raise_problems(problems)
+    resolved = config.resolve(layer, flags, problems=problems)
     if namespace.print_config:
         print(config.to_yaml(resolved), end="")
         return 0
@@ -119,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli_flags.make_parser(PROG, DESCRIPTION)
     parser.add_argument("--config", metavar="FILE", help="YAML file with the keys shown below")
     parser.add_argument(
-        "--print-config", action="store_true", help="print the resolved configuration and leave"
+        "--print-config", action="store_true", help="print the resolved configuration and exit"
     )
     for section, registry in config.PLUG_INS.items():
         names = ", ".join(registry.names())
@@ -131,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{names}; its options are --{section}.OPTION",
         )
         parser.add_argument(
-            f"--help-{section}", metavar="NAME", help=f"show the options of one {section} and leave"
+            f"--help-{section}", metavar="NAME", help=f"show the options of a {section} and exit"
         )
     _add_aliases(parser)
     cli_flags.add_flags(parser, TrainConfig, skip=_OPEN_SECTIONS)
@@ -153,7 +171,7 @@ def _add_aliases(parser: argparse.ArgumentParser) -> None:
             default=argparse.SUPPRESS,
             metavar="N",
             type=f"{{}} {unit}".format,
-            help=f"length of the run in {unit}",
+            help=f"duration of the run in {unit}",
         )
 
 
@@ -162,10 +180,10 @@ def _field(config_class: type[Any], name: str) -> settings.Field:
 
 
 def _open_flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Reads ``--model.depth 20``, ``--model.encoder 1 1 1 4`` and ``--no-critic.conditional``.
+    """Parses ``--model.depth 20``, ``--model.encoder 1 1 1 4`` and ``--no-critic.conditional``.
 
     Returns:
-        Their tree, and the words that were something else.
+        The tree of their values, and the remaining words.
     """
     tree: dict[str, Any] = {}
     others: list[str] = []
@@ -182,9 +200,9 @@ def _open_flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         values = [text] if equals else []
         while not equals and rest and not rest[0].startswith("--"):
             values.append(rest.pop(0))
-        # A switch stands alone, as it may everywhere else; other fields refuse the word.
+        # A switch needs no value, as for all other flags; other fields reject the word.
         value = values if len(values) > 1 else (values or ["true"])[0]
-        settings.put(tree, path, cli_flags.plain_value(value))
+        settings.put(tree, path, cli_flags.plain_value(path, value))
     return tree, others
 
 

@@ -1,6 +1,6 @@
-"""Random weights for LPIPS's networks, the same ones wherever they are made.
+"""Random weights for LPIPS's networks, reproducible on every platform.
 
-NumPy keeps the bits of PCG64 the same in all versions, unlike what its generators make of them.
+NumPy guarantees the bit stream of PCG64 across versions, but not that of its generators.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ SEED = 2018
 
 
 def uniform(bits, shape):
-    """Numbers in [0, 1)."""
+    """Random numbers in [0, 1)."""
     raw = bits.random_raw(math.prod(shape)) >> np.uint64(40)
     return (raw / 2.0**24).astype(np.float32).reshape(shape)
 
 
 def random_backbone(network):
-    """Arrays as torchvision names them, of a size that keeps activations as large as they are."""
+    """Arrays by torchvision's names, scaled to preserve the magnitude of activations."""
     bits, arrays, before = np.random.PCG64(SEED), {}, 3
     for place, channels, kernel in BACKBONES[network]:
         shape = (channels, before, kernel, kernel)
@@ -40,7 +40,7 @@ def random_backbone(network):
 
 
 def random_heads(network):
-    """Arrays as the reference names them, not negative, and some of them zero."""
+    """Non-negative arrays by the reference's names, with some zeros."""
     bits = np.random.PCG64(SEED + 1)
     return {
         f"lin{place}.model.1.weight": np.maximum(uniform(bits, (1, count, 1, 1)) - 0.25, 0)
@@ -49,7 +49,7 @@ def random_heads(network):
 
 
 def random_images(height, width):
-    """A smooth pair and one of noise, uint8 [2, 2, height, width, 3]: first and second of each."""
+    """A smooth pair and one of noise: first and second images, uint8 [2, 2, height, width, 3]."""
     bits = np.random.PCG64(SEED + height * 1000 + width)
     down, right = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     smooth = np.stack([(3 * down + 2 * right) % 256, (down * right) % 256, 255 - down], -1)
@@ -61,5 +61,5 @@ def random_images(height, width):
 
 
 def digest(arrays):
-    """The SHA-256 of arrays, names left out."""
+    """The SHA-256 of arrays without their names."""
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()

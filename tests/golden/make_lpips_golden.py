@@ -1,13 +1,13 @@
-"""Writes lpips_0_1_4.npz: what the authors' package makes of random weights and random images.
+"""Writes lpips_0_1_4.npz: distances by the authors' package for random weights and images.
 
-It runs in an environment of its own, from the root of the repository:
+Run it in a separate environment, from the root of the repository:
 
     python3.11 -m venv golden
     golden/bin/pip install torch==2.13.0 torchvision==0.28.0 lpips==0.1.4
     golden/bin/python -m tests.golden.make_lpips_golden
 
-The weights are not in the file, as VGG16 has 59 MB of them: `lpips_weights` makes them from a seed,
-here and in the test, and the file has their SHA-256. Nobody's trained weights are used.
+The file does not contain the weights, as VGG16 has 59 MB of them: `lpips_weights` generates them
+from a seed, here and in the test, and the file has their SHA-256. No trained weights are used.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ from tests.golden.lpips_weights import digest, random_backbone, random_heads, ra
 
 OUT = pathlib.Path(__file__).with_name("lpips_0_1_4.npz")
 
-# Odd sizes, the smallest ones, and some where PyTorch's pooling leaves out a row or a column.
+# Odd sizes, the smallest ones, and some for which PyTorch's pooling drops a row or a column.
 SIZES = {
     "alex": [(31, 31), (33, 47), (67, 45), (90, 121)],
     "vgg": [(16, 16), (17, 31), (45, 35)],
@@ -29,7 +29,7 @@ SIZES = {
 
 
 def reference(network: str) -> lpips.LPIPS:
-    """Makes the reference with the seeded weights."""
+    """Builds the reference with the seeded weights."""
     distance = lpips.LPIPS(pretrained=False, net=network, pnet_rand=True, verbose=False)
     state = distance.state_dict()
     backbone, heads = random_backbone(network), random_heads(network)
@@ -47,12 +47,12 @@ def reference(network: str) -> lpips.LPIPS:
 
 
 def as_input(images: np.ndarray) -> torch.Tensor:
-    """Returns uint8 images [B, H, W, 3] as the package's own programs read them from files."""
+    """Returns uint8 images [B, H, W, 3] as the package's programs read them from files."""
     return torch.cat([lpips.im2tensor(image) for image in images])
 
 
 def main() -> None:
-    """Computes everything and writes the file beside this script."""
+    """Computes all distances and writes the file beside this script."""
     values = {}
     for network, sizes in SIZES.items():
         distance = reference(network)

@@ -1,14 +1,14 @@
-"""Writes tfa_0_23_0.npz: what tensorflow-addons computed for fixed inputs, as an oracle.
+"""Writes tfa_0_23_0.npz: outputs of tensorflow-addons for fixed inputs, as a reference.
 
-tensorflow-addons 0.23.0 was the last release, and it cannot be imported beside TensorFlow 2.16 or
-newer. It runs in an environment of its own:
+tensorflow-addons 0.23.0 was the last release; it cannot be imported with TensorFlow 2.16 or newer.
+Run it in a separate environment:
 
     python3.11 -m venv golden
     golden/bin/pip install tensorflow==2.15.1 tensorflow-addons==0.23.0 "numpy<2"
     golden/bin/python tests/golden/make_tfa_golden.py
 
-Inputs, weights and results are all in the file, so that nothing depends on a random generator when
-the tests read it. It was made on an x86-64 CPU.
+The file contains inputs, weights and outputs, so that the tests do not depend on a random
+generator. It was written on an x86-64 CPU.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ SPECTRAL_CALLS = 3
 
 
 def gaussian_values(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Blurs the same two images with several kernels, the border reflected."""
+    """Blurs two images with several kernels and reflected borders."""
     images = rng.random((2, 24, 21, 3), dtype=np.float32)
     values = {"gaussian/images": images}
     for size, sigma in GAUSSIANS:
@@ -36,7 +36,7 @@ def gaussian_values(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def instance_norm_values(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Normalizes features whose channels have different means and deviations."""
+    """Normalizes features whose channels have different means and standard deviations."""
     x = rng.standard_normal((3, 7, 6, 5)).astype(np.float32)
     x = x * np.float32([0.1, 1, 2, 5, 10]) + np.float32([0, 1, -3, 7, 20])
     gamma = rng.uniform(0.5, 2, 5).astype(np.float32)
@@ -59,7 +59,7 @@ def instance_norm_values(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def spectral_norm_values(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Runs layers in training several times; each call normalizes the kernel once more."""
+    """Calls layers in training several times; each call normalizes the kernel again."""
     values = {}
     for kind, iterations in SPECTRAL_NORMS:
         key = f"spectral/{kind}/{iterations}"
@@ -87,7 +87,7 @@ def spectral_norm_values(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Computes everything and writes the file beside this script."""
+    """Computes all values and writes the file next to this script."""
     rng = np.random.default_rng(20230)
     values = gaussian_values(rng) | instance_norm_values(rng) | spectral_norm_values(rng)
     versions = [f"tensorflow {tf.__version__}", f"tensorflow-addons {tfa.__version__}"]

@@ -15,7 +15,7 @@ with np.load(FILE) as archive:
 SIZES = sorted(key.rsplit("/", 1)[0] for key in GOLDEN if key.endswith("/total"))
 
 
-def test_the_file_says_what_made_it():
+def test_golden_file_records_its_versions():
     assert GOLDEN["versions"][0].startswith("lpips 0.1.4, torch 2.13.0")
     assert len(SIZES) == 7
 
@@ -28,7 +28,7 @@ def distance(request):
     return Lpips(network, backbone | heads)
 
 
-def test_every_layer_of_every_size(distance):
+def test_layers_equal_the_reference_at_every_size(distance):
     for key in SIZES:
         network, size = key.split("/")
         if network != distance.network:
@@ -36,8 +36,8 @@ def test_every_layer_of_every_size(distance):
         images = random_images(*map(int, size.split("x")))
         assert digest({"": images}) == GOLDEN[f"{key}/images"]
         first, second = images / np.float32(255)
-        truth = distance.features(first)
-        layers = keras.ops.convert_to_numpy(distance.by_layer(truth, second))
+        features = distance.features(first)
+        layers = keras.ops.convert_to_numpy(distance.by_layer(features, second))
         np.testing.assert_allclose(layers, GOLDEN[f"{key}/layers"], atol=1e-6, err_msg=key)
         total = keras.ops.convert_to_numpy(distance(first, second))
         assert total.dtype == np.float32

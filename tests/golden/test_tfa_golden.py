@@ -1,4 +1,4 @@
-"""What Keras has today agrees with tensorflow-addons 0.23.0 under TensorFlow 2.15.1."""
+"""Layers of Keras and of this library equal tensorflow-addons 0.23.0 under TensorFlow 2.15.1."""
 
 import pathlib
 
@@ -9,8 +9,8 @@ import pytest
 from tfdeblur.degradation import kernels
 from tfdeblur.models.critics.critic import SpectralConv2D
 
-# Importing the script that wrote the values would import tensorflow-addons, so its settings are
-# read back out of the names in the file.
+# Importing the script would import tensorflow-addons, so its settings are read from the names
+# in the file.
 FILE = pathlib.Path(__file__).with_name("tfa_0_23_0.npz")
 with np.load(FILE) as archive:
     GOLDEN = dict(archive)
@@ -21,7 +21,7 @@ def settings(prefix: str) -> list[tuple[str, str]]:
     return sorted({(key[1], key[2]) for key in keys if len(key) > 2})
 
 
-def test_the_file_says_what_made_it():
+def test_golden_file_has_versions_and_all_settings():
     assert list(GOLDEN["versions"]) == ["tensorflow 2.15.1", "tensorflow-addons 0.23.0"]
     assert len(settings("gaussian/")) == 4
     assert len(settings("instance/")) == 3
@@ -29,7 +29,7 @@ def test_the_file_says_what_made_it():
 
 
 @pytest.mark.parametrize(("size", "sigma"), settings("gaussian/"))
-def test_gaussian_blur_of_keras_after_reflecting_the_border(size, sigma):
+def test_gaussian_blur_of_keras_with_reflected_border_equals_addons(size, sigma):
     images, expected = GOLDEN["gaussian/images"], GOLDEN[f"gaussian/{size}/{sigma}"]
     taps, radius = int(size), int(size) // 2
     border = ((0, 0), (radius, radius), (radius, radius), (0, 0))
@@ -42,7 +42,7 @@ def test_gaussian_blur_of_keras_after_reflecting_the_border(size, sigma):
 
 
 @pytest.mark.parametrize(("size", "sigma"), settings("gaussian/"))
-def test_gaussian_blur_of_data_preparation(size, sigma):
+def test_gaussian_kernel_of_degradation_equals_addons(size, sigma):
     kernel = kernels.gaussian_kernel1d(float(sigma), int(size))
     for image, expected in zip(
         GOLDEN["gaussian/images"], GOLDEN[f"gaussian/{size}/{sigma}"], strict=True
@@ -52,7 +52,7 @@ def test_gaussian_blur_of_data_preparation(size, sigma):
 
 
 @pytest.mark.parametrize(("epsilon", "kind"), settings("instance/"))
-def test_group_normalization_with_a_group_for_each_channel(epsilon, kind):
+def test_group_normalization_per_channel_equals_instance_normalization(epsilon, kind):
     affine = kind == "affine"
     x = GOLDEN["instance/x"]
     layer = keras.layers.GroupNormalization(
@@ -79,7 +79,7 @@ def test_group_normalization_with_a_group_for_each_channel(epsilon, kind):
 
 
 @pytest.mark.parametrize(("kind", "iterations"), settings("spectral/"))
-def test_spectral_normalization(kind, iterations):
+def test_spectral_normalization_of_keras_equals_addons(kind, iterations):
     key = f"spectral/{kind}/{iterations}"
     x = GOLDEN[f"{key}/x"]
     inner = keras.layers.Conv2D(6, 3, padding="same") if kind == "conv" else keras.layers.Dense(6)
@@ -87,7 +87,7 @@ def test_spectral_normalization(kind, iterations):
     layer.build(x.shape)
     inner.kernel.assign(GOLDEN[f"{key}/kernel"])
     inner.bias.assign(GOLDEN[f"{key}/bias"])
-    # Both start from a random vector of the same shape; the golden one is put in its place.
+    # The initial vector is random; that of the golden file is used.
     layer.vector_u.assign(GOLDEN[f"{key}/u"])
     for call in (1, 2, 3):
         y = keras.ops.convert_to_numpy(layer(x, training=True))
@@ -102,8 +102,8 @@ def test_spectral_normalization(kind, iterations):
     np.testing.assert_allclose(y, GOLDEN[f"{key}/y_inference"], rtol=1e-4, atol=2e-5)
 
 
-def test_spectral_convolution_of_critics():
-    # Ours leaves the kernel alone where tensorflow-addons overwrites it; the outputs are the same.
+def test_spectral_convolution_of_critics_equals_addons():
+    # tensorflow-addons overwrites the kernel, ours does not; the outputs are equal.
     key = "spectral/conv/1"
     x = GOLDEN[f"{key}/x"]
     layer = SpectralConv2D(6, 3, padding="same")

@@ -1,4 +1,4 @@
-"""A headless browser for tests of pages, where the machine has one."""
+"""A headless browser for tests of pages, if the machine has one."""
 
 import pathlib
 import re
@@ -11,20 +11,22 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def dom_after(page: str, script: str, folder: pathlib.Path) -> str:
-    """Opens a page from its file, runs a script in it, and returns the page as it is then.
+    """Opens a page, runs a script in it, and returns its DOM as HTML.
+
+    Skips the test if there is no browser.
 
     Args:
         page: Path of the HTML file.
-        script: JavaScript that is run after the page's own.
-        folder: For the copy of the page and the browser's profile.
+        script: JavaScript that runs after that of the page.
+        folder: Folder for a copy of the page and the browser's profile.
     """
     browser = next(filter(None, map(shutil.which, _NAMES)), None)
     if browser is None:
         pytest.skip(f"no browser on this machine: none of {', '.join(_NAMES)} is on the path")
     copy = folder / "page.html"
     text = pathlib.Path(page).read_text(encoding="utf-8")
-    # A function for the replacement, as a script may hold backslashes.
     tail = f"<script>{script}</script></body>"
+    # A function, because `re.sub` would interpret backslashes in a text.
     copy.write_text(re.sub("</body>", lambda _: tail, text), encoding="utf-8")
     done = subprocess.run(
         [

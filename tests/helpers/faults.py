@@ -1,6 +1,6 @@
-"""The table of faults: what is planted into a run, what it says, and what is kept.
+"""The table of faults: what is injected into a run, its message, and what is kept.
 
-``python -m tests.helpers.faults`` prints it as ``docs/faults.md``; `test_faults` plants them all.
+``python -m tests.helpers.faults`` prints it as ``docs/faults.md``; `test_faults` injects them all.
 """
 
 import contextlib
@@ -25,147 +25,147 @@ class Fault:
     """One row of the table.
 
     Attributes:
-        name: What is planted.
-        plant: Plants it; what it returns takes it away again, where going on needs that.
-        says: Part of the one message; empty where nothing needs to be said.
-        code: Exit code of the command: 0 where it goes on by itself.
-        kept: What is lost and what is not.
-        words: Further words of the command.
-        unlike: The weights at the end are others than those of an undisturbed run, with reason.
-        messages: How many messages there are; the last one is `says`.
+        name: The fault.
+        plant: Injects it; returns a function that fixes it, if resuming requires that.
+        message: Part of the message; empty if none is needed.
+        code: Exit code of the command; 0 if the run continues by itself.
+        kept: What is kept and what is lost.
+        flags: Additional flags of the command.
+        changes_weights: Whether the fault is meant to change the final weights.
+        messages: Number of messages; the last one contains `message`.
     """
 
     name: str
     plant: Callable[[Site], Callable[[], object] | None]
-    says: str
+    message: str
     code: int
     kept: str
-    words: tuple[str, ...] = ()
-    unlike: bool = False
+    flags: tuple[str, ...] = ()
+    changes_weights: bool = False
     messages: int = 1
 
 
-EARLIER = "goes on from the checkpoint before; the damaged one is put aside"
-ALL = "all checkpoints; the same command goes on"
+EARLIER = "resumes from the one before; the damaged one is renamed"
+ALL = "all checkpoints; the same command resumes"
 NOTHING = "nothing is lost"
 
 
 FAULTS = (
     Fault(
-        "newest checkpoint: index cut off",
-        planting.in_newest("state.index", planting.cut),
-        "state.index is damaged",
+        "newest checkpoint: training state cut off",
+        planting.in_newest("state.safetensors", planting.cut),
+        "state.safetensors is damaged",
         0,
         EARLIER,
     ),
     Fault(
-        "newest checkpoint: one bit of the training state changed",
-        planting.in_newest("state.data-00000-of-00001", planting.flip),
-        "state.data-00000-of-00001 is damaged",
+        "newest checkpoint: one bit of the state flipped",
+        planting.in_newest("state.safetensors", planting.flip),
+        "state.safetensors is damaged",
         0,
         EARLIER,
     ),
     Fault(
         "newest checkpoint: training state missing",
-        planting.in_newest("state.data-00000-of-00001", pathlib.Path.unlink),
+        planting.in_newest("state.safetensors", pathlib.Path.unlink),
         "is missing",
         0,
         EARLIER,
     ),
     Fault(
         "newest checkpoint: one bit of the weights changed",
-        planting.in_newest("generator.weights.h5", planting.flip),
-        "generator.weights.h5 is damaged",
+        planting.in_newest("generator.safetensors", planting.flip),
+        "generator.safetensors is damaged",
         0,
         EARLIER,
     ),
     Fault(
         "newest checkpoint: weights missing",
-        planting.in_newest("generator.weights.h5", pathlib.Path.unlink),
-        "generator.weights.h5 is missing",
+        planting.in_newest("generator.safetensors", pathlib.Path.unlink),
+        "generator.safetensors is missing",
         0,
         EARLIER,
     ),
     Fault(
-        "newest checkpoint: description cut off",
+        "newest checkpoint: meta.json cut off",
         planting.in_newest("meta.json", planting.cut),
         "meta.json is damaged",
         0,
         EARLIER,
     ),
     Fault(
-        "newest checkpoint: description empty after a power cut",
+        "newest checkpoint: meta.json empty after a power cut",
         planting.in_newest("meta.json", planting.empty),
         "meta.json is damaged",
         0,
         EARLIER,
     ),
     Fault(
-        "newest checkpoint: description without a list of files",
+        "newest checkpoint: meta.json without a list of files",
         planting.described(files=None),
         "meta.json is damaged (files: ",
         0,
         EARLIER,
     ),
     Fault(
-        "newest checkpoint: a score changed in the description",
+        "newest checkpoint: a score changed in meta.json",
         planting.another_score,
-        "it does not agree with its own checksum",
+        "it does not match its own checksum",
         0,
         EARLIER,
     ),
     Fault(
-        "newest checkpoint: description cannot be read (rights, network)",
+        "newest checkpoint: meta.json unreadable (permissions, network)",
         planting.unreadable(lambda site: site.newest("meta.json")),
         "meta.json: permission denied",
         2,
         ALL,
     ),
     Fault(
-        "newest checkpoint: training state cannot be read (rights, network)",
-        planting.unreadable(lambda site: site.newest("state.index")),
-        "state.index: permission denied",
+        "newest checkpoint: state unreadable (permissions, network)",
+        planting.unreadable(lambda site: site.newest("state.safetensors")),
+        "state.safetensors: permission denied",
         2,
         ALL,
     ),
     Fault(
-        "killed before a checkpoint was whole",
+        "killed while a checkpoint was written",
         planting.in_newest("meta.json", pathlib.Path.unlink),
         "",
         0,
-        "goes on from the checkpoint before; the rest is swept away",
+        "resumes from the one before; the incomplete one is removed",
     ),
     Fault(
         "newest checkpoint: written by a later version",
         planting.described(format=99),
         "has checkpoint format 99",
         2,
-        "all checkpoints; the version that wrote it goes on",
+        "all checkpoints; the version that wrote it resumes",
     ),
     Fault(
         "all checkpoints damaged",
         planting.all_checkpoints,
-        "state.index is damaged",
+        "state.safetensors is damaged",
         2,
-        "best weights; begins anew when the checkpoints are removed",
+        "best weights; starts from scratch once the checkpoints are removed",
     ),
     Fault(
         "best weights damaged",
         planting.best,
         "The next validation writes new best weights",
         0,
-        "the next validation writes new ones; the damaged ones are put aside",
+        "the next validation writes new ones; the damaged ones are renamed",
     ),
     Fault(
-        "best weights: description cannot be read (rights, network)",
+        "best weights: meta.json unreadable (permissions, network)",
         planting.unreadable(planting.best_description),
         "meta.json: permission denied",
         2,
         ALL,
     ),
     Fault(
-        "somebody's folders among the checkpoints",
-        planting.somebodys_folders,
+        "a user's folders among the checkpoints",
+        planting.user_folders,
         "",
         0,
         "the folders; nothing is lost",
@@ -185,27 +185,27 @@ FAULTS = (
         ALL,
     ),
     Fault(
-        "another model asked for",
+        "another model in the configuration",
         lambda site: lambda: None,
         "belongs to a run with model",
         2,
         ALL,
-        words=("--model.width", "8"),
+        flags=("--model.width", "8"),
     ),
     Fault(
-        "another optimizer asked for",
+        "another optimizer in the configuration",
         lambda site: lambda: None,
         "does not fit this run",
         2,
         ALL,
-        words=("--optimizer.name", "rmsprop"),
+        flags=("--optimizer.name", "rmsprop"),
     ),
     Fault(
         "history damaged",
         planting.damaged_history,
         "history.csv is damaged",
         0,
-        "its good rows; the damaged file is put aside",
+        "its intact rows; the damaged file is renamed",
     ),
     Fault(
         "list of incidents damaged",
@@ -216,20 +216,20 @@ FAULTS = (
     ),
     Fault(
         "full disk: weights of a new checkpoint",
-        disks.full_disk("generator.weights.h5"),
+        disks.full_disk("generator.safetensors"),
         "the disk is full",
         2,
         "earlier checkpoints; the new one is lost",
     ),
     Fault(
-        "full disk: description of a new checkpoint",
+        "full disk: meta.json of a new checkpoint",
         disks.full_disk("meta.json"),
         "the disk is full",
         2,
         "earlier checkpoints; the new one is lost",
     ),
     Fault("full disk: history", disks.full_disk("history.csv"), "the disk is full", 2, ALL),
-    Fault("full disk: page of pictures", disks.full_disk("index.html"), "the disk is full", 2, ALL),
+    Fault("full disk: page of images", disks.full_disk("index.html"), "the disk is full", 2, ALL),
     Fault(
         "full disk: TensorBoard's curves",
         disks.full_disk_for_curves,
@@ -245,22 +245,22 @@ FAULTS = (
         2,
         "earlier checkpoints; the new one is lost",
     ),
-    Fault("work directory read-only", disks.read_only, "permission denied", 2, ALL),
+    Fault("read-only work directory", disks.read_only, "permission denied", 2, ALL),
     Fault(
-        "work directory read-only, with the lock of a killed run",
+        "read-only work directory with the lock of a killed run",
         disks.read_only_with_a_lock,
         "the lock of a run that has ended",
         2,
         ALL,
     ),
     Fault(
-        "folder of checkpoints on a disk that is not mounted",
-        disks.disk_that_is_not_there,
-        "checkpoints is a link to what does not exist: is the disk there",
+        "checkpoints on a disk that is not mounted",
+        disks.unmounted_disk,
+        "checkpoints is a link to a path that does not exist",
         2,
         ALL,
     ),
-    Fault("a file where the work directory was", disks.file_in_the_way, "Cannot", 2, ALL),
+    Fault("a file in place of the work directory", disks.file_in_the_way, "Cannot", 2, ALL),
     Fault("lock of a killed run", planting.dead_owner, "", 0, NOTHING),
     Fault("lock damaged", planting.replaced(LOCK, "{"), "", 0, NOTHING),
     Fault(
@@ -268,33 +268,33 @@ FAULTS = (
         planting.living_owner,
         "is in use by another run",
         2,
-        "the first run goes on undisturbed",
+        "the first run continues",
     ),
     Fault(
-        "work directory taken over by another run meanwhile",
+        "work directory taken over by another run",
         planting.taken_over(0.02),
         "was taken over by another run",
         2,
-        "all checkpoints; the other run goes on",
+        "all checkpoints; the other run continues",
     ),
     Fault(
-        "work directory taken over while this run was asleep, right before it saves",
+        "work directory taken over while this run was suspended",
         planting.taken_over(3600.0),
         "was taken over by another run",
         2,
-        "all checkpoints; the other run goes on",
+        "all checkpoints; the other run continues",
     ),
     Fault("shard missing at the start", planting.removed(Site.shard), "train-0000", 2, ALL),
     Fault(
-        "shard missing in mid-epoch",
+        "shard missing in the middle of an epoch",
         planting.before_reading(pathlib.Path.unlink),
         "train-0000",
         2,
         ALL,
     ),
-    Fault("record damaged in the middle", planting.damaged_record, "is damaged at record", 2, ALL),
+    Fault("damaged record", planting.damaged_record, "is damaged at record", 2, ALL),
     Fault(
-        "shard that lost its last record in mid-epoch",
+        "shard without its last record in the middle of an epoch",
         planting.before_reading(planting.last_record_lost),
         "train-0000",
         2,
@@ -318,20 +318,20 @@ FAULTS = (
     Fault(
         "NaN batch: skip",
         planting.nan_batch,
-        "had no effect",
+        "skipped 1 step before",
         0,
-        "all steps but that one",
-        words=("--guards.on-nonfinite", "skip"),
-        unlike=True,
+        "all steps except that one",
+        flags=("--guards.on-nonfinite", "skip"),
+        changes_weights=True,
     ),
     Fault(
-        "NaN batch: roll back, in vain",
+        "NaN batch: rollback, without success",
         planting.nan_batch,
-        "has gone back 1 times already",
+        "was rolled back 1 time before",
         2,
         ALL,
-        words=("--guards.on-nonfinite", "rollback", "--guards.most-rollbacks", "1"),
-        unlike=True,
+        flags=("--guards.on-nonfinite", "rollback", "--guards.max-rollbacks", "1"),
+        changes_weights=True,
         messages=2,
     ),
     Fault(
@@ -340,38 +340,38 @@ FAULTS = (
         "weights of the generator are not finite",
         2,
         ALL,
-        words=("--optimizer.learning-rate", "1e39", "--save-every", "1 steps"),
+        flags=("--optimizer.learning-rate", "1e39", "--save-every", "1 steps"),
     ),
     Fault(
         "out of memory in a step", planting.no_memory, "Out of memory in a training step", 2, ALL
     ),
     Fault(
         "SIGTERM while training",
-        planting.told_to_stop(signal.SIGTERM),
+        planting.signalled(signal.SIGTERM),
         "Stopped; saved",
         143,
         NOTHING,
     ),
     Fault(
         "SIGINT while training",
-        planting.told_to_stop(signal.SIGINT),
+        planting.signalled(signal.SIGINT),
         "Stopped; saved",
         130,
         NOTHING,
     ),
-    Fault("clock put back again and again", planting.clock_goes_back, "", 0, NOTHING),
+    Fault("clock set back again and again", planting.clock_goes_back, "", 0, NOTHING),
 )
 
 
 def build(folder: pathlib.Path) -> None:
-    """Writes the data, an undisturbed run, and the unfinished one that faults are planted into."""
+    """Writes the data, an undisturbed run, and the unfinished run that faults are injected into."""
     write_data_set(str(folder / "data"))
     patch = pytest.MonkeyPatch()
     site = Site(folder, patch)
     for steps, name in ((GOAL, "whole"), (FINISHED, None)):
-        code, said = site.train(steps=steps)
+        code, output = site.train(steps=steps)
         if code:
-            raise RuntimeError(said)
+            raise RuntimeError(output)
         if name:
             site.run.rename(folder / name)
 
@@ -387,21 +387,20 @@ def site_of(template: pathlib.Path, folder: pathlib.Path) -> Iterator[Site]:
         yield Site(folder, patch)
 
 
-HEADER = """# Faults and what they cost
+HEADER = """# Faults and their cost
 
-Each row is planted into a run that has finished two checkpoints, and the command is run again. It
-says one thing, and what was finished is kept. Exit code 0: the run went on by itself. After the
-others the fault is taken away, the same command runs once more, and the weights at the end equal
-those of an undisturbed run, bit for bit, unless the fault is meant to change them.
+Each fault is injected into a run with two finished checkpoints, and the command is run again. It
+prints one message, and finished work is kept. With exit code 0, the run continued by itself. After
+any other exit code the fault is fixed and the same command is run once more. The final weights then
+equal those of an undisturbed run, bit for bit, unless the fault is meant to change them.
 
-`tests/tfdeblur/test_faults.py` does all of it; `python -m tests.helpers.faults` (extra `dev`)
+`tests/tfdeblur/test_faults.py` tests every row; `python -m tests.helpers.faults` (extra `dev`)
 prints this page.
-Workers that die are tested with real processes (`tests/tfdeblur/test_workers.py`): the others leave
-with exit code 75 and say so. `python -m benchmarks.kill_test` kills a real run at random, again and
-again: after 50 kills of a WGAN-GP run (REDNet at depth 10, 400 steps, a checkpoint every second
-step), and after 50 more of the same run, and after 50 more again, every array of the last
-checkpoint was equal to the undisturbed run's. 14 of these 150 kills hit a checkpoint that was being
-written.
+Workers that die are tested with real processes (`tests/tfdeblur/test_workers.py`): the others print
+a message and exit with code 75. `python -m benchmarks.kill_test` kills a real run at random, again
+and again: after each of three series of 50 kills of a WGAN-GP run (REDNet at depth 10, 400 steps, a
+checkpoint every second step), every array of the last checkpoint was equal to the undisturbed
+run's. 14 of these 150 kills hit a checkpoint that was being written.
 
 """
 
@@ -410,8 +409,8 @@ def markdown() -> str:
     """Returns the table."""
     lines = ["| fault | message | exit code | kept |", "| --- | --- | --- | --- |"]
     for fault in FAULTS:
-        says = f"... {fault.says} ..." if fault.says else "none is needed"
-        lines.append(f"| {fault.name} | {says} | {fault.code} | {fault.kept} |")
+        message = f"... {fault.message} ..." if fault.message else "none needed"
+        lines.append(f"| {fault.name} | {message} | {fault.code} | {fault.kept} |")
     return HEADER + "\n".join(lines) + "\n"
 
 

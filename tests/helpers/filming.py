@@ -1,4 +1,4 @@
-"""Small videos for tests, written and read with PyAV alone."""
+"""Small videos for tests, written and read by PyAV directly."""
 
 from fractions import Fraction
 
@@ -11,7 +11,7 @@ RATE = 25
 
 
 def scene(height, width, count):
-    """Smooth pictures that move: subsampled chroma loses little of them."""
+    """Moving smooth gradients, which lose little to chroma subsampling."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     frames = [
         np.stack([x * 2 + 5 * i, y * 2 + 20, 200 - x - y + 3 * i], axis=-1) for i in range(count)
@@ -31,7 +31,7 @@ def make(
     sound="aac",
     full=False,
 ):
-    """Writes a small video with PyAV alone."""
+    """Writes a small video and returns its path."""
     with av.open(path, "w") as container:
         container.metadata["title"] = "A title"
         stream = container.add_stream(codec, rate=RATE)
@@ -44,10 +44,10 @@ def make(
         audio = container.add_stream(sound, rate=48000) if sound else None
         if audio:
             audio.metadata["language"] = "deu"
-        for place, pixels in enumerate(scene(*size, count)):
+        for index, pixels in enumerate(scene(*size, count)):
             frame = av.VideoFrame.from_ndarray(pixels)
             frame = frame.reformat(format=kind, dst_color_range=2 if full else 1)
-            frame.pts = times[place] if times else place
+            frame.pts = times[index] if times else index
             frame.time_base = Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -63,14 +63,14 @@ def make(
 
 
 def frames_of(path):
-    """Returns decoded frames as they are stored, and their times in seconds."""
+    """Returns the decoded frames as stored, and their times in seconds."""
     with av.open(path) as container:
         decoded = [(f.to_ndarray(format="rgb24"), f.time) for f in container.decode(video=0)]
     return np.stack([pixels for pixels, _ in decoded]), [time for _, time in decoded]
 
 
 def sound_of(path):
-    """Returns the packets of sound, and their times."""
+    """Returns the audio packets and their times in seconds."""
     with av.open(path) as container:
         return [
             (bytes(packet), float(packet.pts * packet.time_base))

@@ -1,4 +1,4 @@
-"""What can go wrong with a run, done to a copy of one; `faults` has the table."""
+"""Faults that are injected into a copy of a run; `tests.helpers.faults` has the table."""
 
 import contextlib
 import dataclasses
@@ -16,15 +16,16 @@ import tensorflow as tf
 
 from tests.helpers.poison import poison
 from tfdeblur import train
-from tfdeblur.checkpoints.manifest import META, sealed
+from tfdeblur.checkpoints.manifest import META, checkpoint_name, sealed
 from tfdeblur.checkpoints.weights import BEST, CHECKPOINTS
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
-from tfdeblur.training import loop, trainer
-from tfdeblur.training.engines.tensorflow import step
+from tfdeblur.training.callbacks import ProgressBar
+from tfdeblur.training.engines.tensorflow import train_step
 from tfdeblur.training.resilience.lock import LOCK, WorkdirLock
+from tfdeblur.training.trainer import Trainer
 
-# What the command had finished before the fault, and where it is to end, in steps.
+# Steps before the fault, and steps of the whole run.
 FINISHED, GOAL = 4, 6
 BATCH = 8
 
@@ -53,15 +54,15 @@ class Site:
 
     def newest(self, name: str = "") -> pathlib.Path:
         """The newest checkpoint, or a file of it."""
-        return self.run / CHECKPOINTS / f"{FINISHED * BATCH:012d}" / name
+        return self.run / CHECKPOINTS / checkpoint_name(FINISHED * BATCH) / name
 
     def shard(self) -> pathlib.Path:
         """A shard of the training split."""
         return sorted(self.data.glob("train-*"))[-1]
 
     def train(self, *words: str, steps: int = GOAL) -> tuple[int, str]:
-        """Runs the command; returns its exit code and all that it says."""
-        said = io.StringIO()
+        """Runs the command; returns its exit code and its output."""
+        output = io.StringIO()
         command = [
             *("--workdir", str(self.run), "--data", str(self.data)),
             *("--model", "unet16", "--model.width", "4", "--objective", "content"),
@@ -69,21 +70,21 @@ class Site:
             *("--save-every", "2 steps", "--output.log-every", "1 steps", "--keep", "3"),
             *("--output.validate-every", "2 steps", *words),
         ]
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             code = train.main(command)
-        return code, said.getvalue()
+        return code, output.getvalue()
 
 
 # ------------------------------------------------------------------------------- damage on the disk
 
 
 def empty(path: pathlib.Path) -> None:
-    """Leaves nothing in a file."""
+    """Empties a file."""
     path.write_bytes(b"")
 
 
 def cut(path: pathlib.Path) -> None:
-    """Leaves the first half of a file."""
+    """Cuts a file to its first half."""
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 
@@ -96,7 +97,7 @@ def flip(path: pathlib.Path) -> None:
 
 
 def deny(patch: pytest.MonkeyPatch, *paths: str) -> None:
-    """Lets files refuse to be read, as their rights do, to root as well."""
+    """Makes files unreadable, for root too."""
     read = files.read_bytes
 
     def refused(path: str) -> bytes:
@@ -115,30 +116,30 @@ def in_newest(name: str, how: Callable[[pathlib.Path], object]) -> Callable[[Sit
 def all_checkpoints(site: Site) -> Callable[[], object]:
     """Damages every checkpoint."""
     for folder in (site.run / CHECKPOINTS).iterdir():
-        flip(folder / "state.index")
+        flip(folder / "state.safetensors")
     return lambda: shutil.rmtree(site.run / CHECKPOINTS)
 
 
 def best(site: Site) -> None:
     """Damages the best weights."""
-    flip(next((site.run / BEST).iterdir()) / "generator.weights.h5")
+    flip(next((site.run / BEST).iterdir()) / "generator.safetensors")
 
 
 def described(**entries: object) -> Callable[[Site], Callable[[], object]]:
-    """Lets the newest checkpoint say something else of itself, with a checksum that agrees."""
+    """Changes entries of the newest checkpoint's ``meta.json``, with a matching checksum."""
 
     def plant(site: Site) -> Callable[[], object]:
         path = site.newest(META)
         before = path.read_bytes()
         path.write_text(json.dumps(sealed({**json.loads(before), **entries})))
-        # Where it was put aside, nothing has to be mended.
+        # A checkpoint that was set aside needs no fix.
         return lambda: path.parent.is_dir() and path.write_bytes(before)
 
     return plant
 
 
 def another_score(site: Site) -> None:
-    """Changes a score in the description of the newest checkpoint, which stays valid."""
+    """Changes a score in the newest checkpoint's ``meta.json``, which stays valid."""
     path = site.newest(META)
     meta = json.loads(path.read_text())
     scores = {name: value + 1.0 for name, value in meta["metrics"].items()}
@@ -146,7 +147,7 @@ def another_score(site: Site) -> None:
 
 
 def unreadable(path: Callable[[Site], pathlib.Path]) -> Callable[[Site], Callable[[], object]]:
-    """Takes away the right to read a file, or the network that it lies behind."""
+    """Makes a file unreadable, as permissions or a network do."""
 
     def plant(site: Site) -> Callable[[], object]:
         deny(site.patch, str(path(site)))
@@ -156,26 +157,26 @@ def unreadable(path: Callable[[Site], pathlib.Path]) -> Callable[[Site], Callabl
 
 
 def best_description(site: Site) -> pathlib.Path:
-    """The description of the best weights."""
+    """The ``meta.json`` of the best weights."""
     return next((site.run / BEST).iterdir()) / META
 
 
-def somebodys_folders(site: Site) -> Callable[[], object]:
-    """Puts folders of a person among the checkpoints; they must be there at the end."""
+def user_folders(site: Site) -> Callable[[], object]:
+    """Adds a user's folders to the checkpoints; they must exist at the end."""
     notes = [site.run / kind / "notes" / "a.txt" for kind in (CHECKPOINTS, BEST)]
     for path in notes:
         path.parent.mkdir()
         path.write_text("mine")
 
-    def look() -> None:
+    def check() -> None:
         if any(path.read_text() != "mine" for path in notes):
-            raise AssertionError("a folder of somebody else was changed")
+            raise AssertionError("a user's folder was changed")
 
-    return look
+    return check
 
 
 def replaced(name: str, text: str) -> Callable[[Site], Callable[[], object]]:
-    """Overwrites a file of the work directory; it is removed to go on."""
+    """Overwrites a file of the work directory; the fix removes it."""
 
     def plant(site: Site) -> Callable[[], object]:
         (site.run / name).write_text(text)
@@ -185,7 +186,7 @@ def replaced(name: str, text: str) -> Callable[[Site], Callable[[], object]]:
 
 
 def damaged_history(site: Site) -> None:
-    """Puts zeros into the history, as a file system does after a power cut."""
+    """Writes zeros into the history, as a file system does after a power cut."""
     path = site.run / "history.csv"
     data = path.read_bytes()
     path.write_bytes(data[:-40] + bytes(40))
@@ -198,25 +199,25 @@ def dead_owner(site: Site) -> None:
     """Leaves the lock of a process of this machine that was killed."""
     with WorkdirLock(str(site.run)):
         owner = json.loads((site.run / LOCK).read_text())
-    # No process has this number: it is above the largest that Linux gives.
+    # No process has this number: it is above the largest one of Linux.
     (site.run / LOCK).write_text(json.dumps({**owner, "pid": (1 << 22) + 1, "token": "dead"}))
 
 
 def living_owner(site: Site) -> Callable[[], object]:
-    """Lets another run hold the work directory."""
+    """Locks the work directory for another run."""
     stack = contextlib.ExitStack()
     stack.enter_context(WorkdirLock(str(site.run)))
     return stack.close
 
 
 def take_lock(workdir: pathlib.Path, seconds: float) -> None:
-    """Puts another run's lock in the place of the one that is there, until it stays.
+    """Replaces the lock of a run by another run's, until it stays.
 
-    Who holds a lock may have read it right before and writes its own over this one, once.
+    The owner may have read its lock right before, and then overwrites the new one once.
 
     Args:
-        workdir: The folder of the run that loses its lock.
-        seconds: To wait before the look whether the new one stayed: several beats of the old one.
+        workdir: The work directory of the run that loses its lock.
+        seconds: Time before checking that the new lock stayed: several heartbeats of the owner.
     """
     text = json.dumps({"token": "other", "host": "there", "pid": 7})
     lock, beside = workdir / LOCK, workdir / "other.lock"
@@ -226,17 +227,17 @@ def take_lock(workdir: pathlib.Path, seconds: float) -> None:
         time.sleep(seconds)
         if lock.read_text() == text:
             return
-    raise AssertionError(f"{lock} does not stay with the run that took it over.")
+    raise AssertionError(f"{lock} was overwritten again and again.")
 
 
 def taken_over(beat_seconds: float) -> Callable[[Site], Callable[[], object]]:
-    """Lets another run take the work directory in the middle of the training.
+    """Makes another run take over the work directory in the middle of the training.
 
-    Whoever beats often sees it soon; whoever beats seldom has to look before it saves.
+    A run with a short heartbeat notices soon; one with a long heartbeat, only before it saves.
     """
 
     def plant(site: Site) -> Callable[[], object]:
-        def steal(images: int) -> None:
+        def steal() -> None:
             take_lock(site.run, min(50 * beat_seconds, 1.0))
 
         make_lock = WorkdirLock.__init__
@@ -247,12 +248,12 @@ def taken_over(beat_seconds: float) -> Callable[[Site], Callable[[], object]]:
         site.patch.setattr(WorkdirLock, "__init__", with_beat)
         while_training(site, steal)
 
-        def mend() -> None:
+        def fix() -> None:
             site.patch.undo()
-            # A run that did not stop has removed it; what it says is what fails then.
+            # A run that did not stop has removed it; then the test fails by its message.
             (site.run / LOCK).unlink(missing_ok=True)
 
-        return mend
+        return fix
 
     return plant
 
@@ -272,19 +273,18 @@ def removed(path: Callable[[Site], pathlib.Path]) -> Callable[[Site], Callable[[
     return plant
 
 
-def while_training(site: Site, act: Callable[[int], object]) -> None:
-    """Does something once, right before the first step of the run."""
-    make_call = loop.Loop._call
+def while_training(site: Site, act: Callable[[], object]) -> None:
+    """Does something once, right after the first call of the run."""
+    advance = ProgressBar.__call__
     done: list[bool] = []
 
-    def call(self: loop.Loop, *arguments: object) -> object:
-        result = make_call(self, *arguments)
+    def act_and_advance(self: ProgressBar, *arguments: object) -> None:
         if not done:
             done.append(True)
-            act(self._state.images_seen)
-        return result
+            act()
+        advance(self, *arguments)
 
-    site.patch.setattr(loop.Loop, "_call", call)
+    site.patch.setattr(ProgressBar, "__call__", act_and_advance)
 
 
 def before_reading(
@@ -293,25 +293,25 @@ def before_reading(
     """Changes a shard after the checks at the start, before its records are read."""
 
     def plant(site: Site) -> Callable[[], object]:
-        shard, data, batches = site.shard(), site.shard().read_bytes(), trainer.Run.batches
+        shard, data, batches = site.shard(), site.shard().read_bytes(), Trainer.batches
 
-        def spoiled(self: trainer.Run) -> object:
+        def spoiled(self: Trainer) -> object:
             change(shard)
             return batches(self)
 
-        site.patch.setattr(trainer.Run, "batches", spoiled)
+        site.patch.setattr(Trainer, "batches", spoiled)
 
-        def mend() -> None:
+        def fix() -> None:
             site.patch.undo()
             shard.write_bytes(data)
 
-        return mend
+        return fix
 
     return plant
 
 
 def last_record_lost(shard: pathlib.Path) -> None:
-    """Cuts a shard at the end of a record, which raises nothing by itself."""
+    """Cuts a shard at the end of a record, which TensorFlow does not notice."""
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(shard))]
     with tf.io.TFRecordWriter(str(shard)) as writer:
         for record in records[:-1]:
@@ -326,7 +326,7 @@ def damaged_record(site: Site) -> Callable[[], object]:
 
 
 def damaged_manifest(site: Site) -> Callable[[], object]:
-    """Cuts the manifest off."""
+    """Cuts the manifest to its first half."""
     path = site.data / "manifest.json"
     data = path.read_bytes()
     cut(path)
@@ -337,30 +337,30 @@ def damaged_manifest(site: Site) -> Callable[[], object]:
 
 
 def nan_batch(site: Site) -> Callable[[], object]:
-    """Lets one record that is still to come restore to what is no number."""
+    """Makes the outputs for one later record NaN."""
     poison(site.patch, str(site.data), position=FINISHED * BATCH + 4)
     return site.patch.undo
 
 
 def no_memory(site: Site) -> Callable[[], object]:
-    """Asks for 400 terabytes in the middle of a step."""
-    to_unit = step.uint8_to_unit
+    """Allocates 400 terabytes in the middle of a step."""
+    to_unit = train_step.uint8_to_unit
 
     def greedy(images: tf.Tensor) -> tf.Tensor:
-        # Nothing of it may be known before the step runs, or it would be left out.
+        # Depends on the images, or TensorFlow would fold it before the step runs.
         side = tf.cast(tf.reduce_max(images), tf.int32) + 10**7
         return to_unit(images) + 1e-30 * tf.reduce_sum(tf.fill([side, side], 1.0))
 
-    site.patch.setattr(step, "uint8_to_unit", greedy)
+    site.patch.setattr(train_step, "uint8_to_unit", greedy)
     return site.patch.undo
 
 
-def told_to_stop(number: int) -> Callable[[Site], Callable[[], object]]:
+def signalled(number: int) -> Callable[[Site], Callable[[], object]]:
     """Sends a signal in the middle of the training."""
 
     def plant(site: Site) -> Callable[[], object]:
-        while_training(site, lambda images: os.kill(os.getpid(), number))
-        # A program that a shell started in the background ignores SIGINT, and so does a run in it.
+        while_training(site, lambda: os.kill(os.getpid(), number))
+        # A program that a shell started in the background ignores SIGINT, and so would the run.
         before = signal.signal(number, signal.SIG_DFL)
 
         def undo() -> None:
@@ -373,8 +373,8 @@ def told_to_stop(number: int) -> Callable[[Site], Callable[[], object]]:
 
 
 def clock_goes_back(site: Site) -> Callable[[], object]:
-    """Puts the clock back by an hour whenever somebody looks at it."""
+    """Sets the clock back by an hour each time it is read."""
     start = time.time()
-    looks = iter(range(10**9))
-    site.patch.setattr(time, "time", lambda: start - 3600.0 * next(looks))
+    reads = iter(range(10**9))
+    site.patch.setattr(time, "time", lambda: start - 3600.0 * next(reads))
     return site.patch.undo

@@ -1,4 +1,4 @@
-"""Disks and folders that go wrong under a run; `planting` has all else, `faults` the table."""
+"""Faults of disks and folders; `planting` has all others, `faults` the table."""
 
 import errno
 import os
@@ -9,41 +9,37 @@ import tensorflow as tf
 
 from tests.helpers.planting import BATCH, GOAL, Site, dead_owner
 from tfdeblur.checkpoints.weights import CHECKPOINTS
-from tfdeblur.io import files
 from tfdeblur.training.resilience.lock import LOCK
 
 
 def full_disk(name: str) -> Callable[[Site], Callable[[], object]]:
-    """Lets a file of the next checkpoint or of the work directory end in a full device."""
+    """Makes the disk full for one file of the last checkpoint or of the work directory."""
 
     def plant(site: Site) -> Callable[[], object]:
-        make_dirs = files.make_dirs
+        replace = os.replace
+        folders = (site.run, site.run / CHECKPOINTS / f"{GOAL * BATCH:012d}")
+        full = {str(folder / name) for folder in folders}
 
-        def make_and_plant(path: str) -> None:
-            make_dirs(path)
-            if path.endswith(f"{GOAL * BATCH:012d}") and CHECKPOINTS in path:
-                os.symlink("/dev/full", f"{path}/{name}.partial")
+        def refused(source: str, target: str) -> None:
+            if target in full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source)
+            replace(source, target)
 
-        if name in ("history.csv", "config.yaml", "index.html"):
-            partial = site.run / f"{name}.partial"
-            partial.symlink_to("/dev/full")
-            # What could not be written is removed by the run itself.
-            return lambda: partial.unlink(missing_ok=True)
-        site.patch.setattr(files, "make_dirs", make_and_plant)
+        site.patch.setattr(os, "replace", refused)
         return site.patch.undo
 
     return plant
 
 
 def largest_file(site: Site) -> Callable[[], object]:
-    """Lets no file grow past 24 KiB: the training state of the run is larger."""
+    """Limits files to 24 KiB, less than the training state of the run."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (24 << 10, before[1]))
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def read_only(site: Site) -> Callable[[], object]:
-    """Takes away the right to write into the work directory, from root as well."""
+    """Makes the work directory read-only, for root too."""
     if os.geteuid() != 0:
         site.run.chmod(0o555)
         return lambda: site.run.chmod(0o755)
@@ -53,7 +49,7 @@ def read_only(site: Site) -> Callable[[], object]:
 
 
 def read_only_with_a_lock(site: Site) -> Callable[[], object]:
-    """Leaves the lock of a killed run on a disk that became read-only since."""
+    """Leaves the lock of a killed run on a disk that has become read-only."""
     dead_owner(site)
     rename = os.rename
 
@@ -66,8 +62,8 @@ def read_only_with_a_lock(site: Site) -> Callable[[], object]:
     return site.patch.undo
 
 
-def disk_that_is_not_there(site: Site) -> Callable[[], object]:
-    """Lets the folder of checkpoints be a link to a disk that is not mounted."""
+def unmounted_disk(site: Site) -> Callable[[], object]:
+    """Makes the folder of checkpoints a link to a disk that is not mounted."""
     place, disk = site.run / CHECKPOINTS, site.folder / "disk"
     place.rename(disk)
     place.symlink_to(site.folder / "not mounted")
@@ -80,7 +76,7 @@ def disk_that_is_not_there(site: Site) -> Callable[[], object]:
 
 
 def full_disk_for_curves(site: Site) -> Callable[[], object]:
-    """Lets the disk be full when TensorFlow hands points of curves to it."""
+    """Makes the disk full for TensorBoard's curves."""
 
     def full(name: str, value: object) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "events.out; No space left on device")
@@ -90,13 +86,13 @@ def full_disk_for_curves(site: Site) -> Callable[[], object]:
 
 
 def file_in_the_way(site: Site) -> Callable[[], object]:
-    """Puts a file where the work directory was."""
+    """Replaces the work directory by a file."""
     aside = site.folder / "aside"
     site.run.rename(aside)
     site.run.write_text("")
 
-    def mend() -> None:
+    def fix() -> None:
         site.run.unlink()
         aside.rename(site.run)
 
-    return mend
+    return fix

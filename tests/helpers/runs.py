@@ -1,4 +1,4 @@
-"""Small whole runs for tests: their settings, and what they left behind."""
+"""Configurations and results of small runs for tests."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Small networks, an objective with two players, and batches for the tests of training."""
+"""Small networks, objectives and batches for the tests of training."""
 
 from types import SimpleNamespace
 
@@ -10,14 +10,14 @@ from tfdeblur import config
 from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR, Loss, Objective
 from tfdeblur.training.engines.tensorflow import runtime
-from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.state import TrainingState
 
 
-def toy_generator(seed=0, batch_norm=False, dropout=0.0, value_range="unit"):
+def toy_generator(seed=0, batch_norm=False, dropout=0.0, value_range="unit", width=4):
     keras.utils.set_random_seed(seed)
     inputs = x = keras.Input((None, None, 3))
-    x = keras.layers.Conv2D(4, 3, padding="same", activation="tanh")(x)
+    x = keras.layers.Conv2D(width, 3, padding="same", activation="tanh")(x)
     if batch_norm:
         x = keras.layers.BatchNormalization()(x)
     if dropout:
@@ -28,7 +28,7 @@ def toy_generator(seed=0, batch_norm=False, dropout=0.0, value_range="unit"):
 
 
 def two_replicas():
-    """The two logical CPU devices of the tests as one strategy."""
+    """Returns a strategy of the two logical CPU devices of the tests."""
     return runtime.make_strategy("mirrored")
 
 
@@ -39,18 +39,18 @@ def toy_critic():
     return keras.Model(inputs, keras.layers.Conv2D(1, 4, dtype="float32")(x), name="toy_critic")
 
 
-class TwoPlayers(Objective):
-    """Least-squares GAN with a content term: enough to need a second player."""
+class TwoNetworks(Objective):
+    """Least-squares GAN with a content term: enough to need a second network."""
 
-    moves = ("critic", "critic", GENERATOR)
+    updates = ("critic", "critic", GENERATOR)
 
-    def term_names(self, player):
-        return ("real", "fake") if player == "critic" else ("content",)
+    def term_names(self, network):
+        return ("real", "fake") if network == "critic" else ("content",)
 
-    def loss(self, player, view):
-        critic = view.networks["critic"].network
+    def loss(self, network, view):
+        critic = view.critics["critic"].network
         fake = tf.reduce_mean(critic(view.restored), axis=[1, 2, 3])
-        if player == "critic":
+        if network == "critic":
             real = tf.reduce_mean(critic(view.sharp), axis=[1, 2, 3])
             return Loss(tf.square(real - 1) + tf.square(fake), {"real": real, "fake": fake})
         content = tf.reduce_mean(tf.square(view.restored - view.sharp), axis=[1, 2, 3])
@@ -60,10 +60,10 @@ class TwoPlayers(Objective):
 class Content(Objective):
     """Mean squared error."""
 
-    def term_names(self, player):
+    def term_names(self, network):
         return ()
 
-    def loss(self, player, view):
+    def loss(self, network, view):
         return Loss(tf.reduce_mean(tf.square(view.restored - view.sharp), axis=[1, 2, 3]))
 
 
@@ -76,10 +76,10 @@ def toy_config(**sections):
     return config.resolve(tree)
 
 
-def toy_state(run_config, generator, objective, opponents=None):
-    if opponents is None and "critic" in objective.moves:
-        opponents = {"critic": SimpleNamespace(network=toy_critic())}
-    return TrainingState(run_config, generator, opponents, total_images=640, epoch_images=64)
+def toy_state(run_config, generator, objective, critics=None):
+    if critics is None and "critic" in objective.updates:
+        critics = {"critic": SimpleNamespace(network=toy_critic())}
+    return TrainingState(run_config, generator, critics, total_images=640, epoch_images=64)
 
 
 def toy_batch(count=8, side=16, seed=0):
@@ -89,12 +89,12 @@ def toy_batch(count=8, side=16, seed=0):
 
 
 def weights(state):
-    return {name: player.network.get_weights() for name, player in state.players.items()}
+    return {name: network.network.get_weights() for name, network in state.networks.items()}
 
 
 def toy_run(seed=0, dropout=0.5):
-    """Two players with averages, dropout and batch norm: all that a checkpoint can hold."""
-    objective = TwoPlayers()
+    """Two networks with averages, dropout and batch norm: all that a checkpoint can hold."""
+    objective = TwoNetworks()
     generator = toy_generator(seed=seed, batch_norm=True, dropout=dropout)
     run_config = toy_config(training={"ema_decay": 0.9})
     state = toy_state(run_config, generator, objective)

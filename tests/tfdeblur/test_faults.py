@@ -1,8 +1,9 @@
-"""Faults are planted; nothing that was finished is lost, and one message says what is wrong."""
+"""Injected faults: finished work is kept, and one message names the problem."""
 
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tfdeblur.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def template():
+def template() -> Iterator[pathlib.Path]:
     # Not below pytest's own folder, which other users cannot enter.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="faults-"))
     folder.chmod(0o755)
@@ -26,10 +27,10 @@ def template():
     shutil.rmtree(folder)
 
 
-def messages(said: str) -> list[str]:
-    """What the command wants to be read, without the progress line."""
+def messages(output: str) -> list[str]:
+    """Returns the messages of the command, without the progress line."""
     found: list[str] = []
-    for line in (line for part in said.split("\n") for line in part.split("\r")):
+    for line in (line for part in output.split("\n") for line in part.split("\r")):
         if line.startswith(("error: ", "warning: ", "Stopped; saved")):
             found.append(line)
         elif found and line.startswith("  "):
@@ -38,8 +39,8 @@ def messages(said: str) -> list[str]:
     return found
 
 
-def whole_checkpoints(run: pathlib.Path) -> set[int]:
-    found = set()
+def intact_checkpoints(run: pathlib.Path) -> set[int]:
+    found: set[int] = set()
     if not (run / "checkpoints").exists():
         return found
     for images in list_checkpoints(str(run / "checkpoints")):
@@ -51,60 +52,61 @@ def whole_checkpoints(run: pathlib.Path) -> set[int]:
     return found
 
 
+def assert_equal_weights(run: pathlib.Path, other: pathlib.Path) -> None:
+    for got, expected in zip(weights(str(run)), weights(str(other)), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_costs_nothing_that_was_finished(fault: Fault, template: pathlib.Path) -> None:
+def test_run_after_fault_keeps_finished_work(fault: Fault, template: pathlib.Path) -> None:
     folder = template / f"site-{FAULTS.index(fault)}"
     with faults.site_of(template, folder) as site:
-        mend = fault.plant(site)
-        finished = whole_checkpoints(site.run)
+        fix = fault.plant(site)
+        finished = intact_checkpoints(site.run)
         try:
-            code, said = site.train(*fault.words)
+            code, output = site.train(*fault.flags)
         finally:
-            if mend is not None:
-                mend()
-        assert code == fault.code, said
-        assert "Traceback" not in said
-        found = messages(said)
-        if fault.says:
+            if fix is not None:
+                fix()
+        assert code == fault.code, output
+        assert "Traceback" not in output
+        found = messages(output)
+        if fault.message:
             assert len(found) == fault.messages, found
-            assert fault.says in found[-1]
+            assert fault.message in found[-1]
         else:
             assert found == []
-        assert finished <= whole_checkpoints(site.run)
+        assert finished <= intact_checkpoints(site.run)
         if fault.code:
-            code, said = site.train()
-            assert code == 0, said
-        if not fault.unlike:
-            pairs = zip(weights(str(site.run)), weights(str(template / "whole")), strict=True)
-            for got, expected in pairs:
-                np.testing.assert_array_equal(got, expected)
+            code, output = site.train()
+            assert code == 0, output
+        if not fault.changes_weights:
+            assert_equal_weights(site.run, template / "whole")
     shutil.rmtree(folder)
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_ahead_does_not_cost_the_whole_ones(template: pathlib.Path) -> None:
-    """The run that goes on from before it keeps one, ends before it, and goes on again."""
+def test_run_with_damaged_newest_checkpoint_keeps_intact_ones(template: pathlib.Path) -> None:
+    """The run resumes from the one before, ends before the damaged one, and resumes again."""
     with faults.site_of(template, template / "ahead") as site:
-        planting.flip(site.newest("state.index"))
-        code, said = site.train("--keep", "1", "--save-every", "1 steps", steps=3)
-        assert code == 0, said
-        assert whole_checkpoints(site.run) == {24}
+        planting.flip(site.newest("state.safetensors"))
+        code, output = site.train("--keep", "1", "--save-every", "1 steps", steps=3)
+        assert code == 0, output
+        assert intact_checkpoints(site.run) == {24}
         names = sorted(path.name for path in (site.run / "checkpoints").iterdir())
         assert names == ["000000000024", "000000000032.damaged"]
         assert load_generator(str(site.run), "last")[1]["images"] == 24
-        code, said = site.train()
-        assert code == 0, said
-        assert "warning: " not in said
-        pairs = zip(weights(str(site.run)), weights(str(template / "whole")), strict=True)
-        for got, expected in pairs:
-            np.testing.assert_array_equal(got, expected)
+        code, output = site.train()
+        assert code == 0, output
+        assert "warning: " not in output
+        assert_equal_weights(site.run, template / "whole")
 
 
-def test_the_page_shows_the_table(repository: pathlib.Path) -> None:
+def test_faults_page_equals_table(repository: pathlib.Path) -> None:
     assert (repository / "docs" / "faults.md").read_text(encoding="utf-8") == faults.markdown()
 
 
-def test_there_are_many_and_each_says_something_of_its_own() -> None:
+def test_fault_table_has_distinct_names() -> None:
     assert len(FAULTS) >= 25
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)

@@ -1,4 +1,4 @@
-"""A run that is stopped after any step and goes on equals one that was never stopped."""
+"""A run that is stopped after any step and resumed equals an uninterrupted one."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,8 @@ import tensorflow as tf
 from tests.helpers.runs import history, settings
 from tests.helpers.tiny_data import write_data_set
 from tfdeblur import train
+from tfdeblur.checkpoints.arrays import read_arrays
+from tfdeblur.checkpoints.manifest import STATE
 from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.io import files
 
@@ -23,7 +25,7 @@ OBJECTIVES = {
     },
 }
 STEPS = 6
-# After which steps a run is stopped; on two devices, which take longer, in each of two epochs.
+# The steps after which a run is stopped; on two devices, which take longer, one per epoch.
 STOPS = {"one": range(1, STEPS), "mirrored": (2, 5)}
 
 
@@ -49,16 +51,14 @@ def configure(folder, workdir, objective, strategy, steps=STEPS):
 
 
 def state_of(workdir):
-    """Every array that the newest checkpoint holds: weights, optimizers, averages, seeds, clock."""
+    """Every array in the newest checkpoint: weights, optimizers, averages, seeds, counters."""
     checkpoints = files.join(workdir, "checkpoints")
     folder = files.join(checkpoints, f"{list_checkpoints(checkpoints)[-1]:012d}")
-    reader = tf.train.load_checkpoint(files.join(folder, "state"))
-    names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
-    return {name: reader.get_tensor(name) for name in names}
+    return read_arrays(files.join(folder, STATE))
 
 
 def curves(workdir):
-    """The history, without how fast it went."""
+    """The history, without speeds."""
     speed = ("images_per_second", "waiting_for_data")
     return [{k: v for k, v in row.items() if k not in speed} for row in history(workdir)]
 
@@ -73,7 +73,7 @@ def tensorboard_steps(workdir, tag):
 
 
 def copy_checkpoint(source, target, images):
-    """Leaves in `target` what a run that was killed right after a checkpoint leaves."""
+    """Copies what a run leaves that is killed right after a checkpoint."""
     for name in files.walk_files(source):
         parts = name.split("/")
         if parts[0] == "checkpoints" and int(parts[1]) != images:
@@ -88,7 +88,7 @@ def copy_checkpoint(source, target, images):
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STOPS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_stopped_after_any_step(objective, strategy, tmp_path):
+def test_run_resumed_after_any_step_equals_uninterrupted_run(objective, strategy, tmp_path):
     folder = str(tmp_path)
     # 10 images: epochs end inside batches.
     write_data_set(files.join(folder, "data"), {"train": 10, "val": 2})
@@ -113,8 +113,8 @@ def test_stopped_after_any_step(objective, strategy, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_going_on_with_another_number_of_devices_sees_the_same_images(objective, tmp_path):
-    """Sums over devices round in another order, so weights agree but not to the bit."""
+def test_run_resumed_on_other_number_of_devices_sees_the_same_images(objective, tmp_path):
+    """Sums over devices round in another order, so weights are close but not equal."""
     folder = str(tmp_path)
     write_data_set(files.join(folder, "data"), {"train": 10, "val": 2})
     plain = {**OBJECTIVES[objective], "strategy": "one"}
@@ -129,7 +129,7 @@ def test_going_on_with_another_number_of_devices_sees_the_same_images(objective,
 
 
 def without_noise(run_config):
-    """Dropout draws other masks on other devices, and batch norm sees other shares."""
+    """Removes dropout and batch norm, whose masks and statistics depend on the devices."""
     import yaml
 
     from tfdeblur import config

@@ -1,4 +1,4 @@
-"""A run that is told to stop keeps what it has, says so, and goes on as if nothing had been."""
+"""A signal stops a run, which is saved and resumes as if it had not been stopped."""
 
 import contextlib
 import json
@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,35 +18,36 @@ from tests.helpers.tiny_data import write_data_set
 from tfdeblur import train
 from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.errors import Stopped
-from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.io import files
-from tfdeblur.training.resilience.preemption import NOTHING_YET, STOPPING
+from tfdeblur.training.gallery import Validation
+from tfdeblur.training.resilience.preemption import NOTHING_TO_SAVE, STOPPING
+from tfdeblur.training.validation import Validator
 
 
 @pytest.mark.parametrize("which", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_a_validation_is_ended_between_batches_and_made_when_the_run_goes_on(
+def test_signal_ends_validation_which_runs_on_resume(
     which: int, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second is the last one, after which there are no more steps."""
+    """The second validation is the last one, after which there are no more steps."""
     write_data_set(files.join(folder, "data"))
     options = {
         "training": {"duration": "4 steps", "global_batch": 8},
         "output": {"validate_every": "2 steps", "save_every": "4 steps", "log_every": "1 steps"},
         "runtime": {"deterministic": True},
     }
-    # Stalls are looked for in this one only: that changes no number.
+    # Only this run watches for stalls, which changes no number.
     train.run(settings(folder, "whole", **options, guards={"stall_seconds": 0.001}))
     assert "warning: the first step has not ended" in capsys.readouterr().err
 
-    batches, begun = SplitEvaluator._bar, []
+    validate, begun = Validator.__call__, []
 
-    def told_to_stop(self: SplitEvaluator, progress: bool) -> Iterator[dict]:
+    def signalled(self: Validator) -> Validation:
         begun.append(True)
         if len(begun) == which:
             os.kill(os.getpid(), signal.SIGTERM)
-        yield from batches(self, progress)
+        return validate(self)
 
-    monkeypatch.setattr(SplitEvaluator, "_bar", told_to_stop)
+    monkeypatch.setattr(Validator, "__call__", signalled)
     with pytest.raises(Stopped) as stopped:
         train.run(settings(folder, "run", **options))
     assert stopped.value.exit_code == 143
@@ -63,13 +63,13 @@ def test_a_validation_is_ended_between_batches_and_made_when_the_run_goes_on(
     assert str(result.best["psnr_db"]) in [row[2] for row in rows[1]]
     for a, b in zip(weights(run), weights(whole), strict=True):
         np.testing.assert_array_equal(a, b)
-    # Nothing is owed any more.
+    # The validation does not run a second time.
     train.run(settings(folder, "run", **options))
     assert len(begun) == 3
 
 
 class Command:
-    """The training command on one of two hosts, of which the other one never comes."""
+    """The training command on one of two hosts, of which the other one never starts."""
 
     def __init__(self, folder: pathlib.Path, minutes: float) -> None:
         with contextlib.ExitStack() as stack:
@@ -101,33 +101,33 @@ class Command:
 
 
 @pytest.mark.slow
-def test_a_worker_whose_peer_never_comes_says_so_and_leaves_with_75(tmp_path: pathlib.Path) -> None:
+def test_worker_with_missing_peer_names_it_and_exits_with_75(tmp_path: pathlib.Path) -> None:
     with Command(tmp_path, minutes=1e-4) as command:
-        said, _ = command.process.communicate()
-    assert command.process.returncode == 75, said
-    assert f"Waiting for 1 worker: {command.workers[1]}." in said
-    last = said.strip().splitlines()[-1]
-    assert last.startswith("error: Not all workers of this job came")
+        output, _ = command.process.communicate()
+    assert command.process.returncode == 75, output
+    assert f"Waiting for 1 worker: {command.workers[1]}." in output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("error: Not all workers of this job started")
     assert f"missing {command.workers[1]}." in last
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_waits_leaves_at_the_first_signal(
+def test_signal_to_waiting_worker_exits_at_once(
     number: signal.Signals, tmp_path: pathlib.Path
 ) -> None:
     with Command(tmp_path, minutes=60) as command:
         assert command.process.stdout is not None
         assert any("Waiting for" in line for line in command.process.stdout)
         command.process.send_signal(number)
-        said, _ = command.process.communicate()
+        output, _ = command.process.communicate()
     assert command.process.returncode == 128 + number
-    assert NOTHING_YET in said
+    assert NOTHING_TO_SAVE in output
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_leaves_with_143(tmp_path: pathlib.Path) -> None:
+def test_sigterm_saves_and_exits_with_143(tmp_path: pathlib.Path) -> None:
     write_data_set(str(tmp_path / "data"))
     workdir = tmp_path / "run"
     command = [
@@ -149,7 +149,7 @@ def test_sigterm_saves_and_leaves_with_143(tmp_path: pathlib.Path) -> None:
     assert message.startswith("Stopped; saved ")
     assert "Traceback" not in errors
 
-    # What was saved goes on to what an undisturbed run reaches.
+    # The saved run resumes to the result of an undisturbed run.
     (images,) = list_checkpoints(str(workdir / "checkpoints"))
     goal = {"training": {"duration": f"{images + 16} images", "global_batch": 8}}
     options = {"objective": {"losses": {"mse": 1.0}}, "optimizer": {"learning_rate": 1e-3}}

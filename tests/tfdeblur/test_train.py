@@ -1,4 +1,4 @@
-"""Whole runs of the training command: files, resume, strategies, and mistakes."""
+"""Training runs: their files, resuming, strategies, errors and the command line."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,10 @@ from tfdeblur.checkpoints.weights import load_generator
 from tfdeblur.data import inputs, schema
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
+from tfdeblur.training.loop import Diverged
 
 
-def test_a_whole_run_in_memory_leaves_everything_behind(folder):
+def test_run_in_memory_writes_all_files(folder):
     write_data_set(files.join(folder, "data"))
     result = train.run(settings(folder, training={"duration": "20 epochs", "global_batch": 8}))
     workdir = files.join(folder, "run")
@@ -37,17 +38,17 @@ def test_a_whole_run_in_memory_leaves_everything_behind(folder):
     pictures = files.list_dir(files.join(workdir, "pictures"))
     assert "000000-blurred.png" in pictures
     assert "000000-restored-000000000480.png" in pictures
-    assert all(f"pictures/{name}" in page for name in ("000000-truth.png", "000005-blurred.png"))
-    image = tf.io.decode_png(files.read_bytes(files.join(workdir, "pictures/000000-truth.png")))
+    assert all(f"pictures/{name}" in page for name in ("000000-sharp.png", "000005-blurred.png"))
+    image = tf.io.decode_png(files.read_bytes(files.join(workdir, "pictures/000000-sharp.png")))
     assert image.shape == (16, 16, 3)
     assert files.list_dir(files.join(workdir, "tensorboard"))
     assert len(files.list_dir(files.join(workdir, "checkpoints"))) == 2
 
 
 @pytest.mark.slow
-def test_stopping_and_going_on_equals_not_having_stopped(folder):
+def test_resumed_run_equals_uninterrupted_run(folder):
     write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
-    # 20 is no multiple of the batch: epochs end inside batches.
+    # 20 is not a multiple of the batch: epochs end inside batches.
     options = {
         "training": {"global_batch": 8, "ema_decay": 0.9},
         "runtime": {"deterministic": True},
@@ -67,20 +68,20 @@ def test_stopping_and_going_on_equals_not_having_stopped(folder):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_alone(folder, capsys):
+def test_finished_run_is_unchanged_when_started_again(folder, capsys):
     write_data_set(files.join(folder, "data"))
     first = train.run(settings(folder))
     before = weights(first.workdir)
     assert "nothing is left to train" not in capsys.readouterr().out
     second = train.run(settings(folder))
     assert second == first
-    assert f"has seen {first.images} images already" in capsys.readouterr().out
+    assert f"has seen {first.images} images" in capsys.readouterr().out
     for a, b in zip(before, weights(first.workdir), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one(folder):
+def test_two_devices_train_like_one(folder):
     write_data_set(files.join(folder, "data"))
     train.run(settings(folder, "one"))
     train.run(settings(folder, "two", runtime={"strategy": "mirrored"}))
@@ -91,7 +92,7 @@ def test_two_devices_train_as_one(folder):
 
 
 @pytest.mark.slow
-def test_accumulation_trains_as_the_whole_batch(folder):
+def test_gradient_accumulation_trains_like_the_full_batch(folder):
     write_data_set(files.join(folder, "data"))
     train.run(settings(folder, "whole"))
     train.run(settings(folder, "parts", training={"replica_batch": 3}))
@@ -101,7 +102,7 @@ def test_accumulation_trains_as_the_whole_batch(folder):
         np.testing.assert_allclose(a, b, atol=5e-4)
 
 
-def test_bfloat16_computes_in_it_and_keeps_float32_weights(folder):
+def test_run_in_bfloat16_has_float32_weights(folder):
     write_data_set(files.join(folder, "data"))
     result = train.run(settings(folder, runtime={"precision": "bfloat16"}))
     generator, _ = load_generator(result.workdir)
@@ -110,31 +111,31 @@ def test_bfloat16_computes_in_it_and_keeps_float32_weights(folder):
 
 
 @pytest.mark.slow
-def test_starting_from_the_weights_of_another_run(folder, capsys):
+def test_init_from_another_run_starts_at_its_score(folder, capsys):
     write_data_set(files.join(folder, "data"))
     train.run(settings(folder, "first"))
     first = files.join(folder, "first")
     result = train.run(
         settings(folder, "second", training={"init_from": first, "duration": "1 steps"})
     )
-    said = "36 arrays taken over, 0 of another shape, 0 not in the file, 0 of the file unused"
+    said = "36 arrays copied, 0 of another shape, 0 not in the file, 0 of the file unused"
     assert said in capsys.readouterr().out
     best = load_generator(first)[1]["metrics"]["psnr_db"]
     assert result.best["psnr_db"] == pytest.approx(best, abs=1.5)
 
 
 @pytest.mark.slow
-def test_two_data_sets_are_mixed(folder):
+def test_run_with_two_data_sets_mixes_them(folder):
     write_data_set(files.join(folder, "data"))
     write_data_set(files.join(folder, "more"), {"train": 10}, seed=1)
     both = [files.join(folder, "more"), files.join(folder, "data")]
     result = train.run(settings(folder, data={"paths": both, "weights": [0.5, 0.5]}))
-    # 34 images an epoch, and validation where there is a split for it.
+    # 34 images per epoch, and validation on the data set that has a split for it.
     assert result.images == 136
     assert np.isfinite(result.best["psnr_db"])
 
 
-def test_without_a_validation_split_the_newest_weights_are_kept(folder, capsys):
+def test_run_without_validation_split_keeps_the_newest_weights(folder, capsys):
     write_data_set(files.join(folder, "data"), {"train": 16})
     result = train.run(settings(folder))
     assert result.best == {}
@@ -142,35 +143,35 @@ def test_without_a_validation_split_the_newest_weights_are_kept(folder, capsys):
     assert load_generator(result.workdir)[1]["images"] == 64
 
 
-def test_a_validation_split_that_was_misspelled_is_told(folder):
+def test_unknown_validation_split_raises_config_error(folder):
     write_data_set(files.join(folder, "data"))
     with pytest.raises(ConfigError, match=r"no data set has a split 'vall'\. Did you mean 'val'"):
         train.run(settings(folder, output={"validation_split": "vall"}))
     assert not files.exists(files.join(folder, "run", "checkpoints"))
 
 
-class TestMistakes:
+class TestErrors:
     @pytest.fixture(autouse=True)
     def data(self, folder):
         return write_data_set(files.join(folder, "data"))
 
-    def test_no_data(self, folder):
-        with pytest.raises(ConfigError, match=r"data\.paths: name a folder"):
+    def test_no_data_raises_config_error(self, folder):
+        with pytest.raises(ConfigError, match=r"data\.paths"):
             train.run(settings(folder, data={"paths": []}))
 
-    def test_a_folder_that_is_no_data_set(self, folder):
-        with pytest.raises(DataError, match=r"nowhere does not exist"):
+    def test_missing_data_set_raises_data_error(self, folder):
+        with pytest.raises(DataError, match="nowhere"):
             train.run(settings(folder, data={"paths": [files.join(folder, "nowhere")]}))
 
-    def test_a_tile_smaller_than_the_crop(self, folder):
-        with pytest.raises(DataError, match="smaller than the crop of 32x32"):
+    def test_crop_larger_than_images_raises_data_error(self, folder):
+        with pytest.raises(DataError, match="32x32"):
             train.run(settings(folder, data={"crop": "32"}))
 
-    def test_a_crop_that_the_network_cannot_take(self, folder):
-        with pytest.raises(ConfigError, match=r"data\.crop: unet16 needs .* multiples of 8"):
+    def test_crop_of_wrong_multiple_raises_config_error(self, folder):
+        with pytest.raises(ConfigError, match=r"data\.crop: .*unet16.*"):
             train.run(settings(folder, data={"crop": "12"}))
 
-    def test_another_model_in_the_same_folder(self, folder):
+    def test_other_model_in_the_same_workdir_raises_config_error(self, folder):
         train.run(settings(folder))
         before = files.read_text(files.join(folder, "run/config.yaml"))
         with pytest.raises(ConfigError, match=r"model: .*/run belongs to a run with model"):
@@ -179,7 +180,7 @@ class TestMistakes:
             train.run(settings(folder, objective={"name": "content", "losses": {"mse": 1}}))
         assert files.read_text(files.join(folder, "run/config.yaml")) == before
 
-    def test_a_work_directory_that_cannot_be_made(self, folder, tmp_path):
+    def test_workdir_that_cannot_be_created_raises_user_error(self, folder, tmp_path):
         (tmp_path / "file").write_text("")
         changed = settings(folder)
         with pytest.raises(UserError, match="file/run"):
@@ -192,13 +193,13 @@ class TestMistakes:
                 )
             )
 
-    def test_a_batch_that_two_devices_cannot_share(self, folder):
-        with pytest.raises(ConfigError, match="7 images cannot be shared equally by 2"):
+    def test_odd_batch_on_two_devices_raises_config_error(self, folder):
+        with pytest.raises(ConfigError, match=r"training\.global_batch"):
             train.run(
                 settings(folder, training={"global_batch": 7}, runtime={"strategy": "mirrored"})
             )
 
-    def test_a_record_damaged_in_the_middle_is_named(self, folder, data):
+    def test_damaged_record_raises_data_error_with_its_shard(self, folder, data):
         path = files.join(data, schema.shard_name("train", 1, 2))
         content = bytearray(files.read_bytes(path))
         content[len(content) // 2] ^= 255
@@ -206,21 +207,21 @@ class TestMistakes:
         with pytest.raises(DataError, match=r"train-00001-of-00002\.tfrecord"):
             train.run(settings(folder))
 
-    def test_a_shard_that_was_cut_off_is_named_before_training(self, folder, data):
+    def test_truncated_shard_raises_data_error_before_training(self, folder, data):
         path = files.join(data, schema.shard_name("train", 0, 2))
         files.write_bytes(path, files.read_bytes(path)[:-100])
         with pytest.raises(DataError, match=r"train-00000-of-00002\.tfrecord"):
             train.run(settings(folder))
 
-    def test_a_loss_that_is_no_number(self, folder):
-        with pytest.raises(UserError, match="Training diverged"):
+    def test_diverging_loss_raises_diverged(self, folder):
+        with pytest.raises(Diverged, match="step"):
             train.run(settings(folder, optimizer={"learning_rate": 1e30}))
 
-    def test_the_command_prints_one_line_and_leaves_with_two(self, folder, capsys):
+    def test_unknown_recipe_exits_with_2_and_one_line(self, folder, capsys):
         code = train.main(["--recipe", "unet16_cifar1", "--workdir", "w"])
         assert code == 2
         message = capsys.readouterr().err
-        assert message.startswith("error: recipe: unknown recipe")
+        assert message.startswith("error: recipe: ")
         assert "Traceback" not in message
 
 
@@ -228,11 +229,11 @@ class TestMistakes:
     ("batch", "replicas", "largest", "expected"),
     [(256, 8, None, (32, 1)), (256, 1, 64, (256, 4)), (8, 1, 3, (8, 4)), (6, 2, 100, (3, 1))],
 )
-def test_split_batch(batch, replicas, largest, expected):
+def test_split_batch_returns_share_and_micro_batches(batch, replicas, largest, expected):
     assert inputs.split_batch(batch, replicas, largest) == expected
 
 
-def test_the_command_line_reaches_the_run(folder, capsys):
+def test_command_line_configures_the_run(folder, capsys):
     write_data_set(files.join(folder, "data"))
     code = train.main(
         [
@@ -248,7 +249,7 @@ def test_the_command_line_reaches_the_run(folder, capsys):
     assert resolved["training"]["duration"] == "2 steps"
 
 
-def test_switches_of_plug_ins_stand_alone(capsys):
+def test_switches_of_plug_ins_need_no_value(capsys):
     words = ["--model", "unet16", "--objective", "wgan_gp", "--workdir", "w", "--print-config"]
     switches = ["--critic.conditional", "--no-critic.norm-first", "--critic.layers", "2"]
     assert train.main([*words, *switches, "--model.residual"]) == 0
@@ -261,7 +262,7 @@ def test_switches_of_plug_ins_stand_alone(capsys):
     assert "critic.layers: " in capsys.readouterr().err
 
 
-def test_options_of_plug_ins_take_several_words_or_one(capsys):
+def test_options_of_plug_ins_take_one_or_several_values(capsys):
     words = ["--recipe", "nafnet32_gopro", "--data", "d", "--workdir", "w", "--print-config"]
     several = ["--model.encoder", "1", "2", "--model.decoder", "2", "1", "--model.width", "8"]
     assert train.main([*words, *several]) == 0
@@ -274,7 +275,7 @@ def test_options_of_plug_ins_take_several_words_or_one(capsys):
         assert train.main([*words, *wrong]) == 2
         assert wrong[0].removeprefix("--") in capsys.readouterr().err
     assert train.main([*words, "--model.width", "8", "--seed", "1", "stray"]) == 2
-    assert "error: stray: was not expected here" in capsys.readouterr().err
+    assert "error: stray: " in capsys.readouterr().err
 
 
 def _flags(section, options):
@@ -293,7 +294,7 @@ def _flags(section, options):
     ("section", "name"),
     [(kind, name) for kind, registry in config.PLUG_INS.items() for name in registry.names()],
 )
-def test_every_option_of_a_plug_in_can_be_given_as_a_flag(section, name, capsys):
+def test_every_option_of_a_plug_in_is_a_flag(section, name, capsys):
     names = {"model": "unet16", "objective": "wgan" if section == "critic" else "content"}
     names[section] = name
     words = [word for kind, chosen in names.items() for word in (f"--{kind}", chosen)]
@@ -306,7 +307,7 @@ def test_every_option_of_a_plug_in_can_be_given_as_a_flag(section, name, capsys)
     assert capsys.readouterr().out == printed
 
 
-def test_print_config_and_help_of_plug_ins(capsys):
+def test_print_config_and_plug_in_help(capsys):
     assert train.main(["--recipe", "unet16_cifar10", "--workdir", "w", "--print-config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert config.resolve(printed).recipe == "unet16_cifar10"
@@ -317,8 +318,8 @@ def test_print_config_and_help_of_plug_ins(capsys):
 
 
 @pytest.mark.parametrize("kind", ["none", pytest.param("contrast", marks=pytest.mark.slow)])
-def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind, capsys):
-    """Where all blur is made on the fly, both halves that are stored are the same."""
+def test_run_on_stored_images_without_blur_does_not_validate(folder, kind, capsys):
+    """If all blur is synthetic, both stored halves are equal."""
     data = write_data_set(files.join(folder, "data"), gain=1.0, offset=0)
     manifest = files.read_json(files.join(data, "manifest.json"))
     files.write_json(files.join(data, "manifest.json"), {**manifest, "blur": {"kind": kind}})
@@ -326,8 +327,8 @@ def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind,
         settings(folder, training={"duration": "3 steps"}, output={"validate_every": "3 steps"})
     )
     assert result.images == 24
-    told = "No data set has blurred images in a split 'val': nothing is validated"
-    assert (told in capsys.readouterr().out) == (kind == "none")
+    message = "No data set has blurred images in a split 'val'"
+    assert (message in capsys.readouterr().out) == (kind == "none")
     page = files.read_text(result.page)
     assert ("Validation image 0" in page) == (kind == "contrast")
     assert ("Training sample 0" in page) == (kind == "none")
@@ -335,22 +336,22 @@ def test_images_without_blur_cannot_be_validated_on_and_do_no_harm(folder, kind,
     assert "psnr_db" not in load_generator(result.workdir, "last")[1]["metrics"]
 
 
-def test_a_run_without_a_validation_split_leaves_pictures_and_curves(folder):
+def test_run_without_validation_split_writes_images_and_curves(folder):
     write_data_set(files.join(folder, "data"), {"train": 24})
-    # A step takes 8 images: pictures are due after two, and come with the last one, too.
+    # A step takes 8 images: images are written after two steps and after the last one.
     options = {"training": {"duration": "3 steps"}, "output": {"validate_every": "2 steps"}}
     blur = {"blur": "gaussian", "min_sigma": 1.5}
     result = train.run(settings(folder, synthesis=blur, **options))
     page = files.read_text(result.page)
     assert "Training sample 5" in page and "Training loss" in page
     pictures = files.join(result.workdir, "pictures")
-    for name in ("blurred", "restored-000000000016", "restored-000000000024", "truth"):
+    for name in ("blurred", "restored-000000000016", "restored-000000000024", "sharp"):
         assert f"pictures/000000-{name}.png" in page
         assert files.exists(files.join(pictures, f"000000-{name}.png"))
-    blurred, truth = (
+    blurred, sharp = (
         tf.io.decode_png(files.read_bytes(files.join(pictures, f"000000-{half}.png"))).numpy()
-        for half in ("blurred", "truth")
+        for half in ("blurred", "sharp")
     )
-    # The blur that is made on the fly, and not the loss of contrast that is stored.
-    assert np.std(blurred) < 0.5 * np.std(truth)
-    assert abs(np.mean(blurred) - np.mean(truth)) < 8
+    # The synthetic blur, and not the stored loss of contrast.
+    assert np.std(blurred) < 0.5 * np.std(sharp)
+    assert abs(np.mean(blurred) - np.mean(sharp)) < 8

@@ -1,4 +1,4 @@
-"""Whole runs with a critic: curves, resume, fresh batches, and mistakes."""
+"""Training runs with a critic: curves, resuming, fresh batches and errors."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def adversarial(folder, workdir="run", name="wgan_gp", **sections):
     return settings(folder, workdir, objective=objective, **tree)
 
 
-def test_a_run_with_a_critic_leaves_curves_of_both_players(folder):
+def test_run_with_critic_writes_curves_of_both_networks(folder):
     write_data_set(files.join(folder, "data"))
     run = adversarial(folder, objective={"critic_updates": 2})
     train.run(run)
@@ -39,11 +39,11 @@ def test_a_run_with_a_critic_leaves_curves_of_both_players(folder):
 
 
 @pytest.mark.slow
-def test_players_have_optimizers_and_schedules_of_their_own(folder):
+def test_critic_has_its_own_optimizer_and_schedule(folder):
     write_data_set(files.join(folder, "data"))
     own = {"optimizer": {"name": "rmsprop", "learning_rate": 5e-5}}
     own["schedule"] = {"name": "step", "every": "2 steps", "factor": 0.5}
-    run = adversarial(folder, name="wgan", players={"critic": own})
+    run = adversarial(folder, name="wgan", networks={"critic": own})
     train.run(run)
     rates = [float(row["critic/learning_rate"]) for row in history(run.workdir)]
     assert rates[0] == pytest.approx(5e-5)
@@ -53,7 +53,7 @@ def test_players_have_optimizers_and_schedules_of_their_own(folder):
 
 
 @pytest.mark.slow
-def test_stopping_and_going_on_equals_not_having_stopped(folder):
+def test_resumed_run_with_critic_equals_uninterrupted_run(folder):
     write_data_set(files.join(folder, "data"), {"train": 10, "val": 2})
     options = {"objective": {"critic_updates": 2}, "runtime": {"deterministic": True}}
     whole = {"training": {"duration": "5 steps", "global_batch": 4}}
@@ -72,7 +72,7 @@ def test_stopping_and_going_on_equals_not_having_stopped(folder):
 
 
 @pytest.mark.slow
-def test_fresh_batches_count_as_images_seen(folder):
+def test_fresh_critic_batches_count_as_images_seen(folder):
     write_data_set(files.join(folder, "data"))
     training = {"duration": "3 steps", "global_batch": 4, "fresh_critic_batches": True}
     run = adversarial(folder, objective={"critic_updates": 2}, training=training)
@@ -82,7 +82,7 @@ def test_fresh_batches_count_as_images_seen(folder):
 
 
 @pytest.mark.slow
-def test_a_pyramid_is_judged_at_every_scale(folder):
+def test_pyramid_loss_sums_all_scales(folder):
     write_data_set(files.join(folder, "data"))
     model = {"name": "ms_deblur", "scales": 2, "blocks": 1, "width": 4, "stem": 4}
     for pyramid in ("sum", "finest"):
@@ -98,19 +98,19 @@ def test_a_pyramid_is_judged_at_every_scale(folder):
     assert first[0] > 1.5 * first[1]
 
 
-class TestMistakes:
+class TestErrors:
     @pytest.mark.slow
-    def test_a_number_that_is_none_names_step_loss_and_checkpoint(self, folder):
+    def test_diverged_run_names_step_and_last_good_checkpoint(self, folder):
         write_data_set(files.join(folder, "data"))
         run = adversarial(folder, training={"duration": "4 steps", "global_batch": 4})
         train.run(run)
-        # Weights that are no numbers, as after a division by zero, in a checkpoint of step 4.
+        # The first update after the checkpoint of step 4 makes the weights overflow.
         broken = adversarial(
             folder,
             training={"duration": "8 steps", "global_batch": 4},
             optimizer={"learning_rate": 1e30},
         )
-        with pytest.raises(UserError, match=r"diverged in step \d+, after \d+ images: ") as error:
+        with pytest.raises(UserError, match=r"step \d+, after \d+ images: ") as error:
             train.run(broken)
         folder_of_last = str(error.value).split("The last good checkpoint is ")[1].rstrip(".")
         verify_checkpoint(folder_of_last)
@@ -118,7 +118,7 @@ class TestMistakes:
         assert all(np.isfinite(value).all() for value in generator.network.get_weights())
 
     @pytest.mark.slow
-    def test_another_critic_in_the_same_folder(self, folder):
+    def test_other_critic_in_the_same_workdir_raises_config_error(self, folder):
         write_data_set(files.join(folder, "data"))
         one_step = {"training": {"duration": "1 steps", "global_batch": 4}}
         train.run(adversarial(folder, objective={"critic_updates": 1}, **one_step))
@@ -129,15 +129,15 @@ class TestMistakes:
                 )
             )
 
-    def test_averages_asked_for_too_late(self, folder):
+    def test_ema_decay_added_on_resume_raises_user_error(self, folder):
         write_data_set(files.join(folder, "data"))
         train.run(settings(folder))
         later = {"duration": "5 epochs", "global_batch": 8, "ema_decay": 0.9}
-        with pytest.raises(UserError, match=r"does not fit this run.*ema_decay") as error:
+        with pytest.raises(UserError, match="ema_decay") as error:
             train.run(settings(folder, training=later))
         assert len(str(error.value)) < 1000
 
-    def test_a_missing_vgg19(self, folder):
+    def test_missing_vgg19_weights_raise_user_error(self, folder):
         write_data_set(files.join(folder, "data"))
         path = files.join(folder, "vgg.npz")
         losses = {"losses": {"perceptual": 100.0}, "perceptual": {"weights": path}}
@@ -145,13 +145,13 @@ class TestMistakes:
             train.run(adversarial(folder, objective=losses))
 
 
-def test_an_objective_without_a_critic_refuses_one():
+def test_critic_of_content_objective_raises_config_error():
     tree = {"workdir": "w", "model": "unet16", "objective": "content", "critic": "patch_gan"}
-    with pytest.raises(ConfigError, match="critic: the objective 'content' has no critic"):
+    with pytest.raises(ConfigError, match=r"^critic: .*'content'"):
         config.resolve(tree)
 
 
-def test_a_critic_by_default_and_its_mistakes():
+def test_default_critic_and_wrong_critic_options():
     tree = {"workdir": "w", "model": "unet16", "objective": "wgan_gp"}
     assert config.resolve(tree).critic.name == "patch_gan"
     with pytest.raises(ConfigError) as error:

@@ -1,4 +1,4 @@
-"""Several processes train as one, end together, and go on in another number."""
+"""Several processes train like one, stop together, and resume in another number."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from tfdeblur.checkpoints.weights import load_generator
 
 pytestmark = pytest.mark.slow
 
-# A worker whose peer has died must have left after so many seconds.
+# Seconds after which a worker must have exited whose peer has died.
 BOUND_SECONDS = 300
 
 OBJECTIVES = {
@@ -34,7 +34,7 @@ OBJECTIVES = {
 
 
 def settings(folder, workdir, objective="content", steps=4, **sections):
-    # 48 images, shared by one, two and three processes alike.
+    # 48 images: one, two and three processes can share them equally.
     tree = {
         "workdir": str(folder / workdir),
         "model": {"name": "unet16", "width": 4},
@@ -47,9 +47,9 @@ def settings(folder, workdir, objective="content", steps=4, **sections):
 
 
 class Job:
-    """Worker processes of one run; `words` are more of the command for each of them."""
+    """Worker processes of one run; `flags` has additional flags for each of them."""
 
-    def __init__(self, folder, run_config, count, repository, words=None):
+    def __init__(self, folder, run_config, count, repository, flags=None):
         text = yaml.safe_load(config.to_yaml(run_config))
         text["runtime"] = {**text["runtime"], "strategy": "multi_worker"}
         file = folder / "job.yaml"
@@ -65,7 +65,7 @@ class Job:
             task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
             self.processes.append(
                 subprocess.Popen(
-                    [*command, *(words[index] if words else ())],
+                    [*command, *(flags[index] if flags else ())],
                     env={**os.environ, "TF_CONFIG": json.dumps(task)},
                     cwd=repository,
                     stdout=subprocess.PIPE,
@@ -83,15 +83,15 @@ class Job:
             process.wait()
 
     def end(self, timeout=600):
-        """Waits for all; returns exit codes and outputs."""
+        """Waits for all workers; returns exit codes and outputs."""
         outputs = [process.communicate(timeout=timeout)[0] for process in self.processes]
         return [process.returncode for process in self.processes], outputs
 
 
-def wait_for_checkpoint(workdir, least=1):
+def wait_for_checkpoint(workdir, min_images=1):
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
-        if (counts := list_checkpoints(str(workdir / "checkpoints"))) and counts[-1] >= least:
+        if (counts := list_checkpoints(str(workdir / "checkpoints"))) and counts[-1] >= min_images:
             return counts[-1]
         time.sleep(0.1)
     raise AssertionError(f"no checkpoint in {workdir}")
@@ -105,8 +105,8 @@ def assert_same_run(one, other, objective="content"):
         pairs = zip(first.network.get_weights(), second.network.get_weights(), strict=True)
         for a, b in pairs:
             np.testing.assert_allclose(a, b, atol=5e-4)
-    # Adam's steps have the size of the rate wherever a gradient is near 0, whose sign is a matter
-    # of rounding; what the steps do to the losses is not.
+    # Where a gradient is near 0, Adam's updates are as large as the learning rate, and their sign
+    # depends on rounding; the losses hardly do.
     last = [history(str(workdir))[-1] for workdir in (one, other)]
     for name in last[0]:
         if "/" in name and "gradient_norm" not in name:
@@ -115,7 +115,7 @@ def assert_same_run(one, other, objective="content"):
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_workers_train_as_one_process(objective, count, tmp_path, repository):
+def test_workers_train_like_one_process(objective, count, tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
     train.run(settings(tmp_path, "one", objective))
     with Job(tmp_path, settings(tmp_path, "job", objective), count, repository) as job:
@@ -126,7 +126,7 @@ def test_workers_train_as_one_process(objective, count, tmp_path, repository):
     assert not (tmp_path / "job" / "run.lock").exists()
 
 
-def test_workers_with_files_of_their_own_train_as_one_process(tmp_path, repository):
+def test_workers_with_their_own_files_train_like_one_process(tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
     data = {"data": {"paths": [str(tmp_path / "data")], "parts": 2, "cache": True}}
     train.run(settings(tmp_path, "one", **data))
@@ -143,19 +143,19 @@ LONG = {
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_worker_that_dies_ends_the_others_and_the_job_goes_on(victim, tmp_path, repository):
+def test_death_of_a_worker_ends_the_others_and_the_job_resumes(victim, tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
     long = settings(tmp_path, "job", steps=100_000, **LONG)
     with Job(tmp_path, long, 2, repository) as job:
-        wait_for_checkpoint(tmp_path / "job", least=48)
+        wait_for_checkpoint(tmp_path / "job", min_images=48)
         job.processes[victim].kill()
         survivor = job.processes[1 - victim]
         output, _ = survivor.communicate(timeout=BOUND_SECONDS)
     assert survivor.returncode == 75, output
-    assert output.count("error: Another worker of this job is gone") == 1
+    assert output.count("error: Another worker of this job has ended") == 1
     assert "Traceback" not in output
 
-    # As many workers as before, fewer, more: all reach what was never disturbed.
+    # The same number of workers, fewer and more all reach the undisturbed result.
     images = wait_for_checkpoint(tmp_path / "job")
     steps = images // 12
     for count, more in ((2, 2), (1, 4), (3, 6)):
@@ -173,11 +173,11 @@ def test_a_worker_that_dies_ends_the_others_and_the_job_goes_on(victim, tmp_path
         assert float(last[1][name]) == pytest.approx(float(last[0][name]), rel=0.05)
 
 
-def test_one_worker_that_is_told_to_stop_stops_all(tmp_path, repository):
+def test_signal_to_one_worker_stops_all(tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
     long = settings(tmp_path, "job", steps=100_000, **LONG)
     with Job(tmp_path, long, 2, repository) as job:
-        wait_for_checkpoint(tmp_path / "job", least=24)
+        wait_for_checkpoint(tmp_path / "job", min_images=24)
         job.processes[1].send_signal(signal.SIGTERM)
         codes, outputs = job.end(timeout=BOUND_SECONDS)
     assert codes == [143, 143], "\n".join(outputs)
@@ -185,7 +185,7 @@ def test_one_worker_that_is_told_to_stop_stops_all(tmp_path, repository):
     assert all("Traceback" not in output for output in outputs)
 
 
-def test_checkpoints_by_the_clock_are_agreed_on(tmp_path, repository):
+def test_checkpoints_by_time_are_written_by_all_workers_at_once(tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
     sections = {**LONG, "output": {**LONG["output"], "save_every": "0.02 minutes", "keep": "all"}}
     with Job(tmp_path, settings(tmp_path, "job", steps=150, **sections), 2, repository) as job:

@@ -1,8 +1,8 @@
-"""What a checkpoint says of itself: ``meta.json``, which makes a folder a checkpoint.
+"""The manifest of a checkpoint, ``meta.json``, which makes a folder a checkpoint.
 
-It is written last, after all other files are on the disk, and carries their sizes and SHA-256 and
-a SHA-256 of the rest of itself. Content that does not agree is damage. A file that cannot be read
-is none: it may be whole, and is an error that names it.
+It is written last, after all other files are on the disk. It holds their sizes and SHA-256, and a
+SHA-256 of its own other entries. Content that does not match is damage. A file that cannot be read
+is not: it may be intact, so the error names it and nothing is skipped.
 """
 
 import dataclasses
@@ -19,10 +19,16 @@ import pydantic
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 META = "meta.json"
-WEIGHTS = "generator.weights.h5"
+WEIGHTS = "generator.safetensors"
+STATE = "state.safetensors"
 
+# Format 1 held the weights in Keras's HDF5 format and the state as a `tf.train.Checkpoint`.
+WEIGHTS_FORMAT_1 = "generator.weights.h5"
+STATE_FORMAT_1 = "state"
+
+_WEIGHTS_OF = {1: WEIGHTS_FORMAT_1, FORMAT_VERSION: WEIGHTS}
 _CHECKSUM = "sha256"
 
 
@@ -55,7 +61,7 @@ class _Model:
 
 @dataclasses.dataclass(frozen=True)
 class _Meta:
-    """What must stand in the file; some entries came later or are not in every checkpoint."""
+    """Schema of the file; the entries with defaults are not in every checkpoint."""
 
     format: int
     images: pydantic.NonNegativeInt
@@ -68,30 +74,35 @@ class _Meta:
     origin: dict[str, Any] | None = None
 
 
-_CHECK = pydantic.TypeAdapter(_Meta)
+_SCHEMA = pydantic.TypeAdapter(_Meta)
 _KNOWN = {field.name for field in dataclasses.fields(_Meta)} | {_CHECKSUM}
 
 
-# ------------------------------------------------------------------------------- names and places
+# ------------------------------------------------------------------------------------------- names
 
 
-def name_of(images: int) -> str:
+def checkpoint_name(images: int) -> str:
     """Returns the name of the folder of a checkpoint at a count of images."""
     return f"{images:012d}"
 
 
-def count_of(name: str) -> int | None:
-    """Returns the count of images in a name that `name_of` made, and None for any other name."""
-    if re.fullmatch("[0-9]{12,}", name) is None or name_of(int(name)) != name:
+def image_count(name: str) -> int | None:
+    """Returns the count in a name made by `checkpoint_name`, or None for any other name."""
+    if re.fullmatch("[0-9]{12,}", name) is None or checkpoint_name(int(name)) != name:
         return None
     return int(name)
 
 
-def is_there(path: str) -> bool:
-    """Tells whether a file or folder exists.
+def weights_file(meta: Mapping[str, Any]) -> str:
+    """Returns the name of the file that holds the generator's weights."""
+    return _WEIGHTS_OF[meta["format"]]
+
+
+def path_exists(path: str) -> bool:
+    """Returns whether a file or folder exists.
 
     Raises:
-        UserError: That cannot be seen: what cannot be looked at is not taken for absent.
+        UserError: That cannot be determined; an inaccessible path is not taken for a missing one.
     """
     try:
         if files.is_local(path):
@@ -101,7 +112,7 @@ def is_there(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError) as error:
         if os.path.islink(path):
             raise UserError(
-                f"{path} is a link to what does not exist: is the disk there that it leads to?"
+                f"{path} is a link to a path that does not exist: is its disk mounted?"
             ) from error
         return False
     except OSError as error:
@@ -109,37 +120,37 @@ def is_there(path: str) -> bool:
 
 
 def is_checkpoint(folder: str) -> bool:
-    """Tells whether a folder holds the file that makes it a checkpoint."""
-    return is_there(files.join(folder, META))
+    """Returns whether a folder holds a manifest."""
+    return path_exists(files.join(folder, META))
 
 
 # ----------------------------------------------------------------------------------------- writing
 
 
 def write_meta(folder: str, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes a folder a checkpoint, and has it on the disk when this returns.
+    """Writes the manifest, which makes the folder a checkpoint; returns once it is on the disk.
 
     Args:
         folder: Holds all other files of the checkpoint.
-        about: What to say of it, but for `files` and the checksum.
+        about: The entries, without `files` and the checksum.
 
     Returns:
-        What was written, read back.
+        The manifest as read back.
 
     Raises:
-        UserError: It cannot be written, or does not read back as it was written.
+        UserError: It cannot be written, or does not read back as written.
     """
     names = [name for name in files.list_dir(folder) if _is_content(name)]
-    # A power cut must not leave the description of files that never reached the disk.
+    # After a power failure there must be no manifest of files that never reached the disk.
     for name in names:
-        _to_disk(files.join(folder, name))
-    _to_disk(folder)
+        _sync(files.join(folder, name))
+    _sync(folder)
     prints = {name: _fingerprint(files.join(folder, name)) for name in names}
     meta = sealed({**about, "files": prints})
-    with files.open_new(files.join(folder, META), lasting=True) as file:
+    with files.open_new(files.join(folder, META), fsync=True) as file:
         file.write((json.dumps(meta, indent=1, allow_nan=False) + "\n").encode())
-    _to_disk(folder)
-    _to_disk(files.parent(folder) or ".")
+    _sync(folder)
+    _sync(files.parent(folder) or ".")
     return read_meta(folder)
 
 
@@ -148,8 +159,8 @@ def _is_content(name: str) -> bool:
 
 
 def sealed(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a description with the checksum of all its other entries."""
-    # As it will be read: tuples are lists then, and keys are text.
+    """Returns a manifest with the checksum of all its other entries."""
+    # In the form in which it is read back: tuples become lists, and keys text.
     plain: dict[str, Any] = json.loads(json.dumps(dict(about), allow_nan=False))
     plain.pop(_CHECKSUM, None)
     return {**plain, _CHECKSUM: _checksum(plain)}
@@ -161,16 +172,16 @@ def _checksum(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _to_disk(path: str) -> None:
-    """Waits until a file, or the names in a folder, are on the disk.
+def _sync(path: str) -> None:
+    """Waits until a file, or the entries of a folder, are on the disk.
 
-    Object stores see to that themselves.
+    Object stores need no such call.
     """
     if not files.is_local(path):
         return
     folder = os.path.isdir(path)
     if folder and os.name == "nt":
-        return  # Windows opens no folders.
+        return  # Windows cannot open folders.
     try:
         descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
         try:
@@ -178,7 +189,7 @@ def _to_disk(path: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        # Some file systems know no such wish; that the disk failed is another number.
+        # These mean that the file system has no fsync; a failing disk raises another number.
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise UserError(f"Cannot put {path} on the disk: {error.strerror}.") from error
 
@@ -192,77 +203,78 @@ def _fingerprint(path: str) -> dict[str, Any]:
 
 
 def read_meta(folder: str) -> dict[str, Any]:
-    """Reads what a checkpoint says of itself.
+    """Reads the manifest of a checkpoint.
 
     Raises:
         Damaged: It is damaged.
-        DataError: It was written by another version of the format.
+        DataError: It was written in a format that this version does not read.
         UserError: It cannot be read.
     """
     path = files.join(folder, META)
-    if not is_there(path):
+    if not path_exists(path):
         raise Damaged(f"The checkpoint file {path} is missing.", folder)
     data = files.read_bytes(path)
     try:
-        meta = _parsed(data)
-        if meta["format"] == FORMAT_VERSION:
-            _check(meta, files.base_name(folder))
+        meta = _parse(data)
+        if meta["format"] in _WEIGHTS_OF:
+            _validate(meta, files.base_name(folder))
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise Damaged(f"The checkpoint file {path} is damaged ({reason}).", folder) from error
-    if meta["format"] != FORMAT_VERSION:
+    if meta["format"] not in _WEIGHTS_OF:
+        known = " and ".join(str(number) for number in _WEIGHTS_OF)
         raise DataError(
-            f"{folder} has checkpoint format {meta['format']}; this version reads "
-            f"{FORMAT_VERSION}. Use the tfdeblur version that wrote it."
+            f"{folder} has checkpoint format {meta['format']}; this version reads {known}. Use "
+            "the tfdeblur version that wrote it."
         )
     return meta
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
-    """Reads the description; a ValueError says what is wrong with it."""
+def _parse(data: bytes) -> dict[str, Any]:
+    """Parses the manifest; a ValueError names the problem."""
     meta = json.loads(data.decode("utf-8"))
     if not isinstance(meta, dict):
-        raise ValueError("it holds no description of a checkpoint")
+        raise ValueError("it is not a manifest")
     if _CHECKSUM in meta and meta[_CHECKSUM] != _checksum(meta):
-        raise ValueError("it does not agree with its own checksum")
+        raise ValueError("it does not match its own checksum")
     if type(meta.get("format")) is not int:
         raise ValueError("it names no format")
-    strange = sorted(set(meta) - _KNOWN)
-    if strange and _CHECKSUM not in meta and meta["format"] == FORMAT_VERSION:
-        # Early versions wrote no checksum, and no entry that is not known here.
-        raise ValueError(f"it has an entry {strange[0]!r}")
+    unknown = sorted(set(meta) - _KNOWN)
+    if unknown and _CHECKSUM not in meta and meta["format"] in _WEIGHTS_OF:
+        # Early versions wrote no checksum, and only entries that are known here.
+        raise ValueError(f"it has an entry {unknown[0]!r}")
     return meta
 
 
-def _check(meta: Mapping[str, Any], name: str) -> None:
-    """Raises a ValueError that says what in a description cannot be."""
+def _validate(meta: Mapping[str, Any], name: str) -> None:
+    """Raises a ValueError that names the first invalid entry."""
     try:
-        # Strict, so that no text counts as a number; JSON, in which whole numbers are floats too.
-        _CHECK.validate_json(json.dumps(meta, allow_nan=False), strict=True)
+        # Strict, so that text is not converted to numbers; JSON, where integers are floats too.
+        _SCHEMA.validate_json(json.dumps(meta, allow_nan=False), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where}: {first['msg']}") from error
-    if WEIGHTS not in meta["files"]:
-        raise ValueError(f"files: {WEIGHTS} is not among them")
-    count = count_of(name)
-    # Whoever converts weights may call the folder what he likes.
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{key}: {first['msg']}") from error
+    if weights_file(meta) not in meta["files"]:
+        raise ValueError(f"files: {weights_file(meta)} is not listed")
+    count = image_count(name)
+    # Converted weights may have a folder of any name.
     if count not in (None, meta["images"]) and "origin" not in meta:
-        raise ValueError(f"images: {meta['images']} is not what the folder is named by")
+        raise ValueError(f"images: {meta['images']} is not the count in the folder's name")
 
 
 def verify_checkpoint(folder: str) -> dict[str, Any]:
-    """Compares every file with what ``meta.json`` says; returns its content.
+    """Compares every file with the manifest, which it returns.
 
     Raises:
         Damaged: A file is missing or altered; the message names it.
-        DataError: It was written by another version of the format.
+        DataError: The checkpoint has a format that this version does not read.
         UserError: A file cannot be read.
     """
     meta = read_meta(folder)
     for name, expected in meta["files"].items():
         path = files.join(folder, name)
-        if not is_there(path):
+        if not path_exists(path):
             raise Damaged(f"The checkpoint file {path} is missing.", folder)
         if _fingerprint(path) != expected:
             raise Damaged(f"The checkpoint file {path} is damaged.", folder)

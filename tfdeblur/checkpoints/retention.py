@@ -1,8 +1,8 @@
-"""Which checkpoints stay: folders of them, by the count of images in their names.
+"""Checkpoint retention: deletes old checkpoints, named by image count.
 
-Only what a run itself makes is ever removed: folders named by 12 digits, and what it leaves of
-them when it is killed. A damaged checkpoint is put aside under another name. A whole one is removed
-only where enough other whole ones are known, which is looked at, not assumed.
+Only folders that a run itself makes are deleted: those named by 12 digits, and their unfinished
+remains after a kill. A damaged checkpoint is renamed. An intact one is deleted only after enough
+newer ones have been verified on disk.
 """
 
 import contextlib
@@ -15,45 +15,47 @@ from tqdm import tqdm
 from tfdeblur.checkpoints.manifest import (
     META,
     Damaged,
-    count_of,
+    checkpoint_name,
+    image_count,
     is_checkpoint,
-    is_there,
-    name_of,
+    path_exists,
     verify_checkpoint,
 )
 from tfdeblur.io import files
 
-# Of a damaged checkpoint, and of one whose place is being written anew.
+# Marks in the names of damaged checkpoints, and of those that are being replaced.
 DAMAGED = "damaged"
-_BEFORE = "before"
+_REPLACED = "before"
 
-# Everything that a run, or TensorFlow for it, writes into the folder of a checkpoint.
+# Every file that a run writes into the folder of a checkpoint; the second line is format 1,
+# with the temporary files of TensorFlow.
 _WRITTEN = re.compile(
-    r"meta\.json|generator\.weights\.h5|state\.(index|data-\d+-of-\d+)|state_temp/.*"
-    r"|state\.data-.*tempstate.*|.*\.partial"
+    r"meta\.json|(generator|state)\.safetensors|.*\.partial"
+    r"|generator\.weights\.h5|state\.(index|data-\d+-of-\d+)|state_temp/.*"
+    r"|state\.data-.*tempstate.*"
 )
 
 
 def list_checkpoints(folder: str) -> list[int]:
     """Returns the image counts of the checkpoints in a folder, oldest first.
 
-    Whether their files are whole is not looked at.
+    Their files are not verified.
 
     Raises:
-        UserError: The folder, or one in it, cannot be looked at.
+        UserError: The folder, or one in it, is inaccessible.
     """
-    if not is_there(folder):
+    if not path_exists(folder):
         return []
-    counts = [count_of(name) for name in files.list_dir(folder)]
+    counts = [image_count(name) for name in files.list_dir(folder)]
     return sorted(
         count
         for count in counts
-        if count is not None and is_checkpoint(files.join(folder, name_of(count)))
+        if count is not None and is_checkpoint(files.join(folder, checkpoint_name(count)))
     )
 
 
-class Shelf:
-    """Checkpoints that lie side by side in one folder.
+class CheckpointFolder:
+    """A folder of checkpoints.
 
     Args:
         folder: The folder; it need not exist.
@@ -61,25 +63,25 @@ class Shelf:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        # Those that this process has written, or compared with their descriptions.
-        self._whole: set[int] = set()
+        # Counts of the checkpoints that this process has written or verified.
+        self._intact: set[int] = set()
 
     def path(self, images: int) -> str:
         """Returns the folder of the checkpoint at a count of images."""
-        return files.join(self._folder, name_of(images))
+        return files.join(self._folder, checkpoint_name(images))
 
     def images(self) -> list[int]:
         """Returns the image counts of all checkpoints, oldest first."""
         return list_checkpoints(self._folder)
 
-    def newest_whole(self) -> tuple[str | None, list[Damaged]]:
-        """Returns the newest whole checkpoint, and what is wrong with those after it.
+    def newest_intact(self) -> tuple[str | None, list[Damaged]]:
+        """Finds the newest intact checkpoint.
 
         Returns:
-            Its folder, or None where none is whole, and the damage, newest first.
+            Its folder, or None if none is intact, and the damaged ones after it, newest first.
 
         Raises:
-            DataError: One was written by another version.
+            DataError: One has a format that this version does not read.
             UserError: One cannot be read.
         """
         damage: list[Damaged] = []
@@ -89,81 +91,81 @@ class Shelf:
             except Damaged as error:
                 damage.append(error)
                 continue
-            self._whole.add(count)
+            self._intact.add(count)
             return self.path(count), damage
         return None, damage
 
-    def verified(self, images: int) -> bool:
-        """Tells whether there is a checkpoint without damage; a damaged one is put aside."""
+    def verify(self, images: int) -> bool:
+        """Returns whether there is an intact checkpoint; sets a damaged one aside."""
         folder = self.path(images)
         if not is_checkpoint(folder):
             return False
         try:
             verify_checkpoint(folder)
         except Damaged as error:
-            put_aside(error)
+            set_aside(error)
             return False
         return True
 
     @contextlib.contextmanager
     def writing(self, images: int) -> Iterator[str]:
-        """Gives an empty folder for a new checkpoint.
+        """Yields an empty folder for a new checkpoint.
 
-        A checkpoint of the same name is removed when the new one is whole, and is there again
-        where the block raises.
+        A checkpoint of the same name is removed after the block, and restored if it raises.
         """
         folder = self.path(images)
-        before = _beside(folder, _BEFORE)
+        replaced = _sibling(folder, _REPLACED)
         if is_checkpoint(folder):
-            _clear(before)
-            _move(folder, before)
+            _clear(replaced)
+            _move(folder, replaced)
         else:
             _clear(folder)
         files.make_dirs(folder)
-        self._whole.discard(images)
+        self._intact.discard(images)
         try:
             yield folder
         except BaseException:
-            # It may fail as well, and the first error is the one to be told of; then what was
-            # written is no checkpoint, and is swept away later.
+            # The first error is the one to report, so errors of the cleanup are ignored; its
+            # remains are no checkpoint, and a later `prune` deletes them.
             with contextlib.suppress(Exception):
                 _clear(folder)
-                if is_there(before):
-                    _move(before, folder)
+                if path_exists(replaced):
+                    _move(replaced, folder)
             raise
-        _clear(before)
-        self._whole.add(images)
+        _clear(replaced)
+        self._intact.add(images)
 
-    def sweep(self, images: int, keep: int | Literal["all"]) -> None:
-        """Removes surplus checkpoints, and what killed processes left of unfinished ones.
+    def prune(self, images: int, keep: int | Literal["all"]) -> None:
+        """Deletes surplus checkpoints, and the unfinished ones of killed processes.
 
         Args:
-            images: Where the run stands; checkpoints after it are left alone.
-            keep: How many whole ones up to there stay, the newest.
+            images: The run's present count; checkpoints after it stay.
+            keep: How many of the newest intact checkpoints up to that count stay.
         """
-        for name in self._own():
+        for name in self._own_names():
             if not is_checkpoint(files.join(self._folder, name)):
                 _clear(files.join(self._folder, name))
         counts = [count for count in reversed(self.images()) if count <= images]
         if keep == "all" or len(counts) <= keep:
             return
-        whole = 0
+        intact = 0
         for count in counts:
-            if whole >= keep:
-                self._remove(count)
-            elif count in self._whole or self.verified(count):
-                self._whole.add(count)
-                whole += 1
+            if intact >= keep:
+                self._intact.discard(count)
+                _remove(self.path(count))
+            elif count in self._intact or self.verify(count):
+                self._intact.add(count)
+                intact += 1
 
     def keep_only(self, images: int) -> None:
-        """Removes all but one checkpoint, which was just written."""
-        for name in self._own():
-            if name != name_of(images):
+        """Deletes all checkpoints except the one at `images`, which was just written."""
+        for name in self._own_names():
+            if name != checkpoint_name(images):
                 _remove(files.join(self._folder, name))
 
-    def _own(self) -> list[str]:
-        """Returns the names in the folder that a run makes: nobody else's are touched."""
-        if not is_there(self._folder):
+    def _own_names(self) -> list[str]:
+        """Returns the names of the folders here that a run makes."""
+        if not path_exists(self._folder):
             return []
         return [
             name
@@ -171,47 +173,43 @@ class Shelf:
             if _count_in(name) is not None and files.is_dir(files.join(self._folder, name))
         ]
 
-    def _remove(self, images: int) -> None:
-        self._whole.discard(images)
-        _remove(self.path(images))
 
-
-def put_aside(damage: Damaged, then: str = "") -> None:
-    """Renames a damaged checkpoint, so that it is never used, counted or removed, and says so.
+def set_aside(damage: Damaged, note: str = "") -> None:
+    """Renames a damaged checkpoint, so that it is never used, counted or deleted, and warns.
 
     Args:
-        damage: What was found.
-        then: A further sentence for the warning.
+        damage: The damage found.
+        note: A further sentence for the warning.
     """
-    target = _beside(damage.folder, DAMAGED)
+    target = _sibling(damage.folder, DAMAGED)
     number = 1
-    while is_there(target):
+    while path_exists(target):
         number += 1
-        target = _beside(damage.folder, f"{DAMAGED}-{number}")
+        target = _sibling(damage.folder, f"{DAMAGED}-{number}")
     _move(damage.folder, target)
-    aside = f"The checkpoint was put aside as {target}, which nothing uses."
-    tqdm.write(f"warning: {damage.finding} {aside} {then}".rstrip())
+    renamed = f"The checkpoint was renamed to {target}, which is never used."
+    tqdm.write(f"warning: {damage.finding} {renamed} {note}".rstrip())
 
 
-def _beside(folder: str, kind: str) -> str:
+def _sibling(folder: str, mark: str) -> str:
     """Returns another name for a checkpoint's folder."""
     if folder.startswith("ram://"):
-        # There the files of a neighbor whose name begins alike would count as a folder's own.
-        return files.join(files.parent(folder), f"{kind}-{files.base_name(folder)}")
-    return f"{folder}.{kind}"
+        # That file system takes files whose path begins alike for content of the folder.
+        return files.join(files.parent(folder), f"{mark}-{files.base_name(folder)}")
+    return f"{folder}.{mark}"
 
 
 def _count_in(name: str) -> int | None:
-    """Returns the count in the name of a checkpoint, or of one whose place is written anew."""
-    return count_of(name.removesuffix(f".{_BEFORE}").removeprefix(f"{_BEFORE}-"))
+    """Returns the count in the name of a checkpoint, or of one that is being replaced."""
+    return image_count(name.removesuffix(f".{_REPLACED}").removeprefix(f"{_REPLACED}-"))
 
 
 def _move(source: str, target: str) -> None:
     if files.is_local(source):
         files.rename(source, target)
         return
-    # Not all of TensorFlow's file systems move what is in a folder along with it. The description
-    # goes last: what is left when that is cut short counts as damaged and is put aside again.
+    # Not all of TensorFlow's file systems move the content of a folder. The manifest goes last:
+    # the remains of an interrupted move count as damaged and are set aside again.
     for name in sorted(files.walk_files(source), key=lambda name: name == META):
         files.make_dirs(files.parent(files.join(target, name)))
         files.rename(files.join(source, name), files.join(target, name))
@@ -219,14 +217,14 @@ def _move(source: str, target: str) -> None:
 
 
 def _remove(folder: str) -> None:
-    # The description goes first: what a killed process leaves is then no damaged checkpoint.
+    # The manifest goes first: the remains after a kill are then not a damaged checkpoint.
     files.remove(files.join(folder, META))
     _clear(folder)
 
 
 def _clear(folder: str) -> None:
-    """Removes the files of a checkpoint; what else lies in its folder stays."""
-    if not is_there(folder):
+    """Deletes the files of a checkpoint; other files in its folder stay."""
+    if not path_exists(folder):
         return
     names = files.walk_files(folder)
     if all(_WRITTEN.fullmatch(name) for name in names):

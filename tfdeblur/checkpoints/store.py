@@ -1,17 +1,17 @@
-"""Checkpoints: the newest few to go on from, and the best one to use.
+"""The checkpoints of a run: the newest few to resume from, and the best one to use.
 
 A work directory holds::
 
     config.yaml                      the resolved configuration
     checkpoints/000000004096/        named by the images seen
-        state.index, state.data-*    everything training needs (tf.train.Checkpoint)
-        generator.weights.h5         the generator alone, averaged weights where there are some
+        state.safetensors            the training state as named arrays
+        generator.safetensors        the generator alone, averaged weights if the run keeps some
         meta.json                    written last: without it the folder is not a checkpoint
-    checkpoints/000000002048.damaged/  one that was found damaged; nothing uses it
-    best/000000004096/               the same without the training state, of the best validation
+    checkpoints/000000002048.damaged/  a damaged one, which is never used
+    best/000000004096/               the best validation's, without the training state
 
-A checkpoint is written into its folder and becomes one by its ``meta.json`` (`checkpoint_meta`).
-What a killed process left behind is swept away later (`keeping`).
+A checkpoint is written in its own folder, and ``meta.json`` completes it (`manifest`). Unfinished
+ones of killed processes are deleted later (`retention`).
 """
 
 import contextlib
@@ -20,21 +20,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
-import tensorflow as tf
 from tqdm import tqdm
 
+from tfdeblur.checkpoints.arrays import ArrayMismatch, Arrays, read_arrays, write_arrays
 from tfdeblur.checkpoints.manifest import (
     FORMAT_VERSION,
+    STATE,
+    STATE_FORMAT_1,
     read_meta,
     write_meta,
 )
-from tfdeblur.checkpoints.retention import Shelf, put_aside
+from tfdeblur.checkpoints.retention import CheckpointFolder, set_aside
 from tfdeblur.checkpoints.weights import BEST, CHECKPOINTS, write_weights
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
-
-STATE = "state"
 
 
 class SavedState(Protocol):
@@ -45,7 +45,7 @@ class SavedState(Protocol):
 
     @property
     def images_seen(self) -> int:
-        """Images that went into updates so far."""
+        """Images used for updates so far."""
 
     @property
     def average(self) -> Sequence[Any]:
@@ -54,12 +54,29 @@ class SavedState(Protocol):
     def averaged(self) -> AbstractContextManager[None]:
         """Puts the averaged weights into the generator while the block runs."""
 
-    def checkpoint(self) -> tf.train.Checkpoint:
+    def arrays(self) -> Arrays:
         """Returns everything that training needs to resume."""
+
+    def load_arrays(self, arrays: Arrays) -> None:
+        """Restores what `arrays` returned.
+
+        Raises:
+            ArrayMismatch: The arrays belong to another network or optimizer.
+        """
+
+    def load_format_1(self, path: str) -> None:
+        """Restores the training state of a checkpoint of format 1.
+
+        Args:
+            path: The `tf.train.Checkpoint`, without the suffixes of its files.
+
+        Raises:
+            ArrayMismatch: As for `load_arrays`.
+        """
 
 
 class DirectoryLock(Protocol):
-    """A run's hold on its work directory."""
+    """A run's lock on its work directory."""
 
     def look(self) -> None:
         """Raises a UserError if the directory now belongs to another run."""
@@ -69,11 +86,10 @@ class CheckpointStore:
     """The checkpoints of one work directory.
 
     Args:
-        workdir: The run's folder.
-        keep: How many of the newest checkpoints stay, or `all` of them.
-        lock: The run's hold on the directory, looked at right before something is written or
-            removed.
-        notes: What new checkpoints say of themselves beside what they always do.
+        workdir: The work directory.
+        keep: How many checkpoints stay, or all of them.
+        lock: If given, checked before anything is written or deleted.
+        notes: Further entries of every ``meta.json``, such as the identity of the data.
     """
 
     def __init__(
@@ -84,144 +100,146 @@ class CheckpointStore:
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = files.join(workdir, CHECKPOINTS)
-        self._shelf = Shelf(self._folder)
-        self._best = Shelf(files.join(workdir, BEST))
+        self._checkpoints = CheckpointFolder(self._folder)
+        self._best = CheckpointFolder(files.join(workdir, BEST))
         self._keep = keep
         self._lock = lock
         self._notes = dict(notes or {})
 
     def images(self) -> list[int]:
         """Returns the image counts of all checkpoints, oldest first."""
-        return self._shelf.images()
+        return self._checkpoints.images()
 
     def path(self, images: int) -> str:
         """Returns the folder of the checkpoint at a count of images."""
-        return self._shelf.path(images)
+        return self._checkpoints.path(images)
 
     def save(self, state: SavedState, metrics: Mapping[str, float]) -> str:
-        """Writes a checkpoint of now and removes those past `keep`; returns its folder."""
+        """Writes a checkpoint and deletes those beyond `keep`; returns its folder.
+
+        Raises:
+            UserError: It cannot be written; earlier checkpoints stay.
+        """
         images = state.images_seen
-        self._look()
-        if self._shelf.verified(images):
+        self._check_lock()
+        if self._checkpoints.verify(images):
             return self.path(images)
-        # A smaller `keep` makes room for this one. What hinders it is told after the save.
+        # A smaller `keep` makes room for this one; an error is raised by the call after the save.
         with contextlib.suppress(UserError):
-            self._shelf.sweep(images, self._keep)
-        with _told_of(self.path(images)), self._shelf.writing(images) as folder:
-            state.checkpoint().write(files.join(folder, STATE))
-            with state.averaged():
-                write_weights(folder, state.generator)
-            write_meta(folder, {**self._notes, **_about(state, metrics)})
-        self._look()
-        self._shelf.sweep(images, self._keep)
+            self._checkpoints.prune(images, self._keep)
+        with self._writing(self._checkpoints, state, metrics) as folder:
+            write_arrays(files.join(folder, STATE), state.arrays())
+        self._check_lock()
+        self._checkpoints.prune(images, self._keep)
         return folder
 
     def save_best(self, state: SavedState, metrics: Mapping[str, float]) -> None:
-        """Writes the weights of now as the best ones, then removes those that were the best."""
+        """Writes the present weights as the best ones, then deletes the previous best.
+
+        Raises:
+            UserError: They cannot be written; the previous ones stay.
+        """
+        self._check_lock()
+        with self._writing(self._best, state, metrics):
+            pass
+        self._check_lock()
+        self._best.keep_only(state.images_seen)
+
+    @contextlib.contextmanager
+    def _writing(
+        self, place: CheckpointFolder, state: SavedState, metrics: Mapping[str, float]
+    ) -> Iterator[str]:
+        """Yields a new checkpoint's folder; adds weights and manifest after the block."""
         images = state.images_seen
-        self._look()
-        with _told_of(self._best.path(images)), self._best.writing(images) as folder:
-            with state.averaged():
-                write_weights(folder, state.generator)
-            write_meta(folder, {**self._notes, **_about(state, metrics)})
-        self._look()
-        self._best.keep_only(images)
+        try:
+            with place.writing(images) as folder:
+                yield folder
+                with state.averaged():
+                    write_weights(folder, state.generator)
+                write_meta(folder, {**self._notes, **_about(state, metrics)})
+        except (OSError, RuntimeError, UserError) as error:
+            reason = str(error).strip().split("\n")[0].rstrip(".")
+            raise UserError(
+                f"The checkpoint {place.path(images)} could not be written: {reason}. Earlier "
+                "checkpoints are intact; free some space (a smaller --keep does) and run the same "
+                "command again to resume from them."
+            ) from error
 
     def best_metrics(self) -> dict[str, float]:
-        """Returns the metrics of the best weights, or nothing where there are none yet.
+        """Returns the metrics of the best weights; empty if there are none yet.
 
-        Damaged ones are put aside, so that the next validation writes new ones.
+        Damaged ones are set aside, so that the next validation writes new ones.
         """
-        folder, damage = self._best.newest_whole()
+        folder, damage = self._best.newest_intact()
         for found in damage:
-            self._look()
-            put_aside(found, "" if folder else "The next validation writes new best weights.")
+            self._check_lock()
+            set_aside(found, "" if folder else "The next validation writes new best weights.")
         return dict(read_meta(folder)["metrics"]) if folder else {}
 
     def restore_latest(self, state: SavedState, aside: bool = True) -> str | None:
-        """Restores the newest whole checkpoint into a freshly built state.
+        """Restores the newest intact checkpoint into a newly built state.
 
         Args:
-            state: Takes the values.
-            aside: Put damaged ones after it aside; else they are passed over where they are, which
-                is for workers that own nothing. Either is told with the name of the file.
+            state: Receives the values.
+            aside: Whether to rename damaged checkpoints newer than the restored one. Workers that
+                own no files pass False and skip them. Either way a warning names the file.
 
         Returns:
-            Its folder, or None where the run has none yet.
+            Its folder, or None if the run has no checkpoint yet.
 
         Raises:
-            DataError: All are damaged, or the state has other variables than the checkpoint, or
-                another version wrote it.
-            UserError: A file cannot be read, which is no damage: nothing is passed over then.
+            DataError: All are damaged, one has a format that this version does not read, or the
+                checkpoint does not fit the state.
+            UserError: A file cannot be read. That is not damage, so nothing is skipped.
         """
-        folder = self._newest_whole(aside)
+        folder = self._newest_intact(aside)
         if folder is None:
             return None
         try:
-            status = state.checkpoint().read(files.join(folder, STATE))
-            status.assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
-            # When what was read so far is let go, TensorFlow would list every variable of it.
-            tf.get_logger().setLevel("ERROR")
-            # It goes on to print the values of the variables.
-            reason = str(error).split(" Showing ")[0].strip().rstrip(".")
+            if read_meta(folder)["format"] == 1:
+                state.load_format_1(files.join(folder, STATE_FORMAT_1))
+            else:
+                state.load_arrays(read_arrays(files.join(folder, STATE)))
+        except ArrayMismatch as error:
             raise DataError(
-                f"The checkpoint {folder} does not fit this run: {reason}. Another optimizer.name, "
-                "or training.ema_decay given where there was none, does that. Continue with the "
-                "version and configuration that wrote it, or choose another --workdir."
+                f"The checkpoint {folder} does not fit this run: {error}. A different "
+                "optimizer.name, or training.ema_decay set where it was unset, causes that. "
+                "Resume with the version and configuration that wrote it, or choose another "
+                "--workdir."
             ) from error
         return folder
 
-    def _look(self) -> None:
-        """Raises a UserError where the directory has become another run's."""
+    def _check_lock(self) -> None:
+        """Raises a UserError if the directory now belongs to another run."""
         if self._lock is not None:
             self._lock.look()
 
-    def _newest_whole(self, aside: bool) -> str | None:
-        folder, damage = self._shelf.newest_whole()
+    def _newest_intact(self, aside: bool) -> str | None:
+        folder, damage = self._checkpoints.newest_intact()
         if folder is None and damage:
             raise DataError(
-                f"{damage[0].finding} No checkpoint in {self._folder} is whole. Put a whole one "
-                "there, or remove that folder to begin anew; best weights stay."
+                f"{damage[0].finding} No checkpoint in {self._folder} is intact. Put an intact one "
+                "there, or remove that folder to start from scratch; best weights stay."
             )
         for found in damage:
             if aside:
-                self._look()
-                put_aside(found)
+                self._check_lock()
+                set_aside(found)
             else:
-                tqdm.write(f"warning: {found.finding} It is passed over.")
+                tqdm.write(f"warning: {found.finding} It is skipped.")
         return folder
 
 
 def _about(state: SavedState, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """Returns what a checkpoint says of the run."""
+    """Returns the entries of ``meta.json`` that describe the run."""
     generator = state.generator
     return {
         "format": FORMAT_VERSION,
         "images": state.images_seen,
-        # Turns images into epochs for those who read it; the clock itself counts images.
+        # For readers that show epochs; the run's clock itself counts images.
         "epoch_images": state.epoch_images,
         "model": {"name": generator.name, **generator.options},
         "averaged": bool(state.average),
-        # JSON knows no NaN, which a PSNR is where blurred images equal their truth.
+        # JSON has no NaN, which is the PSNR if blurred images equal their targets.
         "metrics": {n: float(value) for n, value in metrics.items() if math.isfinite(value)},
     }
-
-
-@contextlib.contextmanager
-def _told_of(folder: str) -> Iterator[None]:
-    """Explains why a checkpoint could not be written."""
-    try:
-        yield
-    except (tf.errors.OpError, OSError, RuntimeError, UserError) as error:
-        raise UserError(
-            f"The checkpoint {folder} could not be written: {_reason(error)}. Earlier "
-            "checkpoints are whole; free some space (a smaller --keep does) and run the same "
-            "command again to go on from them."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Returns the first line of what an error says; TensorFlow's go on with the graph."""
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return text.strip().split("\n")[0].rstrip(".")

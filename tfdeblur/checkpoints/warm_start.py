@@ -1,16 +1,22 @@
-"""Starting from weights of another run, and saying what of them fitted."""
+"""Initialising a generator from the weights of another run, as far as they fit."""
 
 import dataclasses
 import io
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import h5py
 
-from tfdeblur.checkpoints.manifest import WEIGHTS
-from tfdeblur.checkpoints.weights import checkpoint_folder, stored_weights
+from tfdeblur.checkpoints.arrays import (
+    Arrays,
+    assign_arrays,
+    read_arrays,
+    to_arrays,
+    weight_variables,
+)
+from tfdeblur.checkpoints.manifest import read_meta, weights_file
+from tfdeblur.checkpoints.weights import checkpoint_folder, hdf5_arrays
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
@@ -20,13 +26,13 @@ _IN_KERAS_ARCHIVE = "model.weights.h5"
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """What became of each array when weights were taken over.
+    """Names of the arrays of the network and of the file, by how they match.
 
     Attributes:
-        matched: Arrays taken over: same place in the network, same shape.
-        reshaped: Same place, another shape; the network's own initial values stay.
-        missing: In the network, not in the file; initial values stay.
-        unused: In the file, not in the network.
+        matched: Copied: same name and shape in both.
+        reshaped: Same name, different shape; the network's initial values stay.
+        missing: In the network only; its initial values stay.
+        unused: In the file only.
     """
 
     matched: tuple[str, ...]
@@ -37,19 +43,20 @@ class Match:
     def __str__(self) -> str:
         """Returns one line for the terminal."""
         line = (
-            f"{len(self.matched)} arrays taken over, {len(self.reshaped)} of another shape, "
+            f"{len(self.matched)} arrays copied, {len(self.reshaped)} of another shape, "
             f"{len(self.missing)} not in the file, {len(self.unused)} of the file unused"
         )
-        strays = (*self.reshaped, *self.missing, *self.unused)
-        return line + (f" (first: {', '.join(strays[:3])})" if strays else "")
+        others = (*self.reshaped, *self.missing, *self.unused)
+        return line + (f" (first: {', '.join(others[:3])})" if others else "")
 
 
 def init_from(path: str, generator: Generator) -> Match:
-    """Takes over every array of a run, checkpoint or weights file that fits.
+    """Copies every array of a run, checkpoint or weights file that fits the network.
 
     Args:
-        path: A work directory, a checkpoint's folder, or a ``.weights.h5`` or ``.keras`` file.
-        generator: Its network's weights are set where place and shape agree.
+        path: A work directory, a checkpoint's folder, or a ``.safetensors``, ``.weights.h5`` or
+            ``.keras`` file.
+        generator: Its network's weights are set where name and shape agree.
 
     Returns:
         What matched and what did not.
@@ -57,42 +64,58 @@ def init_from(path: str, generator: Generator) -> Match:
     Raises:
         DataError: The file cannot be read, or nothing in it fits.
     """
-    source = _arrays(path)
+    if files.is_dir(path):
+        folder = checkpoint_folder(path)
+        path = files.join(folder, weights_file(read_meta(folder)))
+    if not path.endswith(".safetensors"):
+        return _init_from_keras(path, generator)
+    variables = weight_variables(generator.network)
+    target = to_arrays(variables)
+    source = read_arrays(path)
+    match = _compare(source, target, path, generator)
+    assign_arrays(variables, {**target, **{name: source[name] for name in match.matched}})
+    return match
+
+
+def _init_from_keras(path: str, generator: Generator) -> Match:
+    """Copies from a file of Keras, whose names are positions in the network."""
+    source = hdf5_arrays(_keras_weights(path), path)
     with tempfile.TemporaryDirectory() as local:
-        # Keras's own file of this network says where each array belongs.
-        target_path = str(Path(local) / WEIGHTS)
-        generator.network.save_weights(target_path)
-        target = stored_weights(target_path)
-        same_place = source.keys() & target.keys()
-        matched = {name for name in same_place if source[name].shape == target[name].shape}
-        if not matched:
-            raise DataError(
-                f"Nothing in {path} fits a {generator.name}: none of its {len(source)} arrays has "
-                f"the place and shape of one of the network's {len(target)}."
-            )
-        with h5py.File(target_path, "r+") as file:
-            for name in matched:
+        # A file of this network shows the name of each of its arrays in Keras's format.
+        own = Path(local) / "own.weights.h5"
+        generator.network.save_weights(own)
+        match = _compare(source, hdf5_arrays(own.read_bytes(), str(own)), path, generator)
+        with h5py.File(own, "r+") as file:
+            for name in match.matched:
                 file[name][...] = source[name]
-        generator.network.load_weights(target_path)
+        generator.network.load_weights(own)
+    return match
+
+
+def _keras_weights(path: str) -> bytes:
+    """Returns the content of a weights file, or of the one in a ``.keras`` archive."""
+    data = files.read_bytes(path)
+    if not path.endswith(".keras"):
+        return data
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.read(_IN_KERAS_ARCHIVE)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise DataError(f"{path} is not a model saved by Keras: {error}.") from error
+
+
+def _compare(source: Arrays, target: Arrays, path: str, generator: Generator) -> Match:
+    """Matches arrays by name and shape; a DataError if none does."""
+    common = source.keys() & target.keys()
+    matched = {name for name in common if source[name].shape == target[name].shape}
+    if not matched:
+        raise DataError(
+            f"Nothing in {path} fits a {generator.name}: none of its {len(source)} arrays has "
+            f"the name and shape of one of the network's {len(target)}."
+        )
     return Match(
         matched=tuple(sorted(matched)),
-        reshaped=tuple(sorted(same_place - matched)),
+        reshaped=tuple(sorted(common - matched)),
         missing=tuple(sorted(target.keys() - source.keys())),
         unused=tuple(sorted(source.keys() - target.keys())),
     )
-
-
-def _arrays(path: str) -> dict[str, Any]:
-    if files.is_dir(path):
-        return stored_weights(files.join(checkpoint_folder(path), WEIGHTS))
-    if not path.endswith(".keras"):
-        return stored_weights(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(files.read_bytes(path))) as archive:
-            weights = archive.read(_IN_KERAS_ARCHIVE)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise DataError(f"{path} is not a model saved by Keras: {error}.") from error
-    with tempfile.TemporaryDirectory() as local:
-        copy = Path(local) / WEIGHTS
-        copy.write_bytes(weights)
-        return stored_weights(str(copy))

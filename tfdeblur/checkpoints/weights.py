@@ -1,15 +1,29 @@
 """Weights of a generator: writing, reading, and finding the checkpoint that holds them."""
 
-import errno
-import math
-import os
+import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from tfdeblur.checkpoints.manifest import META, WEIGHTS, is_checkpoint, verify_checkpoint
+from tfdeblur.checkpoints.arrays import (
+    ArrayMismatch,
+    Arrays,
+    assign_arrays,
+    read_arrays,
+    to_arrays,
+    weight_variables,
+    write_arrays,
+)
+from tfdeblur.checkpoints.manifest import (
+    META,
+    WEIGHTS,
+    checkpoint_name,
+    is_checkpoint,
+    verify_checkpoint,
+    weights_file,
+)
 from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
@@ -19,83 +33,77 @@ from tfdeblur.models.generator import Generator
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 
-# Bytes of one weight at most, and what HDF5 adds to an array at most.
-_WIDEST = 4
-_H5_OVERHEAD = 4096
-
 
 def write_weights(folder: str, generator: Generator) -> None:
-    """Writes the generator's weights; HDF5 needs a local file, so they pass through one.
+    """Writes the generator's weights as float32 arrays.
 
     Raises:
-        OSError: There is no room for them.
+        UserError: The file cannot be written.
     """
-    with tempfile.TemporaryDirectory() as local:
-        path = str(Path(local) / WEIGHTS)
-        _ask_for_room(path, generator)
-        generator.network.save_weights(path)
-        files.write_bytes(files.join(folder, WEIGHTS), Path(path).read_bytes())
-
-
-def _ask_for_room(path: str, generator: Generator) -> None:
-    """Raises an OSError where a weights file would not fit: HDF5 ends the process instead."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    arrays = generator.network.weights
-    needed = sum(math.prod(array.shape) * _WIDEST + _H5_OVERHEAD for array in arrays)
-    try:
-        with open(path, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, needed)
-    except OSError as error:
-        # Some file systems know no reservation; a full one says so by another number.
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-    finally:
-        Path(path).unlink(missing_ok=True)
+    arrays = to_arrays(weight_variables(generator.network))
+    write_arrays(files.join(folder, WEIGHTS), arrays)
 
 
 def read_weights(path: str, generator: Generator) -> None:
-    """Reads weights written by `write_weights` into a generator of the same architecture.
+    """Reads weights into a generator of the same architecture.
+
+    Args:
+        path: A file of `write_weights`, or ``.weights.h5``, which checkpoints of format 1 hold.
+        generator: Its network's weights are replaced.
 
     Raises:
         DataError: The file is damaged or belongs to another architecture.
+        UserError: The file cannot be read.
     """
+    try:
+        if path.endswith(".h5"):
+            _read_hdf5_weights(path, generator)
+        else:
+            assign_arrays(weight_variables(generator.network), read_arrays(path))
+    except (ArrayMismatch, OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} does not hold the weights of a {generator.name}: {str(error).rstrip('.')}."
+        ) from error
+
+
+def _read_hdf5_weights(path: str, generator: Generator) -> None:
     with tempfile.TemporaryDirectory() as local:
-        copy = Path(local) / WEIGHTS
+        # Keras reads local files of this name only.
+        copy = Path(local) / "copy.weights.h5"
         copy.write_bytes(files.read_bytes(path))
-        try:
-            generator.network.load_weights(str(copy))
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{path} does not hold the weights of a {generator.name}: {error}"
-            ) from error
+        generator.network.load_weights(str(copy))
 
 
-def stored_weights(path: str) -> dict[str, Any]:
-    """Returns every array in a weights file of Keras by its path inside the file."""
-    arrays: dict[str, Any] = {}
+def hdf5_arrays(data: bytes, path: str) -> Arrays:
+    """Returns every array of a Keras weights file (HDF5) by its path inside the file.
+
+    Args:
+        data: The content of the file.
+        path: The file's name, for the error.
+
+    Raises:
+        DataError: It is not such a file.
+    """
+    arrays: Arrays = {}
 
     def collect(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             arrays[name] = item[()]
 
-    with tempfile.TemporaryDirectory() as local:
-        copy = Path(local) / "any.weights.h5"
-        copy.write_bytes(files.read_bytes(path))
-        try:
-            with h5py.File(copy, "r") as file:
-                file.visititems(collect)
-        except OSError as error:
-            raise DataError(f"{path} is not a weights file of Keras: {error}.") from error
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            file.visititems(collect)
+    except OSError as error:
+        raise DataError(f"{path} is not a weights file of Keras: {error}.") from error
     return arrays
 
 
 def checkpoint_folder(path: str, which: str = "best") -> str:
-    """Finds the checkpoint meant by a work directory or a checkpoint's own folder.
+    """Finds the checkpoint of a work directory.
 
     Args:
-        path: Either of the two.
-        which: ``best`` (the newest one where no validation has named a best yet) or ``last``.
+        path: A work directory, or a checkpoint's own folder, which is returned as it is.
+        which: ``best`` (the newest if there has been no validation yet) or ``last``.
 
     Raises:
         UserError: There is none.
@@ -106,7 +114,7 @@ def checkpoint_folder(path: str, which: str = "best") -> str:
         folder = files.join(path, kind)
         counts = list_checkpoints(folder)
         if counts:
-            return files.join(folder, f"{counts[-1]:012d}")
+            return files.join(folder, checkpoint_name(counts[-1]))
     raise UserError(
         f"{path} holds no checkpoint: neither {META} (a checkpoint), nor {BEST}/ or "
         f"{CHECKPOINTS}/ (a work directory of tfdeblur.train)."
@@ -114,7 +122,7 @@ def checkpoint_folder(path: str, which: str = "best") -> str:
 
 
 def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str, Any]]:
-    """Builds the generator of a trained run and restores its weights.
+    """Builds the generator of a trained run and reads its weights.
 
     Args:
         path: A work directory or a checkpoint's folder.
@@ -131,5 +139,5 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
     meta = verify_checkpoint(folder)
     options = dict(meta["model"])
     generator = create(options.pop("name"), options)
-    read_weights(files.join(folder, WEIGHTS), generator)
+    read_weights(files.join(folder, weights_file(meta)), generator)
     return generator, {**meta, "folder": folder}

@@ -1,1 +1,1 @@
-"""The training engine: state, one replica's update, the loop, and what happens between loops."""
+"""Training: the trainer, the loop, callbacks, and the state and step of each engine."""

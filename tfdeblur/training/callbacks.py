@@ -1,4 +1,8 @@
-"""What happens between loops: scalars, validation, checkpoints, pictures, the progress line."""
+"""Callbacks: code that runs between training steps, at an interval in images or minutes.
+
+Subclass `Callback` and pass instances to `tfdeblur.training.trainer.Trainer`. The callbacks of the
+library below write scalars, validation scores, images and checkpoints.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,25 +12,68 @@ from typing import Any
 from tqdm import tqdm
 
 from tfdeblur.checkpoints.store import CheckpointStore
+from tfdeblur.metrics import METRICS
+from tfdeblur.models.generator import Generator
 from tfdeblur.training.gallery import Gallery, Pictures, Validation
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Diverged, Report
-from tfdeblur.training.resilience.incidents import Incidents
 from tfdeblur.training.state import TrainingState
 
-HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "mse": False, "mae": False, "log_cosh": False}
 
+class Callback:
+    """Base class for code that runs between training steps.
 
-class LogHook:
-    """Writes the step's scalars, the learning rates, the speed, and what was survived."""
+    A callback is called with a `training.loop.Report` every `every` images and once more at the
+    end of the run. The report has the count of images seen (`images`), the `epoch`, the means of
+    the step's scalars since the last call (`metrics`, by names such as ``generator/loss``), the
+    speed (`images_per_second`) and whether training has ended (`last`).
 
-    def __init__(self, history: History, state: TrainingState, incidents: Incidents) -> None:
-        self._history = history
-        self._state = state
-        self._incidents = incidents
+    In a job with several workers, callbacks run on each of them, at the same image counts.
+
+    Attributes:
+        every: The interval: ``"500 steps"``, ``"1 epochs"``, ``"4096 images"`` or
+            ``"20 minutes"``. Counts of images are rounded up to whole steps.
+        generator: The generator in training; the trainer sets it before the first call.
+
+    Example:
+        >>> class PrintLoss(Callback):
+        ...     every = "100 steps"
+        ...     def __call__(self, report):
+        ...         print(report.images, report.metrics["generator/loss"])
+    """
+
+    every: str = "1 epochs"
+    generator: Generator
 
     def __call__(self, report: Report) -> None:
-        """Adds one row."""
+        """Runs between two steps."""
+        raise NotImplementedError
+
+
+class LogCallback(Callback):
+    """Writes the step's scalars, the learning rates, the speed and the incidents.
+
+    Args:
+        every: The interval.
+        history: Receives the scalars.
+        state: Provides the learning rates.
+        incident_counts: Returns the counts of skipped steps and rollbacks.
+    """
+
+    def __init__(
+        self,
+        every: str,
+        history: History,
+        state: TrainingState,
+        incident_counts: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self.every = every
+        self._history = history
+        self._state = state
+        self._incident_counts = incident_counts
+
+    def __call__(self, report: Report) -> None:
+        """Adds one row to the history."""
         rates = self._state.learning_rates()
         self._history.add(
             report.images,
@@ -36,26 +83,31 @@ class LogHook:
                 **{f"{name}/learning_rate": rate for name, rate in rates.items()},
                 "images_per_second": report.images_per_second,
                 **({} if report.waiting is None else {"waiting_for_data": report.waiting}),
-                **self._incidents.counts(),
+                **self._incident_counts(),
             },
         )
         self._history.write()
 
 
-class ValidateHook:
-    """Judges the averaged weights, remembers the best, and lets the pictures grow.
+class ValidationCallback(Callback):
+    """Evaluates the averaged weights, keeps the best ones and adds images to the gallery.
 
     Args:
+        every: The interval.
         validate: Runs the generator over the validation split.
-        state: The run.
-        store: Keeps the best weights.
-        history: Takes the scores.
-        gallery: Takes the pictures.
-        metric: Names the score by which weights are the best.
+        state: The training state.
+        store: Stores the best weights.
+        history: Receives the scores.
+        gallery: Receives the images.
+        metric: The score that selects the best weights.
+
+    Attributes:
+        latest: The scores of the latest validation by name; empty before the first one.
     """
 
     def __init__(
         self,
+        every: str,
         validate: Callable[[], Validation],
         state: TrainingState,
         store: CheckpointStore,
@@ -63,6 +115,7 @@ class ValidateHook:
         gallery: Gallery,
         metric: str,
     ) -> None:
+        self.every = every
         self._validate = validate
         self._state = state
         self._store = store
@@ -72,7 +125,7 @@ class ValidateHook:
         self.latest: Mapping[str, float] = {}
 
     def __call__(self, report: Report) -> None:
-        """Validates; replaces the best weights where the metric says so."""
+        """Validates, and replaces the best weights if the metric has improved."""
         with self._state.averaged():
             validation = self._validate()
         self.latest = validation.metrics
@@ -91,52 +144,59 @@ class ValidateHook:
             f"({gain:+.4g} against the blurred input)"
         )
 
+    def has_run(self, images: int) -> bool:
+        """Returns whether the history has the scores of a validation at this image count."""
+        return self._history.has(images, f"val/{self._metric}")
+
 
 def _is_better(metric: str, value: float, best: float | None) -> bool:
-    # Where all blurred images of the split equal their truth, there is no PSNR.
+    # The PSNR is undefined if every blurred image of the split equals its target.
     if not math.isfinite(value):
         return False
     if best is None:
         return True
-    return value > best if HIGHER_IS_BETTER[metric] else value < best
+    return METRICS[metric].sign * (value - best) > 0
 
 
-class PictureHook:
-    """Lets the pictures grow in a run that has nothing to validate on.
+class PicturesCallback(Callback):
+    """Adds images to the gallery of a run that has no validation data.
 
     Args:
-        take: Restores some images with the generator's weights of the moment.
-        state: The run; the averaged weights are shown.
-        history: Gives the curves.
-        gallery: Takes the pictures.
+        every: The interval.
+        restore: Restores some images with the generator's current weights.
+        state: The training state; its averaged weights are shown.
+        history: Provides the curves.
+        gallery: Receives the images.
     """
 
     def __init__(
         self,
-        take: Callable[[], Pictures],
+        every: str,
+        restore: Callable[[], Pictures],
         state: TrainingState,
         history: History,
         gallery: Gallery,
     ) -> None:
-        self._take = take
+        self.every = every
+        self._restore = restore
         self._state = state
         self._history = history
         self._gallery = gallery
 
     def __call__(self, report: Report) -> None:
-        """Restores the images and writes the page anew."""
+        """Restores the images and rewrites the page."""
         with self._state.averaged():
-            pictures = self._take()
+            pictures = self._restore()
         self._gallery.add(report, pictures, self._history)
 
 
 def check_weights(state: TrainingState) -> None:
-    """Looks whether weights are worth saving.
+    """Checks that all weights are finite; the losses show it only one step later.
 
     Raises:
-        Diverged: Some are not finite. A step's losses tell that only one step later.
+        Diverged: Some weights are not finite.
     """
-    broken = state.broken_players()
+    broken = state.broken_networks()
     if broken:
         raise Diverged(
             f"Training diverged before image {state.images_seen:,}: weights of the "
@@ -145,36 +205,56 @@ def check_weights(state: TrainingState) -> None:
         )
 
 
-class SaveHook:
-    """Writes checkpoints."""
+class CheckpointCallback(Callback):
+    """Writes checkpoints.
+
+    Args:
+        every: The interval.
+        store: Writes the checkpoints.
+        state: The training state.
+        validation: Provides the scores of the latest validation, if the run validates.
+    """
 
     def __init__(
-        self, store: CheckpointStore, state: TrainingState, validator: ValidateHook | None
+        self,
+        every: str,
+        store: CheckpointStore,
+        state: TrainingState,
+        validation: ValidationCallback | None,
     ) -> None:
+        self.every = every
         self._store = store
         self._state = state
-        self._validator = validator
+        self._validation = validation
 
     def __call__(self, report: Report) -> None:
-        """Writes one, with the latest validation's scores.
+        """Writes a checkpoint with the scores of the latest validation.
 
         Raises:
-            Diverged: There are weights that are not finite: they would not be worth going on from.
+            Diverged: Some weights are not finite; such a checkpoint would be of no use.
         """
         check_weights(self._state)
-        self._store.save(self._state, self._validator.latest if self._validator else {})
+        self._store.save(self._state, self._validation.latest if self._validation else {})
 
 
-class Progress:
-    """The line on the terminal: images, rate, time left, the loss, and what was survived."""
+class ProgressBar:
+    """The progress line: images, speed, time left, losses and incidents.
 
-    def __init__(self, done: int, total: int, incidents: Incidents) -> None:
-        self._incidents = incidents
+    Args:
+        done: Images seen so far.
+        total: Images at the end of the run.
+        incident_counts: Returns the counts of skipped steps and rollbacks.
+    """
+
+    def __init__(
+        self, done: int, total: int, incident_counts: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._incident_counts = incident_counts
         self._bar: tqdm[Any] = tqdm(
             total=total, initial=done, unit="img", unit_scale=True, desc="training", smoothing=0.1
         )
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         """Returns itself."""
         return self
 
@@ -184,11 +264,11 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leaves the line as it is."""
+        """Closes the line, which stays on the terminal."""
         self._bar.close()
 
     def __call__(self, images: int, metrics: Mapping[str, float]) -> None:
-        """Moves on by some images."""
+        """Advances the line by a number of images."""
         losses = {
             name.removesuffix("/loss"): f"{value:.4g}"
             for name, value in metrics.items()
@@ -196,12 +276,12 @@ class Progress:
         }
         counts = {
             name.removeprefix("guards/"): f"{value:.0f}"
-            for name, value in self._incidents.counts().items()
+            for name, value in self._incident_counts().items()
         }
         self._bar.set_postfix({**losses, **counts}, refresh=False)
         self._bar.update(images)
 
     def go_back(self, images: int) -> None:
-        """Moves back to a count of images."""
+        """Moves the line back to an image count, after a rollback."""
         self._bar.n = images
         self._bar.refresh()

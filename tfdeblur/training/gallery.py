@@ -1,4 +1,4 @@
-"""The page of a run: curves, and pictures that show how the network came about."""
+"""The page of a run: curves, and images of the network's progress."""
 
 import dataclasses
 import re
@@ -15,46 +15,46 @@ from tfdeblur.training.loop import Report
 PICTURES = "pictures"
 INDEX = "index.html"
 
-# The page shows how one picture came about in at most so many columns.
-_MOST_COLUMNS = 6
+# The page shows at most this many stages of an image.
+_MAX_COLUMNS = 6
 
-# Charts of the run's page, by the ends of the names of the scalars in them.
+# Charts of the page, with the endings of the names of their scalars.
 _CHARTS = {
     "Training loss": ("/loss",),
     "Scores of the critic": ("critic/real", "critic/fake"),
     "Wasserstein estimate": ("/wasserstein",),
     "Gradient penalty": ("/penalty",),
     "Gradient norms": ("/gradient_norm",),
-    "Skipped steps and returns to a checkpoint": ("guards/skipped_steps", "guards/rollbacks"),
+    "Skipped steps and rollbacks": ("guards/skipped_steps", "guards/rollbacks"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """Some images as they were given, as the network restores them, and as they should be.
+    """Some images: blurred, restored and sharp.
 
     Attributes:
-        kind: What the page calls one of them, such as "Validation image".
-        records: Their places in the split or in the training, from 0.
-        blurred: The input; uint8 [H, W, 3] for each of `records`, as the next two.
-        restored: What the network makes of it.
-        truth: The sharp image.
+        kind: Caption of an image on the page, such as "Validation image".
+        records: Indices of the images in the split or in the training, from 0.
+        blurred: The inputs; uint8 [H, W, 3] per record, as the next two.
+        restored: The outputs of the network.
+        sharp: The targets.
     """
 
     kind: str
     records: Sequence[int]
     blurred: Sequence[np.ndarray]
     restored: Sequence[np.ndarray]
-    truth: Sequence[np.ndarray]
+    sharp: Sequence[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """What a validation gives.
+    """The result of a validation.
 
     Attributes:
         metrics: Scores of the restored images by name.
-        baseline: The same of the blurred input.
+        baseline: Scores of the blurred images by name.
         pictures: Some of the images.
     """
 
@@ -64,10 +64,10 @@ class Validation:
 
 
 class Gallery:
-    """``WORKDIR/index.html``: curves, and pictures that show how the network came about.
+    """``WORKDIR/index.html``: curves, and images of the network's progress.
 
     Args:
-        workdir: The run's folder.
+        workdir: The folder to write to.
         title: Heading of the page.
         summary: Names and values at its top.
     """
@@ -87,35 +87,39 @@ class Gallery:
         history: History,
         validation: Validation | None = None,
     ) -> None:
-        """Writes pictures and the page anew.
+        """Writes images and rewrites the page.
 
         Args:
-            report: Where the run stands.
-            pictures: The images; the same `records` each time let a row grow.
-            history: Gives the curves, and takes the pictures for TensorBoard.
-            validation: Its scores are shown too; None where there is nothing to validate on.
+            report: The current progress of the run.
+            pictures: The images; a record that was added before gets another column.
+            history: Provides the curves, and receives the images for TensorBoard.
+            validation: Scores to show; None if the run does not validate.
         """
-        triples = list(zip(pictures.blurred, pictures.restored, pictures.truth, strict=True))
-        for record, (blurred, restored, truth) in zip(pictures.records, triples, strict=True):
-            self._begin(record, {"blurred": blurred, "truth": truth})
+        triples = list(zip(pictures.blurred, pictures.restored, pictures.sharp, strict=True))
+        for record, (blurred, restored, sharp) in zip(pictures.records, triples, strict=True):
+            self._add_record(record, {"blurred": blurred, "sharp": sharp})
             self._save(f"{_restored(record)}{report.images:012d}.png", restored)
         if triples:
             strips = np.stack([np.concatenate(triple, axis=1) for triple in triples])
-            history.add_pictures(report.images, "blurred-restored-truth", strips)
+            history.add_pictures(report.images, "blurred-restored-sharp", strips)
         self._write_page(report, pictures, history, validation)
 
-    def _begin(self, record: int, given: Mapping[str, np.ndarray]) -> None:
-        """Sees to it that what was given to the network is there, and is what it was before.
+    def _add_record(self, record: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes the input and the target of a record, unless the same ones exist.
 
-        With another split, what stands under a record's number is another image.
+        With another split, a record number refers to another image: its stages are removed.
         """
         if record in self._known:
             return
-        for kind, image in given.items():
-            if not self._holds(f"{record:06d}-{kind}.png", image):
+        for kind, image in images.items():
+            name = f"{record:06d}-{kind}.png"
+            if self._holds(name, image):
+                continue
+            # Earlier versions named the sharp image differently, so a missing one proves nothing.
+            if kind == "blurred" or files.exists(files.join(self._folder, name)):
                 for stage in self._stages(record):
                     files.remove(files.join(self._folder, f"{_restored(record)}{stage:012d}.png"))
-                self._save(f"{record:06d}-{kind}.png", image)
+            self._save(name, image)
         self._known.add(record)
 
     def _holds(self, name: str, image: np.ndarray) -> bool:
@@ -124,11 +128,11 @@ class Gallery:
             return False
         try:
             return np.array_equal(tf.io.decode_png(files.read_bytes(path)).numpy(), image)
-        except tf.errors.InvalidArgumentError:  # no PNG, or half of one
+        except tf.errors.InvalidArgumentError:  # not a PNG, or a truncated one
             return False
 
     def _stages(self, record: int) -> list[int]:
-        """Returns the counts of images at which a record was restored, of all runs here."""
+        """Returns the image counts at which a record was restored, by any run of the folder."""
         names = (
             re.fullmatch(rf"{_restored(record)}(\d{{12,}})\.png", name)
             for name in files.list_dir(self._folder)
@@ -148,19 +152,19 @@ class Gallery:
     ) -> None:
         rows = []
         for record in pictures.records:
-            # What a run that was cut off left behind is not part of this one.
+            # Later stages were left by a run that was killed after its last checkpoint.
             stages = [stage for stage in self._stages(record) if stage <= report.images]
             row = {"blurred": f"{PICTURES}/{record:06d}-blurred.png"}
             for stage in _spread(stages):
                 row[f"{stage / report.epoch_images:.3g} epochs"] = (
                     f"{PICTURES}/{_restored(record)}{stage:012d}.png"
                 )
-            row["truth"] = f"{PICTURES}/{record:06d}-truth.png"
+            row["sharp"] = f"{PICTURES}/{record:06d}-sharp.png"
             rows.append((f"{pictures.kind} {record}", row))
         seen = ("Seen", f"{report.images:,} images, {report.epoch:.2f} epochs")
         scores = [] if validation is None else _scores(validation)
         charts = [] if validation is None else _validation_charts(history, validation)
-        size = max((max(image.shape[:2]) for image in pictures.truth), default=0)
+        size = max((max(image.shape[:2]) for image in pictures.sharp), default=0)
         page = render_gallery(
             self._title,
             summary=[*self._summary, seen, *scores],
@@ -197,17 +201,17 @@ def _validation_charts(history: History, validation: Validation) -> list[Chart]:
 
 
 def _restored(record: int) -> str:
-    """Returns how the names of a record's restored pictures begin."""
+    """Returns the prefix of the file names of a record's restored images."""
     return f"{record:06d}-restored-"
 
 
 def _training_charts(history: History) -> list[Chart]:
-    """Draws what the step reported: one chart a kind of scalar, a line a player."""
+    """Returns one chart per kind of scalar, with one line per network."""
     charts = []
     for title, endings in _CHARTS.items():
         names = [name for name in history.names() if name.endswith(endings)]
         series = {name: history.series(name) for name in names}
-        # Losses of critics go below zero, where there is no logarithm.
+        # Losses of critics become negative, which a logarithmic axis cannot show.
         positive = all(value > 0 for points in series.values() for _, value in points)
         if series:
             charts.append(Chart(title, series, log_y=positive))
@@ -215,9 +219,9 @@ def _training_charts(history: History) -> list[Chart]:
 
 
 def _spread(stages: Sequence[int]) -> list[int]:
-    """Keeps the first, the last, and between them about every doubling."""
+    """Returns the first, the last, and about one stage per doubling between them."""
     stages = sorted(stages)
-    if len(stages) <= _MOST_COLUMNS:
+    if len(stages) <= _MAX_COLUMNS:
         return list(stages)
-    wanted = np.geomspace(1, len(stages), _MOST_COLUMNS).round().astype(int) - 1
-    return [stages[index] for index in sorted(set(wanted.tolist()))]
+    chosen = np.geomspace(1, len(stages), _MAX_COLUMNS).round().astype(int) - 1
+    return [stages[index] for index in sorted(set(chosen.tolist()))]

@@ -1,4 +1,4 @@
-"""The scalars of a run, by the images seen: ``WORKDIR/history.csv`` and TensorBoard's curves."""
+"""Scalars of a run by images seen, in ``WORKDIR/history.csv`` and in TensorBoard."""
 
 import contextlib
 import csv
@@ -12,18 +12,22 @@ from tqdm import tqdm
 
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
+from tfdeblur.training.engines.tensorflow import private
 
 HISTORY = "history.csv"
 TENSORBOARD = "tensorboard"
 
 
 class History:
-    """Scalars of a run by the images seen: a CSV file and TensorBoard curves.
+    """Scalars of a run by images seen: a CSV file and TensorBoard curves.
 
     Args:
-        workdir: The run's folder.
-        images: Where the run stands; later rows, of a run that was cut off after its last
-            checkpoint, are dropped.
+        workdir: The folder to write to; an existing history in it is continued.
+        images: Images seen. Later rows, which a run killed after its last checkpoint leaves, are
+            dropped.
+
+    Raises:
+        UserError: The curves cannot be written.
     """
 
     def __init__(self, workdir: str, images: int) -> None:
@@ -39,34 +43,38 @@ class History:
         self._restart_curves(images)
 
     def add(self, images: int, values: Mapping[str, float]) -> None:
-        """Adds scalars to the row of a count of images."""
+        """Adds scalars to the row of an image count."""
         self._rows.setdefault(images, {}).update(values)
         with self._curves_named(), self._writer.as_default(step=images):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def go_back(self, images: int) -> None:
-        """Drops the rows after a count of images, to which the run has gone back."""
+        """Drops the rows after an image count, to which the run was rolled back."""
         self._rows = {seen: row for seen, row in self._rows.items() if seen <= images}
         self._restart_curves(images)
 
     def add_pictures(self, images: int, name: str, strips: np.ndarray) -> None:
-        """Shows pictures in TensorBoard; uint8 [N, H, W, 3]."""
+        """Adds images to TensorBoard; uint8 [N, H, W, 3]."""
         with self._curves_named(), self._writer.as_default(step=images):
             tf.summary.image(name, strips, max_outputs=len(strips))
 
     def series(self, name: str) -> list[tuple[float, float]]:
-        """Returns one scalar as points (images, value)."""
+        """Returns a scalar as points (images, value)."""
         return [
             (float(images), row[name]) for images, row in sorted(self._rows.items()) if name in row
         ]
 
+    def has(self, images: int, name: str) -> bool:
+        """Returns whether a scalar has a value at an image count."""
+        return name in self._rows.get(images, {})
+
     def names(self) -> list[str]:
-        """Returns the names of all scalars, in the order in which they appeared."""
+        """Returns the names of all scalars, in the order of their first appearance."""
         return list(dict.fromkeys(name for row in self._rows.values() for name in row))
 
     def write(self) -> None:
-        """Writes the CSV file and hands the curves to TensorBoard's file."""
+        """Writes the CSV file and flushes the curves."""
         text = io.StringIO()
         writer = csv.DictWriter(text, ["images", *self.names()], lineterminator="\n")
         writer.writeheader()
@@ -77,32 +85,33 @@ class History:
             self._writer.flush()
 
     def _restart_curves(self, images: int) -> None:
-        """Tells TensorBoard to drop the points after a count of images: they are made again.
+        """Marks the points after an image count as obsolete, because they are computed again.
 
-        Its readers in Python do so where a session begins, from the second one on; without that
-        they show both lines.
+        TensorBoard's readers in Python drop them at the start of a session, from the second
+        session on; without it they show both curves.
         """
         start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
         event = tf.compat.v1.Event(wall_time=time.time(), step=images + 1, session_log=start)
-        # tf.summary writes summaries only. The operation that writes other events is public; the
-        # writer's handle, which it wants, is not.
+        # tf.summary writes only summaries. The op that writes other events is public; the handle
+        # of the writer, which it takes, is not.
+        resource = private.summary_resource(self._writer)
         with self._curves_named():
-            tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event.SerializeToString())
+            tf.raw_ops.ImportEvent(writer=resource, event=event.SerializeToString())
 
     @contextlib.contextmanager
     def _curves_named(self) -> Iterator[None]:
-        """Names the folder in errors of TensorFlow, which writes whenever a few points wait."""
+        """Names the folder in errors of TensorFlow, which may write at any new point."""
         try:
             yield
         except tf.errors.OpError as error:
             raise UserError(
                 f"Cannot write TensorBoard's curves in {self._curves}: {error.message}. Free some "
-                "space, or see to the rights of the folder, and run the same command again."
+                "space, or make the folder writable, and run the same command again."
             ) from error
 
 
 def _read_history(path: str) -> dict[int, dict[str, float]]:
-    """Reads a history; one that is damaged is put aside, and what of it can be read is kept."""
+    """Reads a history; a damaged file is renamed, and its readable rows are kept."""
     rows: dict[int, dict[str, float]] = {}
     text = files.read_bytes(path).decode("utf-8", errors="replace")
     damaged = "\0" in text
@@ -123,5 +132,5 @@ def _read_history(path: str) -> dict[int, dict[str, float]]:
     if damaged:
         aside = f"{path}.damaged"
         files.rename(path, aside)
-        tqdm.write(f"warning: {path} is damaged: it is {aside} now, and its good rows are kept.")
+        tqdm.write(f"warning: {path} is damaged: renamed to {aside}; its intact rows are kept.")
     return rows

@@ -1,4 +1,4 @@
-"""Warnings while a run goes on: it waits for data, or its critic has collapsed or exploded."""
+"""Warnings during training: waiting for data, exploding or vanishing gradients and critics."""
 
 import math
 from collections.abc import Callable
@@ -6,48 +6,53 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 from tfdeblur.config.guards import Guards
+from tfdeblur.training.callbacks import Callback
 from tfdeblur.training.loop import Report
 
 _NORM = "/gradient_norm"
 _WASSERSTEIN = "/wasserstein"
 
 _EXPLODED = (
-    "It has exploded. Try a smaller players.{player}.optimizer.learning_rate, "
-    "players.{player}.optimizer.clip_norm, or with a gradient penalty a larger "
+    "It has exploded. Try a smaller networks.{network}.optimizer.learning_rate, "
+    "networks.{network}.optimizer.clip_norm, or with a gradient penalty a larger "
     "objective.penalty_weight."
 )
 _COLLAPSED = (
-    "It has collapsed: it no longer tells restored images from true ones. Try more "
-    "objective.critic_updates, a larger players.{player}.optimizer.learning_rate, a wider critic, "
-    "or another critic.norm."
+    "It has collapsed: it no longer separates restored from sharp images. Try more "
+    "objective.critic_updates, a larger networks.{network}.optimizer.learning_rate, a wider "
+    "critic, or another critic.norm."
 )
 _GENERATOR_EXPLODED = (
     "Try a smaller optimizer.learning_rate, a warm-up (schedule.warmup), or optimizer.clip_norm."
 )
-_GENERATOR_STANDS = (
-    "It no longer learns. Try a larger learning rate, or look whether its outputs are saturated."
+_GENERATOR_VANISHED = (
+    "It no longer learns. Try a larger learning rate, or check whether its outputs are saturated."
 )
 
 
-class Watch:
-    """A hook that compares what a run reports with the limits of its guards.
+class MonitorCallback(Callback):
+    """Warns about scalars outside the limits of `config.guards`.
 
-    The first report is passed over, since buffers fill and critics begin from nothing. What is
-    wrong is told once, and again when it had been well in between.
+    The first report is ignored, because buffers are filling and critics are untrained. Each
+    problem is reported once, and again if it comes back.
 
     Args:
+        every: The interval.
         guards: The limits.
-        say: Takes a warning.
+        write: Prints a warning.
     """
 
-    def __init__(self, guards: Guards, say: Callable[[str], object] = tqdm.write) -> None:
+    def __init__(
+        self, every: str, guards: Guards, write: Callable[[str], object] = tqdm.write
+    ) -> None:
+        self.every = every
         self._guards = guards
-        self._say = say
+        self._write = write
         self._reports = 0
-        self._told: set[str] = set()
+        self._known: set[str] = set()
 
     def __call__(self, report: Report) -> None:
-        """Warns of what has gone wrong since the last report."""
+        """Warns about new problems since the last report."""
         self._reports += 1
         if self._reports == 1:
             return
@@ -55,34 +60,34 @@ class Watch:
         if report.waiting is not None and report.waiting > self._guards.data_wait:
             found["data"] = (
                 f"the devices wait for data {report.waiting:.0%} of the time. Try data.cache "
-                "where the data fit into memory, data built with --encoding raw, a disk nearer to "
+                "if the data fit into memory, data built with --encoding raw, a disk closer to "
                 "the devices, more processor cores, or fewer augmentations."
             )
         for name, value in report.metrics.items():
-            player, _, kind = name.rpartition("/")
-            problem = self._problem(player, f"/{kind}", value)
+            network, _, kind = name.rpartition("/")
+            problem = self._problem(network, f"/{kind}", value)
             if problem:
                 found[name] = problem
-        for key in found.keys() - self._told:
-            self._say(f"warning: image {report.images:,}: {found[key]}")
-        self._told = set(found)
+        for key in found.keys() - self._known:
+            self._write(f"warning: image {report.images:,}: {found[key]}")
+        self._known = set(found)
 
-    def _problem(self, player: str, kind: str, value: float) -> str:
+    def _problem(self, network: str, kind: str, value: float) -> str:
         guards = self._guards
         if kind == _NORM:
-            least, most, what = guards.least_gradient, guards.most_gradient, "gradient norm"
+            lowest, highest, what = guards.min_gradient, guards.max_gradient, "gradient norm"
         elif kind == _WASSERSTEIN:
-            least, most = guards.least_wasserstein, guards.most_wasserstein
+            lowest, highest = guards.min_wasserstein, guards.max_wasserstein
             what = "Wasserstein estimate"
         else:
             return ""
         size = abs(value)
-        if not math.isfinite(value) or least <= size <= most:
+        if not math.isfinite(value) or lowest <= size <= highest:
             return ""
-        small = size < least
-        if player == "generator":
-            advice = _GENERATOR_STANDS if small else _GENERATOR_EXPLODED
+        small = size < lowest
+        if network == "generator":
+            advice = _GENERATOR_VANISHED if small else _GENERATOR_EXPLODED
         else:
             advice = _COLLAPSED if small else _EXPLODED
-        limit = f"below {least:g}" if small else f"above {most:g}"
-        return f"the {player}'s {what} is {value:.3g}, {limit}. {advice.format(player=player)}"
+        limit = f"below {lowest:g}" if small else f"above {highest:g}"
+        return f"the {network}'s {what} is {value:.3g}, {limit}. {advice.format(network=network)}"

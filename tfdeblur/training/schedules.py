@@ -1,7 +1,7 @@
 """Learning rates as functions of the images seen.
 
-Counting images makes a recipe the same training on one device or eight, and keeps players that
-move at different rates (five critic updates for one of the generator) on one clock.
+Counting images makes a recipe the same training on one device or eight, and gives networks that
+are updated at different rates (five critic updates per generator update) the same clock.
 """
 
 import math
@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from tfdeblur.config import ScheduleConfig
 from tfdeblur.config.fields import images_of
 
-Rate = Callable[[tf.Tensor], tf.Tensor]
+# From the count of images, a float32 scalar or a float, to the learning rate, a float32 scalar.
+Rate = Callable[[Any], Any]
 
 
 def make_rate(
@@ -25,12 +26,12 @@ def make_rate(
     epoch_images: int,
     global_batch: int,
 ) -> Rate:
-    """Builds the function from images seen (float32 scalar) to the learning rate.
+    """Builds the function from images seen to the learning rate.
 
     Args:
         schedule: Its durations are converted to images here, once.
         peak: The learning rate before any decay.
-        total_images: Length of the run, where ``linear`` and ``cosine`` reach `schedule.final`.
+        total_images: Length of the run, at which ``linear`` and ``cosine`` reach `schedule.final`.
         epoch_images: Images in one epoch of the training data.
         global_batch: Images in one update.
     """
@@ -42,36 +43,38 @@ def make_rate(
 
     warmup, start = to_images(schedule.warmup), to_images(schedule.start)
     every = max(to_images(schedule.every), 1.0)
-    decay_length = max(float(total_images) - max(start, warmup), 1.0)
+    decay_start = max(start, warmup)
+    decay_length = max(float(total_images) - decay_start, 1.0)
 
-    def decayed(images: tf.Tensor) -> tf.Tensor:
-        past = tf.maximum(images - max(start, warmup), 0.0)
-        begun = tf.cast(images >= max(start, warmup), tf.float32)
-        top = peak * (1.0 + (schedule.drop - 1.0) * begun)
+    def decayed(images: Any) -> Any:
+        past = ops.maximum(images - decay_start, 0.0)
+        started = ops.cast(images >= decay_start, "float32")
+        top = peak * (1.0 + (schedule.drop - 1.0) * started)
         if schedule.name == "step":
-            return top * tf.pow(schedule.factor, tf.floor(past / every))
+            return top * ops.power(schedule.factor, ops.floor(past / every))
         if schedule.name == "exponential":
-            return top * tf.pow(schedule.factor, past / every)
-        share = tf.minimum(past / decay_length, 1.0)
+            return top * ops.power(schedule.factor, past / every)
+        share = ops.minimum(past / decay_length, 1.0)
         if schedule.name == "linear":
             return top + (schedule.final - top) * share
         if schedule.name == "cosine":
-            wave = 0.5 * (1.0 + tf.cos(math.pi * share))
+            wave = 0.5 * (1.0 + ops.cos(math.pi * share))
             return schedule.final + (top - schedule.final) * wave
-        return tf.constant(peak, tf.float32)
+        return ops.convert_to_tensor(peak, "float32")
 
-    def rate(images: tf.Tensor) -> tf.Tensor:
+    def rate(images: Any) -> Any:
+        images = ops.convert_to_tensor(images, "float32")
         value = decayed(images)
         if warmup > 0:
-            # The first update already learns: its rate is that of the batch it has just seen.
-            value *= tf.minimum((images + global_batch) / warmup, 1.0)
-        return tf.cast(value, tf.float32)
+            # The batch of the first update counts, so that its rate is not 0.
+            value *= ops.minimum((images + global_batch) / warmup, 1.0)
+        return ops.cast(value, "float32")
 
     return rate
 
 
 class ImageClock(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that looks at the count of images instead of the optimizer's own steps.
+    """A learning rate that follows the count of images instead of the optimizer's iterations.
 
     Args:
         rate: From images seen to the learning rate.
@@ -79,15 +82,15 @@ class ImageClock(keras.optimizers.schedules.LearningRateSchedule):
         scale: Multiplies the rate, float32 scalar.
     """
 
-    def __init__(self, rate: Rate, images: tf.Variable, scale: tf.Variable) -> None:
+    def __init__(self, rate: Rate, images: keras.Variable, scale: keras.Variable) -> None:
         super().__init__()
         self._rate = rate
         self._images = images
         self._scale = scale
 
-    def __call__(self, step: Any) -> tf.Tensor:
-        """Returns the rate now; the optimizer's `step` is not looked at."""
-        return self._rate(tf.cast(self._images, tf.float32)) * self._scale
+    def __call__(self, step: Any) -> Any:
+        """Returns the present rate; the optimizer's `step` is ignored."""
+        return self._rate(ops.cast(self._images, "float32")) * self._scale
 
     def get_config(self) -> dict[str, Any]:
         """Returns nothing: the run's configuration holds the schedule."""

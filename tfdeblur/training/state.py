@@ -1,4 +1,4 @@
-"""What a run is made of: players, counters, averaged weights, and random state."""
+"""The state of a training run: networks, optimizers, counters, averaged weights and seeds."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -7,24 +7,35 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from tfdeblur.checkpoints.arrays import (
+    Arrays,
+    assign_arrays,
+    network_variables,
+    optimizer_variables,
+    to_arrays,
+)
+from tfdeblur.checkpoints.format_1 import read_format_1
 from tfdeblur.config import OptimizerConfig, TrainConfig
 from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR
 from tfdeblur.training.schedules import ImageClock, Rate, make_rate
 
+# Prefix of the names of the averaged weights.
+_AVERAGE = f"{GENERATOR}_average"
+
 
 @dataclasses.dataclass(frozen=True)
-class Player:
-    """A network that learns, with the optimizer that teaches it.
+class NetworkState:
+    """A network in training, with its optimizer.
 
     Attributes:
-        name: Key in the state, the step and the checkpoint.
+        name: Its key in the state, the step and the checkpoint.
         network: The network.
-        optimizer: Built for exactly `variables`; reads its rate off the run's image counter.
+        optimizer: Built for exactly `variables`; its learning rate follows the run's image count.
         rate: The learning rate as a function of images seen.
-        clip_norm: Largest global norm of the gradient, or None.
+        clip_norm: Maximum global norm of the gradient, or None.
     """
 
     name: str
@@ -35,7 +46,7 @@ class Player:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """What the optimizer updates, in a fixed order."""
+        """The variables that the optimizer updates, in a fixed order."""
         variables: list[keras.Variable] = self.network.trainable_variables
         return variables
 
@@ -43,7 +54,7 @@ class Player:
 def make_optimizer(
     config: OptimizerConfig, learning_rate: keras.optimizers.schedules.LearningRateSchedule
 ) -> keras.optimizers.Optimizer:
-    """Builds the update rule; clipping is the training step's, after the sum over replicas."""
+    """Builds the optimizer; the training step clips, after gradients are summed over replicas."""
     if config.name == "rmsprop":
         return keras.optimizers.RMSprop(learning_rate, rho=config.rho, epsilon=config.epsilon)
     adam: dict[str, Any] = {
@@ -58,79 +69,60 @@ def make_optimizer(
 
 
 def seed_variables(network: keras.Model) -> list[keras.Variable]:
-    """Returns the states of all random generators inside a network, such as those of dropout.
-
-    `tf.train.Checkpoint(model=...)` leaves them out without a word, so they are saved by name.
-    """
-    found = []
-    for layer in network._flatten_layers():
-        for value in vars(layer).values():
-            if isinstance(value, keras.random.SeedGenerator):
-                found.append(value.state)
-    return found
+    """Returns the states of all random generators in a network, such as those of dropout."""
+    weights = {id(variable) for variable in network.weights}
+    return [variable for variable in network.variables if id(variable) not in weights]
 
 
 class HasNetwork(Protocol):
-    """A player's role: a generator, a critic."""
+    """A generator or critic."""
 
     @property
     def network(self) -> keras.Model:
-        """What learns."""
+        """The network."""
 
 
 class TrainingState:
-    """Everything that a run needs to go on: built under the strategy's scope.
+    """Everything that a run needs to resume. Built under the strategy's scope, if there is one.
 
     Args:
-        config: Optimizers and schedules of the players.
-        generator: The network that restores.
-        opponents: The other players by name, such as a critic.
+        config: Optimizers and schedules of the networks.
+        generator: The network that restores images.
+        critics: The other networks by name, such as a critic.
         total_images: Length of the run.
         epoch_images: Images in one epoch.
-        step_images: Images that one step takes; the global batch where not given.
+        step_images: Images that one step takes; the global batch if unset.
 
     Attributes:
         generator: The generator with its value range.
-        players: All players by name; ``generator`` is one of them.
-        opponents: What the other players' losses see of them, by name: a critic with its network.
-        images: int64 counter of images that went into updates: the clock of the run.
+        networks: All networks by name; ``generator`` is one of them.
+        critics: The other networks by name, as the objective's losses receive them.
+        images: int64 counter of the images used for updates: the clock of the run.
         epoch_images: Images in one epoch of the training data.
         average: Running averages of the generator's trainable weights; empty without EMA.
-        rate_scale: Multiplies every learning rate; below 1 after a run went back from numbers that
-            were not finite. Not in the checkpoint: `training.incidents` remembers it.
+        rate_scale: Multiplies every learning rate; below 1 after a rollback from non-finite
+            numbers. Not in the checkpoint: `training.resilience.incidents` stores it.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         generator: Generator,
-        opponents: Mapping[str, HasNetwork] | None = None,
+        critics: Mapping[str, HasNetwork] | None = None,
         *,
         total_images: int,
         epoch_images: int,
         step_images: int | None = None,
     ) -> None:
         self.generator = generator
-        self.opponents = dict(opponents or {})
+        self.critics = dict(critics or {})
         self.epoch_images = epoch_images
-        # Replicas hold the same count; writing it needs no vote among them.
-        self.images = tf.Variable(
-            0,
-            dtype=tf.int64,
-            trainable=False,
-            name="images",
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
-        self.rate_scale = tf.Variable(
-            1.0,
-            trainable=False,
-            name="rate_scale",
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.images = _shared_variable(0, "int64", "images")
+        self.rate_scale = _shared_variable(1.0, "float32", "rate_scale")
         self._step_images = step_images or config.training.global_batch
-        self.players: dict[str, Player] = {}
-        for name, role in {GENERATOR: generator, **self.opponents}.items():
-            optimizer_config, schedule = config.player(name)
+        self.networks: dict[str, NetworkState] = {}
+        for name, role in {GENERATOR: generator, **self.critics}.items():
+            optimizer_config, schedule = config.for_network(name)
             rate = make_rate(
                 schedule,
                 optimizer_config.learning_rate,
@@ -138,104 +130,150 @@ class TrainingState:
                 epoch_images=epoch_images,
                 global_batch=self._step_images,
             )
-            network = role.network
             optimizer = make_optimizer(
                 optimizer_config, ImageClock(rate, self.images, self.rate_scale)
             )
-            # A variable made inside a traced step would break the second trace.
-            optimizer.build(network.trainable_variables)
-            self.players[name] = Player(name, network, optimizer, rate, optimizer_config.clip_norm)
+            # A variable created inside a traced step would break the second trace.
+            optimizer.build(role.network.trainable_variables)
+            self.networks[name] = NetworkState(
+                name, role.network, optimizer, rate, optimizer_config.clip_norm
+            )
         self._decay = config.training.ema_decay
-        self.average: list[tf.Variable] = []
+        self.average: list[keras.Variable] = []
         if self._decay is not None:
             self.average = [
-                tf.Variable(
-                    variable.numpy(),
-                    trainable=False,
-                    dtype=variable.dtype,
-                    name=f"average_{index}",
-                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-                )
+                _shared_variable(ops.convert_to_numpy(variable), variable.dtype, f"average_{index}")
                 for index, variable in enumerate(generator.network.trainable_variables)
             ]
+        self._named = self._name_variables()
 
     @property
     def images_seen(self) -> int:
-        """Images that went into updates so far."""
-        return int(self.images.numpy())
+        """Images used for updates so far."""
+        return int(ops.convert_to_numpy(self.images))
 
     def learning_rates(self) -> dict[str, float]:
-        """Returns each player's learning rate now."""
-        images, scale = tf.cast(self.images, tf.float32), float(self.rate_scale.numpy())
-        return {name: float(player.rate(images)) * scale for name, player in self.players.items()}
+        """Returns the present learning rate of each network."""
+        images = float(self.images_seen)
+        scale = float(ops.convert_to_numpy(self.rate_scale))
+        return {
+            name: float(trained.rate(images)) * scale for name, trained in self.networks.items()
+        }
 
-    def broken_players(self) -> list[str]:
-        """Returns the names of the players with weights that are not finite."""
+    def broken_networks(self) -> list[str]:
+        """Returns the names of the networks that have non-finite weights."""
         return [
             name
-            for name, player in self.players.items()
-            if not all(np.isfinite(value).all() for value in player.network.get_weights())
+            for name, trained in self.networks.items()
+            if not all(np.isfinite(value).all() for value in trained.network.get_weights())
         ]
 
-    def update_average(self) -> None:
-        """Moves the averages toward the weights; called once a step, inside the step.
+    # ----------------------------------------------------------------------------------- averages
 
-        The decay begins small, as ``(1 + n) / (10 + n)`` after n steps, so that the initial
-        weights do not linger in the averages of a young run.
+    def update_average(self) -> None:
+        """Moves the averages toward the weights; called once per step, inside the step.
+
+        The decay starts small, at ``(1 + n) / (10 + n)`` after n steps, so that the initial
+        weights fade quickly from the averages.
         """
         if self._decay is None:
             return
-        steps = tf.cast(self.images, tf.float32) / self._step_images
-        decay = tf.minimum(self._decay, (1.0 + steps) / (10.0 + steps))
-        for average, variable in zip(self.average, self.players[GENERATOR].variables, strict=True):
-            value = tf.convert_to_tensor(variable.value)
-            average.assign(average * decay + value * (1.0 - decay))
+        steps = ops.cast(self.images, "float32") / self._step_images
+        decay = ops.minimum(self._decay, (1.0 + steps) / (10.0 + steps))
+        for average, variable in self._averages():
+            average.assign(average * decay + variable * (1.0 - decay))
 
     def restart_average(self) -> None:
-        """Sets the averages to the weights, after weights came from elsewhere."""
-        if self.average:
-            for average, variable in zip(
-                self.average, self.players[GENERATOR].variables, strict=True
-            ):
-                average.assign(variable.numpy())
+        """Sets the averages to the weights, after weights were loaded from elsewhere."""
+        for average, variable in self._averages():
+            average.assign(ops.convert_to_numpy(variable))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Puts the averaged weights into the generator for as long as the block runs.
+        """Puts the averaged weights into the generator while the block runs.
 
         Moving statistics of batch norm are averages already and stay as they are.
         """
-        if not self.average:
-            yield
-            return
-        variables = self.players[GENERATOR].variables
-        own = [variable.numpy() for variable in variables]
-        for variable, average in zip(variables, self.average, strict=True):
-            variable.assign(average.numpy())
+        own = [ops.convert_to_numpy(variable) for _, variable in self._averages()]
+        for average, variable in self._averages():
+            variable.assign(ops.convert_to_numpy(average))
         try:
             yield
         finally:
-            for variable, value in zip(variables, own, strict=True):
+            for (_, variable), value in zip(self._averages(), own, strict=True):
                 variable.assign(value)
 
-    def checkpoint(self) -> tf.train.Checkpoint:
-        """Returns what `tf.train` saves and restores: weights, optimizers, counters, seeds."""
-        parts: dict[str, Any] = {"images": self.images}
-        for name, player in self.players.items():
-            parts[f"{name}_network"] = player.network
-            parts[f"{name}_optimizer"] = player.optimizer
-            seeds = [seed.value for seed in seed_variables(player.network)]
-            parts[f"{name}_seeds"] = tf.train.Checkpoint(
-                **{f"seed_{index}": seed for index, seed in enumerate(seeds)}
-            )
+    def _averages(self) -> list[tuple[keras.Variable, keras.Variable]]:
+        """Returns each average with the weight that it follows; empty without EMA."""
+        if not self.average:
+            return []
+        return list(zip(self.average, self.networks[GENERATOR].variables, strict=True))
+
+    # --------------------------------------------------------------------------------- checkpoints
+
+    def arrays(self) -> Arrays:
+        """Returns everything that training needs to resume: one array per variable.
+
+        The names are ``images``, and paths below ``generator``, ``generator_optimizer``,
+        ``generator_average`` and the same for the other networks. The seeds of random generators
+        are variables of their network.
+        """
+        return to_arrays(self._named)
+
+    def load_arrays(self, arrays: Arrays) -> None:
+        """Restores what `arrays` returned; averages are dropped if this run keeps none.
+
+        Raises:
+            ArrayMismatch: They are arrays of another network or optimizer.
+        """
+        if not self.average:
+            arrays = {n: array for n, array in arrays.items() if not n.startswith(f"{_AVERAGE}/")}
+        assign_arrays(self._named, arrays)
+
+    def load_format_1(self, path: str) -> None:
+        """Restores the training state of a checkpoint of format 1.
+
+        Raises:
+            ArrayMismatch: As for `load_arrays`.
+            DataError: It cannot be read.
+        """
+        roots: dict[str, Any] = {"images": self.images}
+        for name, trained in self.networks.items():
+            roots[f"{name}_network"] = trained.network
+            roots[f"{name}_optimizer"] = trained.optimizer
+            seeds = seed_variables(trained.network)
+            roots[f"{name}_seeds"] = {f"seed_{index}": seed for index, seed in enumerate(seeds)}
         if self.average:
-            parts["average"] = tf.train.Checkpoint(
-                **{f"weight_{index}": value for index, value in enumerate(self.average)}
-            )
-        return tf.train.Checkpoint(**parts)
+            roots["average"] = {f"weight_{i}": value for i, value in enumerate(self.average)}
+        self.load_arrays(read_format_1(path, roots, self._named))
+
+    def _name_variables(self) -> dict[str, keras.Variable]:
+        named = {"images": self.images}
+        for name, trained in self.networks.items():
+            network = network_variables(trained.network)
+            optimizer = optimizer_variables(trained.optimizer, trained.network)
+            named |= {f"{name}/{path}": variable for path, variable in network.items()}
+            named |= {f"{name}_optimizer/{path}": slot for path, slot in optimizer.items()}
+        names = {id(variable): name for name, variable in named.items()}
+        for average, variable in self._averages():
+            path = names[id(variable)].removeprefix(f"{GENERATOR}/")
+            named[f"{_AVERAGE}/{path}"] = average
+        return named
 
 
-def network_summary(players: Mapping[str, Player]) -> str:
-    """Returns one line that names each player's network and its size."""
-    parts = (f"{p.name} {p.network.name}: {p.network.count_params():,}" for p in players.values())
+def _shared_variable(value: Any, dtype: str, name: str) -> keras.Variable:
+    """Returns a variable whose replicas hold the same value: the first one's is used."""
+    return keras.Variable(
+        value,
+        dtype=dtype,
+        trainable=False,
+        autocast=False,
+        aggregation="only_first_replica",
+        name=name,
+    )
+
+
+def network_summary(networks: Mapping[str, NetworkState]) -> str:
+    """Returns one line with the size of each network."""
+    parts = (f"{p.name} {p.network.name}: {p.network.count_params():,}" for p in networks.values())
     return ", ".join(parts) + " parameters"

@@ -1,82 +1,55 @@
-"""Puts a training run together: the one place that knows all its parts.
+"""The trainer: builds a run from its configuration, restores it and trains it."""
 
-Packages of one floor do not import each other; what one needs of another is handed over here.
-"""
-
-import contextlib
 import dataclasses
-import signal
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfdeblur import models, objectives
+from tfdeblur import objectives
 from tfdeblur.checkpoints.manifest import read_meta
 from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.checkpoints.warm_start import init_from
-from tfdeblur.config import TrainConfig
+from tfdeblur.config import PlugIn, TrainConfig
 from tfdeblur.config.fields import images_of, seconds_of
-from tfdeblur.data.dataset import READ_ERRORS, explain_read_error
-from tfdeblur.data.inputs import (
-    advise_on_reading,
-    check_crop,
-    open_training_data,
-    open_validation_data,
-    split_batch,
-)
+from tfdeblur.data.inputs import advise_on_reading, split_batch
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.errors import Stopped, UserError
+from tfdeblur.errors import ConfigError
 from tfdeblur.io import files
-from tfdeblur.models import critics
-from tfdeblur.models.critics.critic import Critic
-from tfdeblur.objectives.objective import CRITIC
 from tfdeblur.ops import devices
+from tfdeblur.training import user_inputs
+from tfdeblur.training.build import build_loop, build_state
 from tfdeblur.training.callbacks import (
-    LogHook,
-    PictureHook,
-    Progress,
-    SaveHook,
-    ValidateHook,
-    check_weights,
+    Callback,
+    CheckpointCallback,
+    LogCallback,
+    PicturesCallback,
+    ProgressBar,
+    ValidationCallback,
 )
+from tfdeblur.training.data_changes import changes_since
 from tfdeblur.training.engines.tensorflow import runtime
-from tfdeblur.training.engines.tensorflow.errors import explain_failure
-from tfdeblur.training.engines.tensorflow.step import ReplicaStep
-from tfdeblur.training.gallery import INDEX, Gallery
+from tfdeblur.training.gallery import INDEX
 from tfdeblur.training.history import History
-from tfdeblur.training.loop import Diverged, Hook, Loop, Report
-from tfdeblur.training.monitor import Watch
-from tfdeblur.training.resilience.incidents import Incidents
-from tfdeblur.training.resilience.lock import WorkdirLock
-from tfdeblur.training.resilience.preemption import StopRequest, ValidationEnded
-from tfdeblur.training.resilience.rendezvous import meeting
-from tfdeblur.training.resilience.watchdog import StallWatch
-from tfdeblur.training.resilience.worker_consistency import (
-    Workers,
-    agree_on_place,
-    agree_on_start,
-    told_by_checkpoint,
-    weights_digest,
-)
+from tfdeblur.training.loop import Diverged, Hook, Loop
+from tfdeblur.training.monitor import MonitorCallback
 from tfdeblur.training.state import TrainingState, network_summary
+from tfdeblur.training.supervisor import Supervisor
 from tfdeblur.training.validation import SampleRestorer, TrainingSamples, Validator, gallery_of
-from tfdeblur.training.workdir import check_workdir, shared_settings, write_config
-
-VALIDATE = "validate"
+from tfdeblur.training.workdir import check_workdir, write_config
 
 
 @dataclasses.dataclass(frozen=True)
-class RunResult:
-    """What a finished run left behind.
+class TrainResult:
+    """The outcome of a run.
 
     Attributes:
-        workdir: Its folder.
+        workdir: The work directory.
         images: Images seen.
-        best: Validation scores of the best weights; empty without a validation split.
-        page: Its page of curves and pictures; None for a run that ended before and has lost it.
+        best: Validation scores of the best weights; empty if the run did not validate.
+        page: Path of the page with curves and images; None if it was removed.
     """
 
     workdir: str
@@ -85,272 +58,205 @@ class RunResult:
     page: str | None
 
     def __str__(self) -> str:
-        """Returns where to look next."""
+        """Returns a summary, and the places where curves and images are."""
         scores = ", ".join(f"{name} {value:.4g}" for name, value in self.best.items())
         return (
-            f"{self.images:,} images seen. Best validation: {scores or 'none was made'}.\n"
-            f"Look at {f'{self.page}, or at ' if self.page else ''}the curves with: "
+            f"{self.images:,} images seen. Best validation: {scores or 'none'}.\n"
+            f"See {f'{self.page}, or ' if self.page else ''}the curves with: "
             f"tensorboard --logdir {self.workdir}"
         )
 
 
-def train(run_config: TrainConfig, stop: StopRequest | None = None) -> RunResult:
-    """Runs a training from its configuration; see `tfdeblur.train.run`."""
-    kind, tpu = run_config.runtime.strategy, run_config.runtime.tpu
-    workers, place = runtime.meeting_place(kind, tpu)
-    with meeting(workers, place, 60.0 * run_config.runtime.worker_minutes) as all_came:
-        # Before devices are looked for: what makes a run repeatable comes too late after that.
-        runtime.seed_everything(run_config.seed, run_config.runtime.deterministic)
-        strategy = runtime.make_strategy(kind, tpu)
-        try:
-            return _train(run_config, strategy, stop or StopRequest(), all_came)
-        except READ_ERRORS as error:
-            raise _explained(error, run_config, runtime.spans_workers(strategy)) or error from error
+class Trainer:
+    """Trains a restoration network.
 
+    `fit` trains without protection against a second run in the work directory, signals or
+    diverging losses; `tfdeblur.train.run` takes the same arguments and adds it
+    (`resilience.guarded_run`).
 
-def _train(
-    run_config: TrainConfig,
-    strategy: tf.distribute.Strategy,
-    stop: StopRequest,
-    all_came: Callable[[], None],
-) -> RunResult:
-    policy = runtime.resolve_precision(run_config.runtime.precision, strategy)
-    data = open_training_data(run_config)
-    identity = data.identity(run_config.output.validation_split)
-    agree_on_start(Workers(strategy), shared_settings(run_config, policy), identity)
-    all_came()
-    # Every worker of a cluster takes part in whatever a run does, but only the chief's files are
-    # kept: what the others write goes where nobody looks.
-    chief = runtime.is_chief(strategy)
-    with contextlib.ExitStack() as stack:
-        lock: WorkdirLock | None = None
-        if chief:
-            lock = stack.enter_context(WorkdirLock(run_config.workdir))
-            if changes := check_workdir(run_config):
-                tqdm.write(f"Changed since the last start: {'; '.join(changes)}.")
-        # A notebook goes on in the precision that it had.
-        stack.enter_context(runtime.precision_scope(policy))
-        aside = stack.enter_context(tempfile.TemporaryDirectory())
-        output = run_config.workdir if chief else aside
-        run = Run(run_config, strategy, data, output, identity, lock)
-        if chief:
-            # Not before: a start that fails must not claim the directory.
-            write_config(run_config)
-        summary = devices.device_summary(strategy)
-        tqdm.write(f"{network_summary(run.state.players)}; {policy}; {summary}")
-        return run.train(stop)
+    Args:
+        config: The run, from `tfdeblur.config.resolve`.
+        callbacks: Objects that are called between training steps, before checkpoints are written.
+        model: A network to train in place of `config.model`: a Keras model from float32
+            [B, H, W, 3] in [0, 1] to the same (finest first, if it returns a list of sizes); a
+            `models.generator.Generator`, for another value range or sizes that must be multiples;
+            or a function that returns either, for a model that `keras.models.clone_model` cannot
+            copy. A copy is trained, and its final weights are copied back at the end. Checkpoints
+            call it ``custom``; `checkpoints.weights.read_weights` reads their weights.
+        train_data: Pairs to train on in place of `config.data.paths`. A tuple of arrays (blurred,
+            sharp), uint8 [N, H, W, 3] each, is read, cropped, augmented and shuffled as a built
+            data set is, and the position in it is a count of images, so resuming is exact. A
+            finite `tf.data.Dataset` of pairs (blurred, sharp), uint8 [H, W, 3] each, is used as it
+            comes and repeated: shuffle and augment it yourself, with fixed seeds. To resume, the
+            pairs before the position are read and dropped.
+        val_data: Pairs to validate on in place of `config.output.validation_split`, in the same
+            forms; they are read once.
+        strategy: Places the run on devices; `config.runtime` decides if unset.
 
+    Attributes:
+        state: Networks, optimizers and counters; set by `build`, as the next two.
+        loop: The training loop.
+        resumed: Whether a checkpoint was restored.
+        data: The training data; set by `prepare`.
+        output: The folder to write to, `config.workdir` unless another process writes there.
+        supervisor: Is asked whether to stop, and what to do if training diverges.
 
-class Run:
-    """A run in memory: its parts, built in the order in which they need each other."""
+    Example:
+        >>> run = Trainer(config, model=network, train_data=(x, y))  # doctest: +SKIP
+        >>> result = run.fit()  # doctest: +SKIP
+    """
+
+    state: TrainingState
+    loop: Loop
+    resumed: bool
 
     def __init__(
         self,
-        run_config: TrainConfig,
-        strategy: tf.distribute.Strategy,
-        data: TrainingData,
-        output: str,
-        identity: Mapping[str, Any] | None = None,
-        lock: WorkdirLock | None = None,
+        config: TrainConfig,
+        *,
+        callbacks: Sequence[Callback] = (),
+        model: user_inputs.Model | None = None,
+        train_data: user_inputs.Data | TrainingData | None = None,
+        val_data: user_inputs.Data | None = None,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
-        self.config = run_config
-        self.lock = lock
-        self.several_workers = runtime.spans_workers(strategy)
-        self.strategy = strategy
-        self.output = output
-        self.data = data
-        self.identity = identity
-        self.workers = Workers(strategy)
-        self.stalls = StallWatch(run_config.guards.stall_seconds, self.several_workers)
-        self.global_batch = run_config.training.global_batch
-        self.share, self.micro_batches = split_batch(
-            self.global_batch, strategy.num_replicas_in_sync, run_config.training.replica_batch
+        if model is not None:
+            config = dataclasses.replace(config, model=PlugIn(name=user_inputs.CUSTOM))
+        self.config = config
+        self.callbacks = tuple(callbacks)
+        self.strategy: Any = strategy
+        self.output = config.workdir
+        self.supervisor = Supervisor()
+        self._model = model
+        self._train_data = train_data
+        self._val_data = val_data
+
+    def fit(self) -> TrainResult:
+        """Trains for `config.training.duration`, resuming from the newest checkpoint.
+
+        Returns:
+            The outcome; best weights and checkpoints are in the work directory.
+
+        Raises:
+            UserError: The configuration, the data or the work directory need a fix, or training
+                diverged.
+        """
+        self.prepare()
+        self.build()
+        self.claim_workdir()
+        self.train()
+        return self.result()
+
+    # ---------------------------------------------------------------------------------- building
+
+    def prepare(self) -> None:
+        """Seeds the run, chooses devices and precision, and opens the data."""
+        config = self.config
+        # Before device discovery, after which deterministic ops cannot be enabled.
+        runtime.seed_everything(config.seed, config.runtime.deterministic)
+        if self.strategy is None:
+            self.strategy = runtime.make_strategy(config.runtime.strategy, config.runtime.tpu)
+        self.policy = runtime.resolve_precision(config.runtime.precision, self.strategy)
+        self.data = user_inputs.open_training(config, self._train_data)
+        self.identity = self.data.identity(config.output.validation_split)
+
+    def build(self) -> None:
+        """Builds networks, optimizers and the loop, and restores the newest checkpoint."""
+        config, training = self.config, self.config.training
+        if self.owns_workdir and (changes := check_workdir(config)):
+            tqdm.write(f"Changed since the last start: {'; '.join(changes)}.")
+        objective = objectives.create(config.objective.name, config.objective.options)
+        self.share, micro_batches = split_batch(
+            training.global_batch, self.strategy.num_replicas_in_sync, training.replica_batch
         )
-        training = run_config.training
-        objective = objectives.create(run_config.objective.name, run_config.objective.options)
-        # With a batch for each move a step takes several, and all of them have been seen.
-        moves = len(objective.moves) if training.fresh_critic_batches else 1
-        self.step_images = self.global_batch * moves
+        # With fresh batches, each update of a step takes a batch of its own.
+        batches = len(objective.updates) if training.fresh_critic_batches else 1
+        self.step_images = training.global_batch * batches
         self.total_images = self.images(training.duration)
-        with strategy.scope():
-            generator = models.create(run_config.model.name, run_config.model.options)
-            check_crop(data, generator)
-            objective.prepare()
-            self.state = TrainingState(
-                run_config,
-                generator,
-                _opponents(run_config),
+        with runtime.precision_scope(self.policy), self.strategy.scope():
+            self.state = build_state(
+                config,
+                self.data,
+                objective,
+                self._model,
                 total_images=self.total_images,
-                epoch_images=data.records,
                 step_images=self.step_images,
             )
-        notes = {} if identity is None else {"data": identity}
-        self.store = CheckpointStore(output, run_config.output.keep, lock, notes)
-        self.resumed = self._start()
-        self.history = History(output, self.state.images_seen)
-        self.incidents = Incidents(run_config.workdir, output, self.state.images_seen)
-        self.state.rate_scale.assign(self.incidents.rate_scale)
-        self._agree_on_place()
-        self.loop = Loop(
-            strategy,
-            ReplicaStep(
-                generator,
-                objective,
-                self.state,
-                global_batch=self.global_batch,
-                micro_batches=self.micro_batches,
-                share_generator_pass=training.share_generator_pass,
-                fresh_critic_batches=training.fresh_critic_batches,
-                seed=run_config.seed,
-                skip_nonfinite=run_config.guards.on_nonfinite == "skip",
-            ),
+        notes = {"data": self.identity}
+        self.store = CheckpointStore(self.output, config.output.keep, self.supervisor.lock, notes)
+        self.resumed = self.restore_or_initialize()
+        self.history = History(self.output, self.state.images_seen)
+        self.loop = build_loop(
+            config,
+            self.strategy,
             self.state,
+            objective,
+            self.supervisor,
+            micro_batches=micro_batches,
             step_images=self.step_images,
-            epoch_images=data.records,
-            steps_per_loop=run_config.runtime.steps_per_loop,
-            jit_compile=run_config.runtime.xla == "on",
-            most_skips=run_config.guards.most_skips,
-            several_workers=self.several_workers,
-            watch=self.stalls.call,
         )
 
-    def images(self, duration: str) -> int:
-        """Converts a duration to images of this run."""
-        return images_of(duration, epoch_images=self.data.records, global_batch=self.step_images)
+    def restore_or_initialize(self) -> bool:
+        """Restores the newest checkpoint, else the initial weights; returns whether it resumed."""
+        source = self.config.training.init_from
+        folder = self.restore()
+        if folder is not None:
+            averages = bool(self.state.average)
+            for change in changes_since(read_meta(folder), self.identity, averages):
+                tqdm.write(f"warning: {change}")
+            tqdm.write(f"Resuming from {folder} ({self.state.images_seen:,} images seen).")
+        elif source is not None:
+            match = init_from(source, self.state.generator)
+            self.state.restart_average()
+            tqdm.write(f"Weights from {source}: {match}.")
+        return folder is not None
 
-    def _restore(self) -> str | None:
-        """Reads the newest whole checkpoint, which every worker finds where the chief wrote it."""
-        if self.output == self.config.workdir:
+    def restore(self) -> str | None:
+        """Restores the newest intact checkpoint of the work directory; returns its folder."""
+        if self.owns_workdir:
             return self.store.restore_latest(self.state)
         store = CheckpointStore(self.config.workdir, self.config.output.keep)
         return store.restore_latest(self.state, aside=False)
 
-    def _start(self) -> bool:
-        """Goes on from the newest checkpoint, or takes over initial weights; tells which."""
-        folder = self._restore()
-        if folder is not None:
-            if self.identity is not None:
-                averages = bool(self.state.average)
-                for told in told_by_checkpoint(read_meta(folder), self.identity, averages):
-                    tqdm.write(f"warning: {told}")
-            tqdm.write(f"Going on from {folder} ({self.state.images_seen:,} images seen).")
-        elif self.config.training.init_from is not None:
-            match = init_from(self.config.training.init_from, self.state.generator)
-            self.state.restart_average()
-            tqdm.write(f"Weights from {self.config.training.init_from}: {match}.")
-        return folder is not None
+    # ---------------------------------------------------------------------------------- training
 
-    def _agree_on_place(self) -> None:
-        """Ends the run on all workers where one has restored something else than the others."""
-        if len(self.workers.names) > 1:
-            networks = [player.network for player in self.state.players.values()]
-            agree_on_place(
-                self.workers,
-                self.state.images_seen,
-                rate_scale=self.incidents.rate_scale,
-                weights=weights_digest(networks),
-            )
+    def claim_workdir(self) -> None:
+        """Writes the configuration, which makes the work directory this run's, and a summary."""
+        if self.owns_workdir:
+            write_config(self.config)
+        parts = (network_summary(self.state.networks), self.policy)
+        tqdm.write("; ".join((*parts, devices.device_summary(self.strategy))))
 
-    def train(self, stop: StopRequest | None = None) -> RunResult:
-        """Trains to the end; an interrupted run saves what it has."""
-        stop = stop or StopRequest()
-        if self.config.guards.on_nonfinite == "rollback" and not self.resumed:
-            # There must be something to go back to from the beginning.
-            self.store.save(self.state, {})
-        if self.state.images_seen >= self.total_images:
+    def train(self) -> None:
+        """Runs the loop until `config.training.duration` or until the supervisor stops it."""
+        seen, total, supervisor = self.state.images_seen, self.total_images, self.supervisor
+        if self.finished:
             tqdm.write(
-                f"The run has seen {self.state.images_seen:,} images already, and "
-                f"training.duration is {self.total_images:,}: nothing is left to train. A longer "
-                "duration goes on from here."
+                f"The run has seen {seen:,} images, and training.duration is {total:,}: nothing "
+                "is left to train. Give a longer duration to continue."
             )
-        hooks = self._hooks(stop)
-        progress = Progress(self.state.images_seen, self.total_images, self.incidents)
-        with progress, self.stalls, stop.training():
-
-            def wants_to_stop() -> bool:
-                if self.lock is not None:
-                    self.lock.check()
-                return stop.requested()
-
-            ended = False
+        with (
+            runtime.precision_scope(self.policy),
+            ProgressBar(seen, total, supervisor.incident_counts) as progress,
+        ):
+            hooks = [self.schedule(callback) for callback in self.all_callbacks()]
             while True:
                 try:
-                    self._catch_up(hooks)
                     self.loop.run(
                         iter(self.batches()),
-                        self.total_images,
+                        total,
                         hooks,
                         progress,
-                        wants_to_stop,
-                        self.incidents.add_skip,
+                        supervisor.stop_requested,
+                        supervisor.on_skipped_steps,
                     )
-                    break
+                    return
                 except Diverged as error:
-                    self._go_back(error, progress)
-                except ValidationEnded:
-                    ended = True
-                    break
-            if ended or self.state.images_seen < self.total_images:
-                # Another worker may have been the one that was told.
-                self._save_and_leave(stop.signal_number or signal.SIGTERM)
-        page = files.join(self.config.workdir, INDEX)
-        return RunResult(
-            self.config.workdir,
-            self.state.images_seen,
-            self.store.best_metrics(),
-            page if files.exists(page) else None,
-        )
+                    supervisor.on_divergence(error)
+                    progress.go_back(self.state.images_seen)
 
-    def _catch_up(self, hooks: Sequence[Hook]) -> None:
-        """Makes the validation that was due where the run stands and was ended by a signal."""
-        images, before = self.state.images_seen, self.state.images_seen - self.step_images
-        last = before < self.total_images <= images
-        chief = self.output == self.config.workdir
-        for hook in hooks:
-            if hook.name == VALIDATE and hook.every is not None and images:
-                due = last or images // hook.every > before // hook.every
-                done = images in dict(self.history.series(f"val/{self.config.output.best_metric}"))
-                # Of the workers the chief alone knows what was done, and all have to take part.
-                if self.loop.agreed([chief and due and not done])[0]:
-                    hook.call(Report(images, self.data.records, {}, 0.0, last))
-
-    def _save_and_leave(self, signal_number: int) -> NoReturn:
-        check_weights(self.state)
-        folder = self.store.save(self.state, {})
-        message = f"Stopped; saved {folder}. The same command goes on from there."
-        raise Stopped(message, signal_number)
-
-    def _go_back(self, error: Diverged, progress: Progress) -> None:
-        """Goes back to the last checkpoint with smaller learning rates, or ends the run."""
-        guards = self.config.guards
-        if guards.on_nonfinite != "rollback":
-            raise Diverged(f"{error} {self._last_good()}") from error
-        if self.incidents.rollbacks >= guards.most_rollbacks:
-            raise Diverged(
-                f"{error} The run has gone back {self.incidents.rollbacks} times already "
-                f"(guards.most_rollbacks). {self._last_good()}"
-            ) from error
-        left = self.state.images_seen
-        folder = self._restore()
-        images = self.state.images_seen
-        self._agree_on_place()
-        self.incidents.add_rollback(images, left, guards.rollback_factor, str(error))
-        self.state.rate_scale.assign(self.incidents.rate_scale)
-        self.history.go_back(images)
-        progress.go_back(images)
-        tqdm.write(
-            f"warning: {error} Went back to {folder}; learning rates are multiplied by "
-            f"{self.incidents.rate_scale:g} from here."
-        )
-
-    def _last_good(self) -> str:
-        counts = self.store.images()
-        if not counts:
-            return "No checkpoint had been written yet."
-        return f"The last good checkpoint is {self.store.path(counts[-1])}."
-
-    def batches(self) -> Any:
-        """Distributes the data: each replica takes the next element of its host's stream."""
+    def batches(self) -> tf.distribute.DistributedDataset:
+        """Returns the data from the current image count on, one element per replica and step."""
 
         def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
             if context.input_pipeline_id == 0:
@@ -358,58 +264,83 @@ class Run:
             return self.data.dataset(
                 self.share,
                 start_image=self.state.images_seen,
-                global_batch=self.global_batch,
+                global_batch=self.config.training.global_batch,
                 host=context.input_pipeline_id,
                 hosts=context.num_input_pipelines,
             )
 
         return self.strategy.distribute_datasets_from_function(of_host)
 
-    def _hooks(self, stop: StopRequest) -> list[Hook]:
-        output = self.config.output
-        hooks = [
-            Hook(
-                self.images(output.log_every),
-                LogHook(self.history, self.state, self.incidents),
-                "log",
-            ),
-            Hook(self.images(output.log_every), Watch(self.config.guards), "watch"),
-        ]
-        gallery = gallery_of(self.config, self.output)
-        validator = self._validator(gallery, lambda: self.loop.agreed([stop.requested()])[0])
-        look = validator or self._picture_hook(gallery)
-        name = VALIDATE if validator else "pictures"
-        hooks.append(Hook(self.images(output.validate_every), look, name))
-        save = SaveHook(self.store, self.state, validator)
-        seconds = seconds_of(output.save_every)
-        every = self.images(output.save_every) if seconds is None else None
-        return [*hooks, Hook(every, save, "save", seconds)]
+    def result(self) -> TrainResult:
+        """Returns the outcome so far; a user's network receives the current weights."""
+        user_inputs.copy_weights(self.state.generator, self._model)
+        page = files.join(self.config.workdir, INDEX)
+        return TrainResult(
+            self.config.workdir,
+            self.state.images_seen,
+            self.store.best_metrics(),
+            page if files.exists(page) else None,
+        )
 
-    def _validator(self, gallery: Gallery, stop: Callable[[], bool]) -> ValidateHook | None:
-        output = self.config.output
-        data = open_validation_data(self.config, self.data)
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reached its duration."""
+        return self.state.images_seen >= self.total_images
+
+    @property
+    def owns_workdir(self) -> bool:
+        """Whether this process writes the work directory; of several workers, the chief does."""
+        return self.output == self.config.workdir
+
+    # --------------------------------------------------------------------------------- callbacks
+
+    @functools.cached_property
+    def validation(self) -> ValidationCallback | None:
+        """Validates the run; None if there are no validation data."""
+        output, state = self.config.output, self.state
+        data = user_inputs.open_validation(self.config, self.data, self._val_data)
         if data is None:
             return None
-        validate = Validator(self.state.generator, data, self.strategy, output.pictures, stop)
-        best = output.best_metric
-        return ValidateHook(validate, self.state, self.store, self.history, gallery, best)
+        before_batch = self.supervisor.before_validation_batch
+        return ValidationCallback(
+            output.validate_every,
+            Validator(state.generator, data, self.strategy, output.pictures, before_batch),
+            state,
+            self.store,
+            self.history,
+            gallery_of(self.config, self.output),
+            output.best_metric,
+        )
 
-    def _picture_hook(self, gallery: Gallery) -> PictureHook:
-        samples = TrainingSamples(self.data, self.config.output.pictures)
-        take = SampleRestorer(self.state.generator, samples, self.strategy)
-        return PictureHook(take, self.state, self.history, gallery)
+    def all_callbacks(self) -> list[Callback]:
+        """Returns all callbacks in the order of their calls; checkpoints come last."""
+        output, state = self.config.output, self.state
+        callbacks: list[Callback] = [
+            LogCallback(output.log_every, self.history, state, self.supervisor.incident_counts),
+            MonitorCallback(output.log_every, self.config.guards),
+        ]
+        if self.validation is not None:
+            callbacks.append(self.validation)
+        else:
+            samples = TrainingSamples(self.data, output.pictures)
+            restore = SampleRestorer(state.generator, samples, self.strategy)
+            gallery = gallery_of(self.config, self.output)
+            callbacks.append(
+                PicturesCallback(output.validate_every, restore, state, self.history, gallery)
+            )
+        save = CheckpointCallback(output.save_every, self.store, state, self.validation)
+        return [*callbacks, *self.callbacks, save]
 
+    def schedule(self, callback: Callback) -> Hook:
+        """Returns the loop's entry for a callback."""
+        callback.generator = self.state.generator
+        seconds = seconds_of(callback.every)
+        every = self.images(callback.every) if seconds is None else None
+        name = type(callback).__name__
+        if not (every or seconds):
+            raise ConfigError(f"{name}.every: must be more than {callback.every!r}.")
+        return Hook(every, callback, name, seconds)
 
-def _explained(
-    error: Exception, run_config: TrainConfig, several_workers: bool
-) -> UserError | None:
-    known = explain_failure(error, several_workers)
-    # A wrong shape inside a network raises one of the data's errors too: then it is no news.
-    splits = (run_config.data.split, run_config.output.validation_split)
-    return known or explain_read_error(error, run_config.data.paths, splits)
-
-
-def _opponents(run_config: TrainConfig) -> dict[str, Critic]:
-    """Builds the critic, where the objective has one."""
-    chosen = run_config.critic
-    return {} if chosen is None else {CRITIC: critics.create(chosen.name, chosen.options)}
+    def images(self, duration: str) -> int:
+        """Converts a duration such as ``"2 epochs"`` to a count of images."""
+        return images_of(duration, epoch_images=self.data.records, global_batch=self.step_images)

@@ -1,12 +1,6 @@
-"""What is looked at while a network trains, in the form that training's hooks take.
+"""Validation during training: scores and images of a split, or images of training samples."""
 
-Evaluation's numbers and some pictures of the split that is validated on, or pictures alone of what
-the network trains on where there is no such split.
-"""
-
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,42 +9,41 @@ from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.evaluation.evaluator import SplitEvaluator
-from tfdeblur.evaluation.pictures import to_uint8
+from tfdeblur.evaluation.scores import BLURRED, RESTORED
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
 from tfdeblur.ops import tiling
 from tfdeblur.training.engines.tensorflow import runtime
 from tfdeblur.training.gallery import Gallery, Pictures, Validation
-from tfdeblur.training.resilience.preemption import ValidationEnded
 
-# Pixels that are validated at once, and the side of the pictures that are kept of them.
+# Pixels in a batch of the validation, and the largest side of the images that are kept.
 _VALIDATION_PIXELS = 2**20
 _PICTURE_SIDE = 256
 
 
 def gallery_of(run_config: TrainConfig, folder: str) -> Gallery:
-    """Returns the page of a run, which is written into a folder."""
+    """Returns the page of a run, to be written to a folder."""
     return Gallery(
         folder,
         run_config.recipe or f"{run_config.model.name} in training",
         [
             ("Model", run_config.model.name),
             ("Objective", run_config.objective.name),
-            ("Data", ", ".join(files.base_name(path) for path in run_config.data.paths)),
+            ("Data", ", ".join(map(files.base_name, run_config.data.paths)) or "from Python"),
             ("Global batch", f"{run_config.training.global_batch}"),
         ],
     )
 
 
 class Validator:
-    """Judges the generator on the validation split and takes pictures of a few images.
+    """Evaluates the generator on the validation split and keeps a few images.
 
     Args:
-        generator: Its weights of the moment are judged.
+        generator: The generator; a call evaluates its current weights.
         data: The validation split.
-        strategy: Shares the work.
-        pictures: How many images to picture, spread over the split.
-        stop: Looked at before each batch; once it is true, the validation ends there.
+        strategy: Distributes the work over devices.
+        pictures: How many images to keep, spread over the split.
+        before_batch: Called before each batch; it ends the validation by raising.
     """
 
     def __init__(
@@ -59,35 +52,31 @@ class Validator:
         data: EvaluationData,
         strategy: tf.distribute.Strategy,
         pictures: int,
-        stop: Callable[[], bool] = lambda: False,
+        before_batch: Callable[[], object] = lambda: None,
     ) -> None:
-        self._stop = stop
-        self._evaluator = _evaluator(generator, data, strategy, most=256)
+        self._before_batch = before_batch
+        self._evaluator = _evaluator(generator, data, strategy, max_batch=256)
         count = min(pictures, data.records)
         self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()
 
     def __call__(self) -> Validation:
-        """Goes over the whole split.
-
-        Raises:
-            ValidationEnded: Somebody wanted the run to stop.
-        """
-        card = self._evaluator.run(before_batch=self._end_if_asked)
+        """Evaluates the full split."""
+        card = self._evaluator.run(before_batch=self._before_batch)
         return Validation(
-            metrics=_scores(card.rows["restored"]),
-            baseline=_scores(card.rows["blurred"]),
+            metrics=_scores(card.rows[RESTORED]),
+            baseline=_scores(card.rows[BLURRED]),
             pictures=_pictures(self._evaluator, "Validation image", self._indices),
         )
 
-    def _end_if_asked(self) -> None:
-        if self._stop():
-            raise ValidationEnded("The run is to stop.")
-
 
 class TrainingSamples:
-    """The first samples of a training as a split of their own: cropped, turned, with made blur.
+    """The first samples of a training as a split: cropped, augmented, with synthetic blur.
 
-    They are those that a run sees at its start, whatever its batch is and wherever it goes on.
+    They do not depend on the batch size, nor on the image count at which a run resumes.
+
+    Args:
+        data: The training data.
+        records: How many samples, at most.
 
     Attributes:
         height: Rows of a sample.
@@ -101,7 +90,7 @@ class TrainingSamples:
         self.records = min(records, data.records)
 
     def dataset(self, batch_size: int) -> tf.data.Dataset:
-        """Returns them in batches, in the form that evaluation takes; samples have no names."""
+        """Returns them in batches, in the form of `data.evaluation`; samples have no names."""
 
         def unnamed(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             none = tf.fill([batch_size], "")
@@ -111,22 +100,24 @@ class TrainingSamples:
 
 
 class SampleRestorer:
-    """Takes pictures of the first samples of a training; calling it restores them anew.
+    """Restores the first samples of a training.
 
     Args:
-        generator: Its weights of the moment are used.
-        samples: What to restore.
-        strategy: Shares the work.
+        generator: The generator; a call uses its current weights.
+        samples: The samples.
+        strategy: Distributes the work over devices.
     """
 
     def __init__(
         self, generator: Generator, samples: TrainingSamples, strategy: tf.distribute.Strategy
     ) -> None:
         self._indices = range(samples.records)
-        self._evaluator = _evaluator(generator, samples, strategy, most=max(1, samples.records))
+        self._evaluator = _evaluator(
+            generator, samples, strategy, max_batch=max(1, samples.records)
+        )
 
     def __call__(self) -> Pictures:
-        """Restores all of them."""
+        """Restores all samples."""
         return _pictures(self._evaluator, "Training sample", self._indices)
 
 
@@ -134,17 +125,17 @@ def _evaluator(
     generator: Generator,
     data: EvaluationData | TrainingSamples,
     strategy: tf.distribute.Strategy,
-    most: int,
+    max_batch: int,
 ) -> SplitEvaluator:
-    """Returns what restores images of one size with a generator, at most so many at once."""
+    """Returns an evaluator of a generator on images of one size."""
     with strategy.scope():
         model = generator.as_unit_model()
     return SplitEvaluator(
-        lambda images: model(images, training=False),
+        {RESTORED: lambda images: model(images, training=False)},
         data,
-        batch_size=max(1, min(most, _VALIDATION_PIXELS // (data.height * data.width))),
-        # The workers of a cluster each judge the whole split: they must not wait for each other
-        # where one has more batches than another.
+        batch_size=max(1, min(max_batch, _VALIDATION_PIXELS // (data.height * data.width))),
+        # Each worker of a cluster evaluates the full split: workers with unequal numbers of
+        # batches would wait for each other.
         strategy=None if runtime.spans_workers(strategy) else strategy,
     )
 
@@ -155,15 +146,15 @@ def _pictures(evaluator: SplitEvaluator, kind: str, indices: Sequence[int]) -> P
         kind,
         records=indices,
         blurred=[_middle(triple.blurred) for triple in triples],
-        restored=[_middle(to_uint8(triple.restored)) for triple in triples],
-        truth=[_middle(triple.sharp) for triple in triples],
+        restored=[_middle(triple.restored) for triple in triples],
+        sharp=[_middle(triple.sharp) for triple in triples],
     )
 
 
-def _scores(row: Any) -> dict[str, float]:
-    return {name: value for name, value in dataclasses.asdict(row).items() if name != "exact"}
+def _scores(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != "exact"}
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
-    """Cuts the middle out of a large image: pictures are kept for every validation."""
+    """Returns the center of a large image, because images of every validation are kept."""
     return image[tiling.middle(image.shape[0], image.shape[1], _PICTURE_SIDE).slices]

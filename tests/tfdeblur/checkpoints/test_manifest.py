@@ -1,4 +1,4 @@
-"""A description is used as it was written, or not at all; what cannot be read is not damaged."""
+"""The manifest: written last, verified when read; unreadable files are not damage."""
 
 import copy
 import json
@@ -13,21 +13,24 @@ from tests.helpers.planting import deny
 from tfdeblur.checkpoints import manifest
 from tfdeblur.checkpoints.manifest import (
     META,
+    STATE,
     WEIGHTS,
+    WEIGHTS_FORMAT_1,
     Damaged,
-    count_of,
-    is_there,
-    name_of,
+    checkpoint_name,
+    image_count,
+    path_exists,
     read_meta,
     sealed,
     verify_checkpoint,
+    weights_file,
     write_meta,
 )
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
 
 ABOUT = {
-    "format": 1,
+    "format": 2,
     "images": 48,
     "epoch_images": 24,
     "model": {"name": "unet16", "width": 4, "levels": (1, 2)},
@@ -39,7 +42,7 @@ ABOUT = {
 def make(folder: str, **changes) -> str:
     files.make_dirs(folder)
     files.write_bytes(files.join(folder, WEIGHTS), b"weights")
-    files.write_bytes(files.join(folder, "state.index"), b"state")
+    files.write_bytes(files.join(folder, STATE), b"state")
     write_meta(folder, {**ABOUT, **changes})
     return folder
 
@@ -47,7 +50,7 @@ def make(folder: str, **changes) -> str:
 @pytest.fixture(params=["local", "ram"])
 def folder(request, tmp_path):
     root = str(tmp_path) if request.param == "local" else f"ram://meta-{tmp_path.name}"
-    return make(files.join(root, name_of(48)))
+    return make(files.join(root, checkpoint_name(48)))
 
 
 def put(folder: str, meta) -> None:
@@ -58,18 +61,29 @@ def without_checksum(meta):
     return {name: value for name, value in meta.items() if name != "sha256"}
 
 
-def test_what_was_written_comes_back(folder):
+def test_written_manifest_is_read_back(folder):
     meta = verify_checkpoint(folder)
     assert {name: meta[name] for name in ("images", "metrics")} == {
         "images": 48,
         "metrics": {"psnr_db": 23.5, "ssim": 1},
     }
     assert meta["model"]["levels"] == [1, 2]
-    assert set(meta["files"]) == {WEIGHTS, "state.index"}
-    assert files.list_dir(folder) == [WEIGHTS, META, "state.index"]
+    assert set(meta["files"]) == {WEIGHTS, STATE}
+    assert files.list_dir(folder) == [WEIGHTS, META, STATE]
 
 
-def test_descriptions_of_early_versions_are_read(folder):
+def test_read_format_1_finds_its_weights_file(tmp_path):
+    folder = str(tmp_path / "old")
+    files.make_dirs(folder)
+    files.write_bytes(files.join(folder, WEIGHTS_FORMAT_1), b"weights")
+    meta = write_meta(folder, {**ABOUT, "format": 1})
+    assert weights_file(meta) == WEIGHTS_FORMAT_1
+    put(folder, sealed({**meta, "format": 2}))
+    with pytest.raises(Damaged, match=WEIGHTS):
+        read_meta(folder)
+
+
+def test_read_manifest_without_checksum(folder):
     old = without_checksum(read_meta(folder))
     put(folder, old)
     assert verify_checkpoint(folder) == old
@@ -78,17 +92,17 @@ def test_descriptions_of_early_versions_are_read(folder):
     assert verify_checkpoint(folder) == old
 
 
-def test_entries_that_a_later_version_adds_are_no_damage(folder):
+def test_read_manifest_with_unknown_entry_returns_it(folder):
     later = sealed({**read_meta(folder), "weather": "rain"})
     put(folder, later)
     assert read_meta(folder) == later
 
 
-def test_no_changed_bit_is_used(tmp_path, monkeypatch):
-    folder = make(str(tmp_path / name_of(48)))
+def test_read_manifest_with_flipped_bit_raises_damaged(tmp_path, monkeypatch):
+    folder = make(str(tmp_path / checkpoint_name(48)))
     data, written = files.read_bytes(files.join(folder, META)), read_meta(folder)
     passed = 0
-    # All of them are tried, which takes too long by way of the disk.
+    # Every bit is tried, which would take too long with real files.
     monkeypatch.setattr(files, "read_bytes", lambda path: bytes(changed))
     for position in range(len(data)):
         for bit in range(8):
@@ -100,7 +114,7 @@ def test_no_changed_bit_is_used(tmp_path, monkeypatch):
             except Damaged as error:
                 assert META in error.finding
                 assert len(str(error).splitlines()) == 1
-    # White space, and letters written otherwise: few, and the same when they are read.
+    # White space and escaped letters: the few changes that do not change the content.
     assert passed < 0.02 * 8 * len(data)
     changed = bytearray(data)
     assert read_meta(folder) == written
@@ -120,8 +134,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("entry", WRONG)
-def test_wrong_types_are_damage_with_and_without_a_checksum(entry, tmp_path):
-    folder = make(str(tmp_path / name_of(48)))
+def test_read_manifest_with_wrong_type_raises_damaged(entry, tmp_path):
+    folder = make(str(tmp_path / checkpoint_name(48)))
     meta = read_meta(folder)
     for value in WRONG[entry]:
         for changed in (sealed({**meta, entry: value}), {**without_checksum(meta), entry: value}):
@@ -131,7 +145,7 @@ def test_wrong_types_are_damage_with_and_without_a_checksum(entry, tmp_path):
 
 
 @pytest.mark.parametrize("entry", ["files", "images", "model", "metrics", "format"])
-def test_missing_entries_are_damage(entry, folder):
+def test_read_manifest_with_missing_entry_raises_damaged(entry, folder):
     meta = read_meta(folder)
     del meta[entry]
     for changed in (sealed(meta), without_checksum(meta)):
@@ -152,17 +166,17 @@ def test_missing_entries_are_damage(entry, folder):
         b"\xff\xfe",
         bytes(100),
         b"[" * 100_000,
-        b'{"format": 1, "images": ' + b"9" * 5000 + b"}",
+        b'{"format": 2, "images": ' + b"9" * 5000 + b"}",
     ],
     ids=range(10),
 )
-def test_what_is_no_description_is_damage(content, folder):
+def test_read_other_content_raises_damaged(content, folder):
     files.write_bytes(files.join(folder, META), content)
     with pytest.raises(Damaged, match="is damaged"):
         read_meta(folder)
 
 
-def test_numbers_that_json_does_not_know_are_damage(folder):
+def test_read_manifest_with_non_json_number_raises_damaged(folder):
     for word in ("NaN", "Infinity", "1e999"):
         text = json.dumps(without_checksum(read_meta(make(folder)))).replace("23.5", word)
         files.write_text(files.join(folder, META), text)
@@ -181,42 +195,42 @@ JSON = strategies.recursive(
 @hypothesis.given(
     entry=strategies.sampled_from(sorted(WRONG)), value=JSON, seal=strategies.booleans()
 )
-def test_any_value_anywhere_is_refused_or_of_the_right_type(entry, value, seal, tmp_path_factory):
-    folder = make(f"ram://any-{tmp_path_factory.getbasetemp().name}/{name_of(48)}")
+def test_read_manifest_with_any_value_is_refused_or_valid(entry, value, seal, tmp_path_factory):
+    folder = make(f"ram://any-{tmp_path_factory.getbasetemp().name}/{checkpoint_name(48)}")
     meta = {**copy.deepcopy(read_meta(folder)), entry: value}
     put(folder, sealed(meta) if seal else without_checksum(meta))
     try:
         read = read_meta(folder)
     except DataError:
         return
-    assert read["format"] == 1 and read["images"] == 48
+    assert read["format"] == 2 and read["images"] == 48
     assert isinstance(read["model"]["name"], str)
     assert read["files"].keys() >= {WEIGHTS}
     assert all(isinstance(score, int | float) for score in read["metrics"].values())
 
 
-def test_another_format_is_no_damage(folder):
+def test_read_unknown_format_raises_data_error(folder):
     for meta in (sealed({**read_meta(folder), "format": 99}), {"format": 99, "new": []}):
         put(folder, meta)
-        with pytest.raises(DataError, match="format 99; this version reads 1") as caught:
+        with pytest.raises(DataError, match="format 99") as caught:
             read_meta(folder)
         assert not isinstance(caught.value, Damaged)
 
 
-def test_the_folder_must_be_named_by_the_images(tmp_path):
-    folder = make(str(tmp_path / name_of(56)), images=56)
-    os.rename(folder, tmp_path / name_of(64))
-    with pytest.raises(Damaged, match="images: 56 is not what the folder is named by"):
-        read_meta(str(tmp_path / name_of(64)))
-    # Anybody may give a copy a name of his own, and a converted network any name.
-    os.rename(tmp_path / name_of(64), tmp_path / "good one")
+def test_read_manifest_in_folder_of_other_count_raises_damaged(tmp_path):
+    folder = make(str(tmp_path / checkpoint_name(56)), images=56)
+    os.rename(folder, tmp_path / checkpoint_name(64))
+    with pytest.raises(Damaged, match="images: 56"):
+        read_meta(str(tmp_path / checkpoint_name(64)))
+    # Copies may have names without a count, and converted networks any name.
+    os.rename(tmp_path / checkpoint_name(64), tmp_path / "good one")
     assert read_meta(str(tmp_path / "good one"))["images"] == 56
     ported = make(str(tmp_path / "123456789012"), images=0, origin={"license": "MIT"})
     assert read_meta(ported)["images"] == 0
 
 
-def test_a_missing_file_is_damage_and_an_unreadable_one_is_not(folder, monkeypatch):
-    for name in (META, "state.index"):
+def test_verify_with_missing_file_raises_damaged_and_unreadable_user_error(folder, monkeypatch):
+    for name in (META, STATE):
         path = files.join(folder, name)
         with monkeypatch.context() as patch:
             deny(patch, path)
@@ -225,18 +239,18 @@ def test_a_missing_file_is_damage_and_an_unreadable_one_is_not(folder, monkeypat
             ) as caught:
                 verify_checkpoint(folder)
             assert not isinstance(caught.value, DataError)
-    files.remove(files.join(folder, "state.index"))
-    with pytest.raises(Damaged, match=r"state\.index is missing"):
+    files.remove(files.join(folder, STATE))
+    with pytest.raises(Damaged, match=r"state\.safetensors is missing"):
         verify_checkpoint(folder)
     files.remove(files.join(folder, META))
     with pytest.raises(Damaged, match=r"meta\.json is missing"):
         verify_checkpoint(folder)
 
 
-def test_a_folder_that_cannot_be_entered_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+def test_path_exists_with_inaccessible_path_raises_user_error(tmp_path, monkeypatch):
     path = str(tmp_path / "x")
-    assert not is_there(path)
-    assert not is_there(str(pathlib.Path(make(str(tmp_path / "c"))) / META / "below a file"))
+    assert not path_exists(path)
+    assert not path_exists(str(pathlib.Path(make(str(tmp_path / "c"))) / META / "below a file"))
     stat = os.stat
 
     def refused(what, *args, **kwargs):
@@ -246,12 +260,12 @@ def test_a_folder_that_cannot_be_entered_is_not_taken_for_an_empty_one(tmp_path,
 
     monkeypatch.setattr(manifest.os, "stat", refused)
     with pytest.raises(UserError, match=r"Cannot look at .*x: Permission denied"):
-        is_there(path)
+        path_exists(path)
 
 
 @pytest.mark.parametrize("images", [0, 7, 48, 10**12 - 1, 10**12, 10**15])
-def test_names_go_both_ways(images):
-    assert count_of(name_of(images)) == images
+def test_checkpoint_name_and_image_count_are_inverse(images):
+    assert image_count(checkpoint_name(images)) == images
 
 
 @pytest.mark.parametrize(
@@ -267,14 +281,14 @@ def test_names_go_both_ways(images):
         "notes",
     ],
 )
-def test_other_names_are_nobodys_count(name):
-    assert count_of(name) is None
+def test_image_count_of_other_names_is_none(name):
+    assert image_count(name) is None
 
 
 class TestOnTheDisk:
     @pytest.fixture
     def synced(self, monkeypatch):
-        """What was put on the disk, in order."""
+        """Paths passed to fsync, in order."""
         found: list[str] = []
 
         def fsync(descriptor):
@@ -283,20 +297,24 @@ class TestOnTheDisk:
         monkeypatch.setattr(os, "fsync", fsync)
         return found
 
-    def test_files_come_before_the_description_and_it_before_its_name(self, tmp_path, synced):
-        folder = str(tmp_path.resolve() / name_of(48))
+    def test_write_meta_syncs_files_before_the_manifest_and_it_before_its_name(
+        self, tmp_path, synced
+    ):
+        folder = str(tmp_path.resolve() / checkpoint_name(48))
         make(folder)
-        content = {f"{folder}/{WEIGHTS}", f"{folder}/state.index"}
+        content = {f"{folder}/{WEIGHTS}", f"{folder}/{STATE}"}
         assert set(synced[:2]) == content
         before, partial, *after = synced[2:]
         assert partial.startswith(f"{folder}/{META}.") and partial.endswith(".partial")
         assert [before, *after] == [folder, folder, str(tmp_path.resolve())]
 
-    def test_object_stores_are_left_alone(self, tmp_path, synced):
-        make(f"ram://synced-{tmp_path.name}/{name_of(48)}")
+    def test_write_meta_on_object_store_syncs_nothing(self, tmp_path, synced):
+        make(f"ram://synced-{tmp_path.name}/{checkpoint_name(48)}")
         assert synced == []
 
-    def test_a_disk_that_fails_is_told_and_one_that_cannot_wait_is_not(self, tmp_path, monkeypatch):
+    def test_write_meta_with_failing_fsync_raises_but_ignores_unsupported(
+        self, tmp_path, monkeypatch
+    ):
         def fails(number):
             def fsync(descriptor):
                 raise OSError(number, os.strerror(number))
@@ -305,7 +323,7 @@ class TestOnTheDisk:
 
         monkeypatch.setattr(manifest.os, "fsync", fails(5))
         with pytest.raises(UserError, match=r"Cannot put .* on the disk: Input/output error"):
-            make(str(tmp_path / name_of(48)))
-        assert not is_there(str(tmp_path / name_of(48) / META))
+            make(str(tmp_path / checkpoint_name(48)))
+        assert not path_exists(str(tmp_path / checkpoint_name(48) / META))
         monkeypatch.setattr(manifest.os, "fsync", fails(22))
-        manifest._to_disk(str(tmp_path))
+        manifest._sync(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What is swept away is the run's own, and never what it might still need."""
+"""Retention deletes the run's own surplus checkpoints and nothing else."""
 
 import os
 
@@ -7,8 +7,16 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 
-from tfdeblur.checkpoints.manifest import META, WEIGHTS, Damaged, name_of, write_meta
-from tfdeblur.checkpoints.retention import Shelf, list_checkpoints, put_aside
+from tfdeblur.checkpoints.manifest import (
+    FORMAT_VERSION,
+    META,
+    STATE,
+    WEIGHTS,
+    Damaged,
+    checkpoint_name,
+    write_meta,
+)
+from tfdeblur.checkpoints.retention import CheckpointFolder, list_checkpoints, set_aside
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
 
@@ -20,152 +28,165 @@ def folder(request, tmp_path):
     return files.join(root, "checkpoints")
 
 
-def write(shelf: Shelf, images: int, content: bytes = b"weights") -> None:
-    with shelf.writing(images) as folder:
+def write(checkpoints: CheckpointFolder, images: int, content: bytes = b"weights") -> None:
+    with checkpoints.writing(images) as folder:
         files.write_bytes(files.join(folder, WEIGHTS), content)
-        about = {"format": 1, "images": images, "model": {"name": "toy"}, "metrics": {}}
+        about = {
+            "format": FORMAT_VERSION,
+            "images": images,
+            "model": {"name": "toy"},
+            "metrics": {},
+        }
         write_meta(folder, about)
 
 
-def damage(shelf: Shelf, images: int) -> None:
-    files.write_bytes(files.join(shelf.path(images), WEIGHTS), b"rubbish")
+def damage(checkpoints: CheckpointFolder, images: int) -> None:
+    files.write_bytes(files.join(checkpoints.path(images), WEIGHTS), b"rubbish")
 
 
 def names(folder: str) -> list[str]:
     return [name for name in files.list_dir(folder) if "damaged" not in name]
 
 
-def aside(folder: str) -> list[str]:
+def set_aside_names(folder: str) -> list[str]:
     return [name for name in files.list_dir(folder) if "damaged" in name]
 
 
 FOREIGN = ("my_copy_of_16", "notes", "16", "0000000000016", "copy of 000000000016", "²")
 
 
-def test_what_is_not_the_runs_own_stays(folder):
+def test_prune_with_foreign_files_keeps_them(folder):
     for name in FOREIGN:
         files.make_dirs(files.join(folder, name))
         files.write_text(files.join(folder, name, "a.txt"), name)
     files.write_text(files.join(folder, "readme.txt"), "mine")
-    files.write_text(files.join(folder, name_of(3)), "a file by the name of a checkpoint")
-    shelf = Shelf(folder)
+    files.write_text(files.join(folder, checkpoint_name(3)), "a file with the name of a checkpoint")
+    checkpoints = CheckpointFolder(folder)
     for images in (8, 16, 24):
-        write(shelf, images)
-        shelf.sweep(images, 1)
-    own = {"readme.txt", name_of(3), name_of(24)}
+        write(checkpoints, images)
+        checkpoints.prune(images, 1)
+    own = {"readme.txt", checkpoint_name(3), checkpoint_name(24)}
     assert set(files.list_dir(folder)) == {*FOREIGN, *own}
-    write(shelf, 32)
-    shelf.keep_only(32)
-    assert set(files.list_dir(folder)) == {*FOREIGN, "readme.txt", name_of(3), name_of(32)}
+    write(checkpoints, 32)
+    checkpoints.keep_only(32)
+    assert set(files.list_dir(folder)) == {
+        *FOREIGN,
+        "readme.txt",
+        checkpoint_name(3),
+        checkpoint_name(32),
+    }
     for name in FOREIGN:
         assert files.read_text(files.join(folder, name, "a.txt")) == name
 
 
-def test_what_a_killed_process_left_is_swept_up(folder):
-    files.make_dirs(files.join(folder, name_of(7)))
-    files.make_dirs(files.join(folder, name_of(99)))
-    files.write_text(files.join(folder, name_of(99), "state.index"), "cut off")
-    shelf = Shelf(folder)
-    write(shelf, 8)
-    shelf.sweep(8, "all")
-    assert files.list_dir(folder) == [name_of(8)]
+def test_prune_deletes_unfinished_checkpoints(folder):
+    files.make_dirs(files.join(folder, checkpoint_name(7)))
+    files.make_dirs(files.join(folder, checkpoint_name(99)))
+    files.write_text(files.join(folder, checkpoint_name(99), STATE), "cut off")
+    checkpoints = CheckpointFolder(folder)
+    write(checkpoints, 8)
+    checkpoints.prune(8, "all")
+    assert files.list_dir(folder) == [checkpoint_name(8)]
 
 
 @pytest.mark.parametrize("damaged", [(8,), (16,), (24,), (8, 24), (16, 24)])
-def test_damaged_ones_do_not_count_and_do_not_go(damaged, folder, capsys):
-    """A new process knows nothing of what it finds."""
-    before = Shelf(folder)
+def test_prune_with_damaged_checkpoints_sets_them_aside(damaged, folder, capsys):
+    """A new process has not verified any of them yet."""
+    before = CheckpointFolder(folder)
     for images in (8, 16, 24):
         write(before, images)
     for images in damaged:
         damage(before, images)
-    shelf = Shelf(folder)
-    write(shelf, 32)
-    shelf.sweep(32, 2)
+    checkpoints = CheckpointFolder(folder)
+    write(checkpoints, 32)
+    checkpoints.prune(32, 2)
     others = [images for images in (24, 16, 8) if images not in damaged]
-    assert names(folder) == [name_of(others[0]), name_of(32)]
-    # Those older than what is kept are surplus in any case.
+    assert names(folder) == [checkpoint_name(others[0]), checkpoint_name(32)]
+    # Older ones than those kept are surplus, so they are not verified.
     found = {images for images in damaged if images > others[0]}
-    assert len(aside(folder)) == len(found)
+    assert len(set_aside_names(folder)) == len(found)
     assert capsys.readouterr().out.count("warning: ") == len(found)
 
 
-def test_those_ahead_are_left_alone_and_do_not_count(folder):
-    shelf = Shelf(folder)
+def test_prune_keeps_checkpoints_after_the_present_count(folder):
+    checkpoints = CheckpointFolder(folder)
     for images in (8, 16, 48):
-        write(shelf, images)
-    write(shelf, 24)
-    shelf.sweep(24, 1)
-    assert shelf.images() == [24, 48]
+        write(checkpoints, images)
+    write(checkpoints, 24)
+    checkpoints.prune(24, 1)
+    assert checkpoints.images() == [24, 48]
 
 
-def test_putting_aside_counts_on(folder, capsys):
-    shelf = Shelf(folder)
+def test_set_aside_again_numbers_the_names(folder, capsys):
+    checkpoints = CheckpointFolder(folder)
     for _ in range(3):
-        write(shelf, 16)
-        damage(shelf, 16)
-        assert not shelf.verified(16)
-        assert not files.exists(shelf.path(16))
-    assert len(aside(folder)) == 3
+        write(checkpoints, 16)
+        damage(checkpoints, 16)
+        assert not checkpoints.verify(16)
+        assert not files.exists(checkpoints.path(16))
+    assert len(set_aside_names(folder)) == 3
     if "://" not in folder:
         ends = ("damaged", "damaged-2", "damaged-3")
-        assert aside(folder) == [f"{name_of(16)}.{end}" for end in ends]
-    for name in aside(folder):
+        assert set_aside_names(folder) == [f"{checkpoint_name(16)}.{end}" for end in ends]
+    for name in set_aside_names(folder):
         assert files.list_dir(files.join(folder, name)) == [WEIGHTS, META]
-        assert files.join(folder, name) in capsys.readouterr().out or name != aside(folder)[0]
-    assert shelf.images() == []
+        assert (
+            files.join(folder, name) in capsys.readouterr().out
+            or name != set_aside_names(folder)[0]
+        )
+    assert checkpoints.images() == []
 
 
-def test_the_newest_whole_one_is_found_and_nothing_is_touched(folder):
-    shelf = Shelf(folder)
+def test_newest_intact_skips_damaged_and_changes_nothing(folder):
+    checkpoints = CheckpointFolder(folder)
     for images in (8, 16, 24):
-        write(shelf, images)
-    damage(shelf, 24)
-    found, damaged = Shelf(folder).newest_whole()
-    assert found == shelf.path(16)
-    assert [error.folder for error in damaged] == [shelf.path(24)]
-    assert shelf.images() == [8, 16, 24]
+        write(checkpoints, images)
+    damage(checkpoints, 24)
+    found, damaged = CheckpointFolder(folder).newest_intact()
+    assert found == checkpoints.path(16)
+    assert [error.folder for error in damaged] == [checkpoints.path(24)]
+    assert checkpoints.images() == [8, 16, 24]
     for images in (8, 16):
-        damage(shelf, images)
-    found, damaged = Shelf(folder).newest_whole()
+        damage(checkpoints, images)
+    found, damaged = CheckpointFolder(folder).newest_intact()
     assert found is None and len(damaged) == 3
-    assert Shelf(files.join(folder, "nowhere")).newest_whole() == (None, [])
+    assert CheckpointFolder(files.join(folder, "nowhere")).newest_intact() == (None, [])
 
 
-def test_what_cannot_be_written_again_is_there_again(folder):
-    shelf = Shelf(folder)
-    write(shelf, 16, b"first")
-    with pytest.raises(KeyboardInterrupt), shelf.writing(16) as place:
-        files.write_text(files.join(place, WEIGHTS), "half")
+def test_writing_over_a_checkpoint_restores_it_on_error(folder):
+    checkpoints = CheckpointFolder(folder)
+    write(checkpoints, 16, b"first")
+    with pytest.raises(KeyboardInterrupt), checkpoints.writing(16) as written:
+        files.write_text(files.join(written, WEIGHTS), "half")
         raise KeyboardInterrupt
-    assert files.read_bytes(files.join(shelf.path(16), WEIGHTS)) == b"first"
-    assert shelf.verified(16) and names(folder) == [name_of(16)]
-    write(shelf, 16, b"second")
-    assert files.read_bytes(files.join(shelf.path(16), WEIGHTS)) == b"second"
-    assert shelf.verified(16) and names(folder) == [name_of(16)]
+    assert files.read_bytes(files.join(checkpoints.path(16), WEIGHTS)) == b"first"
+    assert checkpoints.verify(16) and names(folder) == [checkpoint_name(16)]
+    write(checkpoints, 16, b"second")
+    assert files.read_bytes(files.join(checkpoints.path(16), WEIGHTS)) == b"second"
+    assert checkpoints.verify(16) and names(folder) == [checkpoint_name(16)]
 
 
-def test_a_write_that_fails_leaves_nothing(folder):
-    shelf = Shelf(folder)
-    with pytest.raises(UserError, match="full"), shelf.writing(16) as place:
-        files.write_text(files.join(place, WEIGHTS), "half")
+def test_writing_that_raises_leaves_no_checkpoint(folder):
+    checkpoints = CheckpointFolder(folder)
+    with pytest.raises(UserError, match="full"), checkpoints.writing(16) as written:
+        files.write_text(files.join(written, WEIGHTS), "half")
         raise UserError("full")
     assert names(folder) == []
     assert list_checkpoints(folder) == []
 
 
-def test_putting_aside_that_fails_is_told(tmp_path, monkeypatch):
-    shelf = Shelf(str(tmp_path))
-    write(shelf, 16)
-    damage(shelf, 16)
+def test_set_aside_that_fails_raises_user_error(tmp_path, monkeypatch):
+    checkpoints = CheckpointFolder(str(tmp_path))
+    write(checkpoints, 16)
+    damage(checkpoints, 16)
 
     def refused(source, target):
         raise UserError(f"Cannot write {target}: permission denied.")
 
     monkeypatch.setattr(files, "rename", refused)
     with pytest.raises(UserError, match=r"Cannot write .*16\.damaged"):
-        put_aside(Damaged("It is damaged.", shelf.path(16)))
-    assert shelf.images() == [16]
+        set_aside(Damaged("It is damaged.", checkpoints.path(16)))
+    assert checkpoints.images() == [16]
 
 
 STEPS = strategies.lists(
@@ -182,55 +203,55 @@ STEPS = strategies.lists(
 
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(steps=STEPS)
-def test_whatever_happens_the_newest_whole_ones_stay(steps, tmp_path_factory):
+def test_newest_intact_checkpoints_survive_any_sequence(steps, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
-        _live_through(steps, str(tmp_path_factory.mktemp("shelf")))
+        _run_sequence(steps, str(tmp_path_factory.mktemp("folder")))
 
 
-def _live_through(steps, folder):
-    """Saves, and hurts checkpoints before the run starts anew; knows what must be there."""
+def _run_sequence(steps, folder):
+    """Saves and damages checkpoints across restarts; checks which ones must exist."""
     files.make_dirs(files.join(folder, "notes"))
-    shelf, now, keep = Shelf(folder), 0, 2
-    whole: list[int] = []
+    checkpoints, now, keep = CheckpointFolder(folder), 0, 2
+    intact: list[int] = []
     for what, how in steps:
         if what == "keep":
             keep = how
         elif what == "save":
             now += how
-            shelf.sweep(now, keep)
-            assert set(whole[-keep:]) <= set(shelf.images())
-            write(shelf, now)
-            shelf.sweep(now, keep)
-            whole = [*whole, now][-keep:]
-            left = shelf.images()
-            # Damaged ones may lie where nobody had a reason to look, and are never too many.
-            assert set(whole) <= set(left) and len(left) <= keep
-        elif images := shelf.images():
+            checkpoints.prune(now, keep)
+            assert set(intact[-keep:]) <= set(checkpoints.images())
+            write(checkpoints, now)
+            checkpoints.prune(now, keep)
+            intact = [*intact, now][-keep:]
+            left = checkpoints.images()
+            # Damaged ones that were not verified may remain, but never more than `keep` in all.
+            assert set(intact) <= set(left) and len(left) <= keep
+        elif images := checkpoints.images():
             chosen = images[how % len(images)]
             if what == "damage":
-                damage(shelf, chosen)
+                damage(checkpoints, chosen)
             else:
-                files.remove(files.join(shelf.path(chosen), META))
-            whole = [one for one in whole if one != chosen]
-            shelf = Shelf(folder)
-            found, errors = shelf.newest_whole()
-            assert found == (shelf.path(whole[-1]) if whole else None)
+                files.remove(files.join(checkpoints.path(chosen), META))
+            intact = [one for one in intact if one != chosen]
+            checkpoints = CheckpointFolder(folder)
+            found, errors = checkpoints.newest_intact()
+            assert found == (checkpoints.path(intact[-1]) if intact else None)
             for error in errors:
-                put_aside(error)
-            now = whole[-1] if whole else 0
+                set_aside(error)
+            now = intact[-1] if intact else 0
         assert files.is_dir(files.join(folder, "notes"))
 
 
-def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_empty(tmp_path, monkeypatch):
+def test_inaccessible_folder_raises_user_error(tmp_path, monkeypatch):
     place = tmp_path / "checkpoints"
     place.symlink_to(tmp_path / "not mounted")
     for look in (
         lambda: list_checkpoints(str(place)),
-        lambda: Shelf(str(place)).newest_whole(),
-        lambda: Shelf(str(place)).keep_only(8),
+        lambda: CheckpointFolder(str(place)).newest_intact(),
+        lambda: CheckpointFolder(str(place)).keep_only(8),
     ):
-        with pytest.raises(UserError, match="checkpoints is a link to what does not exist"):
+        with pytest.raises(UserError, match="checkpoints is a link to a path that does not exist"):
             look()
 
     def unavailable(path):
@@ -238,5 +259,5 @@ def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_empty(tmp_path, monk
 
     # TensorFlow's own `isdir` would say False to that.
     monkeypatch.setattr(tf.io.gfile, "exists", unavailable)
-    with pytest.raises(UserError, match="Cannot look at gs://bucket/checkpoints: 503"):
+    with pytest.raises(UserError, match="gs://bucket/checkpoints: 503"):
         list_checkpoints("gs://bucket/checkpoints")

@@ -1,12 +1,15 @@
-"""Weights from elsewhere: what fits is taken over, what does not is said."""
+"""Initialising from other weights: arrays that fit are copied, the others are reported."""
 
+import h5py
 import numpy as np
 import pytest
 
 from tests.helpers.toys import Content, toy_config, toy_state
 from tfdeblur import models
+from tfdeblur.checkpoints.manifest import WEIGHTS
 from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.checkpoints.warm_start import init_from
+from tfdeblur.checkpoints.weights import write_weights
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
@@ -17,8 +20,8 @@ def shifted(name="rednet30", **options):
     return generator
 
 
-@pytest.mark.parametrize("kind", ["weights", "keras", "run"])
-def test_everything_fits(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["weights", "keras", "run", "safetensors"])
+def test_init_from_same_network_copies_all(tmp_path, kind):
     source = shifted()
     if kind == "weights":
         path = str(tmp_path / "a.weights.h5")
@@ -26,6 +29,9 @@ def test_everything_fits(tmp_path, kind):
     elif kind == "keras":
         path = str(tmp_path / "a.keras")
         source.network.save(path)
+    elif kind == "safetensors":
+        write_weights(str(tmp_path), source)
+        path = str(tmp_path / WEIGHTS)
     else:
         path = f"ram://initial-{tmp_path.name}"
         CheckpointStore(path, keep=1).save(toy_state(toy_config(), source, Content()), {})
@@ -38,33 +44,35 @@ def test_everything_fits(tmp_path, kind):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_a_wider_network_takes_only_what_has_its_shape(tmp_path):
-    path = str(tmp_path / "a.weights.h5")
-    shifted().network.save_weights(path)
+@pytest.mark.parametrize("name", ["a.weights.h5", WEIGHTS])
+def test_init_from_narrower_network_copies_equal_shapes(name, tmp_path):
+    path = str(tmp_path / name)
+    if name == WEIGHTS:
+        write_weights(str(tmp_path), shifted())
+    else:
+        shifted().network.save_weights(path)
     target = models.create("rednet30", {"depth": 10, "width": 6})
     before = target.network.get_weights()
     match = init_from(path, target)
     assert match.reshaped and match.matched
     assert "of another shape" in str(match)
-    # Only the last layer's bias has three channels in both.
+    # Only the last layer's bias has three channels in both networks.
     same = [np.array_equal(a, b) for a, b in zip(before, target.network.get_weights(), strict=True)]
     assert same.count(False) == len(match.matched)
 
 
-def test_nothing_fits(tmp_path):
+def test_init_from_without_matches_raises_data_error(tmp_path):
     path = str(tmp_path / "a.weights.h5")
     models.create("unet16").network.save_weights(path)
     target = models.create("rednet30", {"depth": 10, "width": 5})
-    import h5py
-
     with h5py.File(path, "r+") as file:
         del file["layers"]
     with pytest.raises(DataError, match=r"Nothing in .* fits a rednet30"):
         init_from(path, target)
 
 
-@pytest.mark.parametrize("name", ["a.weights.h5", "a.keras"])
-def test_a_damaged_file_is_named(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.weights.h5", "a.keras", "a.safetensors"])
+def test_init_from_damaged_file_names_it(tmp_path, name):
     path = str(tmp_path / name)
     files.write_bytes(path, b"not a weights file")
     with pytest.raises(DataError, match=name.replace(".", r"\.")):

@@ -1,4 +1,4 @@
-"""Every model and every objective in a training step: one device, two devices, XLA."""
+"""Training steps of every model and objective: one device, two devices, XLA."""
 
 import keras
 import numpy as np
@@ -7,20 +7,20 @@ import tensorflow as tf
 
 from tests.helpers.tiny_models import TINY
 from tests.helpers.toys import toy_batch, toy_config, toy_generator, two_replicas
-from tfdeblur import models, objectives
+from tfdeblur import config, models, objectives
 from tfdeblur.models import critics
 from tfdeblur.objectives.objective import CRITIC, GENERATOR
-from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.state import TrainingState
 
-MODELS = models.REGISTRY.names()
-OBJECTIVES = objectives.REGISTRY.names()
+MODELS = config.MODELS.names()
+OBJECTIVES = config.OBJECTIVES.names()
 
 
 class FixedDraws(ReplicaStep):
-    """A step whose draws are the same under XLA, which has random numbers of its own."""
+    """A step whose draws are the same under XLA, which has its own random numbers."""
 
-    def _uniform(self, move, micro):
+    def _uniform(self, update, micro):
         context = tf.distribute.get_replica_context()
         count = 4 // context.num_replicas_in_sync
         draws = tf.constant(np.linspace(0.1, 0.9, 4), tf.float32)
@@ -34,18 +34,18 @@ class Run:
         self.strategy = strategy or tf.distribute.get_strategy()
         keras.utils.set_random_seed(11)
         adversarial = objective != "content"
-        # Two turns of the critic show what five do, in half the time.
+        # Two critic updates instead of five, to save time.
         options = {"critic_updates": 2} if adversarial else {}
         self.objective = objectives.create(objective, options)
         with self.strategy.scope():
             generator = models.create(model, TINY.get(model)) if model else toy_generator()
-            opponents = {}
+            built = {}
             if adversarial:
-                opponents[CRITIC] = critics.create("patch_gan", {"layers": 1, "width": 4})
-            # A step of Adam at the usual rate would blow rounding errors up.
-            config = toy_config(optimizer={"name": "rmsprop", "learning_rate": 1e-4})
+                built[CRITIC] = critics.create("patch_gan", {"layers": 1, "width": 4})
+            # Adam at the usual rate would amplify rounding errors.
+            run_config = toy_config(optimizer={"name": "rmsprop", "learning_rate": 1e-4})
             self.state = TrainingState(
-                config, generator, opponents, total_images=640, epoch_images=64
+                run_config, generator, built, total_images=640, epoch_images=64
             )
         self.step = FixedDraws(generator, self.objective, self.state, global_batch=4)
 
@@ -74,12 +74,12 @@ class Run:
     def weights(self):
         return [
             value
-            for player in self.state.players.values()
-            for value in player.network.get_weights()
+            for network in self.state.networks.values()
+            for value in network.network.get_weights()
         ]
 
 
-def assert_alike(got, expected, but=()):
+def assert_close(got, expected, but=()):
     for name, value in expected.items():
         assert np.isfinite(value), name
         if not name.endswith(but):
@@ -87,15 +87,15 @@ def assert_alike(got, expected, but=()):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_each_objective_on_one_device_two_devices_and_xla(objective):
+def test_objective_gives_equal_steps_on_one_device_two_and_xla(objective):
     one = Run(None, objective)
     expected = one.train()
     two = Run(None, objective, two_replicas())
-    # The norm of a gradient is the mean of the replicas' own there.
-    assert_alike(two.train(), expected, but=("gradient_norm",))
+    # With two replicas the gradient norm is the mean of their norms.
+    assert_close(two.train(), expected, but=("gradient_norm",))
     compiled = Run(None, objective)
-    assert_alike(compiled.train(jit_compile=True), expected)
-    # A TPU refuses shapes that depend on data.
+    assert_close(compiled.train(jit_compile=True), expected)
+    # TPUs reject shapes that depend on data.
     batch = {k: tf.constant(v) for k, v in toy_batch(4).items()}
     for operation in compiled.compiled.get_concrete_function(batch).graph.get_operations():
         for output in operation.outputs:
@@ -107,7 +107,7 @@ def test_each_objective_on_one_device_two_devices_and_xla(objective):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_each_model_with_a_content_loss_on_one_device_and_two(model):
+def test_model_with_content_loss_trains_on_one_device_and_two(model):
     for strategy in (None, two_replicas()):
         run = Run(model, "content", strategy)
         before = run.state.generator.network.get_weights()
@@ -121,7 +121,7 @@ def test_each_model_with_a_content_loss_on_one_device_and_two(model):
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_with_every_objective(model, objective):
+def test_model_with_objective_gives_finite_metrics(model, objective):
     expected = Run(model, objective).train(1)
     assert all(np.isfinite(value) for value in expected.values())
     two = Run(model, objective, two_replicas()).train(1)

@@ -1,4 +1,4 @@
-"""The gallery shows each image beside its own truth, whatever was changed between two starts."""
+"""The page shows each image with its own target, whatever changed between two starts."""
 
 import numpy as np
 import pytest
@@ -17,15 +17,15 @@ def picture(number):
 
 
 def show(folder, images, records, offset=0, validated=True):
-    """Writes the page once, as a process of its own; an image's pixels say which one it is."""
+    """Writes the page as a new process; the pixels of an image identify it."""
     files.make_dirs(folder)
-    truth = [picture(offset + record) for record in records]
+    sharp = [picture(offset + record) for record in records]
     pictures = Pictures(
         kind="Validation image" if validated else "Training sample",
         records=records,
-        blurred=[image + 100 for image in truth],
-        restored=[image + 200 for image in truth],
-        truth=truth,
+        blurred=[image + 100 for image in sharp],
+        restored=[image + 200 for image in sharp],
+        sharp=sharp,
     )
     validation = Validation(SCORES, SCORES, pictures) if validated else None
     history = History(folder, images)
@@ -43,42 +43,42 @@ def names(folder):
     return files.list_dir(files.join(folder, "pictures"))
 
 
-def test_fewer_pictures_are_of_the_same_images(folder):
+def test_fewer_images_keep_their_records(folder):
     show(folder, 11, [0, 1, 2, 3, 4, 5])
     page = show(folder, 22, [0, 2, 5])
     assert pixel(folder, "000002-restored-000000000011.png") == 202
     assert pixel(folder, "000002-restored-000000000022.png") == 202
     assert pixel(folder, "000005-restored-000000000022.png") == 205
-    assert pixel(folder, "000005-truth.png") == 5
+    assert pixel(folder, "000005-sharp.png") == 5
     assert "000005-restored-000000000011.png" in page and "000001-" not in page
     assert "000001-restored-000000000011.png" in names(folder)
 
 
-def test_another_split_begins_anew(folder):
+def test_other_split_replaces_images_and_stages(folder):
     show(folder, 11, [0, 3])
     page = show(folder, 22, [0, 3], offset=50)
-    assert [pixel(folder, f"000003-{kind}.png") for kind in ("blurred", "truth")] == [153, 53]
+    assert [pixel(folder, f"000003-{kind}.png") for kind in ("blurred", "sharp")] == [153, 53]
     assert "000003-restored-000000000011.png" not in page
     assert "000003-restored-000000000011.png" not in names(folder)
     assert pixel(folder, "000003-restored-000000000022.png") == 253
 
 
-@pytest.mark.parametrize("damage", [b"", b"no picture"])
-def test_half_a_picture_is_written_anew(folder, damage):
+@pytest.mark.parametrize("damage", [b"", b"no image"])
+def test_truncated_image_is_rewritten(folder, damage):
     show(folder, 11, [0])
-    files.write_bytes(files.join(folder, "pictures", "000000-truth.png"), damage)
+    files.write_bytes(files.join(folder, "pictures", "000000-sharp.png"), damage)
     show(folder, 22, [0])
-    assert pixel(folder, "000000-truth.png") == 0
+    assert pixel(folder, "000000-sharp.png") == 0
 
 
-def test_what_lies_ahead_is_not_shown(folder):
+def test_later_stages_are_not_shown(folder):
     show(folder, 22, [0])
     page = show(folder, 11, [0])
     assert "000000-restored-000000000011.png" in page
     assert "000000-restored-000000000022.png" not in page
 
 
-def test_pictures_and_curves_without_a_validation(folder):
+def test_page_without_validation_shows_training_samples_and_curves(folder):
     page = show(folder, 11, [0, 1], validated=False)
     assert "Training sample 1" in page and "000001-restored-000000000011.png" in page
     assert "Training loss" in page and "11 images" in page
@@ -86,7 +86,7 @@ def test_pictures_and_curves_without_a_validation(folder):
     assert "Validation PSNR" in show(folder, 22, [0, 1])
 
 
-def test_a_page_without_pictures(folder):
+def test_page_without_images_shows_curves(folder):
     page = show(folder, 11, [], validated=False)
     assert "Training loss" in page and ".png" not in page
     assert not names(folder)

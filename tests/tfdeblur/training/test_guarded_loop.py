@@ -1,4 +1,4 @@
-"""The loop: steps that are skipped, time spent waiting for data, hooks by the clock, votes."""
+"""The training loop: skipped steps, waiting for data, hooks by time, several workers."""
 
 import math
 import subprocess
@@ -19,29 +19,30 @@ from tests.helpers.toys import (
 )
 from tfdeblur.objectives.objective import Loss
 from tfdeblur.training import loop as loop_module
-from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
+from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.loop import Diverged, Hook, Loop
 
 
 class Ratio(Content):
     """0 / 0 for a black image."""
 
-    def loss(self, player, view):
-        loss = super().loss(player, view)
+    def loss(self, network, view):
+        loss = super().loss(network, view)
         brightness = tf.reduce_mean(view.sharp, axis=[1, 2, 3])
         return Loss(loss.per_example * brightness / brightness)
 
 
-def build(steps_per_loop=4, skip=True, strategy=None, **options):
+def build(steps_per_loop=4, skip=True, strategy=None, several_workers=False, **options):
     strategy = strategy or tf.distribute.get_strategy()
     objective = Ratio()
     with strategy.scope():
         generator = toy_generator()
         state = toy_state(toy_config(), generator, objective)
     step = ReplicaStep(generator, objective, state, global_batch=8, skip_nonfinite=skip)
+    engine = TensorFlowEngine(strategy, step, state, step_images=8, several_workers=several_workers)
     loop = Loop(
-        strategy,
-        step,
+        engine,
         state,
         step_images=8,
         epoch_images=64,
@@ -65,8 +66,8 @@ def batches(black=(), pause=0.0):
 
 
 class TestSkipping:
-    def test_is_counted_and_its_numbers_are_left_out_of_the_means(self):
-        loop, state = build(most_skips=3)
+    def test_skipped_steps_are_counted_and_excluded_from_means(self):
+        loop, state = build(max_skips=3)
         skipped, reports, progress = [], [], []
         loop.run(
             batches(black=(1, 2, 6)),
@@ -80,28 +81,28 @@ class TestSkipping:
         assert state.images_seen == 96
         losses = [report.metrics["generator/loss"] for report in reports]
         assert len(losses) == 3 and all(np.isfinite(losses))
-        # A step that is left out does not pull the mean toward 0.
+        # A skipped step must not pull the mean toward 0.
         assert losses[0] > 0.8 * losses[1]
         assert all("skipped" not in metrics for metrics in progress)
 
-    def test_a_call_with_nothing_but_skipped_steps_reports_nothing(self):
-        loop, _ = build(steps_per_loop=1, most_skips=1)
+    def test_call_with_skipped_steps_only_reports_no_metrics(self):
+        loop, _ = build(steps_per_loop=1, max_skips=1)
         progress = []
         loop.run(batches(black=(1,)), 24, [], lambda images, metrics: progress.append(metrics))
         assert [bool(metrics) for metrics in progress] == [True, False, True]
 
     @pytest.mark.parametrize("steps_per_loop", [1, 50])
-    def test_too_many_in_a_row_end_the_run(self, steps_per_loop):
-        loop, _ = build(steps_per_loop, most_skips=3)
+    def test_too_many_skips_in_a_row_raise_diverged(self, steps_per_loop):
+        loop, _ = build(steps_per_loop, max_skips=3)
         loop.run(batches(black=(2, 3, 4)), 64, [])
-        loop, _ = build(steps_per_loop, most_skips=3)
+        loop, _ = build(steps_per_loop, max_skips=3)
         with pytest.raises(Diverged, match=r"4 steps in a row were skipped because generator/loss"):
             loop.run(batches(black=(2, 3, 4, 5)), 64, [])
 
 
 @pytest.mark.slow
-def test_waiting_for_data_is_told_from_working(repository):
-    """In a process of its own: other tests make operations deterministic, for good."""
+def test_waiting_is_larger_with_a_slow_iterator(repository):
+    """In its own process, because other tests make ops deterministic."""
     program = "from tests.tfdeblur.training.test_guarded_loop import compare; compare()"
     subprocess.run([sys.executable, "-c", program], cwd=repository, check=True)
 
@@ -121,7 +122,7 @@ def compare():
 
 
 class TestTime:
-    def test_hooks_may_go_by_the_clock(self, monkeypatch):
+    def test_hook_with_seconds_is_called_by_time(self, monkeypatch):
         now = [0.0]
         monkeypatch.setattr(loop_module, "_now", lambda: now[0])
         loop, _ = build(steps_per_loop=1)
@@ -134,7 +135,7 @@ class TestTime:
         loop.run(batches(), 80, [hook], pass_time)
         assert called == [24, 48, 72, 80]
 
-    def test_a_clock_that_is_put_back_changes_nothing(self, monkeypatch):
+    def test_time_of_day_set_back_changes_nothing(self, monkeypatch):
         times = iter(range(10**6, 0, -3600))
         monkeypatch.setattr(time, "time", lambda: float(next(times)))
         loop, _ = build(steps_per_loop=1)
@@ -144,9 +145,9 @@ class TestTime:
 
 
 class TestSeveralWorkers:
-    """Votes with two replicas in one process; `test_workers` has real workers."""
+    """Two replicas in one process; `test_workers` starts real workers."""
 
-    def test_any_wish_counts(self):
+    def test_agreed_returns_flags_of_any_worker(self):
         loop, _ = build(strategy=two_replicas(), several_workers=True)
         assert loop.agreed([False, True, False]) == [False, True, False]
         assert loop.agreed([]) == []

@@ -1,4 +1,4 @@
-"""The history survives damage and goes back with the run."""
+"""The history: CSV, TensorBoard, damage, and rollbacks."""
 
 import numpy as np
 import pytest
@@ -23,23 +23,23 @@ def written(folder):
     return history
 
 
-def test_rows_after_the_checkpoint_are_dropped(folder):
+def test_history_drops_rows_after_the_checkpoint(folder):
     written(folder)
     assert History(folder, 16).series("loss") == [(8.0, 1.0), (16.0, 2.0)]
 
 
-def test_going_back_drops_rows(folder):
+def test_go_back_drops_later_rows(folder):
     history = written(folder)
     history.go_back(8)
     history.add(16, {"loss": 9.0})
     assert history.series("loss") == [(8.0, 1.0), (16.0, 9.0)]
 
 
-@pytest.mark.parametrize("kind", ["goes on", "goes back"])
-def test_tensorboard_drops_the_points_that_are_made_again(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["resume", "rollback"])
+def test_tensorboard_drops_points_that_are_computed_again(tmp_path, kind):
     folder = str(tmp_path)
     history = written(folder)
-    if kind == "goes on":  # Another process, after a checkpoint at 8 images.
+    if kind == "resume":  # Another process, after a checkpoint at 8 images.
         history = History(folder, 8)
     else:
         history.go_back(8)
@@ -54,40 +54,40 @@ def test_tensorboard_drops_the_points_that_are_made_again(tmp_path, kind):
     assert points == [(8, 1.0), (16, 116.0), (20, 120.0)]
 
 
-def test_a_damaged_history_is_put_aside_and_its_good_rows_are_kept(folder, capsys):
+def test_damaged_history_is_renamed_and_its_intact_rows_are_kept(folder, capsys):
     written(folder)
     path = files.join(folder, "history.csv")
     files.write_bytes(path, files.read_bytes(path).replace(b"16,2.0", b"16,2\xff.0\0"))
     history = History(folder, 24)
     assert history.series("loss") == [(8.0, 1.0), (24.0, 3.0)]
-    assert "is damaged: it is" in capsys.readouterr().out
+    assert "is damaged: renamed" in capsys.readouterr().out
     assert files.exists(f"{path}.damaged")
     history.write()
     assert rows(folder) == ["images,loss", "8,1.0", "24,3.0"]
 
 
 @pytest.mark.parametrize("rubbish", [b"a\rb,2.0", b'"' + b"x" * 200_000 + b'",1'])
-def test_rubbish_in_a_history_is_no_hindrance(folder, capsys, rubbish):
+def test_history_with_rubbish_keeps_intact_rows(folder, capsys, rubbish):
     written(folder)
     path = files.join(folder, "history.csv")
     files.write_bytes(path, files.read_bytes(path).replace(b"16,2.0", rubbish))
     assert (24.0, 3.0) in History(folder, 24).series("loss")
-    assert "is damaged: it is" in capsys.readouterr().out
+    assert "is damaged: renamed" in capsys.readouterr().out
 
 
-def test_a_file_in_the_place_of_the_curves_is_named(tmp_path):
+def test_file_in_place_of_curves_raises_user_error(tmp_path):
     (tmp_path / "tensorboard").write_text("")
     with pytest.raises(UserError, match=r"Cannot write TensorBoard's curves in .*tensorboard: "):
         History(str(tmp_path), 0)
 
 
-def test_an_empty_history_is_a_beginning(folder):
+def test_empty_history_has_no_scalars(folder):
     files.make_dirs(folder)
     files.write_text(files.join(folder, "history.csv"), "")
     assert History(folder, 24).names() == []
 
 
-def test_curves_that_cannot_be_written_are_named(folder, monkeypatch):
+def test_curves_that_cannot_be_written_raise_user_error(folder, monkeypatch):
     history = written(folder)
 
     class Full:
@@ -97,13 +97,13 @@ def test_curves_that_cannot_be_written_are_named(folder, monkeypatch):
     monkeypatch.setattr(history, "_writer", Full())
     with pytest.raises(UserError, match=r"TensorBoard's curves in .*: No space left on device"):
         history.write()
-    # The table was written before.
+    # The CSV file was written before.
     assert len(rows(folder)) == 4
 
 
 @pytest.mark.parametrize("kind", ["scalar", "image"])
-def test_a_disk_that_fills_up_with_points_is_no_lack_of_memory(folder, monkeypatch, kind):
-    """TensorFlow hands points to the disk whenever a few wait, and not only when it is asked to."""
+def test_full_disk_at_new_point_raises_user_error(folder, monkeypatch, kind):
+    """TensorFlow writes points whenever a few are buffered, not only when flushed."""
     history = written(folder)
 
     def full(*arguments, **options):

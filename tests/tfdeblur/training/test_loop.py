@@ -1,4 +1,4 @@
-"""The loop: steps are counted, hooks come on time, a NaN stops the run."""
+"""The training loop: step counts, hooks, stopping, divergence."""
 
 import contextlib
 
@@ -9,17 +9,32 @@ import tensorflow as tf
 from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.errors import ConfigError
 from tfdeblur.objectives.objective import Loss
-from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
+from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.loop import Diverged, Hook, Loop
 
 
-def build(steps_per_loop=3, strategy=None, objective=None, **options):
+def build(
+    steps_per_loop=3,
+    strategy=None,
+    objective=None,
+    jit_compile=False,
+    several_workers=False,
+    **options,
+):
     objective, generator = objective or Content(), toy_generator()
     state = toy_state(toy_config(), generator, objective)
     step = ReplicaStep(generator, objective, state, global_batch=8)
-    loop = Loop(
+    engine = TensorFlowEngine(
         strategy or tf.distribute.get_strategy(),
         step,
+        state,
+        step_images=8,
+        jit_compile=jit_compile,
+        several_workers=several_workers,
+    )
+    loop = Loop(
+        engine,
         state,
         step_images=8,
         epoch_images=64,
@@ -36,7 +51,7 @@ def batches():
     return iter(data)
 
 
-def test_hooks_come_when_their_images_are_over_and_at_the_end():
+def test_hooks_are_called_at_their_intervals_and_at_the_end():
     loop, state = build()
     calls = {"often": [], "seldom": [], "end": []}
     hooks = [
@@ -52,7 +67,7 @@ def test_hooks_come_when_their_images_are_over_and_at_the_end():
     assert sum(done) == state.images_seen == 120
 
 
-def test_reports_hold_means_since_the_hook_was_last_called():
+def test_report_metrics_are_means_since_the_last_call():
     loop, _ = build(steps_per_loop=1)
     losses, reports = [], []
     loop.run(
@@ -69,7 +84,7 @@ def test_reports_hold_means_since_the_hook_was_last_called():
     assert [report.epoch for report in reports] == [0.5, 1.0]
 
 
-def test_a_run_that_is_over_does_nothing():
+def test_run_past_total_images_does_nothing():
     loop, state = build()
     state.images.assign(120)
     called = []
@@ -77,7 +92,7 @@ def test_a_run_that_is_over_does_nothing():
     assert called == []
 
 
-def test_a_wish_to_stop_ends_the_run_between_two_calls():
+def test_stop_request_ends_the_run_after_the_present_call():
     loop, state = build(steps_per_loop=2)
     called = []
     loop.run(batches(), 800, [Hook(16, called.append)], stop=lambda: len(called) == 3)
@@ -85,7 +100,7 @@ def test_a_wish_to_stop_ends_the_run_between_two_calls():
     assert not called[-1].last
 
 
-def test_calls_are_held_by_who_watches_them():
+def test_watch_surrounds_engine_calls_but_not_hooks():
     held = []
 
     @contextlib.contextmanager
@@ -99,7 +114,7 @@ def test_calls_are_held_by_who_watches_them():
     assert held == [2, "ended", 1, "ended", 24, 2, "ended", 40]
 
 
-def test_agreements_between_workers_are_held_as_well():
+def test_watch_surrounds_agreements_between_workers():
     held = []
 
     @contextlib.contextmanager
@@ -112,31 +127,31 @@ def test_agreements_between_workers_are_held_as_well():
     assert held == [0]
 
 
-def test_steps_per_loop_changes_nothing_but_the_speed():
+def test_steps_per_loop_does_not_change_the_weights():
     results = []
     for steps_per_loop in (1, 5):
         loop, state = build(steps_per_loop)
         loop.run(batches(), 80, [])
-        results.append(state.players["generator"].network.get_weights())
+        results.append(state.networks["generator"].network.get_weights())
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_before_any_hook():
+def test_nonfinite_loss_raises_diverged_before_any_hook():
     loop, state = build()
     called = []
     loop.run(batches(), 24, [])
-    weights = state.players["generator"].network.get_weights()
-    state.players["generator"].network.set_weights([value * np.nan for value in weights])
+    weights = state.networks["generator"].network.get_weights()
+    state.networks["generator"].network.set_weights([value * np.nan for value in weights])
     with pytest.raises(Diverged, match=r"step 4, after 24 images: .*generator/loss, .*not finite"):
         loop.run(batches(), 48, [Hook(8 * 3, called.append)])
     assert called == []
 
 
-def test_the_step_that_went_wrong_is_named_among_many():
+def test_diverged_names_the_first_nonfinite_step_of_a_call():
     class Ratio(Content):
-        def loss(self, player, view):
-            loss = super().loss(player, view)
+        def loss(self, network, view):
+            loss = super().loss(network, view)
             brightness = tf.reduce_mean(view.sharp, axis=[1, 2, 3])
             return Loss(loss.per_example * brightness / brightness)  # 0 / 0 for a black image
 
@@ -154,21 +169,21 @@ def test_the_step_that_went_wrong_is_named_among_many():
         loop.run(iter(data), 800, [])
 
 
-def test_xla_on_several_devices_is_refused():
+def test_xla_on_several_devices_raises_config_error():
     from tests.helpers.toys import two_replicas
 
-    with pytest.raises(ConfigError, match="one device only"):
+    with pytest.raises(ConfigError, match=r"runtime\.xla"):
         build(strategy=two_replicas(), jit_compile=True)
 
 
-def test_the_whole_step_compiled_by_xla_trains_alike():
+def test_xla_gives_the_same_weights():
     plain, plain_state = build()
     compiled, compiled_state = build(jit_compile=True)
     for loop in (plain, compiled):
         loop.run(batches(), 40, [])
     for a, b in zip(
-        plain_state.players["generator"].network.get_weights(),
-        compiled_state.players["generator"].network.get_weights(),
+        plain_state.networks["generator"].network.get_weights(),
+        compiled_state.networks["generator"].network.get_weights(),
         strict=True,
     ):
         np.testing.assert_allclose(a, b, atol=1e-5)

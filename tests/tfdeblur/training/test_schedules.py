@@ -1,13 +1,12 @@
-"""Learning rates by images seen, against closed forms."""
+"""Learning rates by images seen, compared with closed forms."""
 
 import math
 
 import pytest
-import tensorflow as tf
 
 from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.config import ScheduleConfig
-from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.schedules import make_rate
 
 
@@ -15,21 +14,21 @@ def rate_at(images, total=1000, peak=0.1, **options):
     rate = make_rate(
         ScheduleConfig(**options), peak, total_images=total, epoch_images=100, global_batch=10
     )
-    return float(rate(tf.constant(float(images))))
+    return float(rate(float(images)))
 
 
-def test_constant():
+def test_constant_schedule_keeps_the_peak():
     assert rate_at(0) == rate_at(999) == pytest.approx(0.1)
 
 
-def test_step():
+def test_step_schedule_drops_every_interval():
     options = {"name": "step", "every": "2 epochs", "factor": 0.5}
     assert rate_at(199, **options) == pytest.approx(0.1)
     assert rate_at(200, **options) == pytest.approx(0.05)
     assert rate_at(650, **options) == pytest.approx(0.1 * 0.5**3)
 
 
-def test_step_from_an_epoch_with_a_drop():
+def test_step_schedule_with_start_and_drop():
     options = {
         "name": "step",
         "start": "5 epochs",
@@ -42,13 +41,13 @@ def test_step_from_an_epoch_with_a_drop():
     assert rate_at(720, **options) == pytest.approx(0.01 * 0.7**2)
 
 
-def test_exponential_from_an_epoch():
+def test_exponential_schedule_with_start():
     options = {"name": "exponential", "start": "3 epochs", "every": "100 images", "factor": 0.5}
     assert rate_at(300, **options) == pytest.approx(0.1)
     assert rate_at(350, **options) == pytest.approx(0.1 * math.sqrt(0.5))
 
 
-def test_flat_then_linear_to_zero():
+def test_linear_schedule_with_start_ends_at_zero():
     options = {"name": "linear", "start": "5 epochs"}
     assert rate_at(500, **options) == pytest.approx(0.1)
     assert rate_at(750, **options) == pytest.approx(0.05)
@@ -56,7 +55,7 @@ def test_flat_then_linear_to_zero():
     assert rate_at(1200, **options) == pytest.approx(0.0, abs=1e-8)
 
 
-def test_cosine_with_warm_up():
+def test_cosine_schedule_with_warmup():
     options = {"name": "cosine", "warmup": "20 steps", "final": 0.01}
     assert rate_at(0, **options) == pytest.approx(0.1 * 10 / 200)
     assert rate_at(190, **options) == pytest.approx(0.1)
@@ -64,12 +63,12 @@ def test_cosine_with_warm_up():
     assert rate_at(1000, **options) == pytest.approx(0.01)
 
 
-def test_needs_an_interval():
+def test_step_schedule_without_every_raises_value_error():
     with pytest.raises(ValueError, match="needs `every`"):
         ScheduleConfig(name="step")
 
 
-def test_optimizers_follow_the_images_not_their_own_steps():
+def test_optimizer_rate_follows_images_not_iterations():
     run_config = toy_config(
         optimizer={"name": "rmsprop", "learning_rate": 0.1},
         schedule={"name": "step", "every": "64 images", "factor": 0.5},
@@ -78,7 +77,7 @@ def test_optimizers_follow_the_images_not_their_own_steps():
     state = toy_state(run_config, generator, Content())
     step = ReplicaStep(generator, Content(), state, global_batch=8)
     step(toy_batch())
-    optimizer = state.players["generator"].optimizer
+    optimizer = state.networks["generator"].optimizer
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
     state.images.assign(130)
     assert float(optimizer.learning_rate) == pytest.approx(0.025)

@@ -1,154 +1,265 @@
-"""A run among others: what is compared before it trains, and what becomes of errors on the way."""
+"""The trainer from Python: callbacks, a user's network and a user's data."""
 
-import json
-
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.runs import settings
+import tfdeblur
+from tests.helpers.runs import history, settings, weights
 from tests.helpers.tiny_data import write_data_set
+from tests.helpers.toys import toy_generator
 from tfdeblur import train
-from tfdeblur.checkpoints.manifest import read_meta, write_meta
+from tfdeblur.checkpoints.manifest import WEIGHTS, read_meta
 from tfdeblur.checkpoints.retention import list_checkpoints
-from tfdeblur.errors import ConfigError, DataError, WorkerLost
+from tfdeblur.checkpoints.weights import read_weights
+from tfdeblur.errors import ConfigError, Stopped, UserError
 from tfdeblur.io import files
-from tfdeblur.training import trainer
-from tfdeblur.training.engines.tensorflow import runtime
-
-EARLY = {
-    "output": {"validate_every": "9 epochs", "save_every": "1 steps", "log_every": "1 steps"},
-}
+from tfdeblur.models.generator import Generator
+from tfdeblur.training.callbacks import Callback
+from tfdeblur.training.trainer import Trainer
+from tfdeblur.training.user_inputs import open_training
 
 
-def short(folder, steps=1, **sections):
-    sections = {**EARLY, **sections}
-    return settings(folder, **sections, training={"duration": f"{steps} steps"})
+def configure(folder, workdir="run", steps=4, **sections):
+    sections = {"data": {"paths": []}, "runtime": {"deterministic": True}, **sections}
+    return settings(folder, workdir, training={"duration": f"{steps} steps"}, **sections)
 
 
-@pytest.fixture
-def data(folder):
-    return write_data_set(files.join(folder, "data"), {"train": 24})
+def pairs(count=24, seed=0, side=16):
+    sharp = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return sharp // 2 + 64, sharp
 
 
-def newest(folder):
-    checkpoints = files.join(folder, "run", "checkpoints")
-    return files.join(checkpoints, f"{list_checkpoints(checkpoints)[-1]:012d}")
+def dataset(count=24, seed=0):
+    tf.random.set_seed(3)
+    return tf.data.Dataset.from_tensor_slices(pairs(count, seed)).shuffle(count, seed=1)
 
 
-class TestGoingOn:
-    """A run that goes on tells what is other than before, and only that."""
+def network(width=4, name=None):
+    """A residual network in [0, 1]."""
+    keras.utils.set_random_seed(7)
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(width, 3, padding="same", activation="tanh")(images)
+    x = keras.layers.Conv2D(3, 3, padding="same")(x)
+    return keras.Model(images, keras.layers.Add()([images, x]), name=name)
 
-    def test_other_data_and_settings_are_told_once(self, folder, data, capsys):
-        train.run(short(folder))
-        assert read_meta(newest(folder))["data"]["sets"][0]["records"] == 24
-        capsys.readouterr()
-        for name in files.list_dir(data):
-            files.remove(files.join(data, name))
-        write_data_set(data, {"train": 40})
-        changed = {"optimizer": {"learning_rate": 0.02}, "seed": 3}
-        train.run(short(folder, 2, **changed))
-        said = capsys.readouterr().out
-        assert "an epoch had 24 images and has 40 now" in said
-        assert said.count("warning: ") == 1
-        assert (
-            "Changed since the last start: seed 0 -> 3; optimizer.learning_rate 0.01 -> 0.02; "
-            "training.duration 1 steps -> 2 steps.\n" in said
+
+def assert_equal_weights(folder, one, other):
+    first, second = (files.join(folder, name) for name in (one, other))
+    for a, b in zip(raw_weights(first), raw_weights(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def raw_weights(workdir):
+    """The arrays of the newest checkpoint of a user's network."""
+    checkpoints = files.join(workdir, "checkpoints")
+    name = f"{list_checkpoints(checkpoints)[-1]:012d}"
+    model = network()
+    read_weights(
+        files.join(files.join(checkpoints, name), WEIGHTS),
+        Generator(model, "unit", 1, "custom"),
+    )
+    return model.get_weights()
+
+
+class Recorder(Callback):
+    """Keeps its reports."""
+
+    def __init__(self, every):
+        self.every = every
+        self.reports = []
+        self.names = set()
+
+    def __call__(self, report):
+        self.reports.append(report)
+        self.names.add(self.generator.name)
+
+
+# ---------------------------------------------------------------------------------------- callbacks
+
+
+def test_callback_is_called_at_its_interval_and_at_the_end(folder):
+    write_data_set(files.join(folder, "data"))
+    recorder = Recorder("16 images")
+    data = {"paths": [files.join(folder, "data")]}
+    trainer = Trainer(configure(folder, steps=5, data=data), callbacks=[recorder])
+    assert trainer.fit().images == 40
+    assert [report.images for report in recorder.reports] == [16, 32, 40]
+    assert [report.last for report in recorder.reports] == [False, False, True]
+    assert [round(report.epoch, 2) for report in recorder.reports] == [0.67, 1.33, 1.67]
+    assert all(np.isfinite(report.metrics["generator/loss"]) for report in recorder.reports)
+    assert recorder.names == {"unet16"}
+
+
+def test_callback_runs_before_the_checkpoint_that_covers_it(folder):
+    class Fails(Callback):
+        every = "2 steps"
+
+        def __call__(self, report):
+            raise RuntimeError("mine")
+
+    output = {"save_every": "2 steps"}
+    with pytest.raises(RuntimeError, match="mine"):
+        train.run(
+            configure(folder, output=output), callbacks=[Fails()], train_data=pairs(), model=network
         )
-        # A checkpoint of a version that did not note its data is taken at its word.
-        meta = read_meta(newest(folder))
-        del meta["data"]
-        write_meta(newest(folder), meta)
-        write_data_set(data, {"train": 24})
-        train.run(short(folder, 2, **changed))
-        said = capsys.readouterr().out
-        assert "Going on from" in said
-        assert "warning" not in said
-        assert "Changed" not in said
+    assert list_checkpoints(files.join(folder, "run/checkpoints")) == []
 
 
-class TwoWorkers:
-    """This process and another one that says the same, until it says something else."""
-
-    names = ("the chief", "worker 1")
-    calls = 0
-    other_from = 0
-
-    def __init__(self, strategy):
-        pass
-
-    def gather(self, text):
-        TwoWorkers.calls += 1
-        answer = json.loads(text)
-        if TwoWorkers.calls >= TwoWorkers.other_from:
-            section, values = next(iter(answer.items()))
-            answer[section] = {**values, next(iter(values)): "another"}
-        return [text, json.dumps(answer)]
-
-    def leave_together(self):
-        pass
+@pytest.mark.parametrize("every", ["soon", "0 steps"])
+def test_callback_with_wrong_interval_raises_config_error(folder, every):
+    trainer = Trainer(configure(folder), callbacks=[Recorder(every)], train_data=pairs())
+    with pytest.raises(ConfigError, match=every):
+        trainer.fit()
 
 
-@pytest.fixture
-def two_workers(monkeypatch):
-    def begin(other_from):
-        monkeypatch.setattr(TwoWorkers, "calls", 0)
-        monkeypatch.setattr(TwoWorkers, "other_from", other_from)
-        monkeypatch.setattr(trainer, "Workers", TwoWorkers)
-
-    return begin
+# ----------------------------------------------------------------------------------------- networks
 
 
-class TestSeveralWorkers:
-    """They are asked at the start, after restoring, and after going back."""
-
-    def test_settings_are_compared_before_anything_is_written(self, folder, data, two_workers):
-        two_workers(other_from=1)
-        with pytest.raises(ConfigError, match="tfdeblur is another on worker 1"):
-            train.run(short(folder))
-        assert not files.exists(files.join(folder, "run"))
-
-    def test_places_are_compared_after_restoring(self, folder, data, two_workers):
-        train.run(short(folder))
-        two_workers(other_from=2)
-        with pytest.raises(ConfigError, match="images seen is another on worker 1, but 8 on the"):
-            train.run(short(folder, 2))
-
-    def test_places_are_compared_after_going_back(self, folder, data, two_workers):
-        two_workers(other_from=3)
-        run_config = short(
-            folder,
-            3,
-            objective={"losses": {"mae": 1e39}},
-            guards={"on_nonfinite": "rollback"},
-        )
-        with pytest.raises(ConfigError, match="images seen is another on worker 1, but 0 on the"):
-            train.run(run_config)
-
-    def test_a_worker_lost_before_the_first_step_is_one_sentence(self, folder, data, monkeypatch):
-        def lost(strategy):
-            raise tf.errors.UnavailableError(
-                None, None, "Graph execution error:\n\nCollective ops is aborted by: Socket closed"
-            )
-
-        monkeypatch.setattr(runtime, "spans_workers", lambda strategy: True)
-        monkeypatch.setattr(runtime, "is_chief", lambda strategy: True)
-        monkeypatch.setattr(trainer, "Workers", lost)
-        with pytest.raises(WorkerLost, match=r"\(Collective ops is aborted by: Socket closed\)"):
-            train.run(short(folder))
+def test_keras_model_receives_the_trained_weights(folder):
+    model = network()
+    before = [np.array(array) for array in model.get_weights()]
+    trainer = Trainer(
+        configure(folder, steps=30), model=model, train_data=pairs(), val_data=pairs(6, 1)
+    )
+    result = trainer.fit()
+    losses = [float(row["generator/loss"]) for row in history(result.workdir)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert any(np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True))
+    for a, b in zip(raw_weights(result.workdir), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.isfinite(result.best["psnr_db"])
+    checkpoints = files.join(result.workdir, "checkpoints")
+    meta = read_meta(files.join(checkpoints, f"{list_checkpoints(checkpoints)[-1]:012d}"))
+    assert meta["model"] == {"name": "custom"}
 
 
-def test_data_that_cannot_be_reached_are_one_sentence(folder, data, monkeypatch):
-    """With several workers too: this one's data are no reason to suspect another worker."""
-    message = f"HTTP 503 for {data}/train-1\n\t [[{{{{node IteratorGetNext}}}}]]"
+def test_generator_with_its_own_value_range_is_trained(folder):
+    generator = toy_generator(value_range="signed")
+    result = Trainer(configure(folder), model=generator, train_data=pairs()).fit()
+    assert result.images == 32
 
-    def fail(*_):
-        raise tf.errors.UnavailableError(None, None, message)
 
-    monkeypatch.setattr(trainer.Run, "train", fail)
-    for several in (False, True):
-        monkeypatch.setattr(runtime, "spans_workers", lambda strategy, several=several: several)
-        monkeypatch.setattr(runtime, "is_chief", lambda strategy: True)
-        monkeypatch.setattr(trainer, "Workers", TwoWorkers)
-        monkeypatch.setattr(TwoWorkers, "other_from", 100)
-        with pytest.raises(DataError, match=r"could not be read \(HTTP 503 for ram://"):
-            train.run(short(folder))
+@pytest.mark.parametrize("model", [network, network()], ids=["function", "model"])
+def test_user_network_on_two_devices_is_trained(folder, model):
+    run = configure(folder, runtime={"strategy": "mirrored"})
+    assert Trainer(run, model=model, train_data=pairs()).fit().images == 32
+
+
+def test_resume_with_another_network_raises_user_error(folder):
+    Trainer(configure(folder), model=network(), train_data=pairs()).fit()
+    with pytest.raises(UserError, match="000000000032"):
+        Trainer(configure(folder, steps=5), model=network(width=8), train_data=pairs()).fit()
+
+
+# --------------------------------------------------------------------------------------------- data
+
+
+@pytest.mark.parametrize("make", [pairs, dataset])
+def test_resume_with_data_from_python_equals_uninterrupted_run(folder, make):
+    for name, lengths in (("whole", [5]), ("parts", [2, 5])):
+        for steps in lengths:
+            run = configure(folder, name, steps)
+            result = train.run(run, model=network(), train_data=make(), val_data=make(6, 1))
+            assert result.images == 8 * steps
+    assert_equal_weights(folder, "whole", "parts")
+    rows = [history(files.join(folder, name)) for name in ("whole", "parts")]
+    for one, other in zip(*rows, strict=True):
+        assert all(one[name] == other[name] for name in ("images", "generator/loss"))
+    assert rows[0][-1]["val/psnr_db"] == rows[1][-1]["val/psnr_db"]
+
+
+def test_arrays_and_built_data_set_give_the_same_samples(folder):
+    run = configure(folder, data={"paths": [], "crop": "8", "quarter_turns": True})
+    data = open_training(run, pairs())
+    assert (data.records, data.height, data.width) == (24, 8, 8)
+    again = open_training(run, pairs())
+    batch, same = (next(iter(one.dataset(24))) for one in (data, again))
+    np.testing.assert_array_equal(batch["sharp"], same["sharp"])
+    assert data.identity()["sets"] == again.identity()["sets"]
+    assert data.identity()["sets"] != open_training(run, pairs(seed=1)).identity()["sets"]
+    blurred, sharp = (np.asarray(batch[half], np.int32) for half in ("blurred", "sharp"))
+    np.testing.assert_array_equal(blurred, sharp // 2 + 64)
+
+
+def test_resume_with_other_arrays_warns(folder, capsys):
+    for seed, warnings in ((0, 0), (0, 0), (1, 1)):
+        train.run(configure(folder, steps=1 + seed), model=network(), train_data=pairs(seed=seed))
+        assert capsys.readouterr().out.count("warning: the data differ") == warnings
+
+
+def test_val_data_replace_the_split_of_a_built_data_set(folder):
+    write_data_set(files.join(folder, "data"))
+    run = configure(folder, data={"paths": [files.join(folder, "data")]})
+    scores = [Trainer(run, val_data=data).fit().best for data in (None, pairs(6, 9))]
+    assert scores[0]["psnr_db"] == scores[1]["psnr_db"]  # Nothing was left to train or validate.
+    run = configure(folder, "other", data={"paths": [files.join(folder, "data")]})
+    assert Trainer(run, val_data=pairs(6, 9)).fit().best["psnr_db"] != scores[0]["psnr_db"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (pairs()[0], pairs(23)[1]),
+        (pairs()[0] / 255, pairs()[1] / 255),
+        (pairs()[0][..., 0], pairs()[1][..., 0]),
+        (pairs()[0][:0], pairs()[1][:0]),
+        tf.data.Dataset.from_tensor_slices(pairs()[0]),
+        tf.data.Dataset.from_tensor_slices(pairs()).batch(4),
+        tf.data.Dataset.from_tensor_slices(pairs()).repeat(),
+        tf.data.Dataset.from_tensor_slices(pairs()).filter(lambda *_: True),
+    ],
+    ids=["lengths", "floats", "rank", "empty", "single", "batches", "endless", "unknown length"],
+)
+def test_train_data_of_wrong_form_raise_config_error(folder, data):
+    with pytest.raises(ConfigError, match="train_data"):
+        train.run(configure(folder), train_data=data)
+    assert not files.exists(files.join(folder, "run"))
+
+
+def test_endless_val_data_raise_config_error(folder):
+    with pytest.raises(ConfigError, match="val_data"):
+        train.run(configure(folder), train_data=pairs(), val_data=dataset().repeat())
+
+
+def test_crop_with_tf_data_set_warns(folder, capsys):
+    run = configure(folder, steps=1, data={"paths": [], "crop": "8"})
+    Trainer(run, model=network(), train_data=dataset()).fit()
+    assert "data.crop" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------- without guards
+
+
+def test_trainer_alone_leaves_lock_and_signals_to_the_caller(folder):
+    class Interrupts(Callback):
+        every = "1 steps"
+
+        def __call__(self, report):
+            assert not files.exists(files.join(folder, "run/run.lock"))
+            raise KeyboardInterrupt
+
+    trainer = Trainer(configure(folder), model=network(), train_data=pairs())
+    trainer.callbacks = (Interrupts(),)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        trainer.fit()
+    assert not isinstance(raised.value, Stopped)
+
+
+def test_trainer_is_a_public_name():
+    assert tfdeblur.Trainer is Trainer
+    assert tfdeblur.Callback is Callback
+    with pytest.raises(AttributeError, match="Trainr"):
+        _ = tfdeblur.Trainr
+
+
+def test_trainer_and_guarded_run_train_alike(folder):
+    write_data_set(files.join(folder, "data"))
+    data = {"paths": [files.join(folder, "data")]}
+    Trainer(configure(folder, "alone", data=data)).fit()
+    train.run(configure(folder, "guarded", data=data))
+    for a, b in zip(
+        weights(files.join(folder, "alone")), weights(files.join(folder, "guarded")), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)

@@ -1,19 +1,18 @@
-"""What is looked at while a network trains where there is nothing to validate on."""
+"""Images of training samples, for runs without validation data."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.tiny_data import write_data_set
+from tests.helpers.tiny_data import training_data, write_data_set
 from tests.helpers.toys import toy_generator, two_replicas
-from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.io import files
 from tfdeblur.training.validation import SampleRestorer, TrainingSamples
 
 
 def sequence(data, count):
-    """The first samples as a training reads them."""
+    """The first samples of a training."""
     batch = next(iter(data.dataset(count)))
     return batch["blurred"].numpy(), batch["sharp"].numpy()
 
@@ -22,23 +21,23 @@ def sequence(data, count):
     ("batch_size", "blur"),
     [(1, None), (2, Degradation(blur="gaussian", min_sigma=1.0)), (5, None)],
 )
-def test_samples_are_the_first_of_the_training(folder, batch_size, blur):
+def test_samples_are_the_first_of_the_training_for_any_batch_size(folder, batch_size, blur):
     path = write_data_set(files.join(folder, "data"), {"train": 20})
     options = {"crop": (8, 12), "seed": 3, "synthesis": blur}
-    samples = TrainingSamples(TrainingData(path, **options), 5)
+    samples = TrainingSamples(training_data(path, **options), 5)
     assert (samples.records, samples.height, samples.width) == (5, 8, 12)
     batches = list(samples.dataset(batch_size))
-    blurred, sharp = sequence(TrainingData(path, **options), 5)
-    for half, wanted in (("blurred", blurred), ("sharp", sharp)):
+    blurred, sharp = sequence(training_data(path, **options), 5)
+    for half, expected in (("blurred", blurred), ("sharp", sharp)):
         got = np.concatenate([batch[half].numpy() for batch in batches])[:5]
-        np.testing.assert_array_equal(got, wanted)
+        np.testing.assert_array_equal(got, expected)
     assert all(batch["valid"].numpy().all() for batch in batches)
     assert all(batch["scene"].shape == [batch_size] for batch in batches)
 
 
-def test_no_more_samples_than_there_are(folder):
+def test_samples_are_at_most_the_records(folder):
     path = write_data_set(files.join(folder, "data"), {"train": 4})
-    assert TrainingSamples(TrainingData(path), 6).records == 4
+    assert TrainingSamples(training_data(path), 6).records == 4
 
 
 @pytest.mark.parametrize(
@@ -50,19 +49,19 @@ def test_no_more_samples_than_there_are(folder):
         (two_replicas, 3),
     ],
 )
-def test_pictures_show_samples_and_what_the_network_makes_of_them(folder, strategy, count):
-    data = TrainingData(write_data_set(files.join(folder, "data"), {"train": 8}))
+def test_pictures_are_samples_restored_with_current_weights(folder, strategy, count):
+    data = training_data(write_data_set(files.join(folder, "data"), {"train": 8}))
     with strategy().scope():
         generator = toy_generator()
     take = SampleRestorer(generator, TrainingSamples(data, count), strategy())
     pictures = take()
     assert pictures.kind == "Training sample" and list(pictures.records) == list(range(count))
     if not count:
-        assert not pictures.blurred and not pictures.restored and not pictures.truth
+        assert not pictures.blurred and not pictures.restored and not pictures.sharp
         return
     blurred, sharp = sequence(data, count)
     np.testing.assert_array_equal(pictures.blurred, blurred)
-    np.testing.assert_array_equal(pictures.truth, sharp)
+    np.testing.assert_array_equal(pictures.sharp, sharp)
     model = generator.as_unit_model()
 
     def restored():
@@ -70,7 +69,7 @@ def test_pictures_show_samples_and_what_the_network_makes_of_them(folder, strate
         return np.clip(unit, 0.0, 1.0) * 255.0
 
     np.testing.assert_allclose(np.stack(pictures.restored), restored(), atol=0.51)
-    # The same images after more training: other weights, the same inputs.
+    # The same images with other weights, as after more training.
     before = restored()
     for weight in generator.network.trainable_variables:
         weight.assign(weight * 0.5)

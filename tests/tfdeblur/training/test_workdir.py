@@ -1,4 +1,4 @@
-"""A work directory knows its run again, also when this library has learned new options since."""
+"""A work directory recognizes its run, also after this library has gained options."""
 
 import pytest
 import yaml
@@ -18,7 +18,7 @@ RUN = {
 
 
 def prepare(run_config):
-    """Starts a run as far as its directory is concerned."""
+    """Prepares the work directory of a run."""
     changes = workdir.check_workdir(run_config)
     workdir.write_config(run_config)
     return changes
@@ -31,14 +31,14 @@ def prepared(folder, **changes):
 
 
 def without(path, section, *options):
-    """Rewrites a configuration as a version that did not have these options would have."""
+    """Rewrites a configuration as a version without these options would."""
     tree = settings.parse_yaml(files.read_text(path), path)
     for option in options:
         del tree[section][option]
     files.write_text(path, yaml.safe_dump(tree))
 
 
-def test_options_that_came_later_have_their_defaults(tmp_path):
+def test_options_that_were_added_later_have_their_defaults(tmp_path):
     path = prepared(tmp_path)
     now = files.read_text(path)
     without(path, "model", "epsilon", "residual")
@@ -58,7 +58,7 @@ def test_options_that_came_later_have_their_defaults(tmp_path):
         {"critic": {"norm": "batch"}},
     ],
 )
-def test_another_network_or_objective_is_refused(changes, tmp_path):
+def test_workdir_of_other_network_or_objective_raises_config_error(changes, tmp_path):
     path = prepared(tmp_path)
     before = files.read_text(path)
     with pytest.raises(ConfigError, match="belongs to a run with"):
@@ -75,7 +75,7 @@ def _merged(changes):
 
 
 @pytest.mark.parametrize("section", [{"name": "gone"}, {"name": "deblurgan", "gone": 1}])
-def test_what_is_not_known_any_more_is_another_run(section, tmp_path):
+def test_workdir_of_unknown_model_or_option_raises_config_error(section, tmp_path):
     path = prepared(tmp_path)
     tree = settings.parse_yaml(files.read_text(path), path)
     files.write_text(path, yaml.safe_dump({**tree, "model": section}))
@@ -92,26 +92,26 @@ def test_what_is_not_known_any_more_is_another_run(section, tmp_path):
         (b"model: {name: unet16}\nobjective: 3\n", "it names no objective"),
         (b"model: unet16\nobjective: {name: content}\n", "it names no model"),
         (b"model: {name: [unet16]}\nobjective: {name: content}\n", "it names no model"),
-        (b"- model\n", "it must hold keys and values, not list"),
+        (b"- model\n", "it must contain keys and values"),
         (b"model: [", "it is not valid YAML"),
         (b"seed: 2020-99-99\n", "month must be in"),
         (bytes(40), "it is not valid YAML"),
         (b"\xff\xfe\xfa", "codec can't decode"),
     ],
 )
-def test_a_damaged_configuration_is_named_and_left_as_it_is(content, reason, tmp_path):
+def test_damaged_configuration_raises_config_error_and_is_unchanged(content, reason, tmp_path):
     path = prepared(tmp_path)
     files.write_bytes(path, content)
-    with pytest.raises(ConfigError, match=r"config\.yaml is damaged \(.*\)\. It says") as caught:
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged \(.*\)\.") as raised:
         prepared(tmp_path)
-    assert reason in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+    assert reason in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
     assert files.read_bytes(path) == content
     files.remove(path)
     prepared(tmp_path)
 
 
-def test_a_configuration_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+def test_unreadable_configuration_is_not_reported_as_damaged(tmp_path, monkeypatch):
     path = prepared(tmp_path)
     deny(monkeypatch, path)
     with pytest.raises(UserError, match=r"Cannot read .*config\.yaml: permission denied"):
@@ -119,17 +119,17 @@ def test_a_configuration_that_cannot_be_read_is_not_called_damaged(tmp_path, mon
 
 
 class TestChanges:
-    """What was changed since the last start is told by key, old value and new value."""
+    """Changes since the last start: key, old value and new value."""
 
     def again(self, folder, **changes):
         return prepare(config.resolve(RUN, {"workdir": str(folder)}, changes))
 
-    def test_a_new_run_and_the_same_run_have_none(self, tmp_path):
+    def test_changes_of_new_or_same_run_are_empty(self, tmp_path):
         assert self.again(tmp_path) == []
         assert self.again(tmp_path) == []
-        assert self.again(f"{tmp_path}/.") == []  # the same folder, written otherwise
+        assert self.again(f"{tmp_path}/.") == []  # the same folder
 
-    def test_each_is_named_with_both_values(self, tmp_path):
+    def test_changes_have_both_values(self, tmp_path):
         self.again(tmp_path)
         changes = self.again(
             tmp_path,
@@ -145,15 +145,15 @@ class TestChanges:
         ]
         assert self.again(tmp_path)[0] == "seed 5 -> 0"
 
-    def test_a_player_that_comes_or_goes(self, tmp_path):
+    def test_changes_have_settings_of_added_and_removed_networks(self, tmp_path):
         self.again(tmp_path)
-        players = {"critic": {"optimizer": {"clip_norm": 1.0}}}
-        assert "players.critic.optimizer.clip_norm none -> 1.0" in self.again(
-            tmp_path, players=players
+        networks = {"critic": {"optimizer": {"clip_norm": 1.0}}}
+        assert "networks.critic.optimizer.clip_norm none -> 1.0" in self.again(
+            tmp_path, networks=networks
         )
-        assert "players.critic.optimizer.clip_norm 1.0 -> none" in self.again(tmp_path)
+        assert "networks.critic.optimizer.clip_norm 1.0 -> none" in self.again(tmp_path)
 
-    def test_settings_that_came_later_had_their_defaults(self, tmp_path):
+    def test_settings_that_were_added_later_had_their_defaults(self, tmp_path):
         path = prepared(tmp_path)
         without(path, "training", "ema_decay", "share_generator_pass")
         assert self.again(tmp_path) == []
@@ -163,7 +163,7 @@ class TestChanges:
         ]
 
 
-def test_workers_share_all_settings_but_those_of_their_host():
+def test_shared_settings_exclude_those_of_the_host():
     def shared(precision="float32", **changes):
         return workdir.shared_settings(config.resolve(RUN, {"workdir": "a"}, changes), precision)
 
@@ -173,7 +173,7 @@ def test_workers_share_all_settings_but_those_of_their_host():
     assert shared(workdir="b", data={"paths": ["c"], "cache": True}) == one
     assert shared(runtime={"strategy": "multi_worker"}, training={"init_from": "x"}) == one
     assert shared(runtime={"steps_per_loop": 3}) != one
-    # What `auto` came to counts, not how it was written.
+    # The resolved precision counts, not the setting.
     assert shared(runtime={"precision": "float32"}) == one
     assert shared("mixed_bfloat16") != one
 

@@ -1,1 +1,1 @@
-"""What guards a run: lock, signals, watchdog, worker checks, incidents."""
+"""Fault tolerance: lock, signals, watchdog, worker checks, incidents; `guarded_run` has it all."""

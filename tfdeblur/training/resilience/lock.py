@@ -1,13 +1,13 @@
-"""One run in one work directory: ``WORKDIR/run.lock``.
+"""A lock that limits a work directory to one run: ``WORKDIR/run.lock``.
 
-The file says which process holds the directory and carries a counter that the process moves on
-every few seconds. A lock outlives a process that was killed, so whoever finds one looks whether
-its owner still lives: on the same machine by the process table, at once; from another machine by
-watching whether the counter moves, which no clock can get wrong. Locks of the dead are taken over.
+The file names the process that holds the directory, and has a counter that the process increases
+every few seconds. A lock outlives a killed process, so a run that finds one checks whether its
+owner is alive: on the same machine by the process table, at once; on another machine by watching
+the counter, which needs no clocks. Locks of dead processes are taken over.
 
-Where the file system has hard links (a local disk), two runs that start in the same instant cannot
-both get the lock. On object stores (``gs://``) the one that writes last gets it, and the other one
-sees that after a moment, or, if it was very slow in between, at its next beat: then it stops.
+On file systems with hard links (a local disk), two runs that start at the same instant cannot both
+get the lock. On object stores (``gs://``) the last writer gets it, and the other run notices after
+a moment, or, if it was very slow in between, at its next heartbeat: then it stops.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ from tfdeblur.io import files
 
 LOCK = "run.lock"
 
-# Between two moves of the counter. Whoever watches waits for two and a half.
+# Interval of the heartbeat. A run that watches another one waits for two and a half.
 BEAT_SECONDS = 10.0
 
-# On object stores: time for the other one of two simultaneous writers to have written.
+# On object stores: time for the other of two simultaneous writers to finish.
 SETTLE_SECONDS = 2.0
 
 _POLL_SECONDS = 0.2
 
-# Locks that this process holds, by their tokens.
+# Tokens of the locks that this process holds.
 _held: set[str] = set()
 
 
@@ -43,9 +43,9 @@ class WorkdirLock:
     """Holds a work directory for as long as a `with` block runs.
 
     Args:
-        workdir: The run's folder; it is made where it does not exist. ``ram://`` is this
-            process's own and needs no lock.
-        beat_seconds: Between two moves of the counter.
+        workdir: The work directory, which is created if it does not exist. ``ram://`` belongs to
+            this process and needs no lock.
+        beat_seconds: Interval of the heartbeat.
         settle_seconds: See `SETTLE_SECONDS`.
     """
 
@@ -73,10 +73,10 @@ class WorkdirLock:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "WorkdirLock":
-        """Takes the lock.
+        """Acquires the lock.
 
         Raises:
-            UserError: Another run has it.
+            UserError: Another run holds it.
         """
         if self._workdir.startswith("ram://"):
             return self
@@ -85,12 +85,12 @@ class WorkdirLock:
             owner = self._read()
             if owner is None:
                 continue
-            if self._lives(owner):
+            if self._is_alive(owner):
                 raise UserError(
-                    f"{self._workdir} is in use by another run: {_name(owner)}. Wait for it to end "
-                    "or stop it, or choose another --workdir."
+                    f"{self._workdir} is in use by another run: {_name(owner)}. Wait for it to "
+                    "end, stop it, or choose another --workdir."
                 )
-            self._put_away(owner)
+            self._remove_dead(owner)
         _held.add(self._mine["token"])
         self._thread = threading.Thread(target=self._beat, name="workdir lock", daemon=True)
         self._thread.start()
@@ -102,38 +102,38 @@ class WorkdirLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if self._thread is None:
             return
         self._ended.set()
         self._thread.join()
         _held.discard(self._mine["token"])
-        # A lock that cannot be removed belongs to a process that will be gone: it is harmless.
+        # A lock that cannot be removed is harmless: its process will be gone.
         with contextlib.suppress(UserError):
             if self._is_mine(self._read()):
                 files.remove(self._path)
 
     def check(self) -> None:
-        """Looks whether the directory is still this run's own.
+        """Checks that no heartbeat has found another run's lock; reads no file.
 
         Raises:
-            UserError: Another run has taken it over.
+            UserError: Another run has taken over the directory.
         """
         if self._other is not None:
             raise UserError(
                 f"{self._workdir} was taken over by another run, {_name(self._other)}, while this "
-                "one could not be seen to live. This one stops, and has changed nothing since; "
-                "its checkpoints are where the other one goes on."
+                "one appeared to be dead. This run stops, and has changed nothing since; the "
+                "other one resumes from its checkpoints."
             )
 
     def look(self) -> None:
-        """Does the same by the lock itself, not by what was last seen of it.
+        """Reads the lock and checks that it is still this run's.
 
-        That is for moments before something is changed: a process that was asleep for a while
-        has not seen yet who came in between.
+        For use right before a change to the directory: a process that was suspended has had no
+        heartbeat that would have found another run's lock.
 
         Raises:
-            UserError: Another run has taken the directory over, or the lock cannot be read.
+            UserError: Another run has taken over the directory, or the lock cannot be read.
         """
         if self._thread is not None and self._other is None:
             owner = self._read()
@@ -142,11 +142,11 @@ class WorkdirLock:
         self.check()
 
     def _create(self) -> bool:
-        """Writes the lock where there is none; tells whether it is ours now."""
+        """Writes the lock unless there is one; returns whether this run has it now."""
         if files.exists(self._path):
             return False
         if "://" not in self._path:
-            # A link fails where the name is taken, whatever others do at the same time.
+            # Creating a link fails if the name exists, whatever others do at the same time.
             beside = f"{self._path}.{self._mine['token']}"
             files.write_text(beside, self._text())
             try:
@@ -155,7 +155,7 @@ class WorkdirLock:
             except FileExistsError:
                 return False
             except OSError:
-                pass  # This file system has no hard links: the way of object stores then.
+                pass  # This file system has no hard links: proceed as on object stores.
             finally:
                 files.remove(beside)
         files.write_text(self._path, self._text())
@@ -166,7 +166,7 @@ class WorkdirLock:
         return json.dumps(self._mine) + "\n"
 
     def _read(self) -> dict[str, Any] | None:
-        """Returns what the lock says: nothing where there is none, {} where it is no lock."""
+        """Returns the content of the lock: None if there is none, {} if it is damaged."""
         try:
             text = files.read_text(self._path)
         except UserError:
@@ -182,7 +182,7 @@ class WorkdirLock:
     def _is_mine(self, owner: dict[str, Any] | None) -> bool:
         return owner is not None and owner.get("token") == self._mine["token"]
 
-    def _lives(self, owner: dict[str, Any]) -> bool:
+    def _is_alive(self, owner: dict[str, Any]) -> bool:
         if not owner:
             return False
         if owner["token"] in _held:
@@ -190,13 +190,13 @@ class WorkdirLock:
         if owner.get("machine") == self._mine["machine"]:
             start = _process_start(owner["pid"])
             return start is not None and start == owner.get("process_start")
-        return self._moves(owner)
+        return self._changes(owner)
 
-    def _moves(self, owner: dict[str, Any]) -> bool:
-        """Watches the counter of a process on another machine."""
+    def _changes(self, owner: dict[str, Any]) -> bool:
+        """Returns whether the counter of a process on another machine changes."""
         seconds = 2.5 * self._beat_seconds
         tqdm.write(
-            f"{self._workdir} was in use by {_name(owner)}; watching for {seconds:.0f} s whether "
+            f"{self._workdir} was in use by {_name(owner)}; checking for {seconds:.0f} s whether "
             "it still is."
         )
         until = time.monotonic() + seconds
@@ -207,8 +207,8 @@ class WorkdirLock:
                 return bool(now)
         return False
 
-    def _put_away(self, owner: dict[str, Any]) -> None:
-        """Removes the lock of a dead process, unless another run was quicker."""
+    def _remove_dead(self, owner: dict[str, Any]) -> None:
+        """Removes the lock of a dead process, unless another run was faster."""
         if "://" in self._path:
             files.remove(self._path)
             return
@@ -224,15 +224,15 @@ class WorkdirLock:
                 "same command again."
             ) from error
         if owner and owner["token"] not in files.read_text(aside):
-            # Another run has put the old one away in the meantime: this one is its new lock.
+            # Another run has removed the dead lock in the meantime: this is its own.
             files.rename(aside, self._path)
             return
         files.remove(aside)
 
     def _beat(self) -> None:
         while not self._ended.wait(self._beat_seconds):
-            # A beat that cannot be written, on a full disk for one, is no reason to stop. Nor is
-            # any error one to beat no more: the lock of a run that lives would be taken over.
+            # A failed heartbeat, for example on a full disk, is no reason to stop the run; nor
+            # may an error end the heartbeat, or the lock of a live run would be taken over.
             with contextlib.suppress(UserError, OSError):
                 owner = self._read()
                 if owner and not self._is_mine(owner):
@@ -247,7 +247,7 @@ def _name(owner: dict[str, Any]) -> str:
 
 
 def _machine() -> str:
-    """Names this machine as its process table is seen from here, containers apart."""
+    """Returns an identifier of this machine's process table; containers have their own."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -257,13 +257,13 @@ def _machine() -> str:
 
 
 def _process_start(pid: int) -> str | None:
-    """Returns when a process of this machine began, or None where it has ended.
+    """Returns the start time of a process of this machine, or None if it has ended.
 
-    Numbers of processes are used again, so the number alone does not tell one from another.
+    Process numbers are reused, so a number alone does not identify a process.
     """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The name of the program, in parentheses, may hold anything.
+            # The name of the program, in parentheses, may contain anything.
             fields = file.read().rpartition(")")[2].split()
     except ProcessLookupError:  # it ended between opening and reading
         return None
@@ -274,7 +274,7 @@ def _process_start(pid: int) -> str | None:
 
 
 def _process_start_elsewhere(pid: int) -> str | None:
-    """Does the same for systems without ``/proc``, where only existence can be told."""
+    """Does the same on systems without ``/proc``, which only show whether a process exists."""
     if os.path.exists("/proc/self/stat"):
         return None
     try:

@@ -1,9 +1,8 @@
-"""Ends of a run that come from outside: a key, a scheduler that wants its machine back.
+"""Graceful shutdown on SIGINT and SIGTERM.
 
-Python runs its handlers between two of its instructions, so a process that waits inside TensorFlow,
-for a long call or for another worker, would not notice a signal until it comes back. Here Python's
-own handler, which is C and runs at once, writes the signal's number into a socket
-(`signal.set_wakeup_fd`), and a thread reads it there.
+Python runs signal handlers between two bytecode instructions, so a process inside a long call of
+TensorFlow would notice a signal only when the call returns. Python's own handler in C runs at
+once and writes the signal's number to a socket (`signal.set_wakeup_fd`), which a thread reads.
 """
 
 import contextlib
@@ -20,53 +19,52 @@ from tqdm import tqdm
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# Whatever is to be said must not keep the process: a terminal may stand still.
-_SAY_SECONDS = 1.0
+# Printing must not block the process: a terminal may be stopped.
+_WRITE_SECONDS = 1.0
 
 _END = b"\0"
 
-STOPPING = "Stopping and saving. The same signal again leaves at once."
-LEAVING = "Leaving at once. The newest checkpoint stays."
-NOTHING_YET = "Leaving at once: no step has been made that could be saved."
+STOPPING = "Stopping and saving. The same signal again exits at once."
+EXITING = "Exiting at once. The newest checkpoint is kept."
+NOTHING_TO_SAVE = "Exiting at once: there are no new steps to save."
 
 
-class ValidationEnded(Exception):
-    """A validation was given up between two batches, since the run is to stop."""
+class ValidationInterrupted(Exception):
+    """A validation was ended between two batches, because the run should stop."""
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a wish that the loop looks at; a second one kills.
+    """Handles SIGINT and SIGTERM: the first requests a stop, the second exits at once.
 
-    What a signal does is said at once on stderr, whatever Python or TensorFlow is doing. The wish
-    is granted when the compiled call under way returns, so after at most `runtime.steps_per_loop`
-    steps, or between two batches of a validation.
+    The effect of a signal is printed at once on stderr, whatever Python or TensorFlow is doing.
+    The loop polls the request when the current compiled call returns, so after at most
+    `runtime.steps_per_loop` steps; a validation polls it between two batches.
 
-    Leaving at once runs no ``finally``. That is safe: whatever a run writes is written beside its
-    place and renamed, a checkpoint counts as one by its last file, and a lock that is left behind
-    belongs to a process that is gone, so the next start takes it over. It is what SIGKILL or a
-    power cut leaves as well.
+    An exit at once runs no ``finally``. It is safe, as SIGKILL or a power cut is: files are written
+    under another name and renamed, a checkpoint counts once its last file is written, and the lock
+    of a dead process is taken over by the next start.
 
-    In somebody else's process (a notebook, a program that calls `tfdeblur.train.run`), a second
-    SIGINT raises KeyboardInterrupt instead, and nothing is changed but inside `training`. Signals
-    that the process was told to ignore stay ignored. Outside of the main thread, where Python
-    allows no handlers, nothing is changed at all.
+    In a process that does more than this run (a notebook, a program that calls
+    `tfdeblur.train.run`), a second SIGINT raises KeyboardInterrupt instead, and handlers are
+    installed only inside `training`. Signals that the process ignores stay ignored. Outside the
+    main thread, where Python allows no handlers, nothing is changed.
 
     Args:
-        own_process: The process is this run's alone, so it may be ended. Signals are held from
-            the beginning of the ``with`` block, and before `training` and after it already the
-            first one leaves at once.
-        say: Takes what is told.
+        own_process: Whether the process exists for this run alone, so that it may be ended.
+            Handlers are then installed for the whole ``with`` block, and before and after
+            `training` even the first signal exits at once.
+        write: Prints a message; to stderr if unset.
 
     Attributes:
-        signal_number: The signal that came, or None.
+        signal_number: The first signal received, or None.
     """
 
     def __init__(
-        self, own_process: bool = False, say: Callable[[str], object] | None = None
+        self, own_process: bool = False, write: Callable[[str], object] | None = None
     ) -> None:
         self.signal_number: int | None = None
         self._own_process = own_process
-        self._say = say or _write
+        self._write = write or _write
         self._training = not own_process
         self._before: dict[int, Any] = {}
         self._handled = 0
@@ -79,7 +77,7 @@ class StopRequest:
         """Installs the handlers."""
         if threading.current_thread() is threading.main_thread() and self._sockets is None:
             self._sockets = reader, writer = socket.socketpair()
-            # A full socket must not hold up a signal: whoever sends that many has been heard.
+            # A full socket must not block a signal; by then, earlier ones have taken effect.
             writer.setblocking(False)
             self._thread = threading.Thread(
                 target=self._listen, args=(reader,), name="signals", daemon=True
@@ -89,7 +87,7 @@ class StopRequest:
             for number in _SIGNALS:
                 before = signal.getsignal(number)
                 if before is not signal.SIG_IGN:
-                    # None is a handler that is not Python's, which Python cannot put back.
+                    # None is a handler that is not Python's, which Python cannot restore.
                     self._before[number] = signal.SIG_DFL if before is None else before
                     signal.signal(number, self._handle)
         return self
@@ -100,7 +98,7 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Puts back what was there."""
+        """Restores the previous handlers."""
         if self._sockets is None or self._thread is None:
             return
         for number, handler in self._before.items():
@@ -108,7 +106,7 @@ class StopRequest:
         signal.set_wakeup_fd(self._fd_before)
         reader, writer = self._sockets
         self._sockets = None
-        # What came before is read first.
+        # The thread reads earlier signals first.
         with contextlib.suppress(BlockingIOError):
             writer.send(_END)
         writer.close()
@@ -118,9 +116,9 @@ class StopRequest:
 
     @contextlib.contextmanager
     def training(self) -> Iterator["StopRequest"]:
-        """Holds the time in which there is something to save, and the first signal is a wish."""
+        """Marks the time in which the first signal requests a stop, since there is work to save."""
         if self._own_process and self._sockets is not None:
-            # TensorFlow puts a handler of its own in SIGTERM's place when workers are connected.
+            # TensorFlow replaces the handler of SIGTERM when it connects workers.
             for number in self._before:
                 signal.signal(number, self._handle)
             self._training = True
@@ -133,20 +131,19 @@ class StopRequest:
                 yield self
 
     def requested(self) -> bool:
-        """Tells whether somebody wants the run to stop."""
+        """Returns whether a signal requested a stop."""
         return self.signal_number is not None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Is called by Python when it comes to it, in the main thread."""
+        """Handles a signal in the main thread, when Python gets to it."""
         self._handled += 1
         if self._own_process:
-            # The thread does the rest; but a wish that Python saw first is one from now on.
+            # The thread does the rest, but Python may be the first to see the request.
             if self._training and self.signal_number is None:
                 self.signal_number = number
         elif self.signal_number is None:
             self.signal_number = number
-        # Signals that came while TensorFlow did not return are one to Python, so the thread's
-        # count matters as well.
+        # Python merges signals that arrive during one call of TensorFlow; the thread counts them.
         elif number == signal.SIGINT and max(self._handled, self._received) > 1:
             raise KeyboardInterrupt
 
@@ -158,7 +155,7 @@ class StopRequest:
                 if number in self._before:
                     self._receive(number)
                 elif self._fd_before >= 0:
-                    # Others wait for signals as well, such as the event loop of a notebook.
+                    # Others wait for signals too, such as the event loop of a notebook.
                     with contextlib.suppress(OSError):
                         os.write(self._fd_before, bytes([number]))
 
@@ -167,22 +164,22 @@ class StopRequest:
         if self._received == 1 and (self._training or self.signal_number is not None):
             if self.signal_number is None:
                 self.signal_number = number
-            self._tell(STOPPING)
+            self._print(STOPPING)
         elif self._own_process:
-            self._tell(LEAVING if self._received > 1 else NOTHING_YET)
-            leave(128 + number)
+            self._print(EXITING if self._received > 1 else NOTHING_TO_SAVE)
+            exit_now(128 + number)
         elif number != signal.SIGINT:
-            leave(128 + number)
+            exit_now(128 + number)
 
-    def _tell(self, message: str) -> None:
-        """Says it in a thread of its own: whoever holds the lock of stderr may stand still."""
-        thread = threading.Thread(target=self._say, args=(message,), daemon=True)
+    def _print(self, message: str) -> None:
+        """Prints from another thread, because the holder of stderr's lock may be blocked."""
+        thread = threading.Thread(target=self._write, args=(message,), daemon=True)
         thread.start()
-        thread.join(_SAY_SECONDS)
+        thread.join(_WRITE_SECONDS)
 
 
-def leave(code: int) -> None:
-    """Ends the process at once, from any thread, whatever the others are doing."""
+def exit_now(code: int) -> None:
+    """Ends the process at once, from any thread, whatever other threads are doing."""
     os._exit(code)
 
 

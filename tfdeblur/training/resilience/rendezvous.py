@@ -1,4 +1,4 @@
-"""Workers of a job that wait for each other, but not for ever."""
+"""A start-up barrier for the workers of a job, with a timeout."""
 
 import contextlib
 import ctypes
@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from tfdeblur.errors import WorkerLost
 from tfdeblur.training.engines.tensorflow.runtime import split_address
-from tfdeblur.training.resilience.preemption import leave
+from tfdeblur.training.resilience.preemption import exit_now
 
 _POLL_SECONDS = 0.5
 _CONNECT_SECONDS = 2.0
 
-# What the thread is given to say what is wrong, before the process is ended without a word.
+# Time for a thread to print the message, before the C library ends the process without one.
 _GRACE_SECONDS = 5.0
 
 
@@ -25,31 +25,31 @@ def wait_for_workers(
     addresses: Sequence[str],
     own: int,
     seconds: float,
-    say: Callable[[str], object] = tqdm.write,
+    write: Callable[[str], object] = tqdm.write,
     poll_seconds: float = _POLL_SECONDS,
 ) -> None:
-    """Waits until all workers of a job have come here.
+    """Waits until all workers of a job have started.
 
-    TensorFlow connects workers in a call that holds Python's lock and has no end: nothing is said,
-    and no signal is seen. So workers meet before it: each opens the port that is its own in
-    `TF_CONFIG` and looks for those of the others, which TensorFlow's server may have by then.
+    TensorFlow connects workers in a call that holds the GIL and has no timeout: nothing is printed,
+    and signals are not handled. So workers wait for each other before it: each opens its own port
+    of `TF_CONFIG` and polls those of the others, which TensorFlow's server may have by then.
 
     Args:
-        addresses: Of all workers, ``host:port``.
-        own: This worker's place among them.
-        seconds: How long it waits.
-        say: Takes the line that tells whom it waits for.
-        poll_seconds: Time between two looks.
+        addresses: The addresses of all workers, ``host:port``.
+        own: This worker's index among them.
+        seconds: The timeout.
+        write: Prints the line that names the missing workers.
+        poll_seconds: Time between two attempts.
 
     Raises:
-        WorkerLost: Not all came in time; the message names those who did not.
+        WorkerLost: Not all workers started in time; the message names the missing ones.
     """
     missing = [address for index, address in enumerate(addresses) if index != own]
     if not missing:
         return
-    say(
+    write(
         f"Waiting for {len(missing)} worker{'s'[: len(missing) != 1]}: {', '.join(missing)}. "
-        f"Without them this one leaves after {_minutes(seconds)} (runtime.worker_minutes)."
+        f"The timeout is {_minutes(seconds)} (runtime.worker_minutes)."
     )
     until = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
@@ -68,31 +68,30 @@ def wait_for_workers(
     if not missing:
         raise WorkerLost(
             f"The port of this worker, {addresses[own]} in TF_CONFIG, was in use by another "
-            f"program for {_minutes(seconds)}. End that program, or give all workers another port."
+            f"program for {_minutes(seconds)}. End that program, or change the port in TF_CONFIG "
+            "on all workers."
         )
     raise WorkerLost(
-        f"Not all workers of this job came within {_minutes(seconds)}: missing "
-        f"{', '.join(missing)}. See whether they run, whether all have the same addresses in "
-        "TF_CONFIG, and whether their ports can be reached from here; then start all workers "
-        "again. runtime.worker_minutes says how long they are waited for."
+        f"Not all workers of this job started within {_minutes(seconds)} (runtime.worker_minutes): "
+        f"missing {', '.join(missing)}. Check that they run, that all have the same addresses in "
+        "TF_CONFIG, and that their ports can be reached from here; then start all workers again."
     )
 
 
 @contextlib.contextmanager
-def meeting(addresses: Sequence[str], own: int, seconds: float) -> Iterator[Callable[[], None]]:
-    """Waits for all workers, and holds the time until they have also been connected.
+def rendezvous(addresses: Sequence[str], own: int, seconds: float) -> Iterator[Callable[[], None]]:
+    """Waits for all workers, and limits the time until they are connected.
 
     Args:
-        addresses: Of all workers; none where there are no others, and then nothing happens.
-        own: This worker's place among them.
-        seconds: How long the others are waited for, first until they are there and then until
-            they have heard of each other.
+        addresses: The addresses of all workers; empty for a single process, which waits for none.
+        own: This worker's index among them.
+        seconds: The timeout, first for all workers to start and then for them to be connected.
 
     Yields:
-        A function to call when they have.
+        A function to call once they are connected.
 
     Raises:
-        WorkerLost: Not all came.
+        WorkerLost: Not all workers started in time.
     """
     if not addresses:
         yield lambda: None
@@ -100,53 +99,54 @@ def meeting(addresses: Sequence[str], own: int, seconds: float) -> Iterator[Call
     wait_for_workers(addresses, own, seconds)
     others = ", ".join(address for index, address in enumerate(addresses) if index != own)
     message = (
-        f"Not all workers of this job were ready within {_minutes(seconds)}: one of {others} came "
-        "and did not go on. Its own output says why; then start all workers again. "
-        "runtime.worker_minutes says how long they are waited for."
+        f"Not all workers of this job were connected within {_minutes(seconds)} "
+        f"(runtime.worker_minutes): one of {others} started and stopped responding. Its own output "
+        "shows why; then start all workers again."
     )
-    with deadline(seconds, message) as call_off:
-        yield call_off
+    with deadline(seconds, message) as cancel:
+        yield cancel
 
 
 @contextlib.contextmanager
 def deadline(seconds: float, message: str) -> Iterator[Callable[[], None]]:
-    """Ends the process with the code of a lost worker where a block takes too long.
+    """Ends the process with the exit code of a lost worker if a block takes too long.
 
-    A thread says so and ends the process. TensorFlow's connecting of workers holds Python's lock,
-    so that no thread of Python runs: there a timer of the C library ends it, without a word, a
-    few seconds later (Linux only).
+    A thread prints the message and ends the process. While TensorFlow connects workers it holds
+    the GIL, so no thread of Python runs: then a timer of the C library ends the process a few
+    seconds later, without a message (Linux only). `faulthandler` has such a timer too, but exits
+    with code 1, which a job scheduler cannot distinguish from a failure.
 
     Args:
-        seconds: From now.
-        message: What is said.
+        seconds: The timeout.
+        message: The message.
 
     Yields:
-        A function that calls it off before the end of the block.
+        A function that cancels the timeout before the end of the block.
     """
     over = threading.Event()
 
     def watch() -> None:
         if not over.wait(seconds):
-            told = threading.Thread(target=_tell, args=(message,), daemon=True)
-            told.start()
-            told.join(1.0)
+            printed = threading.Thread(target=_print_error, args=(message,), daemon=True)
+            printed.start()
+            printed.join(1.0)
             if not over.is_set():
-                leave(WorkerLost.exit_code)
+                exit_now(WorkerLost.exit_code)
 
     threading.Thread(target=watch, name="deadline", daemon=True).start()
-    cancel = _leave_after(seconds + _GRACE_SECONDS, WorkerLost.exit_code)
+    cancel_timer = _exit_after(seconds + _GRACE_SECONDS, WorkerLost.exit_code)
 
-    def call_off() -> None:
+    def cancel() -> None:
         over.set()
-        cancel()
+        cancel_timer()
 
     try:
-        yield call_off
+        yield cancel
     finally:
-        call_off()
+        cancel()
 
 
-def _tell(message: str) -> None:
+def _print_error(message: str) -> None:
     tqdm.write(f"error: {message}", file=sys.stderr)
     sys.stderr.flush()
     sys.stdout.flush()
@@ -158,8 +158,8 @@ def _minutes(seconds: float) -> str:
 
 def _open(address: str) -> socket.socket:
     _, port = split_address(address)
-    # Never accepted: that a connection can be made is all that the others look for.
-    with contextlib.suppress(OSError, ValueError):  # without IPv6, or with it switched off
+    # Connections are never accepted: the others only check that they can be made.
+    with contextlib.suppress(OSError, ValueError):  # IPv6 is missing or disabled
         return socket.create_server(
             ("", port), family=socket.AF_INET6, backlog=128, dualstack_ipv6=True
         )
@@ -170,7 +170,7 @@ def _answers(address: str) -> bool:
     try:
         with socket.create_connection(split_address(address), timeout=_CONNECT_SECONDS):
             return True
-    except (OSError, UnicodeError):  # the latter for a name that cannot be looked up at all
+    except (OSError, UnicodeError):  # UnicodeError: a name that cannot be encoded for a look-up
         return False
 
 
@@ -190,7 +190,7 @@ class _Event(ctypes.Structure):
 
 
 class _Times(ctypes.Structure):
-    # `struct itimerspec`: an interval, which is not used, and the time to the end.
+    # `struct itimerspec`: an interval, which is not used, and the time until the timer fires.
     _fields_ = [(name, ctypes.c_long) for name in ("every", "every_ns", "after", "after_ns")]
 
 
@@ -198,12 +198,12 @@ _SIGEV_THREAD = 2
 _CLOCK_MONOTONIC = 1
 
 
-def _leave_after(seconds: float, code: int) -> Callable[[], None]:
-    """Lets the C library call `_exit` after a time, for which no Python has to run."""
+def _exit_after(seconds: float, code: int) -> Callable[[], None]:
+    """Makes the C library call `_exit` after a time, without Python; returns how to cancel it."""
     if not sys.platform.startswith("linux"):
         return lambda: None
     library = ctypes.CDLL(None)
-    if not hasattr(library, "timer_create"):  # an old C library has it elsewhere
+    if not hasattr(library, "timer_create"):  # old C libraries have it in librt
         return lambda: None
     function = ctypes.cast(library._exit, ctypes.c_void_p)
     event = _Event(value=code, notify=_SIGEV_THREAD, function=function)

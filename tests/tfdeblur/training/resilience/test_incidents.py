@@ -1,4 +1,4 @@
-"""What was survived is counted, remembered, and forgotten where it will happen again."""
+"""Incidents are counted and stored; a resumed run drops those that will happen again."""
 
 import pytest
 
@@ -7,20 +7,20 @@ from tfdeblur.io import files
 from tfdeblur.training.resilience.incidents import Incidents
 
 
-def test_counts_come_back_up_to_where_the_run_stands(folder, capsys):
+def test_resumed_run_reads_incidents_up_to_its_image_count(folder, capsys):
     files.make_dirs(folder)
     incidents = Incidents(folder, folder, 0)
     assert incidents.counts() == {}
     incidents.add_skip(40, 2, "generator/loss")
     incidents.add_skip(80, 1, "critic/loss")
-    assert "2 steps before image 40 had no effect: generator/loss" in capsys.readouterr().out
+    assert "skipped 2 steps before image 40: generator/loss" in capsys.readouterr().out
     assert incidents.counts() == {"guards/skipped_steps": 3.0}
     assert Incidents(folder, folder, 80).skipped == 3
     assert Incidents(folder, folder, 79).skipped == 2
     assert Incidents(folder, folder, 0).counts() == {}
 
 
-def test_going_back_forgets_what_will_happen_again_but_not_itself(folder):
+def test_rollback_drops_later_skips_and_keeps_rollbacks(folder):
     files.make_dirs(folder)
     incidents = Incidents(folder, folder, 0)
     incidents.add_skip(16, 1, "loss")
@@ -29,11 +29,11 @@ def test_going_back_forgets_what_will_happen_again_but_not_itself(folder):
     incidents.add_rollback(32, 60, 0.25, "diverged again")
     for known in (incidents, Incidents(folder, folder, 32)):
         assert (known.skipped, known.rollbacks, known.rate_scale) == (1, 2, 0.125)
-    # From a checkpoint before that one the run has not gone back yet.
+    # Before that checkpoint, the run has had no rollback.
     assert Incidents(folder, folder, 31).rate_scale == 1.0
 
 
-def test_only_the_first_ones_are_told(folder, capsys):
+def test_only_the_first_skips_are_printed(folder, capsys):
     files.make_dirs(folder)
     incidents = Incidents(folder, folder, 0)
     for images in range(30):
@@ -44,16 +44,16 @@ def test_only_the_first_ones_are_told(folder, capsys):
     assert incidents.skipped == 30
 
 
-def test_smaller_rates_are_told_when_a_run_goes_on(folder, capsys):
+def test_resumed_run_prints_its_rate_factor(folder, capsys):
     files.make_dirs(folder)
     incidents = Incidents(folder, folder, 0)
     incidents.add_rollback(32, 70, 0.5, "diverged")
     incidents.add_rollback(32, 60, 0.25, "diverged again")
     assert capsys.readouterr().out == ""
     Incidents(folder, folder, 32)
-    told = capsys.readouterr().out
-    assert "gone back 2 times" in told and "multiplied by 0.125" in told
-    assert f"remove {files.join(folder, 'incidents.json')}" in told
+    output = capsys.readouterr().out
+    assert "rolled back 2 times" in output and "multiplied by 0.125" in output
+    assert f"remove {files.join(folder, 'incidents.json')}" in output
     Incidents(folder, folder, 31)
     assert capsys.readouterr().out == ""
 
@@ -75,8 +75,8 @@ def test_smaller_rates_are_told_when_a_run_goes_on(folder, capsys):
         '[{"kind": "rollback", "images": true, "left": 16, "rate_factor": 0.5}]',
     ],
 )
-def test_a_damaged_list_is_named(folder, text):
+def test_damaged_file_raises_user_error(folder, text):
     files.make_dirs(folder)
     files.write_text(files.join(folder, "incidents.json"), text)
-    with pytest.raises(UserError, match=r"incidents\.json is damaged .* Remove it to go on"):
+    with pytest.raises(UserError, match=r"incidents\.json is damaged"):
         Incidents(folder, folder, 10)

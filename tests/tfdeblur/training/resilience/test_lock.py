@@ -1,4 +1,4 @@
-"""A work directory belongs to one run at a time, and to nobody who is dead."""
+"""The lock of a work directory: one run at a time, and takeover from dead processes."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def write(workdir: pathlib.Path, **owner) -> None:
     (workdir / LOCK).write_text(json.dumps({**known, **owner}))
 
 
-def test_the_lock_is_there_while_the_run_goes_on(tmp_path):
+def test_lock_exists_while_held(tmp_path):
     workdir = tmp_path / "run"
     with WorkdirLock(str(workdir)) as lock:
         assert read(workdir)["pid"] == os.getpid()
@@ -40,7 +40,7 @@ def test_the_lock_is_there_while_the_run_goes_on(tmp_path):
     assert list(workdir.iterdir()) == []
 
 
-def test_a_second_run_is_refused_and_changes_nothing(tmp_path):
+def test_lock_held_by_live_run_raises_user_error_and_is_unchanged(tmp_path):
     with WorkdirLock(str(tmp_path)):
         held = read(tmp_path)
         with pytest.raises(UserError, match=rf"in use by another run: process {os.getpid()} on "):
@@ -51,7 +51,7 @@ def test_a_second_run_is_refused_and_changes_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
+def test_lock_of_killed_process_is_taken_over_at_once(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
     with pytest.raises(UserError, match=rf"process {process.pid} on "):
         WorkdirLock(str(tmp_path)).__enter__()
     process.kill()
-    # Not even waited for: a process that has ended but whose parent does not know yet.
+    # A process that has ended but whose parent has not waited for it.
     while lock_module._process_start(process.pid) is not None:
         time.sleep(0.01)
     with WorkdirLock(str(tmp_path)):
@@ -71,7 +71,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_a_number_that_another_process_has_now_does_not_count(tmp_path):
+def test_lock_with_reused_process_number_is_taken_over(tmp_path):
     with WorkdirLock(str(tmp_path)):
         mine = read(tmp_path)
     write(tmp_path, machine=mine["machine"], pid=os.getpid(), process_start="12")
@@ -82,7 +82,7 @@ def test_a_number_that_another_process_has_now_does_not_count(tmp_path):
 class TestAnotherMachine:
     @pytest.fixture(autouse=True)
     def no_sleep(self, monkeypatch):
-        """Lets time pass at once, and things happen in it."""
+        """Replaces the clock; events in `then` happen at their time."""
         self.now, self.then = 0.0, {}
         monkeypatch.setattr(lock_module.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(lock_module.time, "sleep", self.sleep)
@@ -92,34 +92,34 @@ class TestAnotherMachine:
         for when in [when for when in self.then if when <= self.now]:
             self.then.pop(when)()
 
-    def test_a_counter_that_moves_is_a_run_that_lives(self, tmp_path, capsys):
+    def test_changing_counter_is_a_live_run(self, tmp_path, capsys):
         write(tmp_path)
         self.then[8.0] = lambda: write(tmp_path, beat=1)
         with pytest.raises(UserError, match="in use by another run: process 7 on elsewhere"):
             WorkdirLock(str(tmp_path)).__enter__()
-        assert "watching for 25 s whether" in capsys.readouterr().out
+        assert "checking for 25 s whether" in capsys.readouterr().out
 
-    def test_a_counter_that_stands_still_is_a_dead_run(self, tmp_path):
-        # What its clock said does not matter: there is none in the file.
+    def test_constant_counter_is_a_dead_run(self, tmp_path):
+        # No clock is compared: the file has no time.
         write(tmp_path)
         with WorkdirLock(str(tmp_path)):
             assert read(tmp_path)["token"] != "other"
         assert 24 < self.now < 27
 
-    def test_a_run_that_ends_in_the_meantime_makes_room(self, tmp_path):
+    def test_lock_released_while_watching_is_acquired(self, tmp_path):
         write(tmp_path)
         self.then[5.0] = (tmp_path / LOCK).unlink
         with WorkdirLock(str(tmp_path)):
             assert read(tmp_path)["token"] != "other"
 
-    def test_without_links_the_last_writer_has_it(self, tmp_path, monkeypatch):
+    def test_without_hard_links_the_last_writer_holds_the_lock(self, tmp_path, monkeypatch):
         def no_links(*args):
             raise OSError(95, "Operation not supported")
 
         monkeypatch.setattr(lock_module.os, "link", no_links)
         with WorkdirLock(str(tmp_path)) as lock:
             assert read(tmp_path)["token"] == lock._mine["token"]
-        # Another run writes in the same instant, and lives.
+        # Another live run writes at the same instant.
         self.now = 0.0
         self.then[1.0] = lambda: write(tmp_path)
         self.then[7.0] = lambda: write(tmp_path, beat=1)
@@ -127,29 +127,29 @@ class TestAnotherMachine:
             WorkdirLock(str(tmp_path)).__enter__()
 
 
-def test_a_run_that_was_taken_for_dead_stops(tmp_path):
+def test_check_after_takeover_raises_user_error(tmp_path):
     with WorkdirLock(str(tmp_path), beat_seconds=0.01) as lock:
         take_lock(tmp_path, 0.1)
         assert lock._thread is not None
         lock._thread.join(timeout=30)
         with pytest.raises(UserError, match="taken over by another run, process 7 on there"):
             lock.check()
-    # The other one's lock stays.
+    # The other run's lock stays.
     assert read(tmp_path)["token"] == "other"
 
 
-def test_a_look_sees_at_once_what_the_next_beat_would(tmp_path):
+def test_look_after_takeover_raises_user_error_before_the_next_heartbeat(tmp_path):
     with WorkdirLock(str(tmp_path), beat_seconds=3600) as lock:
         lock.look()
         write(tmp_path)
         lock.check()
-        for see in (lock.look, lock.check):
+        for check in (lock.look, lock.check):
             with pytest.raises(UserError, match="taken over by another run, process 7 on elsew"):
-                see()
+                check()
     assert read(tmp_path)["token"] == "other"
 
 
-def test_a_lock_that_is_gone_or_damaged_is_nobody_elses(tmp_path, folder):
+def test_look_at_missing_or_damaged_lock_does_not_raise(tmp_path, folder):
     with WorkdirLock(str(tmp_path), beat_seconds=3600) as lock:
         (tmp_path / LOCK).write_text("{")
         lock.look()
@@ -160,18 +160,18 @@ def test_a_lock_that_is_gone_or_damaged_is_nobody_elses(tmp_path, folder):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}'])
-def test_a_damaged_lock_is_nobodys(tmp_path, text):
+def test_damaged_lock_is_taken_over(tmp_path, text):
     (tmp_path / LOCK).write_text(text)
     with WorkdirLock(str(tmp_path)):
         assert read(tmp_path)["pid"] == os.getpid()
 
 
-def test_memory_of_the_process_needs_no_lock(folder):
+def test_workdir_in_memory_needs_no_lock(folder):
     with WorkdirLock(folder), WorkdirLock(folder):
         pass
 
 
-def test_a_bucket_that_fails_once_does_not_end_the_beating(tmp_path, monkeypatch):
+def test_heartbeat_continues_after_errors(tmp_path, monkeypatch):
     with WorkdirLock(str(tmp_path), beat_seconds=0.01) as lock:
         failures = iter([OSError("stale"), UserError("503")])
 
@@ -188,7 +188,7 @@ def test_a_bucket_that_fails_once_does_not_end_the_beating(tmp_path, monkeypatch
         assert read(tmp_path)["beat"] >= 2
 
 
-def test_a_dead_lock_that_cannot_be_removed(tmp_path, monkeypatch):
+def test_dead_lock_that_cannot_be_removed_raises_user_error(tmp_path, monkeypatch):
     write(tmp_path, machine=lock_module._machine(), pid=1 << 23, process_start="1")
     before = read(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Signals: the first is a wish, the second is not, and both are heard inside of long calls."""
+"""Signals: the first requests a stop, the second exits, also inside long calls."""
 
 import ctypes
 import os
@@ -11,43 +11,43 @@ import time
 
 import pytest
 
-from tfdeblur.training.resilience.preemption import LEAVING, NOTHING_YET, STOPPING, StopRequest
+from tfdeblur.training.resilience.preemption import EXITING, NOTHING_TO_SAVE, STOPPING, StopRequest
 
 
 @pytest.fixture(autouse=True)
-def usual_handlers():
-    """Handlers as a terminal gives them: what runs in the background may ignore SIGINT."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+def terminal_handlers():
+    """Installs the handlers of a terminal: a program in the background may ignore SIGINT."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_a_wish(number, capsys):
+def test_first_signal_requests_a_stop(number, capsys):
     before = signal.getsignal(number)
     with StopRequest() as stop:
         assert not stop.requested()
         os.kill(os.getpid(), number)
         assert stop.requested()
         assert stop.signal_number == number
-    said = capsys.readouterr()
-    assert (said.out, said.err.count(STOPPING)) == ("", 1)
+    output = capsys.readouterr()
+    assert (output.out, output.err.count(STOPPING)) == ("", 1)
     assert signal.getsignal(number) is before
 
 
-def test_a_second_interrupt_leaves_at_once():
+def test_second_interrupt_raises_keyboard_interrupt():
     with StopRequest(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_interrupts_during_a_call_that_does_not_return_are_counted():
-    """A lock of the C library is waited for as a call of TensorFlow is: Python has no say."""
+def test_interrupts_during_a_blocking_call_are_counted():
+    """A lock of the C library blocks Python, as a call of TensorFlow does."""
     library = ctypes.CDLL(None)
     mutex = ctypes.create_string_buffer(128)
-    locked, told = threading.Event(), []
+    locked, lines = threading.Event(), []
 
     def press():
         library.pthread_mutex_lock(mutex)
@@ -59,12 +59,12 @@ def test_interrupts_during_a_call_that_does_not_return_are_counted():
         library.pthread_mutex_unlock(mutex)
 
     thread = threading.Thread(target=press)
-    with StopRequest(say=told.append) as stop, pytest.raises(KeyboardInterrupt):
+    with StopRequest(write=lines.append) as stop, pytest.raises(KeyboardInterrupt):
         thread.start()
         locked.wait()
         library.pthread_mutex_lock(mutex)
     thread.join()
-    assert told == [STOPPING]
+    assert lines == [STOPPING]
 
 
 BLOCKED = """
@@ -115,14 +115,14 @@ def blocked(repository):
     ("first", "second"),
     [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)],
 )
-def test_a_blocked_process_answers_at_once_and_leaves_at_the_second(first, second, blocked):
+def test_blocked_process_prints_at_first_signal_and_exits_at_second(first, second, blocked):
     process = blocked("training")
     process.send_signal(first)
     assert process.stderr.readline().strip() == STOPPING
     assert process.poll() is None
     process.send_signal(second)
-    _, said = process.communicate()
-    assert said.strip() == LEAVING
+    _, output = process.communicate()
+    assert output.strip() == EXITING
     assert process.returncode == 128 + second
 
 
@@ -145,28 +145,28 @@ with StopRequest(own_process=True) as stop, stop.training():
 
 
 @pytest.mark.slow
-def test_a_long_call_of_tensorflow_does_not_keep_signals_from_being_heard(blocked):
+def test_signals_during_a_long_call_of_tensorflow_are_handled(blocked):
     process = blocked("", IN_TENSORFLOW)
     process.send_signal(signal.SIGTERM)
     assert any(STOPPING in line for line in process.stderr)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
-    assert said.strip() == LEAVING
+    _, output = process.communicate()
+    assert output.strip() == EXITING
     assert process.returncode == 143
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-def test_where_there_is_nothing_to_save_the_first_leaves_at_once(phase, blocked):
+def test_first_signal_outside_training_exits_at_once(phase, blocked):
     process = blocked(phase)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert said.strip() == NOTHING_YET
+    _, output = process.communicate()
+    assert output.strip() == NOTHING_TO_SAVE
     assert process.returncode == 130
 
 
-def test_a_handler_put_in_its_place_is_replaced_when_the_training_begins():
-    """As TensorFlow puts one when it connects workers."""
+def test_training_reinstalls_handlers_that_were_replaced():
+    """TensorFlow replaces one when it connects workers."""
     with StopRequest(own_process=True) as stop:
         signal.signal(signal.SIGTERM, lambda *_: None)
         with stop.training():
@@ -174,35 +174,35 @@ def test_a_handler_put_in_its_place_is_replaced_when_the_training_begins():
             assert stop.requested()
 
 
-def test_a_signal_at_the_end_of_the_training_is_the_wish_that_it_was():
-    """The thread may look after the training has ended; the process must not be ended then."""
-    hold, told = threading.Event(), []
-    with StopRequest(own_process=True, say=told.append) as stop:
+def test_signal_at_the_end_of_training_requests_a_stop_and_does_not_exit():
+    """The thread may read it after training has ended; the process must not exit then."""
+    hold, lines = threading.Event(), []
+    with StopRequest(own_process=True, write=lines.append) as stop:
         receive = stop._receive
         stop._receive = lambda number: (hold.wait(), receive(number))
         with stop.training():
             os.kill(os.getpid(), signal.SIGTERM)
             assert stop.requested()
         hold.set()
-    assert told == [STOPPING]
+    assert lines == [STOPPING]
 
 
-def test_a_terminal_that_stands_still_does_not_keep_a_wish():
+def test_stopped_terminal_does_not_block_a_stop_request():
     asked = threading.Event()
     stuck = threading.Event()
 
-    def say(message):
+    def write(message):
         asked.set()
         stuck.wait()
 
-    with StopRequest(say=say) as stop:
+    with StopRequest(write=write) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         asked.wait()
         assert stop.requested()
     stuck.set()
 
 
-def test_what_the_process_ignores_stays_ignored():
+def test_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with StopRequest() as stop:
@@ -212,7 +212,7 @@ def test_what_the_process_ignores_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def test_other_threads_change_nothing():
+def test_other_thread_installs_no_handlers():
     before = signal.getsignal(signal.SIGTERM)
     seen = []
 
@@ -226,12 +226,12 @@ def test_other_threads_change_nothing():
     assert seen == [(before, False)]
 
 
-def test_who_waited_for_signals_before_is_told_meanwhile_and_waits_again():
-    """As the event loop of a notebook does."""
+def test_previous_wakeup_fd_receives_other_signals_and_is_restored():
+    """The event loop of a notebook has one."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     before = signal.set_wakeup_fd(writer.fileno())
-    usual = signal.signal(signal.SIGUSR1, lambda *_: None)
+    before_usr1 = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
         with StopRequest():
             os.kill(os.getpid(), signal.SIGUSR1)
@@ -239,6 +239,6 @@ def test_who_waited_for_signals_before_is_told_meanwhile_and_waits_again():
         assert signal.set_wakeup_fd(before) == writer.fileno()
     finally:
         signal.set_wakeup_fd(before)
-        signal.signal(signal.SIGUSR1, usual)
+        signal.signal(signal.SIGUSR1, before_usr1)
         reader.close()
         writer.close()

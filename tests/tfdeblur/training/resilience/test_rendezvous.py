@@ -1,4 +1,4 @@
-"""Workers wait for each other, say whom they miss, and leave when they have waited long enough."""
+"""Workers wait for each other, name missing ones, and exit after the timeout."""
 
 import contextlib
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 from tfdeblur import config
 from tfdeblur.errors import ConfigError, WorkerLost
-from tfdeblur.training.resilience.rendezvous import meeting, wait_for_workers
+from tfdeblur.training.resilience.rendezvous import rendezvous, wait_for_workers
 
 
 @pytest.fixture
@@ -23,26 +23,26 @@ def addresses():
     return found
 
 
-def test_those_who_did_not_come_are_named(addresses):
-    told = []
+def test_missing_workers_are_named(addresses):
+    lines = []
     port = int(addresses[1].split(":")[1])
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(WorkerLost) as caught:
-        wait_for_workers(addresses, 0, 0.01, told.append, poll_seconds=0.001)
-    message = str(caught.value)
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(WorkerLost) as raised:
+        wait_for_workers(addresses, 0, 0.01, lines.append, poll_seconds=0.001)
+    message = str(raised.value)
     assert addresses[2] in message
     assert addresses[0] not in message
     assert addresses[1] not in message
-    assert caught.value.exit_code == 75
-    assert len(told) == 1
-    assert told[0].startswith(f"Waiting for 2 workers: {addresses[1]}, {addresses[2]}.")
-    assert "runtime.worker_minutes" in told[0]
+    assert raised.value.exit_code == 75
+    assert len(lines) == 1
+    assert lines[0].startswith(f"Waiting for 2 workers: {addresses[1]}, {addresses[2]}.")
+    assert "runtime.worker_minutes" in lines[0]
 
 
-def test_all_find_each_other_whoever_comes_first(addresses):
-    done, told = [], []
+def test_workers_find_each_other_in_any_order(addresses):
+    done, lines = [], []
 
     def work(index):
-        wait_for_workers(addresses, index, 300, told.append, poll_seconds=0.01)
+        wait_for_workers(addresses, index, 300, lines.append, poll_seconds=0.01)
         # As TensorFlow's server, which has the port from then on.
         servers.append(socket.create_server(("127.0.0.1", int(addresses[index].split(":")[1]))))
         done.append(index)
@@ -61,7 +61,7 @@ def test_all_find_each_other_whoever_comes_first(addresses):
         server.close()
 
 
-def test_a_port_that_another_program_has_is_told(addresses):
+def test_port_in_use_raises_worker_lost(addresses):
     with contextlib.ExitStack() as stack:
         for address in addresses:
             port = int(address.split(":")[1])
@@ -70,49 +70,49 @@ def test_a_port_that_another_program_has_is_told(addresses):
             wait_for_workers(addresses, 0, 0.01, lambda line: None, poll_seconds=0.001)
 
 
-def test_a_process_alone_waits_for_nobody(capsys):
-    with meeting([], 0, 1e-9) as all_came:
-        all_came()
+def test_single_process_waits_for_no_worker(capsys):
+    with rendezvous([], 0, 1e-9) as all_connected:
+        all_connected()
     assert capsys.readouterr() == ("", "")
 
 
-# Both wait for ever: the one lets other threads of Python run, the other holds Python's lock, as
+# Both block for ever: one lets other threads of Python run, the other holds the GIL, as
 # TensorFlow does while it connects workers.
 WAITING = {
-    "without the lock": "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 2**31 - 1)",
-    "with the lock": "ctypes.PyDLL(None).pause()",
+    "without the GIL": "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 2**31 - 1)",
+    "with the GIL": "ctypes.PyDLL(None).pause()",
 }
 PROGRAM = """
 import ctypes, hashlib
 from tfdeblur.training.resilience import rendezvous
 rendezvous._GRACE_SECONDS = 0.1
-with rendezvous.deadline(0.1, "nobody came"):
+with rendezvous.deadline(0.1, "a worker is missing"):
     {}
 """
 
 
 @pytest.mark.parametrize("kind", WAITING)
-def test_a_process_that_is_blocked_leaves_with_75(kind, repository):
-    if kind == "with the lock" and not sys.platform.startswith("linux"):
-        pytest.skip("the C library's timer is used on Linux only")
+def test_blocked_process_exits_with_75(kind, repository):
+    if kind == "with the GIL" and not sys.platform.startswith("linux"):
+        pytest.skip("the timer of the C library is used on Linux only")
     program = PROGRAM.format(WAITING[kind])
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False
     )
     assert done.returncode == 75, done.stderr
-    if kind == "without the lock":
-        assert done.stderr.strip() == "error: nobody came"
+    if kind == "without the GIL":
+        assert done.stderr.strip() == "error: a worker is missing"
 
 
-def test_who_is_in_time_is_left_alone(repository):
+def test_deadline_that_is_met_or_cancelled_does_nothing(repository):
     program = """
 import time
 from tfdeblur.training.resilience import rendezvous
 rendezvous._GRACE_SECONDS = 0.0
-with rendezvous.deadline(0.2, "nobody came") as call_off:
-    call_off()
+with rendezvous.deadline(0.2, "a worker is missing") as cancel:
+    cancel()
     time.sleep(0.5)
-with rendezvous.deadline(0.2, "nobody came"):
+with rendezvous.deadline(0.2, "a worker is missing"):
     pass
 time.sleep(0.5)
 print("here")
@@ -123,7 +123,7 @@ print("here")
     assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
 
 
-def test_the_time_is_a_setting_that_is_checked():
+def test_negative_worker_minutes_raise_config_error():
     run = {"workdir": "run", "model": "unet16", "objective": "content"}
     with pytest.raises(ConfigError, match=r"runtime\.worker_minutes"):
         config.resolve({**run, "runtime": {"worker_minutes": -1}})

@@ -1,4 +1,4 @@
-"""A step that does not end is told once, and once more when it has ended."""
+"""Stalled steps: one warning per stall, and a message when the step has ended."""
 
 import threading
 import time
@@ -7,136 +7,121 @@ import pytest
 
 from tfdeblur import config
 from tfdeblur.errors import ConfigError
-from tfdeblur.training.resilience.watchdog import StallWatch
+from tfdeblur.training.resilience.watchdog import StallWatchdog
 
 
-class Clock:
-    def __init__(self):
-        self.seconds = 1000.0
-
-    def __call__(self):
-        return self.seconds
-
-
-@pytest.fixture
-def clock():
-    return Clock()
+def learned(*step_seconds: float, **options) -> StallWatchdog:
+    """A watchdog with a limit of 120 s after calls of known duration."""
+    watchdog = StallWatchdog(120.0, **options)
+    for seconds in step_seconds:
+        watchdog.learn(seconds, stalled=False)
+    return watchdog
 
 
-def watch(clock, told, **options):
-    return StallWatch(120.0, say=told.append, now=clock, **options)
+def test_limit_of_first_call_is_five_times_the_setting():
+    assert learned().limit(50) == 600
 
 
-def make_call(stalls, clock, seconds, steps=50):
-    """Makes a call that lasts some seconds; returns what is said at its end, of its last look."""
-    with stalls.call(steps):
-        clock.seconds += seconds
-        return stalls._look()[0]
+def test_limit_of_fast_steps_is_the_setting():
+    assert learned(1.0, 0.1).limit(50) == 120
 
 
-def test_nothing_is_said_of_calls_that_end(clock):
-    told = []
-    stalls = watch(clock, told)
-    assert [make_call(stalls, clock, seconds) for seconds in (599, 10, 119, 60)] == [""] * 4
-    assert stalls._look() == ("", None)
-    assert told == []
+def test_limit_of_slow_steps_is_four_times_their_last_duration():
+    watchdog = learned(10.0, 10.0)
+    assert watchdog.limit(50) == 2000
+    assert watchdog.limit(1) == 120
 
 
-def test_the_first_call_may_take_longer_and_is_told_of_otherwise(clock):
-    told = []
-    warning = make_call(watch(clock, told), clock, 601)
-    assert warning.startswith("the first step has not ended after 601 s. It may still be compiled")
-    assert told == ["It goes on: that took 601 s."]
+def test_limit_after_compiling_ignores_its_duration():
+    watchdog = learned(300.0)
+    assert watchdog.limit(50) == 600
+    watchdog.learn(1.0, stalled=False)
+    assert watchdog.limit(50) == 200
 
 
-def test_a_stall_is_told_once_with_what_it_may_be_and_then_how_long_it_took(clock):
-    told = []
-    stalls = watch(clock, told, several_workers=True)
-    make_call(stalls, clock, 50)
-    with stalls.call(50):
-        clock.seconds += 100
-        assert stalls._look() == ("", pytest.approx(100))  # four times what 50 steps took
-        clock.seconds += 101
-        warning, _ = stalls._look()
-        clock.seconds += 1000
-        assert stalls._look() == ("", None)
-    assert warning.startswith("no step has ended for 201 s, the last took 1 s each; ")
-    for cause in ("data", "bucket", "disk", "another worker"):
-        assert cause in warning
+def test_limit_after_stall_at_most_doubles():
+    watchdog = learned(1.0, 1.0)
+    watchdog.learn(100.0, stalled=True)
+    assert watchdog.limit(50) == 400
+
+
+def test_limit_of_vote_is_the_setting_and_does_not_depend_on_steps():
+    assert learned().limit(0) == 120
+    assert learned(100.0, 100.0).limit(0) == 120
+
+
+def test_warning_of_first_call_names_compiling():
+    assert "first step has not ended after 601 s" in learned().warning(50, 601)
+    assert "compiled" in learned().warning(50, 601)
+
+
+def test_warning_of_later_call_names_causes_in_one_line():
+    warning = learned(1.0, several_workers=True).warning(50, 201)
+    for part in ("201 s", "1 s each", "data", "bucket", "disk", "another worker"):
+        assert part in warning
     assert "\n" not in warning
-    assert told == ["It goes on: that took 1201 s."]
-    # Another stall is told again, and a process alone has no other worker.
-    alone = watch(clock, told)
-    make_call(alone, clock, 5)
-    for _ in range(2):
-        assert make_call(alone, clock, 100_000)
-    assert "another worker" not in make_call(alone, clock, 10**7)
+    assert "another worker" not in learned(1.0).warning(50, 201)
 
 
-def test_slow_steps_are_no_stall(clock):
-    stalls = watch(clock, [])
-    make_call(stalls, clock, 500)
-    assert make_call(stalls, clock, 500) == ""
-    assert make_call(stalls, clock, 1900) == ""
-    assert make_call(stalls, clock, 500, steps=1) != ""
+def test_warning_of_vote_names_another_worker():
+    assert "another worker for 121 s" in learned().warning(0, 121)
 
 
-def test_how_long_compiling_took_is_no_measure(clock):
-    stalls = watch(clock, [])
-    assert make_call(stalls, clock, 300, steps=1) == ""
-    with stalls.call(50):
-        assert stalls._look() == ("", pytest.approx(600))
-        clock.seconds += 50
-    with stalls.call(50):
-        assert stalls._look() == ("", pytest.approx(200))
+def test_call_that_ends_in_time_prints_nothing():
+    lines = []
+    watchdog = StallWatchdog(300.0, write=lines.append)
+    threads = threading.active_count()
+    for steps in (1, 0, 50):
+        with watchdog.call(steps):
+            pass
+    assert lines == []
+    deadline = time.monotonic() + 30
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert threading.active_count() == threads
 
 
-def test_a_question_to_the_other_workers_has_a_sentence_of_its_own(clock):
-    told = []
-    stalls = watch(clock, told, several_workers=True)
-    assert make_call(stalls, clock, 119, steps=0) == ""
-    assert "nothing has been heard of another worker for 121 s" in make_call(
-        stalls, clock, 121, steps=0
-    )
-    # It says nothing of how long steps take: the first one is still to come.
-    assert make_call(stalls, clock, 599) == ""
+@pytest.mark.parametrize("steps", [0, 1])
+def test_call_that_stalls_warns_once_while_it_lasts_and_reports_its_end(steps):
+    lines, warned = [], threading.Event()
+
+    def write(line):
+        lines.append(line)
+        warned.set()
+
+    with StallWatchdog(0.001, write=write).call(steps):
+        assert warned.wait(30)
+        assert [line.partition(":")[0] for line in lines] == ["warning"]
+        time.sleep(0.05)
+    assert len(lines) == 2
+    assert lines[1].startswith("Ended after ")
 
 
-def test_a_call_that_fails_is_not_waited_for(clock):
-    told = []
-    stalls = watch(clock, told)
-    with pytest.raises(ValueError, match="broken"), stalls.call(1):
-        clock.seconds += 700
-        assert stalls._look()[0]
+def test_call_that_raises_reports_no_end_and_is_not_learned():
+    lines, warned = [], threading.Event()
+
+    def write(line):
+        lines.append(line)
+        warned.set()
+
+    watchdog = StallWatchdog(0.001, write=write)
+    with pytest.raises(ValueError, match="broken"), watchdog.call(1):
+        assert warned.wait(30)
         raise ValueError("broken")
-    assert stalls._look() == ("", None)
-    assert told == []
+    assert len(lines) == 1
+    assert watchdog.limit(1) == pytest.approx(0.005)
 
 
-def test_the_thread_says_it_while_the_call_lasts():
-    told, said = [], threading.Event()
-
-    def say(line):
-        told.append(line)
-        said.set()
-
-    with StallWatch(0.001, say=say) as stalls, stalls.call(1):
-        said.wait()
-        assert told[0].startswith("warning: the first step has not ended after ")
-    assert len(told) == 2
-    assert told[1].startswith("It goes on: ")
-
-
-def test_warnings_go_to_stderr(capsys):
+def test_call_that_stalls_warns_on_stderr(capsys):
     text = ""
-    with StallWatch(0.001) as stalls, stalls.call(1):
+    with StallWatchdog(0.001).call(1):
         while "\n" not in text:
             text += capsys.readouterr().err
             time.sleep(0.001)
-    assert "warning: the first step has not ended" in text
+    assert text.startswith("warning: ")
 
 
-def test_the_time_is_a_setting_that_is_checked():
+def test_stall_seconds_zero_raises_config_error():
     run = {"workdir": "run", "model": "unet16", "objective": "content"}
     with pytest.raises(ConfigError, match=r"guards\.stall_seconds"):
         config.resolve({**run, "guards": {"stall_seconds": 0}})

@@ -1,43 +1,37 @@
-"""Repeatable to the bit: what TensorFlow leaves to chance beside its deterministic kernels.
+"""Bit-exact training: sources of nondeterminism beside TensorFlow's kernels.
 
-`tf.config.experimental.enable_op_determinism` chooses kernels that give the same result for the
-same inputs. Two things remain, with TensorFlow 2.19 and 2.21 on CPUs:
+`tf.config.experimental.enable_op_determinism` selects deterministic kernels. Two sources remain,
+with TensorFlow 2.19 and 2.21 on CPUs:
 
-- The kernel that adds three terms or more (`AddN`) begins with the one whose memory it may use
-  again. Which one that is depends on what else has finished, and on how long operations took in
-  earlier calls: a process that has just started rounds otherwise than one that has been at it for
-  an hour. The optimizer of graphs makes that kernel out of ``a + b + c``, and the gradient tape
-  out of several gradients of one tensor. Both are told to add two terms at a time.
-- Operations run side by side, and not every kernel minds that. One thread takes them in turn;
-  inside an operation all cores work as before.
+- `AddN`, the kernel that adds three or more terms, starts with the term whose memory it can reuse.
+  Which one that is depends on timing, so a new process rounds differently from one that has run
+  for an hour. Grappler makes that kernel from ``a + b + c``, and gradient tapes use it for several
+  gradients of one tensor. Both are made to add two terms at a time.
+- Ops run in parallel, which not every kernel is prepared for. They run serially on one thread; all
+  cores still work within an op.
 """
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfdeblur.training.engines.tensorflow import private
 
-def make_repeatable() -> bool:
+
+def make_deterministic() -> bool:
     """Makes the same program give the same bits, until the process ends.
 
-    Called before TensorFlow is used for anything that computes or looks for devices.
+    Must be called before TensorFlow computes or lists devices.
 
     Returns:
-        Whether operations run in turn; False where TensorFlow was in use already, which fixes
-        its threads.
+        Whether ops run serially; False if TensorFlow was in use already, which fixes its threads.
     """
-    # How a tape adds is not in the public module, and no other run depends on it.
-    from tensorflow.python import pywrap_tfe
-    from tensorflow.python.eager import backprop
-
     tf.config.experimental.enable_op_determinism()
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-    usual = backprop._default_vspace
-    add = functools.partial(_add_gradients, usual.aggregate_fn)
-    pywrap_tfe.TFE_Py_RegisterVSpace(usual._replace(aggregate_fn=add))
+    private.wrap_gradient_aggregation(lambda default: functools.partial(_add_gradients, default))
     try:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
@@ -45,14 +39,14 @@ def make_repeatable() -> bool:
     return True
 
 
-def add_in_turn(terms: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns ``((a + b) + c) + ...``, where `tf.add_n` begins with any of them."""
+def add_in_order(terms: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns ``((a + b) + c) + ...``; `tf.add_n` starts with any of the terms."""
     return functools.reduce(operator.add, terms)
 
 
-def _add_gradients(usual: Callable[[Sequence[Any]], Any], gradients: Sequence[Any]) -> Any:
-    """Adds what reaches one tensor on several ways."""
+def _add_gradients(default: private.Aggregate, gradients: Sequence[Any]) -> Any:
+    """Adds the gradients that reach one tensor on several paths."""
     if all(isinstance(part, tf.Tensor) and part.dtype != tf.variant for part in gradients):
-        return add_in_turn(gradients)
-    # Slices of an embedding, and lists of tensors, which only TensorFlow's own way adds.
-    return usual(gradients)
+        return add_in_order(gradients)
+    # Only TensorFlow's own function adds slices of embeddings and lists of tensors.
+    return default(gradients)

@@ -1,6 +1,6 @@
-"""Where and how a computation runs: strategy, precision, seeds, facts about the devices.
+"""Distribution strategy, cluster, precision, seeds and devices of a TensorFlow process.
 
-Nothing here imports TensorFlow before it is needed, so that its absence can be reported in one
+TensorFlow is imported only when a function needs it, so that a missing installation gives one
 sentence instead of a traceback.
 """
 
@@ -24,7 +24,7 @@ StrategyKind = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
 Precision = Literal["auto", "float32", "bfloat16"]
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
-# The first generation of NVIDIA GPUs that computes in bfloat16 (Ampere).
+# The first NVIDIA GPUs that compute in bfloat16 (Ampere).
 BFLOAT16_CAPABILITY = (8, 0)
 
 logger = logging.getLogger(__name__)
@@ -34,32 +34,32 @@ logger = logging.getLogger(__name__)
 
 
 def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.distribute.Strategy":
-    """Makes the distribution strategy that a run uses for everything.
+    """Creates the distribution strategy of a run.
 
     Args:
-        kind: `one` is a single device; `mirrored` is one replica on each GPU of this machine, or
-            on each logical CPU where there is no GPU; `multi_worker` is one worker of the cluster
-            that the environment variable `TF_CONFIG` describes; `tpu` is a TPU. `auto` takes
-            `tpu` where one is attached or named, `multi_worker` where `TF_CONFIG` names more than
-            one worker, `mirrored` where there are several GPUs, and `one` otherwise.
+        kind: `one` is a single device; `mirrored` is one replica per GPU of this machine, or per
+            logical CPU if there is no GPU; `multi_worker` is one worker of the cluster that the
+            environment variable `TF_CONFIG` describes; `tpu` is a TPU. `auto` selects `tpu` if
+            one is attached or named, `multi_worker` if `TF_CONFIG` names several workers,
+            `mirrored` if there are several GPUs, and `one` otherwise.
         tpu: `local` for the TPU attached to this machine, or the name or address of another one;
             only for `auto` and `tpu`.
 
     Returns:
-        The strategy. For several workers and for a TPU it must be made before any other
+        The strategy. For several workers and for a TPU it must be created before any other
         TensorFlow operation of the process.
 
     Raises:
-        UserError: TensorFlow is absent, or there is no such TPU.
-        ConfigError: `TF_CONFIG` is missing or wrong, or `kind` and `tpu` contradict each other.
+        UserError: TensorFlow is not installed, or there is no such TPU.
+        ConfigError: `TF_CONFIG` is missing or invalid, or `kind` and `tpu` contradict each other.
     """
     require_tensorflow()
     import tensorflow as tf
 
     if tpu is not None and kind not in ("auto", "tpu"):
         raise ConfigError(
-            f"A TPU was named ({tpu!r}), but the strategy is {kind!r}: choose 'tpu' or leave the"
-            " TPU out."
+            f"A TPU was named ({tpu!r}), but the strategy is {kind!r}: choose 'tpu' or remove the"
+            " TPU."
         )
     if kind == "auto":
         kind = _choose_kind(tpu)
@@ -74,7 +74,7 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
         addresses, place = _cluster()
         if not addresses:
             raise ConfigError(
-                "The strategy 'multi_worker' needs the environment variable TF_CONFIG, a JSON text"
+                "The strategy 'multi_worker' requires the environment variable TF_CONFIG, JSON"
                 ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
                 ' "task": {"type": "worker", "index": 0}}.'
             )
@@ -85,10 +85,10 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
 
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> "tf.distribute.MirroredStrategy":
-    """Makes one strategy a process for the same devices.
+    """Returns a MirroredStrategy, cached per device set.
 
-    TensorFlow numbers its collectives anew for each strategy and remembers the shapes of the old
-    ones, so a second strategy of a notebook would fail where its gradients have other shapes.
+    TensorFlow numbers the collectives of each strategy from 0 and remembers the shapes of earlier
+    ones, so a second strategy in a notebook would fail if its gradients have other shapes.
     """
     import tensorflow as tf
 
@@ -106,16 +106,16 @@ def _choose_kind(tpu: str | None) -> StrategyKind:
 
 
 def workers() -> list[str]:
-    """Returns the addresses of all workers in `TF_CONFIG`, the chief first; none where it is unset.
+    """Returns the addresses of all workers in `TF_CONFIG`, the chief first; empty if it is unset.
 
     Raises:
-        ConfigError: It is no JSON text with a cluster and a task, or has what is no address.
+        ConfigError: It is not JSON with a cluster and a task, or an address is invalid.
     """
     return _cluster()[0]
 
 
 def worker_index() -> int | None:
-    """Returns this process's place among `workers`; None where its task is none of them.
+    """Returns this process's index among `workers`, or None if its task is not one of them.
 
     Raises:
         ConfigError: As for `workers`.
@@ -139,8 +139,8 @@ def _cluster() -> tuple[list[str], int | None]:
         kind, index = str(config["task"]["type"]), int(config["task"]["index"])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ConfigError(
-            "The environment variable TF_CONFIG must be a JSON text with a cluster of workers and"
-            f" this worker's task; received: {text!r}."
+            "The environment variable TF_CONFIG must be JSON with a cluster of workers and this"
+            f" worker's task; received: {text!r}."
         ) from error
     for address in addresses:
         split_address(address)
@@ -155,13 +155,13 @@ def split_address(address: str) -> tuple[str, int]:
     """Returns the host and the port of a worker's ``host:port``.
 
     Raises:
-        ConfigError: It is no such text.
+        ConfigError: It does not have that form.
     """
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
         raise ConfigError(
             f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
-            " address such as 10.0.0.1:2222. Mend it on all hosts."
+            " address such as 10.0.0.1:2222. Fix it on all hosts."
         )
     return host.strip("[]"), int(port)
 
@@ -175,12 +175,12 @@ def _refuse_outsider(addresses: list[str], place: int | None) -> None:
 
 
 def meeting_place(kind: StrategyKind, tpu: str | None) -> tuple[list[str], int]:
-    """Returns whom `make_strategy` would connect: all workers' addresses and this one's place.
+    """Returns the addresses of the workers that `make_strategy` connects, and this one's index.
 
-    There is no address where the strategy would span no other process.
+    There are no addresses if the strategy would not span other processes.
 
     Raises:
-        ConfigError: TF_CONFIG is wrong, or this process's task is none of its workers.
+        ConfigError: TF_CONFIG is invalid, or this process's task is not one of its workers.
     """
     addresses, place = _cluster()
     if len(addresses) < 2:
@@ -206,19 +206,19 @@ def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
         where = "This machine has no TPU" if tpu == "local" else f"There is no TPU at {tpu!r}"
         raise UserError(
             f"{where} that TensorFlow {tf.__version__} can use: run on a TPU machine with"
-            ' pip install "tfdeblur[tpu]", or leave the TPU out.'
+            ' pip install "tfdeblur[tpu]", or choose another strategy.'
         ) from error
 
 
 def spans_workers(strategy: "tf.distribute.Strategy") -> bool:
-    """Tells whether other processes take part in the strategy."""
+    """Returns whether other processes take part in the strategy."""
     import tensorflow as tf
 
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def is_chief(strategy: "tf.distribute.Strategy") -> bool:
-    """Tells whether this process is the one of its cluster that writes what a run leaves behind."""
+    """Returns whether this process is the chief, which writes checkpoints and logs."""
     if not spans_workers(strategy):
         return True
     resolver = strategy.cluster_resolver
@@ -233,19 +233,19 @@ def is_chief(strategy: "tf.distribute.Strategy") -> bool:
 def resolve_precision(
     requested: Precision = "auto", strategy: "tf.distribute.Strategy | None" = None
 ) -> str:
-    """Decides in which precision networks compute.
+    """Selects the precision in which networks compute.
 
     Args:
-        requested: `auto` is bfloat16 on TPUs and on GPUs that have it in hardware, float32 on
-            CPUs and on older GPUs, for which a warning says so; the others are taken as given.
-        strategy: Where the networks will run; without it, a TPU that has been initialized counts.
+        requested: `auto` is bfloat16 on TPUs and on GPUs that support it in hardware, and float32
+            on CPUs and, with a warning, on older GPUs.
+        strategy: Where the networks will run; if None, an initialized TPU counts.
 
     Returns:
         The name of a Keras precision policy, `float32` or `mixed_bfloat16` (weights, outputs and
         losses stay float32).
 
     Raises:
-        ConfigError: `requested` is none of the three.
+        ConfigError: `requested` is not one of the three.
     """
     if requested not in ("auto", *POLICIES):
         raise ConfigError(
@@ -264,7 +264,7 @@ def resolve_precision(
     if requested == "auto":
         if without:
             logger.warning(
-                "%s computes in float32: it has no bfloat16 units (compute capability 8.0 has).",
+                "%s computes in float32: bfloat16 units require compute capability 8.0.",
                 ", ".join(without),
             )
         gpus = tf.config.list_physical_devices("GPU")
@@ -283,14 +283,14 @@ def _gpus_without_bfloat16() -> list[str]:
     names = []
     for gpu in tf.config.list_physical_devices("GPU"):
         details: dict[str, Any] = tf.config.experimental.get_device_details(gpu)
-        # A GPU that tells no capability is not one of NVIDIA's, and new enough to be supported.
+        # Only NVIDIA GPUs report a capability; other supported GPUs are recent enough.
         if details.get("compute_capability", BFLOAT16_CAPABILITY) < BFLOAT16_CAPABILITY:
             names.append(details.get("device_name", gpu.name))
     return names
 
 
 def apply_precision(policy: str) -> None:
-    """Sets the precision policy of every layer made from now on.
+    """Sets the precision policy of all layers created afterwards.
 
     Args:
         policy: What `resolve_precision` returned.
@@ -302,7 +302,7 @@ def apply_precision(policy: str) -> None:
 
 @contextlib.contextmanager
 def precision_scope(policy: str) -> Iterator[None]:
-    """Sets the precision policy of the layers made inside a `with` block, then restores it.
+    """Sets the precision policy of layers created inside a `with` block, then restores it.
 
     Args:
         policy: What `resolve_precision` returned.
@@ -326,7 +326,7 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     Args:
         seed: Not negative, below 2^32.
         deterministic: Also makes the same program give the same bits, until the process ends
-            (see `determinism`); before devices are looked for, operations run in turn, too.
+            (see `determinism`). Ops run serially only if TensorFlow has not listed devices yet.
 
     Raises:
         ConfigError: `seed` is out of range.
@@ -339,20 +339,20 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     keras.utils.set_random_seed(seed)
     if not deterministic:
         return
-    from tfdeblur.training.engines.tensorflow.determinism import make_repeatable
+    from tfdeblur.training.engines.tensorflow.determinism import make_deterministic
 
-    if not make_repeatable():
+    if not make_deterministic():
         tqdm.write(
-            "runtime.deterministic: TensorFlow was in use before, so operations run side by side, "
-            "which may round otherwise once in a while. In a process of its own they run in turn."
+            "runtime.deterministic: TensorFlow was in use before, so ops run in parallel, which "
+            "may occasionally round differently. In a new process they run serially."
         )
 
 
 def logical_cpus(count: int) -> None:
-    """Divides the CPU into `count` logical devices, to try a strategy without any other device.
+    """Divides the CPU into `count` logical devices, to try strategies without accelerators.
 
     Raises:
-        UserError: TensorFlow has started already with another number of devices.
+        UserError: TensorFlow has already started with another number of devices.
     """
     require_tensorflow()
     import tensorflow as tf
@@ -366,6 +366,6 @@ def logical_cpus(count: int) -> None:
         started = len(tf.config.list_logical_devices("CPU"))
         if started != count:
             raise UserError(
-                f"TensorFlow has started already with {started} logical CPU devices, not {count}:"
+                f"TensorFlow has already started with {started} logical CPU devices, not {count}:"
                 " set their number before anything else."
             ) from error

@@ -1,4 +1,4 @@
-"""The same program gives the same bits, however often and beside what it runs."""
+"""Deterministic programs give the same bits in every call and process."""
 
 import subprocess
 import sys
@@ -8,10 +8,10 @@ import pytest
 
 import tensorflow as tf
 from tfdeblur.training.engines.tensorflow import runtime
-from tfdeblur.training.engines.tensorflow.determinism import add_in_turn, make_repeatable
+from tfdeblur.training.engines.tensorflow.determinism import add_in_order, make_deterministic
 
-# What TensorFlow does with one addition differs between the first hundred calls of a function,
-# before it knows how long the kernels take, and later ones.
+# TensorFlow adds differently in the first hundred calls of a function, before it has measured how
+# long the kernels take, and in later ones.
 COUNT = """
     import collections, sys
     import tensorflow as tf
@@ -19,8 +19,8 @@ COUNT = """
     if sys.argv[1] == "tensorflow":
         tf.config.experimental.enable_op_determinism()
     else:
-        from tfdeblur.training.engines.tensorflow.determinism import make_repeatable
-        assert make_repeatable()
+        from tfdeblur.training.engines.tensorflow.determinism import make_deterministic
+        assert make_deterministic()
 
     def terms(x):
         return tf.sin(x), tf.cos(x) * 1.7, tf.exp(x) * 0.3
@@ -28,7 +28,7 @@ COUNT = """
     @tf.function
     def written(x):
         a, b, c = terms(x)
-        # Somebody else needs the first two as well.
+        # Another op uses the first two as well.
         return (a + b) + c, tf.matmul(a, b)
 
     @tf.function
@@ -46,48 +46,48 @@ COUNT = """
 
 
 def python(code: str, *arguments: str) -> list[str]:
-    """Runs a program in a process of its own, where TensorFlow has not started."""
+    """Runs a program in its own process, in which TensorFlow has not started."""
     command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def test_sums_of_three_are_the_same_in_every_call():
+def test_sums_of_three_are_identical_in_every_call():
     assert python(COUNT, "tfdeblur") == ["1", "1"]
 
 
-def test_tensorflow_alone_leaves_them_to_chance():
-    """Where this fails, TensorFlow has mended it, and `repeatable` can do less."""
+def test_sums_of_three_differ_with_tensorflow_alone():
+    """If this fails, TensorFlow has fixed it, and `determinism` can be simplified."""
     assert max(int(count) for count in python(COUNT, "tensorflow")) > 1
 
 
-def test_operations_run_in_turn_in_a_process_of_its_own():
+def test_ops_run_serially_in_a_new_process():
     said = python("""
         import tensorflow as tf
-        from tfdeblur import runtime
+        from tfdeblur.training.engines.tensorflow import runtime
         runtime.seed_everything(3, deterministic=True)
         print(tf.config.threading.get_inter_op_parallelism_threads())
     """)
     assert said == ["1"]
 
 
-def test_threads_that_run_already_are_told_of(capsys):
-    assert not make_repeatable()
+def test_make_deterministic_after_tensorflow_started_warns(capsys):
+    assert not make_deterministic()
     runtime.seed_everything(3, deterministic=True)
-    assert "TensorFlow was in use before" in capsys.readouterr().out
+    assert "runtime.deterministic" in capsys.readouterr().out
 
 
-def test_terms_are_added_from_the_left():
+def test_add_in_order_adds_from_the_left():
     big, one = tf.constant(1e8), tf.constant(1.0)
-    assert float(add_in_turn([big, -big, one])) == 1.0
-    assert float(add_in_turn([one, big, -big])) == 0.0
-    assert float(add_in_turn([one])) == 1.0
+    assert float(add_in_order([big, -big, one])) == 1.0
+    assert float(add_in_order([one, big, -big])) == 0.0
+    assert float(add_in_order([one])) == 1.0
 
 
 @pytest.mark.parametrize("kind", ["slices", "lists"])
-def test_gradients_that_are_no_plain_tensors_are_added_too(kind):
-    make_repeatable()
+def test_gradients_other_than_tensors_are_added(kind):
+    make_deterministic()
     table = tf.constant([[1.0], [2.0], [3.0]])
 
     @tf.function
@@ -97,7 +97,7 @@ def test_gradients_that_are_no_plain_tensors_are_added_too(kind):
             if kind == "slices":
                 parts = [tf.gather(table, [index]) for index in (0, 1, 1)]
             else:
-                # A list that a loop reads has a list for a gradient.
+                # The gradient of a list of tensors is a list.
                 rows = tf.TensorArray(tf.float32, 3).unstack(table)
                 parts = [rows.read(index) for index in (0, 1, 1)]
             loss = tf.add_n([tf.reduce_sum(part * part) for part in parts])

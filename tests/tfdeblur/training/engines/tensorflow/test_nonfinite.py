@@ -1,4 +1,4 @@
-"""A step whose numbers are not finite leaves no trace, under every strategy."""
+"""Steps with non-finite values are reverted, under every strategy."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 import tensorflow as tf
 from tests.helpers.toys import (
-    TwoPlayers,
+    TwoNetworks,
     toy_batch,
     toy_config,
     toy_generator,
@@ -14,18 +14,18 @@ from tests.helpers.toys import (
     two_replicas,
 )
 from tfdeblur.objectives.objective import Loss
-from tfdeblur.training.engines.tensorflow.step import SKIPPED, ReplicaStep
+from tfdeblur.training.engines.tensorflow.train_step import SKIPPED, ReplicaStep
 
 
-class Spoiled(TwoPlayers):
-    """Not a number for a white image, in the loss of one player alone."""
+class Spoiled(TwoNetworks):
+    """NaN for a white image, in the loss of one network only."""
 
-    def __init__(self, player):
-        self._player = player
+    def __init__(self, network):
+        self._spoiled = network
 
-    def loss(self, player, view):
-        loss = super().loss(player, view)
-        if player != self._player:
+    def loss(self, network, view):
+        loss = super().loss(network, view)
+        if network != self._spoiled:
             return loss
         darkness = 1.0 - tf.reduce_mean(view.sharp, axis=[1, 2, 3])
         nothing = tf.where(darkness < 1e-6, float("nan"), 0.0)
@@ -66,13 +66,13 @@ class Run:
 
     def everything(self):
         values = [value.numpy() for value in self.state.average]
-        for player in self.state.players.values():
-            values += player.network.get_weights()
-            values += [variable.numpy() for variable in player.optimizer.variables]
+        for network in self.state.networks.values():
+            values += network.network.get_weights()
+            values += [variable.numpy() for variable in network.optimizer.variables]
         return values
 
     def of_each_device(self):
-        """The copies that the devices have of the generator's first kernel."""
+        """Each device's copy of the generator's first kernel."""
         kernel = self.state.generator.network.weights[0].value
         return [value.numpy() for value in self.strategy.experimental_local_results(kernel)]
 
@@ -84,7 +84,7 @@ def white(index):
 
 
 @pytest.mark.parametrize(
-    ("how", "player"),
+    ("how", "network"),
     [
         ("one device", "critic"),
         ("two devices", "generator"),
@@ -94,15 +94,15 @@ def white(index):
         pytest.param("XLA", "generator", marks=pytest.mark.slow),
     ],
 )
-def test_a_broken_step_changes_nothing_and_the_next_one_trains(how, player):
+def test_nonfinite_step_changes_nothing_and_the_next_one_trains(how, network):
     strategy = two_replicas() if how == "two devices" else None
-    run = Run(strategy, jit_compile=how == "XLA", objective=Spoiled(player))
+    run = Run(strategy, jit_compile=how == "XLA", objective=Spoiled(network))
     assert run.train(toy_batch(seed=1))[SKIPPED] == 0
     before = run.everything()
-    # One image of one replica: the other one must leave its step out as well.
+    # One image of one replica: the other replica must revert its step as well.
     metrics = run.train(white(6))
     assert metrics[SKIPPED] == 1
-    assert np.isnan(metrics[f"{player}/loss"])
+    assert np.isnan(metrics[f"{network}/loss"])
     for got, expected in zip(run.everything(), before, strict=True):
         np.testing.assert_array_equal(got, expected)
     metrics = run.train(toy_batch(seed=2))
@@ -114,7 +114,7 @@ def test_a_broken_step_changes_nothing_and_the_next_one_trains(how, player):
 
 
 @pytest.mark.parametrize("how", ["one device", pytest.param("two devices", marks=pytest.mark.slow)])
-def test_sound_steps_are_the_same_to_the_bit(how):
+def test_finite_steps_are_bit_identical_with_and_without_reverter(how):
     tf.config.experimental.enable_op_determinism()
     runs = [Run(two_replicas() if how == "two devices" else None, skip=s) for s in (True, False)]
     assert SKIPPED not in runs[1].names
@@ -125,8 +125,8 @@ def test_sound_steps_are_the_same_to_the_bit(how):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_weights_that_an_update_breaks_are_taken_back():
-    run = Run(objective=TwoPlayers())
+def test_nonfinite_weights_after_an_update_are_reverted():
+    run = Run(objective=TwoNetworks())
     run.train(toy_batch(seed=1))
     before = run.everything()
     run.state.rate_scale.assign(np.inf)

@@ -16,7 +16,7 @@ from tfdeblur.training.engines.tensorflow import runtime
 
 
 def python(code: str, **environment: str | None) -> subprocess.CompletedProcess:
-    """Runs code in a fresh process, where TensorFlow has not started."""
+    """Runs code in a new process, in which TensorFlow has not started."""
     env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
     env["PYTHONPATH"] = os.pathsep.join(sys.path)
     return subprocess.run(
@@ -29,7 +29,7 @@ def python(code: str, **environment: str | None) -> subprocess.CompletedProcess:
 
 
 def pretend_gpus(monkeypatch, *details):
-    """Lets TensorFlow list GPUs that are not there."""
+    """Makes TensorFlow list simulated GPUs."""
     gpus = [
         tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(len(details))
     ]
@@ -47,7 +47,7 @@ T4 = {"device_name": "Tesla T4", "compute_capability": (7, 5)}
 A100 = {"device_name": "NVIDIA A100", "compute_capability": (8, 0)}
 
 
-def test_importing_the_module_loads_no_tensorflow():
+def test_import_of_runtime_does_not_load_tensorflow():
     result = python("""
         import sys
         import tfdeblur.training.engines.tensorflow.runtime
@@ -59,25 +59,25 @@ def test_importing_the_module_loads_no_tensorflow():
 # -------------------------------------------------------------------------------------- strategies
 
 
-def test_one_device():
+def test_strategy_one_has_one_replica():
     strategy = runtime.make_strategy("one")
     assert strategy.num_replicas_in_sync == 1
     with strategy.scope():
         assert "CPU:0" in tf.Variable(1.0).device
 
 
-def test_auto_on_a_machine_without_accelerators(monkeypatch):
+def test_strategy_auto_without_accelerators_is_one(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert isinstance(runtime.make_strategy(), tf.distribute.OneDeviceStrategy)
 
 
-def test_mirrored_over_logical_cpus():
+def test_strategy_mirrored_without_gpus_uses_logical_cpus():
     strategy = runtime.make_strategy("mirrored")
     assert isinstance(strategy, tf.distribute.MirroredStrategy)
     assert strategy.num_replicas_in_sync == 2
 
 
-def test_auto_takes_all_gpus(monkeypatch):
+def test_strategy_auto_with_gpus_uses_all(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     pretend_gpus(monkeypatch, A100, A100)
     assert runtime._choose_kind(None) == "mirrored"
@@ -85,7 +85,7 @@ def test_auto_takes_all_gpus(monkeypatch):
     assert runtime._choose_kind(None) == "one"
 
 
-def test_auto_takes_a_cluster_of_several_workers(monkeypatch):
+def test_strategy_auto_with_several_workers_is_multi_worker(monkeypatch):
     task = {"type": "worker", "index": 0}
     for workers, kind in ((["a:1", "b:1"], "multi_worker"), (["a:1"], "one")):
         config = {"cluster": {"worker": workers}, "task": task}
@@ -97,7 +97,7 @@ def test_auto_takes_a_cluster_of_several_workers(monkeypatch):
     "text",
     ["{", "[]", '{"cluster": {"worker": ["a:1", "b:1"]}}', '{"cluster": 3}'],
 )
-def test_wrong_tf_config(monkeypatch, text):
+def test_invalid_tf_config_raises_config_error(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         runtime.make_strategy("multi_worker")
@@ -106,18 +106,18 @@ def test_wrong_tf_config(monkeypatch, text):
 @pytest.mark.parametrize(
     ("cluster", "kind", "index", "says"),
     [
-        ({"worker": ["hosta", "b:1"]}, "worker", 1, "'hosta' for a worker"),
-        ({"worker": ["a:1", "127.0.0.1:2222x"]}, "worker", 0, "not an address"),
-        ({"worker": ["a:222222", "b:1"]}, "worker", 0, "not an address"),
-        ({"worker": ["a:1", "b:1"]}, "worker", 2, "its task is none of them"),
-        ({"worker": ["a:1", "b:1"]}, "worker", -1, "its task is none of them"),
-        ({"worker": ["a:1", "b:1"]}, "master", 0, "its task is none of them"),
-        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", 1, "its task is none of them"),
-        ({"chief": ["a:1"], "worker": ["b:1"]}, "chief", 1, "its task is none of them"),
-        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", -1, "its task is none of them"),
+        ({"worker": ["hosta", "b:1"]}, "worker", 1, "'hosta'"),
+        ({"worker": ["a:1", "127.0.0.1:2222x"]}, "worker", 0, "TF_CONFIG"),
+        ({"worker": ["a:222222", "b:1"]}, "worker", 0, "TF_CONFIG"),
+        ({"worker": ["a:1", "b:1"]}, "worker", 2, "its task"),
+        ({"worker": ["a:1", "b:1"]}, "worker", -1, "its task"),
+        ({"worker": ["a:1", "b:1"]}, "master", 0, "its task"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", 1, "its task"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "chief", 1, "its task"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "worker", -1, "its task"),
     ],
 )
-def test_mistakes_in_tf_config_are_told_before_anybody_is_waited_for(
+def test_wrong_task_or_address_raises_before_workers_connect(
     monkeypatch, cluster, kind, index, says
 ):
     config = {"cluster": cluster, "task": {"type": kind, "index": index}}
@@ -130,7 +130,7 @@ def test_mistakes_in_tf_config_are_told_before_anybody_is_waited_for(
 
 
 @pytest.mark.parametrize(("kind", "index", "place"), [("chief", 0, 0), ("worker", 1, 2)])
-def test_the_place_of_a_worker(monkeypatch, kind, index, place):
+def test_worker_index_by_task(monkeypatch, kind, index, place):
     cluster = {"chief": ["a:1"], "worker": ["b:1", "[::1]:65535"]}
     config = {"cluster": cluster, "task": {"type": kind, "index": index}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
@@ -139,14 +139,14 @@ def test_the_place_of_a_worker(monkeypatch, kind, index, place):
     assert runtime.worker_index() == place
 
 
-def test_multi_worker_without_tf_config(monkeypatch):
+def test_strategy_multi_worker_without_tf_config_raises_config_error(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ConfigError, match="TF_CONFIG"):
         runtime.make_strategy("multi_worker")
 
 
 @pytest.mark.slow
-def test_two_workers_reduce_together():
+def test_two_workers_reduce_over_both():
     import socket
 
     with socket.socket() as first, socket.socket() as second:
@@ -154,7 +154,7 @@ def test_two_workers_reduce_together():
         second.bind(("127.0.0.1", 0))
         workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in (first, second)]
     code = """
-        from tfdeblur import runtime
+        from tfdeblur.training.engines.tensorflow import runtime
         strategy = runtime.make_strategy()
         import tensorflow as tf
 
@@ -191,13 +191,13 @@ def test_two_workers_reduce_together():
 
 
 @pytest.mark.parametrize(("kind", "tpu"), [("tpu", None), ("auto", "local")])
-def test_a_machine_without_a_tpu(kind, tpu):
+def test_strategy_tpu_without_tpu_raises_user_error(kind, tpu):
     with pytest.raises(UserError, match="This machine has no TPU") as caught:
         runtime.make_strategy(kind, tpu)
     assert "\n" not in str(caught.value)
 
 
-def test_a_tpu_that_another_strategy_would_not_use():
+def test_tpu_with_another_strategy_raises_config_error():
     with pytest.raises(ConfigError, match="'mirrored'"):
         runtime.make_strategy("mirrored", "local")
 
@@ -205,18 +205,18 @@ def test_a_tpu_that_another_strategy_would_not_use():
 # --------------------------------------------------------------------------------------- precision
 
 
-def test_precision_on_a_cpu():
+def test_precision_auto_on_cpu_is_float32():
     assert runtime.resolve_precision() == "float32"
     assert runtime.resolve_precision("float32") == "float32"
     assert runtime.resolve_precision("bfloat16") == "mixed_bfloat16"
 
 
-def test_unknown_precision():
+def test_unknown_precision_raises_config_error():
     with pytest.raises(ConfigError, match="'float8'"):
         runtime.resolve_precision("float8")
 
 
-def test_precision_on_an_old_gpu_is_said(monkeypatch, caplog):
+def test_precision_on_old_gpu_warns(monkeypatch, caplog):
     pretend_gpus(monkeypatch, A100, T4)
     assert runtime.resolve_precision() == "float32"
     assert "Tesla T4 computes in float32" in caplog.text
@@ -225,21 +225,21 @@ def test_precision_on_an_old_gpu_is_said(monkeypatch, caplog):
     assert "slower" in caplog.text
 
 
-def test_precision_on_a_new_gpu(monkeypatch, caplog):
+def test_precision_on_new_gpu_is_bfloat16(monkeypatch, caplog):
     pretend_gpus(monkeypatch, A100)
     assert runtime.resolve_precision() == "mixed_bfloat16"
     assert runtime.resolve_precision("float32") == "float32"
     assert not caplog.text
 
 
-def test_precision_on_a_tpu():
-    # A real strategy cannot be made here; an instance of its class is all that is looked at.
+def test_precision_on_tpu_is_bfloat16():
+    # There is no TPU here, and only the class of the strategy matters.
     strategy = object.__new__(tf.distribute.TPUStrategy)
     assert runtime.resolve_precision("auto", strategy) == "mixed_bfloat16"
     assert runtime.resolve_precision("float32", strategy) == "float32"
 
 
-def test_precision_scope_restores_what_was_before():
+def test_precision_scope_restores_the_policy():
     before = keras.mixed_precision.dtype_policy()
     with runtime.precision_scope("mixed_bfloat16"):
         layer = keras.layers.Dense(1)
@@ -254,7 +254,7 @@ def test_precision_scope_restores_what_was_before():
 # ------------------------------------------------------------------------------- seeds and devices
 
 
-def test_a_seed_repeats_every_draw():
+def test_seed_repeats_every_draw():
     def draws():
         runtime.seed_everything(7)
         layer = keras.layers.Dense(2)
@@ -273,14 +273,14 @@ def test_a_seed_repeats_every_draw():
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range(seed):
+def test_seed_out_of_range_raises_config_error(seed):
     with pytest.raises(ConfigError, match=str(seed)):
         runtime.seed_everything(seed)
 
 
-def test_deterministic_and_logical_devices_in_a_fresh_process():
+def test_deterministic_and_logical_cpus_in_a_new_process():
     result = python("""
-        from tfdeblur import runtime
+        from tfdeblur.training.engines.tensorflow import runtime
         runtime.logical_cpus(3)
         runtime.seed_everything(1, deterministic=True)
         strategy = runtime.make_strategy("mirrored")

@@ -1,4 +1,4 @@
-"""One replica's update against a plain loop, over micro-batches, replicas and XLA."""
+"""The training step, compared with plain Keras and across micro-batches, replicas and XLA."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tests.helpers.toys import (
     Content,
-    TwoPlayers,
+    TwoNetworks,
     toy_batch,
     toy_config,
     toy_generator,
@@ -18,8 +18,8 @@ from tests.helpers.toys import (
 from tfdeblur import objectives
 from tfdeblur.models import critics
 from tfdeblur.objectives.objective import GENERATOR, Loss
-from tfdeblur.training.engines.tensorflow import step as step_module
-from tfdeblur.training.engines.tensorflow.step import ReplicaStep, taped_gradient
+from tfdeblur.training.engines.tensorflow import train_step as step_module
+from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep, taped_gradient
 
 
 def build(objective, run_config=None, micro_batches=1, **toy):
@@ -56,11 +56,11 @@ def test_content_step_equals_plain_keras():
     assert_same_weights(weights(state), {GENERATOR: reference.get_weights()})
 
 
-def test_signed_generators_are_fed_minus_one_to_one():
+def test_signed_generator_receives_images_from_minus_one_to_one():
     class Extremes(Content):
-        def loss(self, player, view):
+        def loss(self, network, view):
             self.seen = (tf.reduce_min(view.sharp), tf.reduce_max(view.sharp), view.data_range)
-            return super().loss(player, view)
+            return super().loss(network, view)
 
     objective = Extremes()
     _, step = build(objective, value_range="signed")
@@ -70,23 +70,23 @@ def test_signed_generators_are_fed_minus_one_to_one():
     assert [float(value) for value in objective.seen] == [-1.0, 1.0, 2.0]
 
 
-def test_both_players_move_and_the_critic_moves_twice():
-    state, step = build(TwoPlayers())
+def test_step_updates_the_critic_twice_and_the_generator_once():
+    state, step = build(TwoNetworks())
     before = weights(state)
     metrics = step(toy_batch())
     assert set(metrics) == set(step.metric_names)
-    assert int(state.players["critic"].optimizer.iterations) == 2
-    assert int(state.players[GENERATOR].optimizer.iterations) == 1
+    assert int(state.networks["critic"].optimizer.iterations) == 2
+    assert int(state.networks[GENERATOR].optimizer.iterations) == 1
     for name, old in before.items():
         assert any(np.any(a != b) for a, b in zip(old, weights(state)[name], strict=True))
 
 
-def test_the_critics_loss_leaves_the_generator_alone():
-    class CriticOnly(TwoPlayers):
-        def loss(self, player, view):
-            loss = super().loss(player, view)
-            # A gradient of 0 moves nothing: what moves the generator came from the critic's turns.
-            factor = 1.0 if player == "critic" else 0.0
+def test_critic_loss_does_not_change_the_generator():
+    class CriticOnly(TwoNetworks):
+        def loss(self, network, view):
+            loss = super().loss(network, view)
+            # With a zero gradient of its own, only critic updates could change the generator.
+            factor = 1.0 if network == "critic" else 0.0
             return Loss(loss.per_example * factor, loss.terms)
 
     state, step = build(CriticOnly())
@@ -95,8 +95,8 @@ def test_the_critics_loss_leaves_the_generator_alone():
     assert_same_weights({GENERATOR: before}, {GENERATOR: weights(state)[GENERATOR]}, atol=0)
 
 
-@pytest.mark.parametrize("objective", [Content, TwoPlayers])
-def test_micro_batches_add_up_to_the_whole_batch(objective):
+@pytest.mark.parametrize("objective", [Content, TwoNetworks])
+def test_micro_batches_give_the_step_of_the_full_batch(objective):
     whole, whole_step = build(objective())
     parts, parts_step = build(objective(), micro_batches=4)
     for seed in range(3):
@@ -107,8 +107,8 @@ def test_micro_batches_add_up_to_the_whole_batch(objective):
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
-@pytest.mark.parametrize("objective", [Content, TwoPlayers])
-def test_two_replicas_make_the_step_of_one(objective, clip_norm):
+@pytest.mark.parametrize("objective", [Content, TwoNetworks])
+def test_two_replicas_give_the_step_of_one(objective, clip_norm):
     run_config = toy_config(optimizer={"learning_rate": 0.01, "clip_norm": clip_norm})
     one, one_step = build(objective(), run_config)
     strategy = two_replicas()
@@ -131,16 +131,16 @@ def test_two_replicas_make_the_step_of_one(objective, clip_norm):
         expected = one_step(batch)
         for name in expected:
             if clip_norm is None and name.endswith("gradient_norm"):
-                continue  # the mean of the replicas' own norms, by definition another number
+                continue  # by definition the mean of the replicas' norms, which is different
             np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
     assert_same_weights(weights(one), weights(two), atol=2e-5)
 
 
-def test_clipping_limits_the_gradient_and_reports_its_norm_before():
+def test_clip_norm_limits_the_gradient_and_reports_the_unclipped_norm():
     run_config = toy_config(optimizer={"name": "rmsprop", "learning_rate": 1.0, "clip_norm": 1e-3})
     state, step = build(Content(), run_config)
     applied = []
-    optimizer = state.players[GENERATOR].optimizer
+    optimizer = state.networks[GENERATOR].optimizer
     original = optimizer.apply
     optimizer.apply = lambda gradients, variables: (
         applied.append(float(tf.linalg.global_norm(gradients))),
@@ -152,8 +152,8 @@ def test_clipping_limits_the_gradient_and_reports_its_norm_before():
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("objective", [Content, TwoPlayers])
-def test_the_step_compiles_with_xla_with_static_shapes(objective, policy):
+@pytest.mark.parametrize("objective", [Content, TwoNetworks])
+def test_step_compiles_with_xla_and_static_shapes(objective, policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
         run_config = toy_config(training={"ema_decay": 0.9, "global_batch": 8})
@@ -167,7 +167,7 @@ def test_the_step_compiles_with_xla_with_static_shapes(objective, policy):
     tolerance = {"float32": 1e-4, "mixed_bfloat16": 5e-2}[policy]
     for name in expected:
         np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=1e-4)
-    # A TPU refuses shapes that depend on data; XLA on CPU accepts some of them.
+    # TPUs reject shapes that depend on data; XLA on CPUs accepts some of them.
     for operation in compiled.get_concrete_function(batch).graph.get_operations():
         for output in operation.outputs:
             if output.dtype not in (tf.resource, tf.variant):
@@ -175,10 +175,10 @@ def test_the_step_compiles_with_xla_with_static_shapes(objective, policy):
 
 
 class Adversarial:
-    """Everything of a run with a small real critic, built anew for each way of making the step."""
+    """A run with a small real critic."""
 
     def __init__(self, name="wgan_gp", options=None, micro_batches=1, toy=None, **step_options):
-        # A smooth loss: where the sign of an error decides, rounding does not stay small.
+        # A smooth loss: with one that depends on signs, rounding errors grow.
         chosen = {"losses": {"mse": 1.0}, "critic_updates": 2, **(options or {})}
         self.objective = objectives.create(name, chosen)
         generator = toy_generator(**(toy or {}))
@@ -206,7 +206,7 @@ class Adversarial:
         return {name: float(value) for name, value in metrics.items()}
 
 
-def test_sharing_the_pass_equals_the_literal_algorithm():
+def test_shared_pass_equals_separate_passes():
     literal, shared = Adversarial(share_generator_pass=False), Adversarial()
     expected, got = literal.train(), shared.train()
     for name in expected:
@@ -214,7 +214,7 @@ def test_sharing_the_pass_equals_the_literal_algorithm():
     assert_same_weights(weights(literal.state), weights(shared.state), atol=2e-5)
 
 
-def test_shared_and_literal_steps_differ_in_moving_averages_alone():
+def test_shared_and_separate_passes_differ_in_moving_averages_only():
     literal = Adversarial(share_generator_pass=False, toy={"batch_norm": True})
     shared = Adversarial(toy={"batch_norm": True})
     literal.train(1)
@@ -226,33 +226,33 @@ def test_shared_and_literal_steps_differ_in_moving_averages_alone():
     )
     for a, b in pairs:
         if a.name.startswith("moving"):
-            # Three passes move them three times: 1 - 0.99^3 of the way instead of 1 - 0.99.
+            # Three passes update them three times: by 1 - 0.99^3 instead of 1 - 0.99.
             assert np.abs(a.numpy() - b.numpy()).max() > 1e-4
         else:
             np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
 
 
-def test_micro_batches_restore_once_for_the_critic_and_once_for_the_generator():
+def test_micro_batches_run_one_pass_for_critics_and_one_for_the_generator():
     whole, parts = Adversarial(), Adversarial(micro_batches=2)
     calls = []
     network = parts.state.generator.network
     original = network.call
     network.call = lambda *args, **kwargs: (calls.append(1), original(*args, **kwargs))[1]
     expected, got = whole.train(), parts.train()
-    assert len(calls) == 4  # two micro-batches, kept for the critic's turns, and taped once more
+    assert len(calls) == 4  # two micro-batches, for the critic updates and again under the tape
     for name in expected:
         assert got[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
     assert_same_weights(weights(whole.state), weights(parts.state), atol=5e-5)
 
 
-def test_fresh_batches_give_each_move_its_own():
-    class Seen(TwoPlayers):
+def test_fresh_batches_give_each_update_its_own():
+    class Seen(TwoNetworks):
         def __init__(self):
             self.means = []
 
-        def loss(self, player, view):
-            self.means.append((player, float(tf.reduce_mean(view.sharp))))
-            return super().loss(player, view)
+        def loss(self, network, view):
+            self.means.append((network, float(tf.reduce_mean(view.sharp))))
+            return super().loss(network, view)
 
     objective, generator = Seen(), toy_generator()
     state = toy_state(toy_config(), generator, objective)
@@ -261,7 +261,7 @@ def test_fresh_batches_give_each_move_its_own():
     batches = [toy_batch(seed=seed) for seed in range(3)]
     step(*batches)
     expected = [batch["sharp"].mean() / 255 for batch in batches]
-    assert [player for player, _ in objective.means] == ["critic", "critic", GENERATOR]
+    assert [network for network, _ in objective.means] == ["critic", "critic", GENERATOR]
     np.testing.assert_allclose([mean for _, mean in objective.means], expected, rtol=1e-5)
 
 
@@ -276,7 +276,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("options", ROWS, ids=lambda options: "-".join(options) or "shared")
-def test_a_loop_of_moves_equals_as_many_copies(options, monkeypatch):
+def test_loop_of_updates_equals_copies(options, monkeypatch):
     looped = Adversarial(**options)
     got = looped.train()
     monkeypatch.setattr(step_module, "_can_loop", lambda: False)
@@ -289,7 +289,7 @@ def test_a_loop_of_moves_equals_as_many_copies(options, monkeypatch):
 
 
 def operations(run, wanted):
-    """Counts a kind of operation in a step and in all functions that it calls."""
+    """Counts ops of some kinds in a step and in all functions that it calls."""
     batches = [{k: tf.constant(v) for k, v in toy_batch().items()}] * run.step.batches
     graph = tf.function(run.step).get_concrete_function(*batches).graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
@@ -297,7 +297,7 @@ def operations(run, wanted):
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_the_program_does_not_grow_with_the_critics_moves(fresh):
+def test_program_size_is_independent_of_critic_updates(fresh):
     convolutions = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
     runs = [
         Adversarial(options={"critic_updates": count}, fresh_critic_batches=fresh)
@@ -308,23 +308,23 @@ def test_the_program_does_not_grow_with_the_critics_moves(fresh):
     assert operations(runs[0], ("While", "StatelessWhile")) == 1
 
 
-def test_clipped_critics_stay_within_their_bounds():
+def test_weight_clip_bounds_the_critic_only():
     run = Adversarial("wgan", {"weight_clip": 0.005})
     run.train()
-    critic = run.state.players["critic"].network
+    critic = run.state.networks["critic"].network
     assert max(np.abs(v).max() for v in critic.trainable_variables) == pytest.approx(0.005)
     generator = run.state.generator.network
     assert max(np.abs(v).max() for v in generator.trainable_variables) > 0.1
 
 
-def test_draws_depend_on_seed_and_place_and_move():
-    class Draws(TwoPlayers):
+def test_draws_depend_on_seed_images_update_and_position():
+    class Draws(TwoNetworks):
         def __init__(self):
             self.seen = []
 
-        def loss(self, player, view):
+        def loss(self, network, view):
             self.seen.append(view.uniform.numpy())
-            return super().loss(player, view)
+            return super().loss(network, view)
 
     def draws(seed=0, images=0, **options):
         objective, generator = Draws(), toy_generator()
@@ -343,7 +343,7 @@ def test_draws_depend_on_seed_and_place_and_move():
     np.testing.assert_array_equal(first, halves)
 
 
-def test_gradient_operator_is_differentiable():
+def test_taped_gradient_is_differentiable():
     x = tf.constant([1.0, 2.0])
     with tf.GradientTape() as tape:
         tape.watch(x)

@@ -1,0 +1,71 @@
+"""Warnings of a run that resumes on other data, or in another order."""
+
+from tfdeblur.training.data_changes import changes_since
+
+ONE_SET = {"records": 24, "training shards": "aa", "validation shards": "cc"}
+ORDER = {"seed": 0, "data.shuffle_block": 16, "data.weights": None}
+DATA = {"sets": [ONE_SET], "order": ORDER}
+REPEATS = "some images of this epoch repeat and others are left out"
+
+
+def changes(now=DATA, before=DATA, images=32, averaged=False, averages=False):
+    meta = {"images": images, "averaged": averaged, "data": before}
+    return changes_since(meta, now, averages)
+
+
+def with_set(**values):
+    return {**DATA, "sets": [{**ONE_SET, **values}]}
+
+
+def with_order(**values):
+    return {**DATA, "order": {**ORDER, **values}}
+
+
+def test_same_data_give_no_warning():
+    assert changes() == []
+    assert changes(averaged=True, averages=True) == []
+
+
+def test_checkpoint_without_record_of_its_data_gives_no_warning():
+    assert changes_since({"images": 32}, DATA, averages=False) == []
+
+
+def test_more_records_in_mid_epoch_name_both_epochs_and_repeats():
+    (warning,) = changes(with_set(**{"records": 40, "training shards": "bb"}))
+    assert "an epoch had 24 images and now has 40" in warning
+    assert "epoch 1.33 becomes epoch 0.80" in warning
+    assert REPEATS in warning
+
+
+def test_other_records_at_end_of_epoch_name_new_order_without_repeats():
+    (warning,) = changes(with_set(**{"training shards": "bb"}), images=48)
+    assert "24 images" in warning
+    assert "The order of the images is new." in warning
+    assert REPEATS not in warning
+
+
+def test_swapped_data_sets_repeat_images_at_any_count():
+    other = {**ONE_SET, "training shards": "bb"}
+    pair, swapped = ({**DATA, "sets": sets} for sets in ([ONE_SET, other], [other, ONE_SET]))
+    (warning,) = changes(swapped, pair, images=48)
+    assert REPEATS in warning  # Each data set has epochs of its own.
+
+
+def test_other_validation_split_gives_warning():
+    (warning,) = changes(with_set(**{"validation shards": None}))
+    assert warning.startswith("the validation split")
+
+
+def test_other_order_in_mid_epoch_names_settings_and_repeats():
+    (warning,) = changes(with_order(seed=5, **{"data.shuffle_block": 4}))
+    assert warning.startswith("seed 0 -> 5, data.shuffle_block 16 -> 4")
+    assert REPEATS in warning
+
+
+def test_other_order_at_end_of_epoch_gives_no_warning():
+    assert changes(with_order(seed=5), images=48) == []
+
+
+def test_removed_averages_give_warning():
+    (warning,) = changes(averaged=True)
+    assert warning.startswith("training.ema_decay was removed")

@@ -1,0 +1,87 @@
+"""Warnings for a run that resumes on other data, or in another order, than its checkpoint saw."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def changes_since(meta: Mapping[str, Any], data: Mapping[str, Any], averages: bool) -> list[str]:
+    """Compares a run with the checkpoint it resumes from.
+
+    Args:
+        meta: The checkpoint's `meta.json`. A checkpoint without a record of its data, from an
+            early version, is assumed to have had the same.
+        data: The run's data, from `data.pipeline.TrainingData.identity`.
+        averages: Whether the run keeps averaged weights.
+
+    Returns:
+        Warnings of one or two sentences each, for changes that affect the training.
+    """
+    changes = []
+    before = meta.get("data")
+    if before:
+        changes += _training_data(meta, before, data) or _order(meta, before, data)
+        changes += _validation_data(before, data)
+    if meta.get("averaged") and not averages:
+        changes.append(
+            "training.ema_decay was removed: the averaged weights of the checkpoint are dropped "
+            "for good, and from here the plain weights are validated and saved. If this is not "
+            "intended, end the run at once by the same signal twice, which saves nothing, and set "
+            "training.ema_decay again."
+        )
+    return changes
+
+
+def _training_data(
+    meta: Mapping[str, Any], before: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    old, new = (
+        [(one["records"], one["training shards"]) for one in which["sets"]]
+        for which in (before, data)
+    )
+    if old == new:
+        return []
+    had, has = (sum(records for records, _ in which) for which in (old, new))
+    images = meta["images"]
+    what = (
+        f"an epoch had {had:,} images and now has {has:,}, so epoch {images / had:.2f} becomes "
+        f"epoch {images / has:.2f}, and learning rates that follow epochs change with it"
+        if had != has
+        else f"an epoch still has {has:,} images, but other images, or in other shards"
+    )
+    repeated = _if_mid_epoch(images, had, before)
+    return [
+        f"the data differ from those that the checkpoint was trained on: {what}. The order of the "
+        f"images is new{repeated and f', and {repeated}'}."
+    ]
+
+
+def _validation_data(before: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    old, new = ([one["validation shards"] for one in which["sets"]] for which in (before, data))
+    if old == new:
+        return []
+    return [
+        "the validation split has changed: earlier scores, and those of the best weights so far, "
+        "are not comparable with new ones."
+    ]
+
+
+def _order(
+    meta: Mapping[str, Any], before: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    changed = [
+        f"{key} {before['order'].get(key)} -> {value}"
+        for key, value in data["order"].items()
+        if before["order"].get(key) != value
+    ]
+    records = sum(one["records"] for one in data["sets"])
+    repeated = _if_mid_epoch(meta["images"], records, before)
+    if not changed or not repeated:
+        return []
+    return [f"{', '.join(changed)} in the middle of an epoch: {repeated}."]
+
+
+def _if_mid_epoch(images: int, records: int, before: Mapping[str, Any]) -> str:
+    # Each of several data sets has epochs of its own.
+    if images % records == 0 and len(before["sets"]) == 1:
+        return ""
+    return "some images of this epoch repeat and others are left out"
