@@ -1,4 +1,4 @@
-"""Command: restores photographs and videos, one by one or by the folder.
+"""Command: restores photographs and videos, given as files or folders.
 
 ::
 
@@ -11,6 +11,8 @@ import collections
 import dataclasses
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +20,7 @@ from pydantic import Field
 
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_tensorflow
-from tfdeblur.errors import UserError
+from tfdeblur.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,66 +29,65 @@ if TYPE_CHECKING:
     from tfdeblur.inference.restorer import Restorer
 
 EXIT_SOME_FAILED = 1
-_BYTES_A_PIXEL = 50
-"""Measured with a photo of 108 million pixels: several float32 copies."""
+_BYTES_PER_PIXEL = 50
+"""Several float32 copies; measured with a photo of 108 million pixels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeblurConfig:
-    """What is restored, with what, and where to."""
+    """Settings of the deblur command."""
 
     photos: Annotated[
         tuple[str, ...], Field(description="photos and videos, or folders of them", min_length=1)
     ]
     out: Annotated[
         str,
-        Field(description="folder to write to; for a single file also a file", min_length=1),
+        Field(description="output folder; for a single input also a file name", min_length=1),
     ]
     model: Annotated[
         str, Field(description="work directory, checkpoint or SavedModel", min_length=1)
     ]
     tile: Annotated[
         int | None,
-        Field(description="side of a tile in pixels; up to 512 where not given", ge=16),
+        Field(description="side of a tile in pixels; at most 512 if unset", ge=16),
     ] = None
     overlap: Annotated[
         int | None,
-        Field(description="pixels that neighboring tiles share; up to 64 where not given", ge=0),
+        Field(description="pixels shared by neighboring tiles; at most 64 if unset", ge=0),
     ] = None
     max_pixels: Annotated[
-        int, Field(description="larger pictures go through as tiles; lower it to save memory", ge=1)
+        int,
+        Field(description="images above this many pixels are tiled; lower it to save memory", ge=1),
     ] = 2**20
     tlc: Annotated[
         int | Literal["auto", "off"],
         Field(
-            description="networks that pool over the whole image: the window that they pool over "
-            "instead, in pixels; auto: one and a half of the training crops"
+            description="for networks that pool over the whole image: side of the window to pool "
+            "over instead, in pixels; auto: 1.5 times the training crops"
         ),
     ] = "auto"
     ensemble: Annotated[
         bool,
         Field(
-            description="restore in all eight orientations and average: eight times the work for "
-            "a little more precision"
+            description="average over all eight orientations: eight times the work for a little "
+            "more precision"
         ),
     ] = False
     side_by_side: Annotated[
         bool,
-        Field(description="also write NAME.before-after: the file and what became of it"),
+        Field(description="also write NAME.before-after with input and output side by side"),
     ] = False
-    overwrite: Annotated[
-        bool, Field(description="restore again what lies in the output folder already")
-    ] = False
+    overwrite: Annotated[bool, Field(description="replace outputs that exist")] = False
 
 
 @dataclasses.dataclass(frozen=True)
 class DeblurResult:
-    """What became of the files.
+    """Outputs written and skipped, and inputs that failed.
 
     Attributes:
-        written: Paths of the restored files; those of before and after not among them.
-        skipped: Outputs that were there already.
-        failed: Input and reason of those that could not be restored.
+        written: Paths of the restored files, without the side-by-side ones.
+        skipped: Outputs that existed before.
+        failed: Input and reason of each file that could not be restored.
     """
 
     written: tuple[str, ...]
@@ -95,13 +96,10 @@ class DeblurResult:
 
 
 def run(config: DeblurConfig) -> DeblurResult:
-    """Restores photographs and videos; one that fails does not stop the others.
+    """Restores photographs and videos; a failure on one file does not stop the others.
 
     Args:
-        config: What is restored.
-
-    Returns:
-        What was written, skipped and failed.
+        config: Settings of the command.
 
     Raises:
         UserError: There is nothing to restore, an output would overwrite an input or another
@@ -111,18 +109,19 @@ def run(config: DeblurConfig) -> DeblurResult:
     import tqdm
 
     from tfdeblur.inference import video
-    from tfdeblur.inference.restorer import Tiles, load_restorer
+    from tfdeblur.inference.restorer import load_restorer
+    from tfdeblur.inference.tiles import Tiles
     from tfdeblur.io import files
 
     tiles = Tiles.within(config.max_pixels, config.tile, config.overlap)
     plan = plan_outputs(config.photos, config.out, config.side_by_side)
-    skipped = []
-    if not config.overwrite:
-        for out in plan.values():
-            if all(files.exists(path) for path in outputs(out, config.side_by_side)):
-                skipped.append(out)
-    there = set(skipped)
-    todo = {photo: out for photo, out in plan.items() if out not in there}
+    todo, skipped = {}, []
+    for given, out in plan.items():
+        expected = outputs(out, config.side_by_side)
+        if not config.overwrite and all(map(files.exists, expected)):
+            skipped.append(out)
+        else:
+            todo[given] = out
     written, failed = [], []
     if todo:
         restorer = load_restorer(
@@ -132,21 +131,36 @@ def run(config: DeblurConfig) -> DeblurResult:
             ensemble=config.ensemble,
             pooling=config.tlc,
         )
-        for photo, out in tqdm.tqdm(todo.items(), desc="files", unit="file", disable=None):
+        for given, out in tqdm.tqdm(todo.items(), desc="files", unit="file", disable=None):
             restore_one = _restore_video if video.is_video(out) else _restore_photo
             try:
-                restore_one(restorer, photo, *outputs(out, config.side_by_side))
-            except MemoryError:
-                failed.append((photo, "there is not enough memory for it."))
+                restore_one(restorer, given, *outputs(out, config.side_by_side))
             except UserError as error:
-                failed.append((photo, str(error)))
+                failed.append((given, str(error)))
+            except MemoryError:
+                failed.append((given, "not enough memory."))
+            except Exception as error:
+                failed.append((given, _unexpected(error)))
             else:
                 written.append(out)
     return DeblurResult(tuple(written), tuple(skipped), tuple(failed))
 
 
+def _unexpected(error: Exception) -> str:
+    """Writes the traceback to a temporary file; returns one line that names the file."""
+    reason = f"unexpected {type(error).__name__}: {reason_of(str(error))}."
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="tfdeblur-", suffix=".txt", delete=False, errors="backslashreplace"
+        ) as file:
+            traceback.print_exception(error, file=file)
+    except OSError as full:
+        return f"{reason} The traceback could not be written: {full}."
+    return f"{reason} The traceback is in {file.name}"
+
+
 def outputs(out: str, side_by_side: bool) -> list[str]:
-    """Returns the restored file's path and, if wanted, that of the one of before and after."""
+    """Returns the path of the restored file and, if requested, of the side-by-side file."""
     from tfdeblur.inference import photos
 
     if not side_by_side:
@@ -156,18 +170,19 @@ def outputs(out: str, side_by_side: bool) -> list[str]:
 
 
 def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) -> dict[str, str]:
-    """Decides where each photo and video goes, before anything is touched.
+    """Assigns an output path to each photo and video, without reading or writing any.
 
-    The content of a single folder goes to `out` with its structure; of several inputs, each
-    folder goes to a folder of its own name. What lies in `out` already is no input.
+    The files of a single folder keep their structure below `out`; of several inputs, each folder
+    gets a subfolder of its name. Hidden files in folders, such as the `._photo.jpg` of macOS, and
+    files below `out` are not inputs.
 
     Args:
         inputs: Photos, videos and folders.
-        out: The output folder, or a file name where there is one file.
-        side_by_side: Each has one of before and after, too; see `outputs`.
+        out: The output folder, or a file name if there is a single file.
+        side_by_side: Whether each file has a second, side-by-side output; see `outputs`.
 
     Returns:
-        The output of each file.
+        The output by input.
 
     Raises:
         UserError: Nothing to restore, or an output would overwrite an input or another output.
@@ -179,41 +194,43 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
     inputs = list({_identity(given): given for given in inputs}.values())
     if not files.is_dir(out) and not out.endswith("/") and photos.suffix(out) in known:
         if len(inputs) > 1 or files.is_dir(inputs[0]):
-            raise UserError(f"--out {out} names one file, but more are given; name a folder.")
-        _refuse_kind(inputs[0], out)
+            raise UserError(f"--out {out} is one file for several inputs; give a folder.")
+        _check_kind(inputs[0], out)
         plan = {inputs[0]: out}
     else:
         if files.exists(out) and not files.is_dir(out):
-            raise UserError(f"--out {out} is a file; name a folder.")
+            raise UserError(f"--out {out} is a file; give a folder.")
         plan = {}
         for given in inputs:
             inside = out if len(inputs) == 1 else files.join(out, _folder_name(given))
             if files.is_dir(given):
                 for name in files.walk_files(given):
                     path = files.join(given, name)
+                    if files.base_name(name).startswith("."):
+                        continue
                     if photos.suffix(name) in known and not _is_within(path, out, given):
                         plan[path] = files.join(inside, _written_name(name))
             else:
                 plan[given] = files.join(out, _written_name(files.base_name(given)))
     if not plan:
         raise UserError(
-            f"No photos and no videos in {', '.join(inputs)}: looked for {' '.join(known)}."
+            f"No photos or videos in {', '.join(inputs)}; known suffixes: {' '.join(known)}."
         )
-    plan = _apart(plan)
-    _refuse_collisions(plan, side_by_side)
+    plan = _disambiguate(plan)
+    _check_collisions(plan, side_by_side)
     return plan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 1 where a photo failed."""
+    """Runs the command; returns 1 if a photo or video failed."""
     return cli.run_command(
         DeblurConfig,
         _run_and_report,
         argv,
         prog="python -m tfdeblur.deblur",
         description=(
-            "Restores photographs and videos of any size. Folders are searched to their ends and "
-            "keep their structure; finished files are not restored again."
+            "Restores photographs and videos of any size. Folders are searched recursively and "
+            "keep their structure; files whose output exists are skipped."
         ),
         positional="photos",
         short={"out": "o"},
@@ -224,12 +241,12 @@ def _run_and_report(config: DeblurConfig) -> int:
     result = run(config)
     print(f"{len(result.written)} restored into {config.out}")
     if result.skipped:
-        print(f"{len(result.skipped)} were there already (--overwrite restores them again)")
+        print(f"{len(result.skipped)} skipped because their outputs exist (--overwrite)")
     if result.failed:
         print(f"{len(result.failed)} failed:", file=sys.stderr)
-        for photo, reason in result.failed:
-            # The reason names the photo by itself where the file was at fault.
-            print(f"  {reason if photo in reason else f'{photo}: {reason}'}", file=sys.stderr)
+        for given, reason in result.failed:
+            # Most reasons name the file themselves.
+            print(f"  {reason if given in reason else f'{given}: {reason}'}", file=sys.stderr)
         return EXIT_SOME_FAILED
     return 0
 
@@ -237,7 +254,7 @@ def _run_and_report(config: DeblurConfig) -> int:
 def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
     from tfdeblur.inference import video
 
-    # Several small frames at once are faster than one by one.
+    # Several small frames in one batch are faster than one by one.
     video.rewrite(
         path,
         out,
@@ -255,28 +272,28 @@ def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None =
     from tfdeblur.io import files
 
     photo: Photo = photos.read_photo(path)
-    _refuse_too_large(path, photo.pixels)
+    _check_memory(path, photo.pixels)
     restored = dataclasses.replace(photo, pixels=restorer.deblur(photo.pixels, progress=True))
     if files.parent(out):
         files.make_dirs(files.parent(out))
     photos.write_photo(out, restored)
-    # Not first: a picture of twice the width may be too wide for its format.
+    # Last, because an image of twice the width may be too wide for its format.
     if side is not None:
         both = np.concatenate([photo.pixels, restored.pixels], axis=1)
         alpha = None if photo.alpha is None else np.concatenate([photo.alpha, photo.alpha], axis=1)
         photos.write_photo(side, dataclasses.replace(photo, pixels=both, alpha=alpha))
 
 
-def _refuse_too_large(path: str, pixels: "np.ndarray") -> None:
-    """Refuses a photo that the machine has not the memory for: it would end the whole command."""
+def _check_memory(path: str, pixels: "np.ndarray") -> None:
+    """Rejects a photo for which the machine lacks memory: the system would kill the command."""
     if "SC_PHYS_PAGES" not in os.sysconf_names:
         return
-    needed = _BYTES_A_PIXEL * pixels.shape[0] * pixels.shape[1]
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
+    needed = _BYTES_PER_PIXEL * pixels.shape[0] * pixels.shape[1]
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > available:
         raise UserError(
-            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels: restoring it takes about "
-            f"{needed / 2**30:.0f} GiB of memory, and this machine has {there / 2**30:.0f}."
+            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels: restoring it needs about "
+            f"{needed / 2**30:.0f} GiB of memory, and this machine has {available / 2**30:.0f}."
         )
 
 
@@ -286,50 +303,52 @@ def _written_name(name: str) -> str:
     return video.written_name(name) if video.is_video(name) else photos.written_name(name)
 
 
-def _refuse_kind(given: str, out: str) -> None:
-    """Refuses an output of a kind that is not written, or that the input is not of."""
+def _check_kind(given: str, out: str) -> None:
+    """Rejects an output file of an unsupported format, or a photo for a video and vice versa."""
     from tfdeblur.inference import photos, video
 
-    film = video.is_video(out)
+    is_video = video.is_video(out)
     if _written_name(out) != out:
-        better = ".mkv" if film else ".png"
-        raise UserError(f"--out {out}: {photos.suffix(out)} is not written; try {better}.")
-    if film != video.is_video(given):
-        kind = "a video" if film else "a photo"
-        raise UserError(f"--out {out} is {kind}, and {given} is none.")
+        better = ".mkv" if is_video else ".png"
+        raise UserError(
+            f"--out {out}: writing {photos.suffix(out)} files is not supported; try {better}."
+        )
+    if is_video != video.is_video(given):
+        kind, other = ("a video", "a photo") if is_video else ("a photo", "a video")
+        raise UserError(f"--out {out} is {kind}, but {given} is {other}.")
 
 
-def _apart(plan: dict[str, str]) -> dict[str, str]:
-    """Names the output `a.gif.png` where `a.gif` lies beside `a.png`, which has that name."""
+def _disambiguate(plan: dict[str, str]) -> dict[str, str]:
+    """Renames the output of `a.gif` from `a.png` to `a.gif.png` if there is an `a.png` as well."""
     from tfdeblur.inference import photos
     from tfdeblur.io import files
 
-    times = collections.Counter(_identity(out) for out in plan.values())
+    counts = collections.Counter(_identity(out) for out in plan.values())
     return {
         given: files.join(files.parent(out), files.base_name(given) + photos.suffix(out))
-        if times[_identity(out)] > 1 and photos.suffix(given) != photos.suffix(out)
+        if counts[_identity(out)] > 1 and photos.suffix(given) != photos.suffix(out)
         else out
         for given, out in plan.items()
     }
 
 
-def _refuse_collisions(plan: dict[str, str], side_by_side: bool) -> None:
-    originals = {_identity(photo): photo for photo in plan}
+def _check_collisions(plan: dict[str, str], side_by_side: bool) -> None:
+    inputs = {_identity(given): given for given in plan}
     claimed: dict[str, str] = {}
-    for photo, out in plan.items():
+    for given, out in plan.items():
         for path in outputs(out, side_by_side):
-            place = _identity(path)
-            if place in originals:
+            identity = _identity(path)
+            if identity in inputs:
                 raise UserError(
-                    f"{originals[place]} would be overwritten by a restored photo. Give another "
+                    f"{inputs[identity]} would be overwritten by a restored file. Choose another "
                     "--out."
                 )
-            if place in claimed:
+            if identity in claimed:
                 raise UserError(
-                    f"{claimed[place]} and {photo} would both be written to {path}. Restore them "
-                    "into different folders."
+                    f"{claimed[identity]} and {given} would both be written to {path}. Restore "
+                    "them into different folders."
                 )
-            claimed[place] = photo
+            claimed[identity] = given
 
 
 def _folder_name(path: str) -> str:
@@ -339,12 +358,12 @@ def _folder_name(path: str) -> str:
 
 
 def _identity(path: str) -> str:
-    """The same for two spellings of one local path, links resolved."""
+    """Returns the same string for all spellings of one local path, with links resolved."""
     return path if "://" in path else os.path.realpath(path)
 
 
 def _is_within(path: str, out: str, given: str) -> bool:
-    """Tells whether a file found in a folder is an earlier output that lies inside that folder."""
+    """Returns whether a file found in an input folder is in an output folder below it."""
     folder, top = _identity(out).rstrip("/") + "/", _identity(given).rstrip("/") + "/"
     inside = folder != top and folder.startswith(top)
     return inside and _identity(path).startswith(folder)

@@ -1,4 +1,4 @@
-"""Command: writes the generator of a run as a SavedModel, a LiteRT file or an ONNX file.
+"""Command: exports the generator of a run as a SavedModel, a LiteRT file or an ONNX file.
 
 ::
 
@@ -22,7 +22,7 @@ from tfdeblur.errors import ConfigError
 
 Format = Literal["saved_model", "litert", "onnx"]
 
-# In the work directory, where no other place is given.
+# File names in the work directory, used if `out` is unset.
 DEFAULT_NAMES: dict[Format, str] = {
     "saved_model": "saved_model",
     "litert": "model.tflite",
@@ -33,7 +33,7 @@ SUFFIXES: dict[Format, str] = {"litert": ".tflite", "onnx": ".onnx"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What is exported, and where to."""
+    """Settings of the export command."""
 
     workdir: Annotated[
         str, Field(description="work directory of tfdeblur.train, or a checkpoint", min_length=1)
@@ -41,27 +41,26 @@ class ExportConfig:
     out: Annotated[
         str,
         Field(
-            description="folder or file to write; saved_model, model.tflite or model.onnx in "
-            "WORKDIR where not given"
+            description="folder or file to write; if unset, saved_model, model.tflite or "
+            "model.onnx in WORKDIR"
         ),
     ] = ""
     format: Annotated[
         Format,
         Field(
-            description="saved_model: a folder for TensorFlow; litert: a file for phones, of one "
-            "size of image; onnx: a file for other runtimes (extra onnx)"
+            description="saved_model: a folder for TensorFlow; litert: a file for phones, for one "
+            "image size; onnx: a file for other runtimes (extra onnx)"
         ),
     ] = "saved_model"
     size: Annotated[
         Size | None,
         Field(
-            description="litert, onnx: size of the images, WIDTHxHEIGHT; onnx takes any if not "
-            "given"
+            description="litert, onnx: size of the images, WIDTHxHEIGHT; onnx: any size if unset"
         ),
     ] = None
     weights: Annotated[
         Literal["float32", "float16"],
-        Field(description="litert: how weights are stored; float16 halves the file"),
+        Field(description="litert: precision of the stored weights; float16 halves the file"),
     ] = "float32"
     checkpoint: Annotated[
         Literal["best", "last"], Field(description="which checkpoint of the work directory")
@@ -69,24 +68,24 @@ class ExportConfig:
     tlc: Annotated[
         int | Literal["auto", "off"],
         Field(
-            description="networks that pool over the whole image: the window that they pool over "
-            "instead, in pixels; auto: one and a half of the training crops"
+            description="for networks that pool over the whole image: side of the window to pool "
+            "over instead, in pixels; auto: 1.5 times the training crops"
         ),
     ] = "auto"
     overwrite: Annotated[
         bool,
-        Field(description="replace a file, or write into a folder that holds other things"),
+        Field(description="replace a file, or write into a folder of other files"),
     ] = False
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportResult:
-    """What was written.
+    """The exported folder or file.
 
     Attributes:
         path: The folder or file.
-        description: The network and its options (`model`), and for a SavedModel all that its
-            `tfdeblur.json` says.
+        description: The network and its options (`model`); for a SavedModel, the content of its
+            `tfdeblur.json`.
     """
 
     path: str
@@ -94,15 +93,15 @@ class ExportResult:
 
 
 def run(config: ExportConfig) -> ExportResult:
-    """Writes a SavedModel with float, uint8 and bytes signatures, or one file for other programs.
+    """Writes a SavedModel with float, uint8 and bytes signatures, or a file for other runtimes.
 
     Args:
-        config: What is exported.
+        config: Settings of the command.
 
     Raises:
         ConfigError: A setting is missing, or belongs to another format.
-        UserError: There is no checkpoint, the network cannot be written in this format, or there
-            is something else in the place.
+        UserError: There is no checkpoint, the network does not support this format, or the
+            output exists.
     """
     require_tensorflow()
     from tfdeblur.checkpoints.weights import checkpoint_folder, load_generator
@@ -142,13 +141,11 @@ def run(config: ExportConfig) -> ExportResult:
 
 def _check(config: ExportConfig) -> None:
     if config.format == "litert" and config.size is None:
-        raise ConfigError(
-            "size: a LiteRT file restores images of one size: give --size WIDTHxHEIGHT."
-        )
+        raise ConfigError("size: --format litert requires --size WIDTHxHEIGHT.")
     if config.format == "saved_model" and config.size is not None:
-        raise ConfigError("size: a SavedModel takes images of any size; leave --size out.")
+        raise ConfigError("size: a SavedModel restores images of any size; remove --size.")
     if config.format != "litert" and config.weights != "float32":
-        raise ConfigError("weights: --weights float16 is for --format litert.")
+        raise ConfigError("weights: --weights float16 requires --format litert.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,8 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.export",
         description=(
-            "Writes the generator of a run as a SavedModel that takes images of any size, or as a "
-            "LiteRT or ONNX file. All run without tfdeblur."
+            "Exports the generator of a run as a SavedModel for images of any size, or as a LiteRT "
+            "or ONNX file. All run without tfdeblur."
         ),
     )
 
@@ -172,12 +169,12 @@ def _run_and_report(config: ExportConfig) -> int:
         size = "any size" if config.size is None else f"{config.size[1]}x{config.size[0]}"
         print(
             f"{model['name']} written to {result.path}, for images of {size}: images float32 "
-            "[B, H, W, 3] in [0, 1] -> restored, likewise, clipped"
+            "[B, H, W, 3] in [0, 1] -> restored, same shape, clipped"
         )
         return 0
     print(f"{model['name']} written to {result.path}; its signatures:")
-    for name, meaning in result.description["signatures"].items():
-        print(f"  {name:<16} {meaning}")
+    for name, description in result.description["signatures"].items():
+        print(f"  {name:<16} {description}")
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Networks as single files for programs without TensorFlow; SavedModels are in `saving`."""
+"""Trained networks as SavedModels, LiteRT files and ONNX files."""

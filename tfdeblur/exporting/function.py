@@ -1,4 +1,4 @@
-"""The function that files hold: from images in [0, 1] to restored ones, of one size or of any."""
+"""The exported function: from images in [0, 1] to restored images, of one size or any size."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ INPUT, OUTPUT = "images", "restored"
 def as_function(generator: Generator, size: tuple[int, int] | None, batch: int | None) -> Any:
     """Returns the network as a `tf.function` with one signature.
 
-    Padding, value range and clipping are inside.
+    Padding, value range and clipping are part of the function.
 
     Args:
         generator: The trained generator.
-        size: Height and width in pixels; None leaves both free.
-        batch: Images at a time; None leaves it free.
+        size: Height and width in pixels; None for any size.
+        batch: Number of images; None for any number.
 
     Returns:
-        From float32 [B, H, W, 3] in [0, 1] to the same, clipped.
+        A function from float32 [B, H, W, 3] in [0, 1] to the same, clipped.
     """
     model = generator.as_unit_model()
     height, width = size or (None, None)
@@ -32,14 +32,14 @@ def as_function(generator: Generator, size: tuple[int, int] | None, batch: int |
     def restore(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {OUTPUT: tf.clip_by_value(model(images, training=False), 0.0, 1.0)}
 
-    # The function holds the weights only as long as somebody holds the model.
+    # The function references the weights only weakly.
     restore.model = model
     return restore
 
 
 def check_target(path: str, suffix: str, overwrite: bool) -> None:
-    """Raises a UserError where a file must not be written."""
+    """Raises a UserError if an output file has the wrong suffix, or exists without `overwrite`."""
     if not path.endswith(suffix):
-        raise UserError(f"--out {path}: the name of such a file ends with {suffix}.")
+        raise UserError(f"--out {path}: the suffix must be {suffix}.")
     if files.exists(path) and not overwrite:
-        raise UserError(f"{path} is there already; --overwrite replaces it.")
+        raise UserError(f"{path} exists; --overwrite replaces it.")

@@ -1,6 +1,6 @@
-"""LiteRT (TensorFlow Lite) files: one network for one size of image, for phones and small boards.
+"""LiteRT (TensorFlow Lite) files: one network for one image size, for phones and small boards.
 
-They need the package ai-edge-litert, or TensorFlow::
+The package ai-edge-litert, or TensorFlow, runs them::
 
     interpreter = ai_edge_litert.interpreter.Interpreter("model.tflite")
     restored = interpreter.get_signature_runner()(images=images)["restored"]
@@ -28,16 +28,15 @@ def write(
     Args:
         generator: The trained generator.
         path: File to write; any scheme that TensorFlow writes.
-        size: Height and width of the images, in pixels; the file restores no others.
-        weights: How weights are stored. With float16 the file is half as large, and results
-            differ by about the rounding of an 8-bit image; delegates for GPUs compute in float16
-            anyhow.
+        size: Height and width of the images in pixels, fixed in the file.
+        weights: Stored precision. With float16 the file is half as large, and results differ by
+            about the rounding of an 8-bit image; GPU delegates compute in float16 in any case.
 
     Raises:
         UserError: The network cannot be converted, or the file cannot be written.
     """
     function = as_function(generator, size, batch=1)
-    # A file has no variables that somebody could give their values.
+    # The format has no initialized variables.
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
 
     @tf.function(input_signature=function.input_signature)
@@ -45,7 +44,7 @@ def write(
         return {OUTPUT: frozen(images)[0]}
 
     with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
-        # By way of a SavedModel, which keeps the names of inputs and outputs.
+        # Converted from a SavedModel, to keep the names of inputs and outputs.
         module = tf.Module()
         module.restore = restore
         tf.saved_model.save(module, folder, {"serving_default": restore})
@@ -56,9 +55,9 @@ def write(
         try:
             content: bytes = converter.convert()
         except (RuntimeError, ValueError, tf.errors.OpError) as error:
-            # The converter's own error class is not public and derives from one of these.
+            # The converter's own error class is private and derives from one of these.
             raise UserError(
-                f"{generator.name} cannot be written as LiteRT: {str(error).splitlines()[0]}. "
-                "--format saved_model and onnx hold every network."
+                f"{generator.name} cannot be converted to LiteRT: {str(error).splitlines()[0]}. "
+                "--format saved_model and onnx support every network."
             ) from error
     files.write_bytes(path, content)

@@ -1,6 +1,6 @@
 """ONNX files: one network for images of any size, for runtimes other than TensorFlow.
 
-They need such a runtime, for example onnxruntime::
+For example onnxruntime::
 
     session = onnxruntime.InferenceSession("model.onnx")
     (restored,) = session.run(["restored"], {"images": images})
@@ -13,7 +13,7 @@ from tfdeblur.exporting.function import INPUT, OUTPUT, as_function
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
 
-# Read by onnxruntime 1.14 (2023) and later, and the first with all that the networks need.
+# The first with all operations of the networks; onnxruntime reads it from 1.14 (2023) on.
 OPSET = 18
 
 
@@ -23,8 +23,8 @@ def write(generator: Generator, path: str, *, size: tuple[int, int] | None = Non
     Args:
         generator: The trained generator.
         path: File to write; any scheme that TensorFlow writes.
-        size: Height and width of the images, in pixels; None leaves them and the batch free.
-            Engines that plan their memory ahead want it given.
+        size: Height and width of the images in pixels, for a batch of one; None for any sizes
+            and any batch. Runtimes that allocate memory ahead of time require it.
 
     Raises:
         UserError: tf2onnx is not installed, or the file cannot be written.
@@ -48,4 +48,7 @@ def _check_names(proto: Any) -> None:
     graph = proto.graph
     names = [value.name for value in graph.input], [value.name for value in graph.output]
     if names != ([INPUT], [OUTPUT]):
-        raise UserError(f"tf2onnx named inputs and outputs {names}; try another version of it.")
+        raise UserError(
+            f"tf2onnx named the inputs and outputs {names} instead of {INPUT} and {OUTPUT}; "
+            "try another version of tf2onnx."
+        )

@@ -1,7 +1,8 @@
-"""What Pillow leaves out of photographs: 16 bits a channel, and the whole EXIF record of a TIFF.
+"""Photo formats beyond Pillow: 16 bits per channel, and TIFFs with a complete EXIF record.
 
-It cuts 16-bit color down to 8 bits, and libtiff, which packs TIFFs for it, refuses the parts of an
-EXIF record that hold exposure and place.
+Pillow reduces 16-bit color to 8 bits, and libtiff, which compresses TIFFs for it, rejects the
+parts of an EXIF record that hold exposure and location. (tifffile alone reads no LZW, the usual
+compression of 16-bit TIFFs, and writes no EXIF record; imagecodecs would be a large dependency.)
 """
 
 import io
@@ -12,11 +13,11 @@ import zlib
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image, ImageFile, TiffImagePlugin, TiffTags
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from tfdeblur.errors import UserError
 
-_STRIP = 2**20  # bytes of a TIFF's strip before they are packed
+_STRIP_BYTES = 2**20  # of a TIFF, before compression
 _SAME_ORDER = {"L": "L", "B": "B", "N": "N"}
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _TAG = TiffImagePlugin
@@ -26,18 +27,18 @@ _PREDICTOR = 317
 def read_deep(
     image: ImageFile.ImageFile, data: bytes
 ) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Reads pixels of 16 bits a channel where Pillow would cut them down to 8.
+    """Reads an image with 16 bits per channel that Pillow would reduce to 8.
 
     Args:
-        image: Opened, and not decoded.
+        image: Opened, but not decoded.
         data: The file that it was opened from.
 
     Returns:
-        uint16 [H, W] or [H, W, 3], and alpha [H, W] or None; None where Pillow can read it. A
-        TIFF's orientation is applied, as Pillow does.
+        uint16 [H, W] or [H, W, 3], and alpha [H, W] or None. None for all other images, which
+        Pillow reads without loss. The orientation of a TIFF is applied, as Pillow does.
 
     Raises:
-        UserError: A kind of 16-bit file that is not read.
+        UserError: A 16-bit variant that is not supported.
     """
     if image.format == "PNG" and data[24] == 16:
         return _decode_png(image, data)
@@ -58,21 +59,22 @@ def encode_png(
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """Returns uint16 [H, W] or [H, W, C], alpha among the channels, as a PNG file."""
+    """Encodes uint16 [H, W] or [H, W, C], with alpha as the last channel if any, as PNG."""
     import tensorflow as tf
 
     channels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
     data: bytes = tf.io.encode_png(channels).numpy()
-    chunks = b""
+    header = 8 + 25  # the signature and the header chunk, which must be the first
+    file = io.BytesIO()
+    file.write(data[:header])
     if profile:
-        chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+        PngImagePlugin.putchunk(file, b"iCCP", b"ICC profile\0\0", zlib.compress(profile))
     if dpi:
         per_meter = [round(dots / 0.0254) for dots in dpi]
-        chunks += _png_chunk(b"pHYs", struct.pack(">IIB", *per_meter, 1))
+        PngImagePlugin.putchunk(file, b"pHYs", struct.pack(">IIB", *per_meter, 1))
     if exif:
-        chunks += _png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    header = 8 + 25  # the signature and the header chunk, which has to be the first
-    return data[:header] + chunks + data[header:]
+        PngImagePlugin.putchunk(file, b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    return file.getvalue() + data[header:]
 
 
 def encode_tiff(
@@ -82,9 +84,9 @@ def encode_tiff(
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """Returns uint8 or uint16 [H, W] or [H, W, C], alpha among the channels, as a TIFF file.
+    """Encodes uint8 or uint16 [H, W] or [H, W, C], with alpha as the last channel if any, as TIFF.
 
-    Packed without loss: deflate over differences along the rows.
+    Lossless compression: deflate over differences along the rows.
 
     Reference:
         Adobe, "TIFF Revision 6.0", 1992, section 14; "TIFF Technical Notes: Adobe Photoshop",
@@ -94,7 +96,7 @@ def encode_tiff(
     values = channels_last.astype(pixels.dtype.newbyteorder("<"))
     height, width, channels = values.shape
     values[:, 1:] -= channels_last[:, :-1]
-    rows = max(1, _STRIP // (values.itemsize * width * channels))
+    rows = max(1, _STRIP_BYTES // (values.itemsize * width * channels))
     strips = [zlib.compress(values[top : top + rows].tobytes()) for top in range(0, height, rows)]
     sizes = [len(strip) for strip in strips]
     directory = _TAG.ImageFileDirectory_v2(prefix=b"II")
@@ -113,7 +115,7 @@ def encode_tiff(
     directory[_TAG.BITSPERSAMPLE] = (8 * values.itemsize,) * channels
     directory[_TAG.SAMPLESPERPIXEL] = channels
     if channels in (2, 4):
-        directory[_TAG.EXTRASAMPLES] = 2  # alpha that color was not multiplied with
+        directory[_TAG.EXTRASAMPLES] = 2  # alpha that is not premultiplied
     directory[_TAG.PHOTOMETRIC_INTERPRETATION] = 2 if channels > 2 else 1
     directory[_TAG.PLANAR_CONFIGURATION] = 1
     directory[_TAG.COMPRESSION], directory[_PREDICTOR] = 8, 2
@@ -121,7 +123,7 @@ def encode_tiff(
     for tag in (_TAG.STRIPOFFSETS, _TAG.STRIPBYTECOUNTS):
         directory.tagtype[tag] = TiffTags.LONG
     directory[_TAG.STRIPBYTECOUNTS] = tuple(sizes)
-    # Counted from the end of the directory; Pillow adds where that is.
+    # Relative to the end of the directory; Pillow adds its position.
     directory[_TAG.STRIPOFFSETS] = tuple(sum(sizes[:place]) for place in range(len(sizes)))
     file = io.BytesIO()
     directory.save(file)
@@ -136,10 +138,10 @@ def _decode_png(image: ImageFile.ImageFile, data: bytes) -> tuple[np.ndarray, np
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(error.message) from error
     pixels, alpha = _without_alpha(array)
-    transparent = image.info.get("transparency")
-    if alpha is None and transparent is not None:
-        through = (array == np.asarray(transparent, np.uint16)).all(axis=-1)
-        alpha = np.where(through, 0, 65535).astype(np.uint16)
+    color = image.info.get("transparency")
+    if alpha is None and color is not None:
+        transparent = (array == np.asarray(color, np.uint16)).all(axis=-1)
+        alpha = np.where(transparent, 0, 65535).astype(np.uint16)
     return pixels, alpha
 
 
@@ -151,20 +153,20 @@ def _bits(image: TiffImagePlugin.TiffImageFile) -> tuple[int, ...]:
 def _decode_tiff(
     image: TiffImagePlugin.TiffImageFile, data: bytes
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Lets Pillow read the file twice: each pass keeps one byte of each value.
+    """Decodes the file twice with Pillow, which keeps one byte of each value per pass.
 
-    Pillow keeps the byte that comes first in the byte order that it was told.
+    Pillow keeps the high byte in the byte order that its raw mode names.
     """
     if image.tag_v2.get(_TAG.PLANAR_CONFIGURATION) == 2:
-        raise UserError("holds 16-bit channels one after the other; save it interleaved.")
+        raise UserError("has planar 16-bit channels; save it interleaved.")
     high = _tiff_pass(image, _SAME_ORDER)
-    with Image.open(io.BytesIO(data)) as again:
-        low = _tiff_pass(again, _OTHER_ORDER)
+    with Image.open(io.BytesIO(data)) as reopened:
+        low = _tiff_pass(reopened, _OTHER_ORDER)
     array = high.astype(np.uint16) << 8 | low
     pixels, alpha = _without_alpha(array)
     if alpha is not None and image.tag_v2.get(_TAG.EXTRASAMPLES) == (1,):
-        share = np.maximum(alpha, 1)[..., np.newaxis] / 65535
-        pixels = np.minimum(np.rint(pixels / share), 65535).astype(np.uint16)
+        opacity = np.maximum(alpha, 1)[..., np.newaxis] / 65535
+        pixels = np.minimum(np.rint(pixels / opacity), 65535).astype(np.uint16)
     return pixels, alpha
 
 
@@ -174,8 +176,8 @@ def _tiff_pass(image: ImageFile.ImageFile, order: Mapping[str, str]) -> np.ndarr
         raw, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         found = re.fullmatch(r"(RGB|RGBA|RGBX|RGBa);16([LBN])", str(raw))
         if found is None:
-            raise UserError(f"holds 16-bit color as Pillow does not give it ({raw}).")
-        # Color that was multiplied with alpha is divided again later, with all its bits.
+            raise UserError(f"has 16-bit color in an unsupported raw mode ({raw}).")
+        # Premultiplied color is divided by alpha later, with all its bits.
         raw = f"{found[1].replace('a', 'A')};16{order[found[2]]}"
         tiles.append(tile._replace(args=(raw, *rest)))
     image.tile = tiles
@@ -184,7 +186,7 @@ def _tiff_pass(image: ImageFile.ImageFile, order: Mapping[str, str]) -> np.ndarr
 
 def _decode_ppm(image: ImageFile.ImageFile, data: bytes, white: int) -> np.ndarray:
     if image.tile[0].codec_name != "ppm":
-        raise UserError("holds 16-bit color as text; save it as a binary PPM or as PNG.")
+        raise UserError("has 16-bit color as text; save it as a binary PPM or as PNG.")
     width, height = image.size
     values = np.frombuffer(data, ">u2", width * height * 3, image.tile[0].offset)
     scaled = np.rint(np.minimum(values, white) * (65535 / white)).astype(np.uint16)
@@ -192,12 +194,7 @@ def _decode_ppm(image: ImageFile.ImageFile, data: bytes, white: int) -> np.ndarr
 
 
 def _without_alpha(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Parts [H, W, C]: two and four channels end in alpha; one or two are gray."""
+    """Splits [H, W, C] into color and alpha, which is the last of two or four channels."""
     alpha = array[..., -1] if array.shape[-1] in (2, 4) else None
     pixels = array if alpha is None else array[..., :-1]
     return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), alpha
-
-
-def _png_chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

@@ -1,7 +1,7 @@
-"""Photographs as files: read as they were taken, written back as they were found.
+"""Reading and writing of photographs with everything that a restoration must keep.
 
-Pixels come with their orientation applied. The alpha channel, the color profile, the resolution
-and the EXIF record are kept and written back. PNG and TIFF files of 16 bits stay so.
+Pixels are returned upright. The alpha channel, the color profile, the resolution and the EXIF
+record are read and written back. PNG and TIFF files with 16 bits per channel keep them.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import tqdm
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_codecs
@@ -25,10 +25,10 @@ _SUFFIXES = (
     ".tiff .webp"
 )
 SUFFIXES = tuple(_SUFFIXES.split())
-"""What is looked for in a folder; a file given by name may have any suffix Pillow reads."""
+"""Suffixes searched for in folders; a file given by name may have any that Pillow reads."""
 
-MOST_PIXELS = 2**30
-"""A file that claims more is taken for a decompression bomb."""
+MAX_PIXELS = 2**30
+"""Files that claim more pixels are rejected as decompression bombs."""
 
 _FORMATS = {
     ".bmp": "BMP",
@@ -42,18 +42,18 @@ _FORMATS = {
     ".webp": "WEBP",
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
-    # Nothing of the restored detail is given away to smaller files.
+    # Quality over file size, to keep the restored detail.
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95, "method": 4},
 }
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP")
 _SIXTEEN_BITS = ("PNG", "TIFF")
-_MOST_DPI = 65535
-"""JPEG holds no more."""
+_MAX_DPI = 65535
+"""Limit of JPEG."""
 
 _HEIC = (b"heic", b"heim", b"heis", b"heix")
 
-_HOW_PIXELS_LIE = (
+_LAYOUT_TAGS = (
     *range(254, 269),
     *range(273, 282),
     284,
@@ -64,7 +64,7 @@ _HOW_PIXELS_LIE = (
     *range(512, 533),
     34675,
 )
-"""Tags of an EXIF record, or of a TIFF, that say how the old file's pixels lie in it."""
+"""EXIF and TIFF tags that describe the pixel layout of the file they were read from."""
 
 _pillow_limit = threading.Lock()
 
@@ -78,7 +78,7 @@ class Photo:
         alpha: [H, W] of the same dtype, or None.
         profile: ICC color profile, or None.
         exif: EXIF record without an orientation, or None.
-        dpi: Resolution across and down, or None.
+        dpi: Horizontal and vertical resolution in dots per inch, or None.
     """
 
     pixels: np.ndarray
@@ -89,14 +89,14 @@ class Photo:
 
 
 def suffix(path: str) -> str:
-    """Returns the ending of a file name in lower case, with its dot."""
+    """Returns the suffix of a file name in lower case, with its dot."""
     name = files.base_name(path)
     stem, dot, ending = name.rpartition(".")
     return f"{dot}{ending}".lower() if stem else ""
 
 
 def written_name(name: str) -> str:
-    """Returns the name under which a photo is written: `.png` where its own kind is not written."""
+    """Returns the output name of a photo, with `.png` if its own format cannot be written."""
     if suffix(name) in _FORMATS:
         return name
     stem = name[: -len(suffix(name))] if suffix(name) in SUFFIXES else name
@@ -106,18 +106,18 @@ def written_name(name: str) -> str:
 def read_photo(path: str) -> Photo:
     """Reads a photograph.
 
-    Palettes are resolved; CMYK is converted to sRGB, through its color profile if it has one.
-    Of a camera's multi-picture file the first is taken. Color of 16 bits is read from PNG, TIFF
-    and PPM; of other kinds Pillow gives 8.
+    Palettes are resolved; CMYK is converted to sRGB, through its color profile if it has one. A
+    multi-picture file of a camera yields its first picture. Color of 16 bits per channel is read
+    from PNG, TIFF and PPM; from other formats Pillow reads 8.
 
     Args:
         path: Any scheme TensorFlow reads.
 
     Raises:
-        UserError: The file is missing, damaged, animated, not an image that Pillow reads, or of
+        UserError: The file is missing, damaged, animated, not an image that Pillow reads, or has
             floating-point pixels; the message names it.
     """
-    files.refuse_endless(path)
+    files.require_regular_file(path)
     data = files.read_bytes(path)
     if not data:
         raise UserError(f"{path} is empty.")
@@ -131,26 +131,26 @@ def read_photo(path: str) -> Photo:
             hint = " Export it as JPEG or PNG first." if data[8:12] in _HEIC else ""
             raise UserError(f"{path} is not an image that Pillow can read.{hint}") from error
         except Image.DecompressionBombError as error:
-            raise UserError(f"{path} claims more than {MOST_PIXELS:,} pixels.") from error
+            raise UserError(f"{path} claims more than {MAX_PIXELS:,} pixels.") from error
         except MemoryError as error:
             raise UserError(f"{path} does not fit into memory.") from error
-        except Exception as error:  # decoders raise almost anything over bytes that are wrong
-            raise UserError(f"{path} is damaged or cut off: {error}.") from error
+        except Exception as error:  # decoders raise almost any type for damaged data
+            raise UserError(f"{path} is damaged or truncated: {error}.") from error
 
 
 def write_photo(path: str, photo: Photo) -> None:
-    """Writes a photograph whole or not at all; the suffix of `path` chooses the format.
+    """Writes a photograph atomically, in the format of the suffix.
 
-    What a format cannot hold is left out: alpha in a JPEG or BMP, 16 bits anywhere but in PNG and
-    TIFF.
+    What a format does not support is dropped: alpha in JPEG and BMP, 16 bits in all formats but
+    PNG and TIFF.
 
     Raises:
-        UserError: The suffix is none that is written, the photo does not fit into such a file, or
-            the file cannot be written.
+        UserError: The suffix is not supported, the photo is too large for the format, or the file
+            cannot be written.
     """
     kind = _FORMATS.get(suffix(path))
     if kind is None:
-        raise UserError(f"{path}: photos are written as {', '.join(_FORMATS)}.")
+        raise UserError(f"{path}: photos can be written as {', '.join(_FORMATS)}.")
     pixels, alpha = photo.pixels, photo.alpha if kind in _WITH_ALPHA else None
     deep = pixels.dtype == np.uint16
     if deep and kind not in _SIXTEEN_BITS:
@@ -159,7 +159,7 @@ def write_photo(path: str, photo: Photo) -> None:
         pixels = np.dstack([pixels, alpha])
     try:
         data = _encoded(kind, pixels, photo)
-    except Exception as error:  # encoders say in many ways that a picture is too large for them
+    except Exception as error:  # encoders raise various types for an image that is too large
         height, width = pixels.shape[:2]
         raise UserError(
             f"{path}: a photo of {width}x{height} cannot be written as {kind}: {error}."
@@ -183,7 +183,7 @@ def _encoded(kind: str, pixels: np.ndarray, photo: Photo) -> bytes:
 def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise UserError(
-            f"holds {image.n_frames} pictures; only single pictures are restored."  # type: ignore[attr-defined]  # only the formats that have frames define it
+            f"holds {image.n_frames} images; only single images are restored."  # type: ignore[attr-defined]  # defined by formats with frames
         )
     profile = image.info.get("icc_profile")
     deep = photo_codecs.read_deep(image, data)
@@ -192,47 +192,47 @@ def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:
     else:
         plain, profile = _plain_mode(image, profile)
         pixels, alpha = _without_alpha(np.asarray(plain), plain.mode)
-    # After the pixels: Pillow stands a TIFF upright by itself, and then forgets how it lay.
+    # After decoding: Pillow applies the orientation of a TIFF itself and removes the tag.
     exif, orientation = _exif(image)
     return Photo(
         pixels=_upright(pixels, orientation),
         alpha=None if alpha is None else _upright(alpha, orientation),
         profile=profile,
         exif=exif,
-        dpi=_dpi(image.info.get("dpi")),
+        dpi=_dpi(image),
     )
 
 
 def _exif(image: Image.Image) -> tuple[bytes | None, int]:
-    """Returns the EXIF record without what belongs to the old file, and the orientation in it."""
+    """Returns the EXIF record without layout tags and orientation, and the orientation."""
     orientation = 1
     try:
         record = image.getexif()
         orientation = record.get(ExifTags.Base.Orientation, 1)
-        for tag in _HOW_PIXELS_LIE:
+        for tag in _LAYOUT_TAGS:
             record.pop(tag, None)
         record.bigtiff = False
         return record.tobytes() if len(record) else None, orientation
-    except Exception:  # as of any decoder; the pixels are whole all the same
-        warnings.warn("the EXIF record is damaged and was left out", stacklevel=2)
+    except Exception:  # as from any decoder; the pixels are intact
+        warnings.warn("the EXIF record is damaged and was dropped", stacklevel=2)
         return None, orientation
 
 
 def _plain_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """Brings an image to L, LA, RGB, RGBA or I;16, and drops a profile that no longer fits."""
+    """Converts an image to L, LA, RGB, RGBA or I;16; drops a profile that no longer applies."""
     mode = image.mode
     if mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in image.info:
         return image, profile
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise UserError("holds 32-bit values; only 8 and 16 bits are restored.")
+            raise UserError("has 32 bits per channel; 8 and 16 are supported.")
         values = values.astype(np.uint16)
-        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]  # a TIFF has them
-            values = ~values  # white is zero; of 8 bits Pillow turns it over
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]  # defined by TIFFs
+            values = ~values  # white is zero; Pillow inverts 8 bits only
         return Image.fromarray(values), profile
     if mode == "F":
-        raise UserError("holds floating-point pixels; only 8 and 16 bits are restored.")
+        raise UserError("has floating-point pixels; 8 and 16 bits are supported.")
     if mode == "CMYK":
         return _from_cmyk(image, profile), None
     if mode in ("1", "L", "La"):
@@ -265,7 +265,7 @@ def _without_alpha(array: np.ndarray, mode: str) -> tuple[np.ndarray, np.ndarray
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Applies an EXIF orientation, 1 to 8; anything else counts as upright."""
+    """Applies an EXIF orientation, 1 to 8; other values count as upright."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
@@ -277,28 +277,34 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(values / 257.0).astype(np.uint8)
 
 
-def _dpi(value: Any) -> tuple[float, float] | None:
-    try:
-        across, down = (float(dots) for dots in value)
-    except (TypeError, ValueError, ZeroDivisionError):
+def _dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:
+    # Pillow reports 1 dpi for a TIFF without resolution.
+    if (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and TiffImagePlugin.X_RESOLUTION not in image.tag_v2
+    ):
         return None
-    return (across, down) if 0 < min(across, down) <= max(across, down) <= _MOST_DPI else None
+    try:
+        across, down = (float(dots) for dots in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 0 < min(across, down) <= max(across, down) <= _MAX_DPI else None
 
 
 @contextlib.contextmanager
 def _pillow(path: str) -> Iterator[None]:
-    """Lifts Pillow's limit on the number of pixels, and names the file in what it warns of."""
+    """Raises Pillow's pixel limit, and prints its warnings with the name of the file."""
     with _pillow_limit:
         before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice this
+        Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow rejects twice this
         try:
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                # These are the person's own files.
+                # Large photos of the user are no attack.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
-    # A read that failed has said why. Pillow says the same of each place that is wrong.
-    for text in dict.fromkeys(str(warning.message).split(".")[0].strip() for warning in told):
+    # Only of reads that succeeded, and once each: Pillow repeats itself for each damaged entry.
+    for text in dict.fromkeys(str(warning.message).split(".")[0].strip() for warning in caught):
         tqdm.tqdm.write(f"warning: {path}: {text}.")

@@ -1,8 +1,7 @@
-"""The local converter of a trained network: which pooling window it gets, and when it fails.
+"""Test-time local conversion (TLC) of trained networks: the pooling window, and its failures.
 
 Networks that pool over the whole image were trained on patches, and restore whole images worse.
-With the test-time local converter their pooling is cut to a window of about a patch, which
-changes no weight.
+TLC limits their pooling to a window of about a patch, without changing the weights.
 
 Reference: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
 ECCV 2022, section 3.3.
@@ -22,33 +21,34 @@ from tfdeblur.models.generator import Generator
 
 Choice = int | Literal["auto", "off"] | None
 
-# Sides of the blocks whose colors are compared, in pixels, and by how much they may differ.
+# Side in pixels of the blocks whose mean colors are compared, and their largest color shift.
 _BLOCK = 32
-_COLOR_CAST = 0.2
+_MAX_COLOR_CAST = 0.2
 
 
 def convert(generator: Generator, choice: Choice, folder: str) -> Generator:
-    """Gives a generator the pooling window that it should restore whole images with.
+    """Returns a generator with the pooling window for restoring whole images.
 
     Args:
         generator: A trained generator.
-        choice: `auto`: the network's own window, or one and a half of its run's training crops,
-            or, where neither is known, none; `off`: it pools over the whole image; else the
-            window's side in image pixels. None leaves the network as it was trained.
-        folder: The checkpoint; its run's `config.yaml` tells the size of the crops.
+        choice: `auto`: the network's own window, else 1.5 times the training crops of its run,
+            else none; `off`: pooling over the whole image; an integer: side of the window in
+            image pixels; None: the network as it was trained.
+        folder: The checkpoint, whose run's `config.yaml` holds the size of the crops.
 
     Returns:
-        The same generator where nothing changes, else one with copies of its weights.
+        The same generator if nothing changes, else one with copies of its weights.
 
     Raises:
-        UserError: A window is given and the network does not pool.
+        UserError: A window is given, but the network does not pool.
     """
     if choice is None:
         return generator
     if not local_pooling.can_convert(generator):
         if isinstance(choice, int):
             raise UserError(
-                f"tlc: {generator.name} has no pooling whose window could be set. Leave --tlc out."
+                f"tlc: {generator.name} does not pool over the image, so it has no window to set. "
+                "Remove --tlc."
             )
         return generator
     own: int | None = generator.options[local_pooling.OPTION]
@@ -61,14 +61,14 @@ def convert(generator: Generator, choice: Choice, folder: str) -> Generator:
 
 
 def own_window(generator: Generator, config: str | None) -> int | None:
-    """Returns the window that a network has, or that its run's training crops ask for."""
+    """Returns a network's own window, else 1.5 times its training crops, else None."""
     own: int | None = generator.options[local_pooling.OPTION]
     patch = patch_side(config)
     return own or (None if patch is None else local_pooling.window_for(patch))
 
 
 def config_of(folder: str) -> str | None:
-    """Returns the `config.yaml` of a checkpoint's run, or of the run that the folder is itself."""
+    """Returns the path of the `config.yaml` of a run, or of the run of a checkpoint."""
     places = [folder]
     if files.base_name(files.parent(folder)) in (BEST, CHECKPOINTS):
         places.append(files.parent(files.parent(folder)))
@@ -80,28 +80,28 @@ def config_of(folder: str) -> str | None:
 
 
 def patch_side(config: str | None) -> int | None:
-    """Returns the larger side of a run's training crops; None where it is not known."""
+    """Returns the larger side of a run's training crops in pixels, or None if unknown."""
     if config is None:
         return None
     crop = settings.parse_yaml(files.read_text(config), config).get("data", {}).get("crop")
     return None if crop is None else max(TypeAdapter(fields.Size).validate_python(crop))
 
 
-def has_mosaic(image: np.ndarray, restored: np.ndarray) -> bool:
-    """Tells whether a restored image has blocks of strange color.
+def has_color_artifacts(image: np.ndarray, restored: np.ndarray) -> bool:
+    """Returns whether a restored image has discolored blocks.
 
-    Small windows can drive a network to where it never was, and parts of the result turn into a
-    mosaic of bright colors. Removing blur leaves the mean color of a block nearly as it is.
+    With small windows, activations can leave the range seen in training, and parts of the result
+    turn into a mosaic of bright colors. Removing blur hardly changes the mean color of a block.
 
     Args:
-        image: What was restored, float32 [H, W, 3] in [0, 1].
-        restored: The result, likewise.
+        image: The blurred image, float32 [H, W, 3] in [0, 1].
+        restored: The restored image, same shape and range.
     """
     rows, columns = (size // _BLOCK for size in image.shape[:2])
     if not rows * columns:
-        return False  # No window is smaller than such an image.
+        return False  # no window is smaller than such an image
     change = (restored - image)[: rows * _BLOCK, : columns * _BLOCK]
     blocks = change.reshape(rows, _BLOCK, columns, _BLOCK, 3).mean(axis=(1, 3))
-    # Against green, so that what is only brighter or darker does not count.
+    # Red and blue relative to green, so that a change of brightness does not count.
     cast = np.abs(blocks[..., ::2] - blocks[..., 1:2])
-    return bool(cast.max() > _COLOR_CAST)
+    return bool(cast.max() > _MAX_COLOR_CAST)

@@ -1,4 +1,4 @@
-"""LiteRT and ONNX files: their numbers are those of the network, without tfdeblur."""
+"""LiteRT and ONNX files: results equal the network's, without tfdeblur."""
 
 import subprocess
 import sys
@@ -14,11 +14,11 @@ from tfdeblur.errors import UserError
 from tfdeblur.exporting import litert, onnx
 from tfdeblur.io import files
 
-# Networks that LiteRT has no operations for are to be named here; there is none.
+# Every network: LiteRT has operations for all of them.
 NAMES = config.MODELS.names()
 HEIGHT, WIDTH = 21, 34
 
-# Runs a file in a process that cannot import tfdeblur, and for ONNX no TensorFlow either.
+# Runs a file in a process that cannot import tfdeblur, nor TensorFlow for ONNX.
 PROGRAM = """
     import sys
 
@@ -55,11 +55,11 @@ def generator_of(name):
     return models.create(name, TINY.get(name))
 
 
-def pictures(batch=1, height=HEIGHT, width=WIDTH):
+def images_of(batch=1, height=HEIGHT, width=WIDTH):
     return np.random.default_rng(height).random((batch, height, width, 3), np.float32)
 
 
-def wanted(generator, images):
+def expected(generator, images):
     return np.clip(generator.as_unit_model()(images), 0, 1)
 
 
@@ -90,18 +90,18 @@ class TestLiteRT:
             for name in NAMES
         ],
     )
-    def test_every_network_agrees(self, name):
+    def test_litert_of_every_network_equals_the_generator(self, name):
         generator = generator_of(name)
         litert.write(generator, "ram://litert/model.tflite", size=(HEIGHT, WIDTH))
-        images = pictures()
+        images = images_of()
         found = in_litert(files.read_bytes("ram://litert/model.tflite"), images)
-        np.testing.assert_allclose(found, wanted(generator, images), atol=2e-5)
+        np.testing.assert_allclose(found, expected(generator, images), atol=2e-5)
 
     @pytest.mark.slow
-    def test_half_precision_halves_the_file_and_rounds(self):
+    def test_litert_with_float16_weights_is_half_as_large_and_nearly_equal(self):
         generator = models.create("unet16", {"width": 32})
         sizes, found = {}, {}
-        images = pictures()
+        images = images_of()
         for weights in ("float32", "float16"):
             path = f"ram://litert-{weights}/model.tflite"
             litert.write(generator, path, size=(HEIGHT, WIDTH), weights=weights)
@@ -112,13 +112,13 @@ class TestLiteRT:
         assert 0 < difference < 1 / 255
 
     @pytest.mark.slow
-    def test_it_runs_where_tfdeblur_cannot_be_imported(self, tmp_path):
+    def test_litert_runs_without_tfdeblur(self, tmp_path):
         pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
-        generator, images = generator_of("unet16"), pictures()
+        generator, images = generator_of("unet16"), images_of()
         litert.write(generator, str(tmp_path / "m.tflite"), size=(HEIGHT, WIDTH))
         (tmp_path / "m.tflite").rename(tmp_path / "model")
         found = run_alone("litert", tmp_path, images)
-        np.testing.assert_allclose(found, wanted(generator, images), atol=2e-5)
+        np.testing.assert_allclose(found, expected(generator, images), atol=2e-5)
 
 
 class TestONNX:
@@ -134,18 +134,18 @@ class TestONNX:
             for name in NAMES
         ],
     )
-    def test_every_network_agrees_at_any_size(self, name, tmp_path):
+    def test_onnx_of_every_network_equals_the_generator_at_any_size(self, name, tmp_path):
         import onnxruntime
 
         generator = generator_of(name)
         path = str(tmp_path / "model.onnx")
         onnx.write(generator, path)
         session = onnxruntime.InferenceSession(path)
-        for images in (pictures(), pictures(2, 9, 17), pictures(3, 16, 16)):
+        for images in (images_of(), images_of(2, 9, 17), images_of(3, 16, 16)):
             (found,) = session.run(["restored"], {"images": images})
-            np.testing.assert_allclose(found, wanted(generator, images), atol=2e-5)
+            np.testing.assert_allclose(found, expected(generator, images), atol=2e-5)
 
-    def test_a_size_that_is_given_is_the_only_one(self, tmp_path):
+    def test_onnx_with_a_size_accepts_that_size_only(self, tmp_path):
         import onnxruntime
 
         path = str(tmp_path / "model.onnx")
@@ -153,14 +153,14 @@ class TestONNX:
         (taken,) = onnxruntime.InferenceSession(path).get_inputs()
         assert taken.shape == [1, HEIGHT, WIDTH, 3]
 
-    def test_it_runs_where_neither_tfdeblur_nor_tensorflow_can_be_imported(self, tmp_path):
-        generator, images = generator_of("unet16"), pictures()
+    def test_onnx_runs_without_tfdeblur_and_tensorflow(self, tmp_path):
+        generator, images = generator_of("unet16"), images_of()
         onnx.write(generator, str(tmp_path / "model"))
         found = run_alone("onnx", tmp_path, images)
-        np.testing.assert_allclose(found, wanted(generator, images), atol=2e-5)
+        np.testing.assert_allclose(found, expected(generator, images), atol=2e-5)
 
 
-def test_without_tf2onnx_one_sentence_says_what_to_do(monkeypatch):
+def test_onnx_without_tf2onnx_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(UserError, match=r"pip install 'tfdeblur\[onnx\]'"):
         onnx.write(generator_of("unet16"), "ram://onnx/model.onnx")

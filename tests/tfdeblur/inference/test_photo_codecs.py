@@ -1,4 +1,4 @@
-"""16 bits a channel, which Pillow cuts down to 8: every bit comes through."""
+"""16 bits per channel, which Pillow reduces to 8: every bit is kept."""
 
 import io
 import struct
@@ -57,13 +57,13 @@ def tiff(values, order="<", bits=16, **tags):
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (7, 5, 2), (7, 5, 3), (7, 5, 4)])
-def test_png_and_tiff_keep_every_bit(shape):
+def test_png_and_tiff_encoded_and_read_keep_every_bit(shape):
     values = deep(*shape)
     color = values[..., : shape[-1] - 1 + shape[-1] % 2] if len(shape) == 3 else values
     pixels, alpha = read(photo_codecs.encode_png(values))
     np.testing.assert_array_equal(pixels, color.squeeze())
     assert (alpha is None) == (shape[-1] not in (2, 4))
-    if shape[-1] > 2 and len(shape) == 3:  # gray TIFFs Pillow reads, but for those with alpha
+    if shape[-1] > 2 and len(shape) == 3:  # Pillow itself reads gray TIFFs
         pixels, alpha = read(photo_codecs.encode_tiff(values))
         np.testing.assert_array_equal(pixels, color)
         if alpha is not None:
@@ -71,13 +71,13 @@ def test_png_and_tiff_keep_every_bit(shape):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_tiffs_of_either_byte_order(order):
+def test_tiff_of_either_byte_order_keeps_every_bit(order):
     values = deep(6, 5, 3)
     np.testing.assert_array_equal(read(tiff(values, order))[0], values)
-    assert read(tiff(values >> 8, order, bits=8)) is None  # Pillow reads it as it is
+    assert read(tiff(values >> 8, order, bits=8)) is None  # left to Pillow
 
 
-def test_color_that_was_multiplied_with_alpha():
+def test_tiff_with_premultiplied_alpha_is_divided():
     color, alpha = deep(6, 4, 3), deep(6, 4) | 0x8000
     multiplied = np.rint(color * (alpha[..., np.newaxis] / 65535)).astype(np.uint16)
     pixels, found = read(tiff(np.dstack([multiplied, alpha]), t338=[1]))
@@ -85,7 +85,7 @@ def test_color_that_was_multiplied_with_alpha():
     assert np.abs(pixels.astype(int) - color).max() <= 1
 
 
-def test_several_strips_and_small_pixels():
+def test_tiff_of_eight_bits_in_several_strips_is_lossless():
     values = RANDOM.integers(0, 256, (900, 700, 3), dtype=np.uint8)
     data = photo_codecs.encode_tiff(values)
     with Image.open(io.BytesIO(data)) as image:
@@ -94,15 +94,15 @@ def test_several_strips_and_small_pixels():
 
 
 @pytest.mark.parametrize(("color_type", "channels"), [(0, 1), (2, 3)])
-def test_one_color_may_be_transparent(color_type, channels):
+def test_png_with_a_transparent_color_has_alpha(color_type, channels):
     values = deep(5, 4, channels)
-    first = (b"tRNS", struct.pack(f">{channels}H", *values[0, 0].tolist()))
-    pixels, alpha = read(png(color_type, values, first))
+    transparent = (b"tRNS", struct.pack(f">{channels}H", *values[0, 0].tolist()))
+    pixels, alpha = read(png(color_type, values, transparent))
     np.testing.assert_array_equal(pixels, values.squeeze())
     assert alpha[0, 0] == 0 and (alpha == 65535).sum() == alpha.size - 1
 
 
-def test_ppm_of_sixteen_bits():
+def test_ppm_of_sixteen_bits_scales_to_the_full_range():
     values = deep(3, 4, 3)
     data = b"P6\n4 3\n65535\n" + values.astype(">u2").tobytes()
     np.testing.assert_array_equal(read(data)[0], values)

@@ -1,4 +1,4 @@
-"""Photographs as files: every kind comes in right and goes out with what it carried."""
+"""Photo files: pixels of every format, and metadata that is kept."""
 
 import io
 import os
@@ -28,7 +28,7 @@ def save(path, image, **options):
     return str(path)
 
 
-def test_plain_kinds_are_read_as_they_are(tmp_path):
+def test_read_photo_of_plain_formats_returns_the_pixels(tmp_path):
     color, gray = pixels(5, 7, 3), pixels(5, 7)
     read = photos.read_photo(save(tmp_path / "a.png", Image.fromarray(color)))
     np.testing.assert_array_equal(read.pixels, color)
@@ -39,7 +39,7 @@ def test_plain_kinds_are_read_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("channels", [2, 4])
 @pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
-def test_alpha_is_kept(tmp_path, kind, channels):
+def test_alpha_read_and_written_is_kept(tmp_path, kind, channels):
     array = pixels(6, 4, channels)
     path = str(tmp_path / f"a.{kind}")
     Image.fromarray(array).save(
@@ -51,11 +51,11 @@ def test_alpha_is_kept(tmp_path, kind, channels):
     photos.write_photo(out, read)
     again = photos.read_photo(out)
     np.testing.assert_array_equal(again.alpha, array[..., -1])
-    if kind != "webp":  # which is lossy
+    if kind != "webp":  # is lossy
         np.testing.assert_array_equal(again.pixels, read.pixels)
 
 
-def test_palettes_and_their_transparency_are_resolved(tmp_path):
+def test_read_photo_of_palettes_resolves_color_and_transparency(tmp_path):
     color = pixels(4, 4, 3)
     plain = Image.fromarray(color).quantize(16)
     path = save(tmp_path / "p.png", plain)
@@ -68,41 +68,41 @@ def test_palettes_and_their_transparency_are_resolved(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_stood_upright(tmp_path, orientation):
+def test_read_photo_with_orientation_returns_upright_pixels(tmp_path, orientation):
     array = np.repeat(np.repeat(pixels(2, 3, 3), 8, 0), 8, 1)
     image = Image.fromarray(array)
     exif = image.getexif()
     exif[ExifTags.Base.Orientation] = orientation
     exif[ExifTags.Base.Make] = "camera"
-    wanted = np.asarray(
+    expected = np.asarray(
         ImageOps.exif_transpose(Image.open(save(tmp_path / "a.png", image, exif=exif)))
     )
-    for kind in ("png", "tif"):  # which Pillow turns by itself
+    for kind in ("png", "tif"):  # of a TIFF Pillow applies it itself
         read = photos.read_photo(save(tmp_path / f"a.{kind}", image, exif=exif))
-        np.testing.assert_array_equal(read.pixels, wanted)
-    # Written back, it must not be turned a second time, and must not forget its camera.
+        np.testing.assert_array_equal(read.pixels, expected)
+    # The written file has no orientation, which would apply twice, and keeps the camera.
     for kind in ("png", "jpg", "webp", "tif"):
         out = str(tmp_path / f"out.{kind}")
         photos.write_photo(out, read)
         with Image.open(out) as written:
-            assert written.size == (wanted.shape[1], wanted.shape[0])
+            assert written.size == (expected.shape[1], expected.shape[0])
             assert written.getexif().get(ExifTags.Base.Orientation, 1) == 1
             assert written.getexif()[ExifTags.Base.Make] == "camera"
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif"])
-def test_profile_and_resolution_are_kept(tmp_path, kind):
+def test_profile_and_resolution_written_and_read_are_kept(tmp_path, kind):
     photo = Photo(pixels(9, 9, 3), profile=SRGB, dpi=(300.0, 300.0))
     path = str(tmp_path / f"a.{kind}")
     photos.write_photo(path, photo)
     again = photos.read_photo(path)
     assert again.profile == SRGB
-    if kind != "webp":  # which has no place for it
+    if kind != "webp":  # has no field for it
         assert again.dpi == pytest.approx((300, 300), abs=0.1)
 
 
 @pytest.mark.parametrize("kind", ["png", "tif"])
-def test_sixteen_bits_stay_sixteen_bits(tmp_path, kind):
+def test_sixteen_bits_written_and_read_are_kept(tmp_path, kind):
     path = str(tmp_path / f"a.{kind}")
     for shape in ((5, 6), (5, 6, 3)):
         photo = Photo(pixels(*shape, dtype=np.uint16))
@@ -119,14 +119,14 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path, kind):
     assert again.dpi == pytest.approx((200, 200), abs=0.1)
 
 
-def test_sixteen_bits_become_eight_where_they_must(tmp_path):
+def test_write_photo_of_sixteen_bits_as_bmp_reduces_to_eight(tmp_path):
     photo = Photo(np.array([[[0, 257, 65535]]], np.uint16))
     path = str(tmp_path / "a.bmp")
     photos.write_photo(path, photo)
     np.testing.assert_array_equal(photos.read_photo(path).pixels, [[[0, 1, 255]]])
 
 
-def test_a_deep_png_keeps_its_exif(tmp_path):
+def test_write_photo_of_a_16_bit_png_keeps_exif(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "camera"
     path = str(tmp_path / "a.png")
@@ -137,7 +137,7 @@ def test_a_deep_png_keeps_its_exif(tmp_path):
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "tif"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_exposure_and_place_are_kept(tmp_path, kind, dtype):
+def test_exposure_and_location_written_and_read_are_kept(tmp_path, kind, dtype):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "camera"
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:02 03:04:05"
@@ -151,8 +151,8 @@ def test_exposure_and_place_are_kept(tmp_path, kind, dtype):
     assert again.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (48.0, 8.0, 15.0)
 
 
-def test_a_record_says_nothing_of_how_the_old_pixels_lay(tmp_path):
-    # A palette's TIFF, written as RGB, must not call itself one of a palette.
+def test_exif_of_a_palette_tiff_has_no_layout_tags(tmp_path):
+    # Written as RGB, it must not be tagged as a palette image.
     source = Image.fromarray(pixels(40, 30, 3)).quantize(16)
     read = photos.read_photo(save(tmp_path / "a.tif", source, description="old"))
     photos.write_photo(str(tmp_path / "out.tif"), read)
@@ -164,27 +164,37 @@ def test_a_record_says_nothing_of_how_the_old_pixels_lay(tmp_path):
     assert ExifTags.Base.StripOffsets not in record
 
 
-def test_a_resolution_that_no_file_holds_is_none(tmp_path):
+def test_dpi_beyond_the_limit_is_none(tmp_path):
     image = Image.fromarray(pixels(8, 8, 3))
     path = save(tmp_path / "a.tif", image, x_resolution=720000, y_resolution=72, resolution_unit=2)
     assert photos.read_photo(path).dpi is None
 
 
-def test_white_may_be_zero(tmp_path):
+def test_dpi_of_a_tiff_without_resolution_is_none(tmp_path):
+    path = str(tmp_path / "a.tif")
+    for dtype in (np.uint8, np.uint16):
+        photos.write_photo(path, Photo(pixels(8, 8, 3, dtype=dtype)))
+        assert photos.read_photo(path).dpi is None
+    image = Image.fromarray(pixels(8, 8, 3))
+    path = save(tmp_path / "b.tif", image, dpi=(1, 1))
+    assert photos.read_photo(path).dpi == (1, 1)
+
+
+def test_read_photo_of_a_white_is_zero_tiff_inverts_it(tmp_path):
     gray = pixels(6, 5, dtype=np.uint16)
     path = save(tmp_path / "a.tif", Image.fromarray(~gray), tiffinfo={262: 0})
     np.testing.assert_array_equal(photos.read_photo(path).pixels, gray)
 
 
-def test_cmyk_becomes_rgb(tmp_path):
+def test_read_photo_of_cmyk_returns_rgb(tmp_path):
     cmyk = Image.fromarray(pixels(8, 8, 4), "CMYK")
-    for options in ({}, {"icc_profile": SRGB}):  # the second one does not fit, and is ignored
+    for options in ({}, {"icc_profile": SRGB}):  # an RGB profile does not apply and is ignored
         read = photos.read_photo(save(tmp_path / "a.tif", cmyk, **options))
         np.testing.assert_array_equal(read.pixels, np.asarray(cmyk.convert("RGB")))
         assert read.profile is None
 
 
-def test_a_jpeg_written_is_near_its_pixels(tmp_path):
+def test_write_photo_as_jpeg_is_near_the_pixels(tmp_path):
     y, x = np.mgrid[:40, :50]
     smooth = np.uint8(np.stack([y * 6, x * 5, y + x], axis=-1))
     path = str(tmp_path / "a.jpeg")
@@ -194,7 +204,7 @@ def test_a_jpeg_written_is_near_its_pixels(tmp_path):
     assert read.alpha is None
 
 
-def test_the_first_picture_of_a_camera_file_is_taken(tmp_path):
+def test_read_photo_of_a_multi_picture_file_returns_the_first(tmp_path):
     first, second = (Image.fromarray(np.full((16, 16, 3), v, np.uint8)) for v in (10, 200))
     path = str(tmp_path / "a.jpg")
     first.save(path, "MPO", save_all=True, append_images=[second])
@@ -210,7 +220,7 @@ def png_header_of(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
 
 
-def test_bad_files_are_named(tmp_path):
+def test_read_and_write_of_bad_files_name_them(tmp_path):
     frames = [Image.fromarray(pixels(8, 8)) for _ in range(3)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(pixels(8, 8).astype(np.float32)).save(tmp_path / "float.tif")
@@ -219,20 +229,20 @@ def test_bad_files_are_named(tmp_path):
     Image.fromarray(pixels(64, 64, 3)).save(whole, "PNG")
     deep = tf.io.encode_png(pixels(64, 64, 3, dtype=np.uint16)).numpy()
     bad = {
-        "moving.gif": "3 pictures",
+        "moving.gif": "3 images",
         "float.tif": "floating-point",
-        "deep.tif": "32-bit",
+        "deep.tif": "32 bits",
         "text.png": "not an image",
-        "cut.png": "damaged or cut off",
-        "cut16.png": "damaged or cut off",
-        "cut.jpg": "damaged or cut off",
-        "cut.tif": "not an image|damaged or cut off",
+        "cut.png": "damaged",
+        "cut16.png": "damaged",
+        "cut.jpg": "damaged",
+        "cut.tif": "not an image|damaged",
         "empty.png": "is empty",
         "phone.heic": "Export it as JPEG",
-        "link.png": "a link to what does not exist",
-        "pipe.png": "no file but a pipe",
+        "link.png": "a link to",
+        "pipe.png": "a pipe",
         "folder.png": "is a folder",
-        "planes.tif": "one after the other",
+        "planes.tif": "planar",
         "bomb.png": "more than",
         "missing.png": "does not exist",
     }
@@ -258,16 +268,16 @@ def test_bad_files_are_named(tmp_path):
             photos.read_photo(str(tmp_path / name))
         assert name in str(caught.value)
     assert before == Image.MAX_IMAGE_PIXELS
-    with pytest.raises(UserError, match="written as"):
+    with pytest.raises(UserError, match=r"a\.xyz"):
         photos.write_photo(str(tmp_path / "a.xyz"), Photo(pixels(2, 2)))
-    with pytest.raises(UserError, match=r"a\.webp: a photo of 17000x1 cannot be written as WEBP"):
+    with pytest.raises(UserError, match=r"a\.webp.*17000x1"):
         photos.write_photo(str(tmp_path / "a.webp"), Photo(pixels(1, 17000)))
     assert not (tmp_path / "a.webp").exists()
 
 
-def test_whatever_a_decoder_raises_is_a_bad_file(tmp_path, monkeypatch):
+def test_read_photo_with_any_decoder_error_names_the_file(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", Image.fromarray(pixels(4, 4)))
-    for error, message in ((TypeError("odd"), "damaged.*: odd"), (MemoryError(), "into memory")):
+    for error, message in ((TypeError("odd"), "odd"), (MemoryError(), "memory")):
         monkeypatch.setattr(
             photos, "_plain_mode", lambda *_, error=error: (_ for _ in ()).throw(error)
         )
@@ -275,14 +285,14 @@ def test_whatever_a_decoder_raises_is_a_bad_file(tmp_path, monkeypatch):
             photos.read_photo(path)
 
 
-def test_what_pillow_warns_of_names_the_file(tmp_path, capsys):
+def test_read_photo_with_a_pillow_warning_names_the_file(tmp_path, capsys):
     image = Image.fromarray(pixels(8, 8, 3))
     path = save(tmp_path / "a.jpg", image, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 30)
     photos.read_photo(path)
     assert capsys.readouterr().out == f"warning: {path}: Corrupt EXIF data.\n"
 
 
-def test_a_photo_outlives_its_record(tmp_path, monkeypatch, capsys):
+def test_read_photo_with_damaged_exif_keeps_the_pixels(tmp_path, monkeypatch, capsys):
     image = Image.fromarray(pixels(8, 6, 3))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "camera"
@@ -291,23 +301,24 @@ def test_a_photo_outlives_its_record(tmp_path, monkeypatch, capsys):
     read = photos.read_photo(path)
     np.testing.assert_array_equal(read.pixels, np.rot90(np.asarray(image), -1))
     assert read.exif is None
-    assert "a.png: the EXIF record is damaged and was left out." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert path in printed and "EXIF" in printed
 
 
-def test_a_large_photo_is_read_without_a_warning(tmp_path, recwarn):
+def test_read_photo_of_a_large_file_does_not_warn(tmp_path, recwarn):
     path = save(tmp_path / "large.png", Image.new("1", (14000, 14000)))
     assert photos.read_photo(path).pixels.shape == (14000, 14000)
     assert not [w for w in recwarn if w.category is Image.DecompressionBombWarning]
 
 
-def test_photos_live_in_any_file_system():
+def test_photos_on_other_file_systems_are_written_and_read():
     photo = Photo(pixels(4, 5, 3))
     files.make_dirs("ram://album")
     photos.write_photo("ram://album/a.png", photo)
     np.testing.assert_array_equal(photos.read_photo("ram://album/a.png").pixels, photo.pixels)
 
 
-def test_names():
+def test_suffix_and_written_name_of_various_names():
     assert photos.suffix("a/b.c/Photo.JPG") == ".jpg"
     assert photos.suffix("a.b/.png") == ""
     assert photos.written_name("x/a.JPG") == "x/a.JPG"

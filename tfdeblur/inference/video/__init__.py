@@ -1,11 +1,11 @@
-"""Video files: every frame is changed, all else stays as it was found.
+"""Video files: rewrites every frame and keeps everything else.
 
-The first video stream is decoded and encoded again; sound and subtitles are copied without
-being touched. Frames keep their times, so that a video of varying frame rate stays in step with
-its sound. They come upright, whatever a camera noted about how it was held.
+The first video stream is decoded and encoded again; audio and subtitle packets are copied. Frames
+keep their timestamps, so a video of variable frame rate stays in sync with its audio. Frames are
+returned upright; the rotation in the file is applied.
 
-PyAV decodes and encodes; it is imported when a video is opened. `reading` and `writing` are the
-two sides, `frames` knows how pixels lie in a file.
+PyAV decodes and encodes; it is imported when a video is opened. `reading` and `writing` handle
+the files, `frames` their pixel formats.
 """
 
 import contextlib
@@ -30,19 +30,20 @@ _WRITTEN = {
     ".webm": ".webm",
 }
 SUFFIXES = tuple(_WRITTEN)
-"""What is looked for in a folder."""
+"""Suffixes searched for in folders."""
 
 Change = Callable[[np.ndarray], np.ndarray]
 
 
 def written_name(name: str) -> str:
-    """Returns the name under which a video is written: `.mkv` where its own kind is not."""
-    stem, ending = name[: name.rindex(".")], name[name.rindex(".") :]
-    return name if ending.lower() in CONTAINERS else f"{stem}{_WRITTEN[ending.lower()]}"
+    """Returns the output name of a video, with `.mkv` if its own format cannot be written."""
+    suffix = name[name.rindex(".") :]
+    kept = suffix.lower() in CONTAINERS
+    return name if kept else name.removesuffix(suffix) + _WRITTEN[suffix.lower()]
 
 
 def is_video(path: str) -> bool:
-    """Tells by its name whether a file is a video."""
+    """Returns whether a file is a video, by its name."""
     return path.lower().endswith(SUFFIXES)
 
 
@@ -55,26 +56,25 @@ def rewrite(
     pixels_at_once: int = 1,
     progress: bool = False,
 ) -> None:
-    """Writes a video anew with every frame changed, whole or not at all.
+    """Writes a video with every frame changed. The output appears only once it is complete.
 
-    H.264 is written into MP4, MOV and MKV, H.265 where frames have more than 8 bits; VP9 and AV1
-    into WebM. Chroma keeps its resolution, unless an odd size leaves none but the full one.
-    Several pictures in one file, such as a cover, and data that are neither sound nor subtitles
-    are left out with a warning.
+    MP4, MOV and MKV are encoded as H.264, or as H.265 for more than 8 bits; WebM as VP9 or AV1.
+    Chroma subsampling is kept, unless an odd size requires full resolution. Further video streams,
+    such as a cover image, and streams other than audio and subtitles are dropped with a warning.
 
     Args:
         path: The video, on any file system that TensorFlow reads.
-        out: The new file; its suffix chooses the container.
+        out: The new file; its suffix determines the container.
         change: From frames uint8 or uint16 [B, H, W, 3], RGB and upright, to frames of the same
             shape and dtype.
-        side: A second file, for frames of before and after beside each other, without sound.
-        pixels_at_once: Frames are handed over together until their height times width times
-            number exceeds this; always at least one.
-        progress: Whether to show a bar over the frames.
+        side: A second file, without audio, with the frames before and after side by side.
+        pixels_at_once: Frames per batch times height times width do not exceed this, except that
+            a batch has at least one frame.
+        progress: Whether to show a progress bar over the frames.
 
     Raises:
-        UserError: PyAV is not installed, `path` is no video, is damaged or cut off, or a file
-            cannot be written; the message names it.
+        UserError: PyAV is not installed, `path` is not a video, is damaged or truncated, or a
+            file cannot be written; the message names it.
     """
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(path))

@@ -1,4 +1,4 @@
-"""How pixels lie in a video file: format, colors, range, and which side is up."""
+"""Pixel formats of video frames: conversion to upright RGB arrays."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from tfdeblur.errors import UserError
 
-# What FFmpeg calls these matrices and ranges, in frames and in `reformat`.
+# FFmpeg's numbers for color matrices and value ranges, in frames and in `reformat`.
 BT709, RGB, UNSPECIFIED, BT601 = 1, 0, 2, 5
 LIMITED, FULL = 1, 2
 _HD_ROWS = 720
@@ -15,14 +15,14 @@ _HD_ROWS = 720
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How the pixels of a video are to be read.
+    """Pixel format, color and orientation of a video.
 
     Attributes:
         kind: Name of the pixel format in the file.
-        deep: More than 8 bits.
-        matrix: Between luma and chroma, and RGB.
-        span: The range of its values: limited or full.
-        turn: Rows of the display matrix, which tells how the camera was held.
+        deep: Whether it has more than 8 bits.
+        matrix: Conversion from luma and chroma to RGB.
+        span: Range of the values, limited or full.
+        turn: Rows of the display matrix, which holds rotation and mirroring.
     """
 
     kind: str
@@ -33,14 +33,14 @@ class Look:
 
     @classmethod
     def of(cls, frame: Any) -> "Look":
-        """Returns what a decoded frame tells of itself, and what players assume of the rest."""
+        """Returns the format of a decoded frame, with the defaults of players for unset fields."""
         matrix = frame.colorspace
         if not any(part.is_luma for part in frame.format.components):
             matrix = RGB
         elif matrix == UNSPECIFIED:
             matrix = BT709 if frame.height >= _HD_ROWS else BT601
         kind = kind_of(frame)
-        # A format under its old name is of full range.
+        # The deprecated yuvj formats have full range.
         full = frame.color_range == FULL or kind != frame.format.name or matrix == RGB
         return cls(
             kind=kind,
@@ -52,11 +52,11 @@ class Look:
 
     @property
     def transposed(self) -> bool:
-        """Whether height and width change places."""
+        """Whether the rotation swaps height and width."""
         return self.turn[0][0] == 0
 
     def pixels(self, frame: Any) -> np.ndarray:
-        """Returns a frame upright, [H, W, 3] RGB, uint8 or uint16."""
+        """Returns an upright frame, [H, W, 3] RGB, uint8 or uint16."""
         array = frame.reformat(
             format="rgb48le" if self.deep else "rgb24",
             interpolation=interpolation(),
@@ -74,7 +74,7 @@ class Look:
 def kind_of(frame: Any) -> str:
     """Returns the name of a frame's pixel format.
 
-    Names with a J told a full range before there was a field for it; they are one format.
+    The deprecated names with a J are the same formats with full range.
     """
     name: str = frame.format.name
     return name.replace("yuvj", "yuv")
@@ -86,7 +86,7 @@ def _turn(frame: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     if data is None:
         return ((1, 0), (0, 1))
     matrix = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2].astype(np.int64)
-    # Cameras turn by quarters; the larger axis decides for anything between.
+    # Rounded to quarter turns by the larger axis.
     straight = abs(matrix[0, 0]) >= abs(matrix[0, 1])
     kept = np.sign(matrix) * (np.eye(2, dtype=np.int64) if straight else 1 - np.eye(2, dtype=int))
     (a, b), (c, d) = kept.tolist()
@@ -94,7 +94,7 @@ def _turn(frame: Any) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def interpolation() -> Any:
-    """Chroma is scaled smoothly, and rounded instead of cut off."""
+    """Returns flags for bicubic chroma, and rounding instead of truncation."""
     kinds = pyav().video.reformatter.Interpolation
     return kinds.BICUBIC | kinds.FULL_CHR_H_INT | kinds.FULL_CHR_H_INP | kinds.ACCURATE_RND
 

@@ -1,4 +1,4 @@
-"""Reading a video: batches of frames, and packets of what is copied."""
+"""Reading a video: batches of frames, and packets of the copied streams."""
 
 import contextlib
 import dataclasses
@@ -13,13 +13,13 @@ from tfdeblur.errors import UserError
 from tfdeblur.inference.video.frames import Look, kind_of, pyav
 from tfdeblur.io import files
 
-# The last packets of a stream may be shorter than they are told to be.
+# The last packets of a stream may be shorter than declared.
 _SLACK_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Frames that follow each other, with the time of each."""
+    """Consecutive frames, [B, H, W, 3], with the timestamp of each."""
 
     pixels: np.ndarray
     times: tuple[int, ...]
@@ -27,30 +27,30 @@ class Batch:
 
 
 class Source:
-    """A video that is read."""
+    """A video opened for reading."""
 
     def __init__(self, path: str, container: Any) -> None:
         self.path = path
         self.container = container
         streams = container.streams
         if not streams.video:
-            raise UserError(f"{path} holds no video.")
+            raise UserError(f"{path} has no video stream.")
         self.video = streams.video[0]
         self.video.thread_type = "AUTO"
         self.copied = [*streams.audio, *streams.subtitles]
-        left = [s for s in streams if s not in [self.video, *self.copied]]
-        if left:
-            kinds = ", ".join(sorted({f"{stream.type} stream" for stream in left}))
-            tqdm.tqdm.write(f"warning: {path}: left out what cannot be carried over: {kinds}.")
+        dropped = [s for s in streams if s not in [self.video, *self.copied]]
+        if dropped:
+            kinds = ", ".join(sorted({f"{stream.type} stream" for stream in dropped}))
+            tqdm.tqdm.write(f"warning: {path}: dropped unsupported streams: {kinds}.")
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second, on average."""
+        """Average frames per second."""
         return self.video.average_rate or self.video.guessed_rate or Fraction(25)
 
     @property
     def frames(self) -> int | None:
-        """The number of frames, as far as it is known beforehand."""
+        """Number of frames as declared or estimated; None if unknown."""
         if self.video.frames:
             return int(self.video.frames)
         if self.container.duration is None:
@@ -58,7 +58,7 @@ class Source:
         return round(self.container.duration / 1_000_000 * self.rate)
 
     def items(self, pixels_at_once: int) -> Iterator[Any]:
-        """Yields batches of frames, and packets to be copied, about as they follow each other."""
+        """Yields batches of frames and packets to copy, approximately in file order."""
         waiting: list[np.ndarray] = []
         times: list[int] = []
         look: Look | None = None
@@ -70,7 +70,7 @@ class Source:
                 if packet.dts is not None:
                     yield packet
                 continue
-            for frame in self._decoded(packet, count):
+            for frame in self._decode(packet, count):
                 look = look or self._look(frame)
                 if kind_of(frame) != look.kind:
                     raise UserError(f"{self.path} changes its pixel format in frame {count + 1}.")
@@ -84,32 +84,32 @@ class Source:
                     yield Batch(np.stack(waiting), tuple(times), look)
                     waiting, times = [], []
         if look is None:
-            raise UserError(f"{self.path} holds no frame that can be read.")
+            raise UserError(f"{self.path} has no readable frame.")
         self._check_end(end)
         if waiting:
             yield Batch(np.stack(waiting), tuple(times), look)
 
     def _check_end(self, end: float) -> None:
-        """Finds files that were cut off, of which FFmpeg says nothing.
+        """Detects truncated files, which FFmpeg does not report.
 
         Raises:
-            UserError: The file ends more than a second before what its table of contents says.
+            UserError: The file ends more than a second before the duration in its index.
         """
         exact = any(name in self.container.format.name for name in ("mp4", "matroska"))
         if not exact or self.container.duration is None:
             return
-        told = (self.container.duration + max(self.container.start_time or 0, 0)) / 1e6
-        if end < told - _SLACK_SECONDS:
+        declared = (self.container.duration + max(self.container.start_time or 0, 0)) / 1e6
+        if end < declared - _SLACK_SECONDS:
             raise UserError(
-                f"{self.path} is cut off: it should last {told:.1f} s and ends after {end:.1f} s."
+                f"{self.path} is truncated: it ends after {end:.1f} of {declared:.1f} s."
             )
 
     def _packets(self) -> Iterator[Any]:
-        with self._named():
+        with self._named_errors():
             yield from self.container.demux([self.video, *self.copied])
 
-    def _decoded(self, packet: Any, count: int) -> list[Any]:
-        with self._named():
+    def _decode(self, packet: Any, count: int) -> list[Any]:
+        with self._named_errors():
             frames = packet.decode()
         if any(frame.is_corrupt for frame in frames):
             raise UserError(f"{self.path} is damaged near frame {count + 1}.")
@@ -118,7 +118,7 @@ class Source:
     def _look(self, frame: Any) -> Look:
         if frame.interlaced_frame:
             tqdm.tqdm.write(
-                f"warning: {self.path} is interlaced: its two fields are restored as one picture. "
+                f"warning: {self.path} is interlaced, but restored as if it were progressive. "
                 "Deinterlace it first for a good result."
             )
         return Look.of(frame)
@@ -126,15 +126,15 @@ class Source:
     def _time(self, frame: Any, count: int) -> int:
         if frame.pts is not None:
             return int(frame.pts)
-        # Old containers, such as AVI, count frames and know no times.
+        # Old containers, such as AVI, have frame numbers and no timestamps.
         return round(count / self.rate / self.video.time_base)
 
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
+    def _named_errors(self) -> Iterator[None]:
         try:
             yield
         except pyav().FFmpegError as error:
-            raise UserError(f"{self.path} is damaged or cut off: {_said(error)}.") from error
+            raise UserError(f"{self.path} is damaged or truncated: {_reason(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -142,21 +142,21 @@ def open_source(path: str) -> Iterator[Source]:
     """Opens a video on any file system.
 
     Raises:
-        UserError: There is no such file, or it is no video.
+        UserError: The file does not exist or is not a video.
     """
     av = pyav()
-    files.refuse_endless(path)
+    files.require_regular_file(path)
     with contextlib.ExitStack() as stack:
-        # FFmpeg reads local files best by itself.
-        file = path if files.is_local(path) else stack.enter_context(files.open_old(path))
+        # FFmpeg is fastest when it opens local files itself.
+        file = path if files.is_local(path) else stack.enter_context(files.open_read(path))
         try:
             container = stack.enter_context(av.open(file))
         except av.FileNotFoundError as error:
             raise UserError(f"{path} does not exist.") from error
         except av.FFmpegError as error:
-            raise UserError(f"{path} is not a video that can be read: {_said(error)}.") from error
+            raise UserError(f"{path} is not a readable video: {_reason(error)}.") from error
         yield Source(path, container)
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).rstrip(".")

@@ -1,4 +1,4 @@
-"""Writing a video: encoders by container, and streams that are taken over as they are."""
+"""Writing a video: encoded frames, and streams copied from the source."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ CONTAINERS = {
     ".webm": "webm",
 }
 
-# Nothing of the restored detail is given away to smaller files.
+# Quality over file size, to keep the restored detail.
 _X264 = ("libx264", {"crf": "16", "preset": "medium"})
 _X265 = ("libx265", {"crf": "16", "preset": "medium", "x265-params": "log-level=error"})
 _VP9 = ("libvpx-vp9", {"crf": "18", "b:v": "0", "row-mt": "1"})
@@ -28,7 +28,7 @@ _AV1 = ("libsvtav1", {"crf": "18", "preset": "6", "svtav1-params": "enable-tf=0"
 
 
 class Film:
-    """A video that is written."""
+    """A video opened for writing."""
 
     def __init__(self, container: Any, path: str, source: Source, sound: bool) -> None:
         self._container = container
@@ -39,17 +39,17 @@ class Film:
         self._copies: dict[int, Any] = {}
         container.metadata.update(source.container.metadata)
         self._sound = sound
-        # Packets that come before the first frame, which tells what the video stream is like.
+        # Packets before the first frame, which determines the parameters of the video stream.
         self._early: list[Any] = []
 
     @classmethod
     @contextlib.contextmanager
     def new(cls, path: str, source: Source, *, sound: bool) -> "Iterator[Film]":
-        """Opens a file beside its place, which it gets when the block has ended well."""
+        """Opens a uniquely named temporary file, renamed to `path` when the block succeeds."""
         av = pyav()
         suffix = path[path.rindex(".") :].lower()
         kind = CONTAINERS[suffix]
-        # The table of contents comes first, so that a video plays while it is loaded.
+        # The index comes first, so that a video plays while it is downloaded.
         options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
         if files.parent(path):
             files.make_dirs(files.parent(path))
@@ -80,7 +80,7 @@ class Film:
             self._container.mux(self._stream.encode(frame))
 
     def copy(self, packet: Any) -> None:
-        """Takes a packet over as it is."""
+        """Copies a packet of audio or subtitles."""
         if self._stream is None:
             self._early.append(packet)
             return
@@ -88,10 +88,10 @@ class Film:
         self._container.mux(packet)
 
     def _begin(self, pixels: np.ndarray, look: Look) -> None:
-        """Chooses the encoder, which the first frames tell, and opens all streams."""
+        """Chooses the encoder for the first frames, and adds all streams."""
         matrix = self._source.video.codec_context.colorspace
         if look.matrix == RGB:
-            # What was RGB in the file becomes luma and chroma of full resolution.
+            # RGB files are written as luma and chroma of full resolution.
             look = dataclasses.replace(look, kind="yuv444p", matrix=BT709, span=LIMITED)
             matrix = BT709
         height, width = pixels.shape[1:3]
@@ -111,12 +111,12 @@ class Film:
             stream.sample_aspect_ratio = 1 / shape if look.transposed else shape
         context = stream.codec_context
         context.color_range = look.span
-        # What was left to the player is left to it still.
+        # Fields that are unset in the source stay unset.
         context.colorspace = matrix
         context.color_primaries = source.codec_context.color_primaries
         context.color_trc = source.codec_context.color_trc
         if name == "libx265" and kind in ("mp4", "mov"):
-            # Apple's players know H.265 by this name alone.
+            # Apple's players support H.265 under this tag only.
             context.codec_tag = "hvc1"
         if self._sound:
             for one in self._source.copied:
@@ -131,9 +131,8 @@ class Film:
             stream = self._container.add_stream_from_template(one)
         except (ValueError, pyav().FFmpegError) as error:
             raise UserError(
-                f"{self._path}: this container does not hold the {one.type} of "
-                f"{self._source.path} ({one.codec_context.name}). Give a file name that ends in "
-                ".mkv as --out."
+                f"{self._path}: this container does not support the {one.type} stream of "
+                f"{self._source.path} ({one.codec_context.name}). Use a .mkv file as --out."
             ) from error
         stream.metadata.update(one.metadata)
         return stream
@@ -149,8 +148,8 @@ def _encoder(container: str, deep: bool) -> tuple[str, dict[str, str]]:
         name, options = _X265 if deep else _X264
     if name not in pyav().codecs_available:
         raise UserError(
-            f"This PyAV was built without {name}, which writes the video. Install the one from "
-            "PyPI: pip install --force-reinstall av."
+            f"This build of PyAV lacks the encoder {name}. Install the one from PyPI: "
+            "pip install --force-reinstall av."
         )
     return name, options
 
@@ -158,7 +157,7 @@ def _encoder(container: str, deep: bool) -> tuple[str, dict[str, str]]:
 def _pixel_format(encoder: str, look: Look, height: int, width: int) -> str:
     known = {kind.name for kind in pyav().Codec(encoder, "w").video_formats or ()}
     chroma = next((c for c in ("420", "422", "444") if f"yuv{c}" in look.kind), "420")
-    # Halved chroma needs an even number of pixels.
+    # Subsampled chroma requires an even number of pixels.
     if (chroma == "420" and height % 2) or (chroma != "444" and width % 2):
         chroma = "444"
     wanted = f"yuv{chroma}p10le" if look.deep else f"yuv{chroma}p"

@@ -1,5 +1,6 @@
-"""Videos: everything but the pixels comes through, and damage is told."""
+"""Videos: everything but the pixels is kept, and damage is reported."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -19,42 +20,42 @@ def same(pixels):
 
 
 def check_same(one, other, share=0.02):
-    """Compares frames that went through RGB and back, where a clipped color may move a little."""
+    """Compares frames converted to RGB and back, where clipped colors may change slightly."""
     assert one.shape == other.shape
     difference = np.abs(one.astype(int) - other)
     assert difference.max() <= 2 and np.mean(difference > 0) <= share
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
-def test_frames_times_sound_and_titles_come_through(tmp_path, name):
+def test_rewrite_keeps_frames_times_audio_and_metadata(tmp_path, name):
     path, out = make(str(tmp_path / name), times=[0, 1, 2, 5, 6, 11]), str(tmp_path / "out" / name)
     video.rewrite(path, out, same)
     (before, times), (after, kept) = frames_of(path), frames_of(out)
     assert kept == pytest.approx(times, abs=1e-3)
     assert np.abs(before.astype(float) - after).mean() < 2
-    heard, said = sound_of(out), sound_of(path)
-    assert [data for data, _ in heard] == [data for data, _ in said] and len(said) > 5
-    assert [at for _, at in heard] == pytest.approx([at for _, at in said], abs=1e-3)
+    written, original = sound_of(out), sound_of(path)
+    assert [data for data, _ in written] == [data for data, _ in original] and len(original) > 5
+    assert [at for _, at in written] == pytest.approx([at for _, at in original], abs=1e-3)
     with av.open(out) as container, av.open(path) as source:
         assert container.metadata["title"] == "A title"
-        # QuickTime has codes of its own, which PyAV does not translate.
+        # QuickTime has its own language codes, which PyAV does not translate.
         assert container.streams.audio[0].language == source.streams.audio[0].language
         assert name == "a.mov" or container.streams.audio[0].language == "deu"
     assert files.walk_files(str(tmp_path / "out")) == [name]
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_colors_are_exact_but_for_the_encoder(tmp_path, monkeypatch, full):
+def test_rewrite_with_a_lossless_encoder_keeps_colors(tmp_path, monkeypatch, full):
     path, out = make(str(tmp_path / "a.mp4"), kind="yuv444p", full=full), str(tmp_path / "b.mp4")
     monkeypatch.setattr(writing, "_X264", EXACT)
     video.rewrite(path, out, same)
-    # FFmpeg rounds the chroma of a full range down, by half a step on average.
+    # FFmpeg rounds full-range chroma down, by half a step on average.
     check_same(frames_of(out)[0], frames_of(path)[0], share=1.0 if full else 0.02)
     with av.open(out) as container:
         assert container.streams.video[0].codec_context.color_range == (2 if full else 0)
 
 
-def test_videos_of_rgb(tmp_path, monkeypatch):
+def test_rewrite_of_an_rgb_video_keeps_colors(tmp_path, monkeypatch):
     path, out = str(tmp_path / "a.mkv"), str(tmp_path / "b.mkv")
     make(path, codec="ffv1", kind="bgr0", sound=None)
     monkeypatch.setattr(writing, "_X264", EXACT)
@@ -65,7 +66,7 @@ def test_videos_of_rgb(tmp_path, monkeypatch):
         assert container.streams.video[0].pix_fmt == "yuv444p"
 
 
-def test_what_is_changed_is_what_is_written(tmp_path, monkeypatch):
+def test_rewrite_writes_changed_frames_and_side_by_side_frames(tmp_path, monkeypatch):
     path, out = make(str(tmp_path / "a.mp4"), kind="yuv444p"), str(tmp_path / "b.mp4")
     monkeypatch.setattr(writing, "_X264", EXACT)
     shapes = []
@@ -87,19 +88,19 @@ def test_what_is_changed_is_what_is_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("degrees", [90, -90, 180])
-def test_frames_come_upright(tmp_path, monkeypatch, degrees):
+def test_rewrite_of_a_rotated_video_writes_upright_frames(tmp_path, monkeypatch, degrees):
     path = make(str(tmp_path / "a.mp4"), kind="yuv444p", rotation=degrees, sound=None)
     out = str(tmp_path / "b.mp4")
     monkeypatch.setattr(writing, "_X264", EXACT)
     video.rewrite(path, out, same)
     stored, written = frames_of(path)[0], frames_of(out)[0]
-    # FFmpeg counts turns against the clock, as NumPy does.
+    # FFmpeg counts rotations counterclockwise, as NumPy does.
     check_same(written, np.rot90(stored, degrees // 90, axes=(1, 2)))
     with av.open(out) as container:
         assert next(container.decode(video=0)).rotation == 0
 
 
-def test_a_mirrored_display_matrix(tmp_path, monkeypatch):
+def test_rewrite_of_a_mirrored_video_follows_its_display_matrix(tmp_path, monkeypatch):
     path, out = str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options=EXACT[1])
@@ -114,14 +115,14 @@ def test_a_mirrored_display_matrix(tmp_path, monkeypatch):
     with av.open(path) as container:
         data = next(container.decode(video=0)).side_data["DISPLAYMATRIX"]
     matrix = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2] / 65536
-    # The corners go where the matrix says: (x, y) times it, moved into the picture.
+    # Positions of the corners by the matrix: (x, y) times it, shifted into the image.
     corners = np.array([[0, 0], [47, 0], [0, 31], [47, 31]]) @ matrix
     corners = np.rint(corners - corners.min(axis=0)).astype(int)
     for (x, y), (row, column) in zip(corners, [(0, 0), (0, 47), (31, 0), (31, 47)], strict=True):
         check_same(written[0, y, x], stored[0, row, column])
 
 
-def test_ten_bits_stay_ten_bits(tmp_path):
+def test_rewrite_of_ten_bits_keeps_them(tmp_path):
     path, out = make(str(tmp_path / "a.mkv"), kind="yuv420p10le"), str(tmp_path / "b.mkv")
     kinds = set()
 
@@ -137,7 +138,7 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     assert np.abs(frames_of(path)[0].astype(float) - frames_of(out)[0]).mean() < 2
 
 
-def test_odd_sizes_and_other_containers(tmp_path):
+def test_rewrite_of_odd_sizes_and_other_containers_succeeds(tmp_path):
     odd = make(str(tmp_path / "odd.mkv"), size=(33, 51), codec="ffv1", kind="yuv420p")
     video.rewrite(odd, str(tmp_path / "out.mkv"), same)
     assert frames_of(str(tmp_path / "out.mkv"))[0].shape == (6, 33, 51, 3)
@@ -152,23 +153,23 @@ def test_odd_sizes_and_other_containers(tmp_path):
         assert container.streams.video[0].codec_context.name == "vp9"
 
 
-def test_damage_is_told_and_nothing_half_is_left(tmp_path):
+def test_rewrite_of_damaged_videos_names_them_and_leaves_no_output(tmp_path):
     whole = make(str(tmp_path / "whole.mp4"), count=60)
     fast = str(tmp_path / "fast.mp4")
     video.rewrite(whole, fast, same)
     data = files.read_bytes(fast)
     out = str(tmp_path / "out.mp4")
     for content, message in (
-        (data[: len(data) // 2], "cut off"),
-        (data[:200], "holds no video"),
-        (b"", "not a video that can be read"),
-        (b"no video", "not a video that can be read"),
+        (data[: len(data) // 2], "truncated"),
+        (data[:200], "no video"),
+        (b"", "not a readable video"),
+        (b"no video", "not a readable video"),
     ):
         path = str(tmp_path / "bad.mp4")
         files.write_bytes(path, content)
         with pytest.raises(UserError, match=rf"bad\.mp4 .*{message}"):
             video.rewrite(path, out, same)
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match=r"missing\.mp4"):
         video.rewrite(str(tmp_path / "missing.mp4"), out, same)
     container = av.open(whole)
     with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as silent:
@@ -178,13 +179,13 @@ def test_damage_is_told_and_nothing_half_is_left(tmp_path):
                 packet.stream = stream
                 silent.mux(packet)
     container.close()
-    with pytest.raises(UserError, match=r"sound\.m4a holds no video"):
+    with pytest.raises(UserError, match=r"sound\.m4a"):
         video.rewrite(str(tmp_path / "sound.m4a"), out, same)
     left = set(files.walk_files(str(tmp_path)))
     assert left == {"whole.mp4", "fast.mp4", "bad.mp4", "sound.m4a"}
 
 
-def test_a_failure_on_the_way_leaves_what_was_there(tmp_path):
+def test_rewrite_with_a_failing_change_keeps_the_earlier_output(tmp_path):
     path, out = make(str(tmp_path / "a.mp4")), str(tmp_path / "out.mp4")
     files.write_text(out, "older")
 
@@ -197,7 +198,32 @@ def test_a_failure_on_the_way_leaves_what_was_there(tmp_path):
     assert set(files.walk_files(str(tmp_path))) == {"a.mp4", "out.mp4"}
 
 
-def test_videos_lie_on_any_file_system(tmp_path):
+def test_rewrite_by_two_processes_to_one_output_writes_an_intact_video(tmp_path):
+    path, out = make(str(tmp_path / "a.mp4"), count=60), str(tmp_path / "out" / "b.mp4")
+    # Each process waits after its first frames until the other has written some as well.
+    program = f"""
+import pathlib, sys, time
+from tfdeblur.inference import video
+
+def slow(pixels):
+    pathlib.Path({str(tmp_path)!r}, "ready" + sys.argv[1]).touch()
+    while len(list(pathlib.Path({str(tmp_path)!r}).glob("ready*"))) < 2:
+        time.sleep(0.01)
+    time.sleep(0.01)
+    return pixels
+
+video.rewrite({path!r}, {out!r}, slow)
+"""
+    both = [subprocess.Popen([sys.executable, "-c", program, name]) for name in "12"]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert files.walk_files(str(tmp_path / "out")) == ["b.mp4"]
+    written, times = frames_of(out)
+    assert times == pytest.approx(frames_of(path)[1], abs=1e-3)
+    assert np.abs(frames_of(path)[0].astype(float) - written).mean() < 2
+    assert sound_of(out) == sound_of(path)
+
+
+def test_rewrite_reads_and_writes_other_file_systems(tmp_path):
     data = files.read_bytes(make(str(tmp_path / "a.mp4")))
     files.write_bytes("ram://videos/in/a.mp4", data)
     video.rewrite("ram://videos/in/a.mp4", "ram://videos/out/a.mp4", same)
@@ -206,7 +232,7 @@ def test_videos_lie_on_any_file_system(tmp_path):
     assert files.walk_files("ram://videos/out") == ["a.mp4"]
 
 
-def test_without_pyav(tmp_path, monkeypatch):
+def test_rewrite_without_pyav_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"tfdeblur\[video\]"):
         video.rewrite(str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), same)
