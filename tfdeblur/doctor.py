@@ -1,17 +1,17 @@
-"""Command: looks at everything that a training depends on, and says what to do.
+"""Command: checks everything that training depends on, and prints how to fix what is wrong.
 
 ::
 
     python -m tfdeblur.doctor
     python -m tfdeblur.doctor --tpu local --bucket gs://BUCKET --workdir gs://BUCKET/runs/unet16
 
-It leaves with 0 where a training could start, and with 1 where something is wrong.
+Exit code 0 if training can start, 1 if something is wrong.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -21,125 +21,126 @@ from tfdeblur import cli
 if TYPE_CHECKING:
     from tfdeblur.diagnostics.finding import Finding
 
-# Something is wrong: a training would not run.
+# Something is wrong: training would fail.
 EXIT_WRONG = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """What is looked at besides what is always looked at."""
+    """Optional checks, in addition to those of the installation and the machine."""
 
     tpu: Annotated[
         str | None,
         Field(description="TPU name or address; `--tpu` alone is the local one"),
     ] = None
     bucket: Annotated[
-        str, Field(description="bucket or folder that is to be readable and writable, gs://...")
+        str, Field(description="bucket or folder that must be readable and writable, gs://...")
     ] = ""
-    workdir: Annotated[str, Field(description="folder that a run is to be kept in")] = ""
+    workdir: Annotated[str, Field(description="work directory of a future run")] = ""
     data: Annotated[
         tuple[str, ...],
-        Field(description="folders made by data_prep.build, also for the measured input"),
+        Field(description="folders written by data_prep.build, also used to measure the input"),
     ] = ()
-    recipe: Annotated[str, Field(description="whose step is measured")] = "unet16_cifar10"
+    recipe: Annotated[str, Field(description="recipe whose step is measured")] = "unet16_cifar10"
     measure: Annotated[
-        bool, Field(description="time a step and its input, for about ten seconds")
+        bool, Field(description="measure a step and its input, for about ten seconds")
     ] = True
     json: Annotated[bool, Field(description="print one JSON object instead of text")] = False
 
 
 @dataclasses.dataclass(frozen=True)
 class DoctorResult:
-    """All that was found, in the order in which it was looked at."""
+    """All findings, in the order of the checks."""
 
     findings: "tuple[Finding, ...]"
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is wrong; warnings do not count."""
+        """Whether nothing is wrong; warnings are allowed."""
         return all(finding.status != "wrong" for finding in self.findings)
 
-    def text(self) -> str:
-        """Returns the findings for people."""
-        lines = [line for finding in self.findings for line in finding.lines()]
+    def summary(self) -> str:
+        """Returns one line with the number of problems."""
         wrong = sum(finding.status == "wrong" for finding in self.findings)
         warnings = sum(finding.status == "warning" for finding in self.findings)
-        end = f"{wrong} wrong, {warnings} to look at." if wrong or warnings else "All is well."
-        return "\n".join([*lines, end])
+        return f"{wrong} wrong, {warnings} warnings." if wrong or warnings else "No problems found."
 
     def as_json(self) -> str:
-        """Returns the findings for programs."""
+        """Returns the findings as a JSON object."""
         values = [dataclasses.asdict(finding) for finding in self.findings]
         return json.dumps({"healthy": self.healthy, "findings": values}, indent=1)
 
 
-def run(
-    config: DoctorConfig, told: "Callable[[Finding], None]" = lambda finding: None
-) -> DoctorResult:
-    """Looks at versions, folders, data, workers, TPU, devices, precision and speed, in this order.
+def run(config: DoctorConfig) -> DoctorResult:
+    """Runs all checks; see `checks`.
 
     Args:
-        config: What is looked at.
-        told: Called with each finding as soon as it is there.
+        config: The optional checks.
 
     Returns:
-        The findings; what is wrong is one of them and no exception.
+        The findings. Problems are findings, not exceptions.
 
     Raises:
-        ConfigError: There is no such recipe.
+        ConfigError: The recipe does not exist.
+    """
+    return DoctorResult(tuple(checks(config)))
+
+
+def checks(config: DoctorConfig) -> "Iterator[Finding]":
+    """Yields findings on versions, folders, data, workers, TPU, devices, precision and speed.
+
+    Args:
+        config: The optional checks.
+
+    Raises:
+        ConfigError: The recipe does not exist.
     """
     from tfdeblur.config import recipes
     from tfdeblur.diagnostics import versions
     from tfdeblur.diagnostics.finding import Finding
 
     recipes.load(config.recipe)
-    found: list[Finding] = []
-
-    def add(*findings: Finding) -> None:
-        for finding in findings:
-            found.append(finding)
-            told(finding)
-
-    add(*versions.findings())
-    _look_at_places(config, add)
-    if any(finding.name in ("TensorFlow", "Keras") for finding in found):
-        # Whatever needs TensorFlow would say the same once more.
-        text = "not looked at before TensorFlow and Keras are mended"
-        add(Finding("devices, precision, speed", "skipped", text))
-        return DoctorResult(tuple(found))
-    _look_at_machine(config, found, add)
-    return DoctorResult(tuple(found))
+    installation = versions.findings()
+    yield from installation
+    places = list(_check_places(config))
+    yield from places
+    if any(finding.name in ("TensorFlow", "Keras") for finding in installation):
+        # Every check that needs TensorFlow would report the same problem.
+        text = "fix TensorFlow and Keras first"
+        yield Finding("devices, precision, speed", "skipped", text)
+        return
+    data_is_wrong = any(place.name == "data" and place.status == "wrong" for place in places)
+    yield from _check_machine(config, data_is_wrong)
 
 
-def _look_at_places(config: DoctorConfig, add: "Callable[..., None]") -> None:
+def _check_places(config: DoctorConfig) -> "Iterator[Finding]":
     from tfdeblur.diagnostics import places
 
     if config.workdir:
-        add(*places.folder("work directory", config.workdir))
+        yield from places.folder("work directory", config.workdir)
     if config.bucket:
-        add(*places.folder("bucket", config.bucket))
-    add(*(places.data(path) for path in config.data))
+        yield from places.folder("bucket", config.bucket)
+    yield from (places.data(path) for path in config.data)
 
 
-def _look_at_machine(
-    config: DoctorConfig, found: "Sequence[Finding]", add: "Callable[..., None]"
-) -> None:
+def _check_machine(config: DoctorConfig, data_is_wrong: bool) -> "Iterator[Finding]":
     from tfdeblur.diagnostics import machine, measuring, workers
     from tfdeblur.diagnostics.finding import Finding
 
-    add(*workers.findings())
-    # First, for a TPU belongs to one process at a time.
+    yield from workers.findings()
+    # Before the other checks, because only one process at a time can use a TPU.
     tpu = machine.tpu(config.tpu)
-    add(tpu, machine.devices())
-    add(machine.precision())
+    yield tpu
+    yield machine.devices()
+    yield machine.precision()
     if not config.measure:
-        add(Finding("measured step", "skipped", "--no-measure was given"))
-    elif any(place.name == "data" and place.status == "wrong" for place in found):
-        add(Finding("measured step", "skipped", "the data must be mended first"))
+        yield Finding("measured step", "skipped", "--no-measure is set")
+    elif data_is_wrong:
+        yield Finding("measured step", "skipped", "fix the data first")
     elif tpu.status == "wrong" and config.tpu is not None:
-        add(Finding("measured step", "skipped", "there is no TPU to measure it on"))
+        yield Finding("measured step", "skipped", "there is no TPU to measure it on")
     else:
-        add(*measuring.findings(config.recipe, config.data, config.tpu))
+        yield from measuring.findings(config.recipe, config.data, config.tpu)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,31 +151,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         _with_local_tpu(list(sys.argv[1:] if argv is None else argv)),
         prog="python -m tfdeblur.doctor",
         description=(
-            "Looks at everything that a training depends on (versions, devices, TPU, buckets, "
-            "number formats, folders, speed) and says what to do about what is wrong. Leaves "
-            "with 1 where something is."
+            "Checks everything that training depends on (versions, devices, TPU, buckets, "
+            "precision, folders, speed) and prints how to fix what is wrong. Exit code 1 if "
+            "something is wrong."
         ),
     )
 
 
-def _with_local_tpu(words: list[str]) -> list[str]:
-    """Writes ``--tpu`` that stands alone out as ``--tpu local``, as for training."""
-    spelled = []
-    for place, word in enumerate(words):
-        spelled.append(word)
-        after = words[place + 1 : place + 2]
-        if word == "--tpu" and (not after or after[0].startswith("--")):
-            spelled.append("local")
-    return spelled
+def _with_local_tpu(arguments: list[str]) -> list[str]:
+    """Expands ``--tpu`` without a value to ``--tpu local``, as training does."""
+    expanded = []
+    for index, argument in enumerate(arguments):
+        expanded.append(argument)
+        following = arguments[index + 1 : index + 2]
+        if argument == "--tpu" and (not following or following[0].startswith("--")):
+            expanded.append("local")
+    return expanded
 
 
 def _run_and_report(config: DoctorConfig) -> int:
-    if config.json:
-        result = run(config)
-        print(result.as_json())
-    else:
-        result = run(config, lambda finding: print("\n".join(finding.lines()), flush=True))
-        print(result.text().splitlines()[-1])
+    found = []
+    for finding in checks(config):
+        found.append(finding)
+        if not config.json:
+            print("\n".join(finding.lines()), flush=True)
+    result = DoctorResult(tuple(found))
+    print(result.as_json() if config.json else result.summary())
     return 0 if result.healthy else EXIT_WRONG
 
 

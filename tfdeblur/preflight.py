@@ -1,13 +1,15 @@
-"""Command: compiles a recipe's training step for TPUs, on a machine without one.
+"""Command: compiles a recipe's training step for TPUs on a machine without one.
 
 ::
 
     python -m tfdeblur.preflight --recipe rednet30wgan_cifar10 --tpu v5e v6e
     python -m tfdeblur.preflight --all --tpu v5e v6e
 
-The step is the library's own, as one replica runs it: all players, their optimizers, averaged
-weights, accumulated gradients. The compiler is the real one, from the libtpu wheel; it tells what
-memory the step needs, and its published figures tell how fast a chip could be at most.
+The step is that of one replica in training: all networks and optimizers, averaged weights and
+accumulated gradients. The compiler of the libtpu wheel reports the memory that the step needs; the
+published figures of a chip give an upper bound of its speed.
+
+Exit code 0 if every step compiles, fits and has no problems, 1 otherwise.
 """
 
 import dataclasses
@@ -30,18 +32,18 @@ if TYPE_CHECKING:
     from tfdeblur.tpu.table import Row
     from tfdeblur.tpu.targets import Target
 
-# Something does not compile or has no room.
+# A step does not compile or does not fit, or has problems.
 EXIT_NOT_READY = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreflightConfig:
-    """What is compiled, and for what."""
+    """The runs to compile, and the chips."""
 
-    recipe: Annotated[str | None, Field(description="published recipe to compile")] = None
+    recipe: Annotated[str | None, Field(description="recipe to compile")] = None
     run_config: Annotated[
         str | None,
-        Field(description="settings of a run instead, such as WORKDIR/config.yaml"),
+        Field(description="configuration of a run to compile, such as WORKDIR/config.yaml"),
     ] = None
     all: Annotated[bool, Field(description="compile all recipes")] = False
     tpu: Annotated[
@@ -52,30 +54,30 @@ class PreflightConfig:
         int | None,
         Field(
             ge=1,
-            description="images of one device in one update; the recipe's global batch on 8 "
-            "devices where not given",
+            description="images of one device per update; the recipe's global batch on 8 devices "
+            "if unset",
         ),
     ] = None
     image_size: Annotated[
         Size | None,
-        Field(description="sample, WIDTHxHEIGHT; what the recipe trains on where not given"),
+        Field(description="size of a sample, WIDTHxHEIGHT; that of the recipe if unset"),
     ] = None
     confirm: Annotated[
         bool,
-        Field(description="compile the largest batch to the end, too"),
+        Field(description="compile the largest batch completely, too"),
     ] = False
     memory_only: Annotated[
         bool,
         Field(
-            description="stop where the compiler has laid out the memory: sooner by minutes, "
-            "but no word on whether it can make the program"
+            description="stop when the compiler has laid out the memory: minutes faster, but "
+            "without checking that the step compiles completely"
         ),
     ] = False
-    cache: Annotated[
-        str, Field(description="folder of the table and of compilations that need no repeating")
-    ] = "preflight"
+    cache: Annotated[str, Field(description="folder of the table and of cached compilations")] = (
+        "preflight"
+    )
     time_limit: Annotated[
-        float, Field(gt=0, description="minutes that one compilation may take")
+        float, Field(gt=0, description="timeout of one compilation in minutes")
     ] = 60.0
 
 
@@ -83,20 +85,20 @@ def run(config: PreflightConfig) -> "list[Row]":
     """Compiles, and adds the rows to the table in `config.cache`.
 
     Args:
-        config: What is compiled.
+        config: The runs and chips.
 
     Returns:
-        One row for each recipe and TPU generation. A step that does not compile is a row, too.
+        One row per run and TPU generation, also for steps that do not compile.
 
     Raises:
         UserError: JAX or libtpu is missing.
-        ConfigError: Unknown recipe, contradicting settings, or samples of unknown size.
+        ConfigError: Unknown recipe, inconsistent settings, or samples of unknown size.
     """
-    # First what can be told without importing anything large.
+    # First the checks that do not import anything large.
     if config.confirm and config.memory_only:
-        raise ConfigError("--confirm compiles to the end, and --memory-only does not: give one.")
+        raise ConfigError("--confirm compiles completely, --memory-only does not: set only one.")
     if sum([config.recipe is not None, config.run_config is not None, config.all]) != 1:
-        raise ConfigError("Give one of --recipe NAME, --run-config FILE and --all.")
+        raise ConfigError("Set exactly one of --recipe NAME, --run-config FILE and --all.")
     if config.recipe is not None:
         recipes.load(config.recipe)
     if config.run_config is not None:
@@ -136,14 +138,14 @@ def require_compiler() -> None:
     """Checks that the TPU compiler is installed.
 
     Raises:
-        UserError: It is not; the message says what to install.
+        UserError: It is missing; the message names the packages to install.
     """
     missing = [name for name in ("jax", "libtpu") if importlib.util.find_spec(name) is None]
     if missing:
-        where = "" if platform.system() == "Linux" else " on a Linux machine (libtpu has no other)"
+        system = "" if platform.system() == "Linux" else " on Linux, which libtpu requires"
         raise UserError(
-            f"The TPU compiler needs {' and '.join(missing)}: pip install "
-            f'"tfdeblur[preflight]"{where}.'
+            f"The TPU compiler requires {' and '.join(missing)}: pip install "
+            f'"tfdeblur[preflight]"{system}.'
         )
 
 
@@ -168,9 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.preflight",
         description=(
-            "Compiles the training step of recipes with the real TPU compiler on a machine "
-            "without a TPU: whether it compiles, the memory it needs, the largest batch that "
-            "fits, and how fast a chip could be at most. One replica's step is compiled, without "
+            "Compiles the training step of recipes with the TPU compiler on a machine without a "
+            "TPU, and reports whether it compiles, the memory it needs, the largest batch that "
+            "fits, and an upper bound of the speed. The step of one replica is compiled, without "
             "the all-reduce over replicas."
         ),
     )

@@ -1,4 +1,4 @@
-"""The doctor: what it looks at, what it prints, and how it leaves."""
+"""The doctor's checks, output and exit codes."""
 
 import json
 import subprocess
@@ -12,14 +12,14 @@ from tfdeblur.diagnostics.finding import Finding
 
 
 @pytest.fixture
-def looked_at(monkeypatch):
-    """Every check is well; returns what was asked, and findings to be given instead."""
-    asked, instead = [], {}
+def checked(monkeypatch):
+    """Fake checks, all ok; returns a list of the calls, and a dict for other findings."""
+    calls, instead = [], {}
 
-    def stand_in(name, several):
+    def fake(name, several):
         def check(*args):
-            asked.append((name, *args))
-            finding = instead.get(name, Finding(name, "ok", "well"))
+            calls.append((name, *args))
+            finding = instead.get(name, Finding(name, "ok", "fine"))
             return [finding] if several else finding
 
         return check
@@ -35,13 +35,13 @@ def looked_at(monkeypatch):
         (measuring, "findings", True),
     ):
         name = f"{module.__name__.rpartition('.')[2]}.{function}"
-        monkeypatch.setattr(module, function, stand_in(name, several))
-    return asked, instead
+        monkeypatch.setattr(module, function, fake(name, several))
+    return calls, instead
 
 
-def test_a_healthy_machine(looked_at, capsys):
+def test_main_without_problems_exits_with_0(checked, capsys):
     assert doctor.main([]) == 0
-    assert [name for name, *_ in looked_at[0]] == [
+    assert [name for name, *_ in checked[0]] == [
         "versions.findings",
         "workers.findings",
         "machine.tpu",
@@ -49,51 +49,51 @@ def test_a_healthy_machine(looked_at, capsys):
         "machine.precision",
         "measuring.findings",
     ]
-    assert capsys.readouterr().out.endswith("All is well.\n")
+    assert capsys.readouterr().out.endswith("No problems found.\n")
 
 
-def test_everything_that_can_be_asked_for(looked_at):
-    words = ["--tpu", "--bucket", "gs://b", "--workdir", "runs", "--data", "d", "e"]
-    assert doctor.main([*words, "--recipe", "unet16_reds"]) == 0
-    asked = looked_at[0]
-    assert ("machine.tpu", "local") in asked
-    assert ("places.folder", "bucket", "gs://b") in asked
-    assert ("places.folder", "work directory", "runs") in asked
-    assert ("places.data", "e") in asked
-    assert ("measuring.findings", "unet16_reds", ("d", "e"), "local") in asked
+def test_main_with_all_flags_runs_the_optional_checks(checked):
+    flags = ["--tpu", "--bucket", "gs://b", "--workdir", "runs", "--data", "d", "e"]
+    assert doctor.main([*flags, "--recipe", "unet16_reds"]) == 0
+    calls = checked[0]
+    assert ("machine.tpu", "local") in calls
+    assert ("places.folder", "bucket", "gs://b") in calls
+    assert ("places.folder", "work directory", "runs") in calls
+    assert ("places.data", "e") in calls
+    assert ("measuring.findings", "unet16_reds", ("d", "e"), "local") in calls
 
 
-def test_what_is_wrong_comes_with_advice_and_an_exit_code(looked_at, capsys):
-    looked_at[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
-    looked_at[1]["machine.devices"] = Finding("devices", "warning", "slow")
+def test_main_with_problems_prints_advice_and_exits_with_1(checked, capsys):
+    checked[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
+    checked[1]["machine.devices"] = Finding("devices", "warning", "slow")
     assert doctor.main(["--no-measure"]) == 1
     printed = capsys.readouterr().out
     assert "WRONG    TPU: it is gone" in printed and "-> Look for it." in printed
-    assert "--no-measure was given" in printed
-    assert printed.endswith("1 wrong, 1 to look at.\n")
+    assert "--no-measure" in printed
+    assert printed.endswith("1 wrong, 1 warnings.\n")
 
 
-def test_nothing_is_measured_on_a_tpu_that_is_not_there(looked_at):
-    looked_at[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone")
+def test_main_without_the_requested_tpu_does_not_measure(checked):
+    checked[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone")
     doctor.main(["--tpu", "mine"])
-    assert not [name for name, *_ in looked_at[0] if name == "measuring.findings"]
+    assert not [name for name, *_ in checked[0] if name == "measuring.findings"]
 
 
-def test_nothing_is_measured_with_data_that_are_wrong(looked_at):
-    looked_at[1]["places.data"] = Finding("data", "wrong", "there is none")
+def test_main_with_wrong_data_does_not_measure(checked):
+    checked[1]["places.data"] = Finding("data", "wrong", "there is none")
     assert doctor.main(["--data", "d"]) == 1
-    assert not [name for name, *_ in looked_at[0] if name == "measuring.findings"]
+    assert not [name for name, *_ in checked[0] if name == "measuring.findings"]
 
 
-def test_without_tensorflow_only_that_is_said(looked_at, capsys):
-    looked_at[1]["versions.findings"] = Finding("TensorFlow", "wrong", "is not installed")
+def test_main_without_tensorflow_skips_checks_that_need_it(checked, capsys):
+    checked[1]["versions.findings"] = Finding("TensorFlow", "wrong", "is not installed")
     assert doctor.main([]) == 1
-    assert [name for name, *_ in looked_at[0]] == ["versions.findings"]
+    assert [name for name, *_ in checked[0]] == ["versions.findings"]
     assert "skipped" in capsys.readouterr().out
 
 
-def test_json_is_one_object(looked_at, capsys):
-    looked_at[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
+def test_main_with_json_prints_one_object(checked, capsys):
+    checked[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
     assert doctor.main(["--json"]) == 1
     values = json.loads(capsys.readouterr().out)
     assert values["healthy"] is False
@@ -102,14 +102,14 @@ def test_json_is_one_object(looked_at, capsys):
     )
 
 
-def test_mistakes_in_the_flags(looked_at, capsys):
+def test_main_with_wrong_flags_exits_with_2(checked, capsys):
     assert doctor.main(["--recipe", "unet16_cifar"]) == 2
     assert "unet16_cifar10" in capsys.readouterr().err
     assert doctor.main(["--buckets", "gs://b"]) == 2
 
 
-def test_tensorflow_is_not_imported_to_say_that_it_is_missing():
-    words = (
+def test_main_without_tensorflow_does_not_import_it():
+    program = (
         "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
         "from tfdeblur.diagnostics import versions\n"
         "versions.installed = lambda: {}\n"
@@ -117,14 +117,14 @@ def test_tensorflow_is_not_imported_to_say_that_it_is_missing():
         "sys.exit(doctor.main([]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", words], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stderr
     assert "is not installed" in done.stdout
 
 
 @pytest.mark.slow
-def test_the_whole_command_on_this_machine(tmp_path):
+def test_command_on_this_machine_prints_all_findings(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tfdeblur.doctor", "--json", "--workdir", str(tmp_path)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""Result of a check."""
 
 import dataclasses
 from typing import Literal
@@ -8,13 +8,13 @@ Status = Literal["ok", "warning", "wrong", "skipped"]
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was found, and what to do about it.
+    """Result of a check, with a remedy.
 
     Attributes:
-        name: What was looked at.
-        status: `warning`: training works, but not as it could; `wrong`: it would fail.
-        text: What was found.
-        advice: What to do; empty where nothing is to be done.
+        name: What was checked.
+        status: `warning`: training works, but not optimally; `wrong`: training would fail.
+        text: The result.
+        advice: What to do; empty if nothing is required.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Finding:
     advice: str = ""
 
     def lines(self) -> list[str]:
-        """Returns the finding for people."""
-        mark = {"ok": "ok", "warning": "warning", "wrong": "WRONG", "skipped": "skipped"}
-        lines = [f"{mark[self.status]:<8} {self.name}: {self.text}"]
+        """Returns the finding as lines of text."""
+        mark = "WRONG" if self.status == "wrong" else self.status
+        lines = [f"{mark:<8} {self.name}: {self.text}"]
         return [*lines, f"{'':<8}   -> {self.advice}"] if self.advice else lines

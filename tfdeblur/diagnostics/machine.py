@@ -1,4 +1,4 @@
-"""Devices, TPUs and number formats. As a program it reaches for a TPU."""
+"""Checks devices, TPUs and precision; run as a program, it connects to a TPU."""
 
 import glob
 import os
@@ -12,22 +12,22 @@ from tfdeblur.io import subprocesses
 from tfdeblur.ops.devices import device_summary
 from tfdeblur.training.engines.tensorflow import runtime
 
-# Where Linux shows the chips of a TPU VM, and what names a TPU that is elsewhere.
+# Device files of the chips of a TPU VM, and variables that name a remote TPU.
 _TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 _TPU_VARIABLES = ("TPU_NAME", "COLAB_TPU_ADDR")
 
-# A TPU that is there answers within a minute, a pod within a few.
+# A TPU is initialized within a minute, a pod within a few.
 TPU_SECONDS = 240
 
 
 def signs_of_tpu() -> list[str]:
-    """Returns what on this machine points to a TPU."""
+    """Returns the device files and environment variables that indicate a TPU."""
     files = sorted(path for pattern in _TPU_FILES for path in glob.glob(pattern))
     return [*files, *(f"${name}" for name in _TPU_VARIABLES if os.environ.get(name))]
 
 
 def devices() -> Finding:
-    """Says what devices TensorFlow sees."""
+    """Reports the devices that TensorFlow detects."""
     try:
         summary = device_summary()
     except UserError as error:
@@ -38,17 +38,17 @@ def devices() -> Finding:
         return Finding("devices", "ok", summary)
     built = bool(tf.test.is_built_with_cuda())
     advice = (
-        'Its CUDA libraries or the driver are missing: pip install "tfdeblur[gpu]", and see '
-        "whether nvidia-smi works."
+        'The CUDA libraries or the driver are missing: pip install "tfdeblur[gpu]", and check '
+        "that nvidia-smi works."
         if built
-        else 'This TensorFlow was built without CUDA: replace it by pip install "tfdeblur[gpu]".'
+        else 'This TensorFlow was built without CUDA; replace it: pip install "tfdeblur[gpu]".'
     )
-    text = f"{summary}; this machine has an NVIDIA GPU that TensorFlow does not see"
+    text = f"{summary}; this machine has an NVIDIA GPU that TensorFlow does not detect"
     return Finding("devices", "warning", text, advice)
 
 
 def precision() -> Finding:
-    """Says what training computes in by default, and why."""
+    """Reports the default precision of training, and the GPUs that it depends on."""
     import tensorflow as tf
 
     policy = runtime.resolve_precision("auto")
@@ -57,40 +57,40 @@ def precision() -> Finding:
         details = tf.config.experimental.get_device_details(gpu)
         capability = ".".join(map(str, details.get("compute_capability", ()))) or "unknown"
         names.append(f"{details.get('device_name', gpu.name)} (compute capability {capability})")
-    declared = ", ".join(names) or "no GPU; TPUs have bfloat16 in hardware"
-    return Finding("precision", "ok", f"--precision auto means {policy} here: {declared}")
+    gpus = ", ".join(names) or "no GPU; TPUs support bfloat16 in hardware"
+    return Finding("precision", "ok", f"--precision auto is {policy} here: {gpus}")
 
 
 def tpu(name: str | None) -> Finding:
-    """Reaches for a TPU in a program of its own, so that nothing here hangs or keeps it.
+    """Connects to a TPU in a subprocess, which may hang and which releases the TPU when it exits.
 
     Args:
-        name: `local`, a name or an address; None looks for one only where there are signs of one.
+        name: `local`, a name or an address; None connects only if there are signs of a local TPU.
     """
     signs = signs_of_tpu()
     if name is None and not signs:
-        return Finding("TPU", "skipped", "no sign of one here; --tpu looks for one all the same")
-    answer = subprocesses.ask(__name__, {"tpu": name or "local"}, seconds=TPU_SECONDS)
-    if not answer.error:
-        return Finding("TPU", "ok", answer.values["summary"])
-    return Finding("TPU", "wrong", answer.error, _tpu_advice(name, signs, answer.timed_out))
+        return Finding("TPU", "skipped", "none detected; --tpu connects to one anyway")
+    reply = subprocesses.call(__name__, {"tpu": name or "local"}, seconds=TPU_SECONDS)
+    if not reply.error:
+        return Finding("TPU", "ok", reply.values["summary"])
+    return Finding("TPU", "wrong", reply.error, _tpu_advice(name, signs, reply.timed_out))
 
 
 def _tpu_advice(name: str | None, signs: list[str], timed_out: bool) -> str:
     if name not in (None, "local"):
         return (
-            f"Look whether {name!r} is READY (gcloud compute tpus tpu-vm list --zone ZONE). On the "
-            "TPU VM itself say --tpu local."
+            f"Check that {name!r} is READY (gcloud compute tpus tpu-vm list --zone ZONE). On the "
+            "TPU VM itself use --tpu local."
         )
     if not signs:
         return "This machine has no /dev/accel* or /dev/vfio: run on the TPU VM itself."
     if timed_out:
         return (
-            "One host of a pod does not answer alone: on worker 0 set TPU_LOAD_LIBRARY=0 and give "
-            "--tpu with the pod's name; see docs/tpu.md."
+            "A single host of a pod cannot be initialized alone: on worker 0 set "
+            "TPU_LOAD_LIBRARY=0 and pass the pod's name to --tpu; see docs/tpu.md."
         )
     return (
-        "Another process may hold it: sudo lsof -w /dev/accel* /dev/vfio/* names it. Else "
+        "Another process may use it; sudo lsof -w /dev/accel* /dev/vfio/* shows which. Otherwise "
         'pip uninstall other builds of TensorFlow and pip install "tfdeblur[tpu]".'
     )
 

@@ -1,4 +1,4 @@
-"""Program: times a recipe's step, its input and matrix products, for a few seconds each."""
+"""Measures a recipe's training step, its input and matrix products; also run as a program."""
 
 import hashlib
 import os
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from tfdeblur.config import TrainConfig
     from tfdeblur.data.pipeline import TrainingData
 
-# Seconds for the step and for the input; a tenth of it for each kind of matrix product.
+# Seconds for the step and for the input; a tenth of it for each dtype of matrix products.
 SECONDS = 5.0
 
-# Tracing and compiling come before the first step.
-LIMIT = 600
+# Timeout in seconds, including tracing and compiling.
+TIMEOUT = 600
 
-# Training is held up where the input is not faster than the step by this factor.
-_MARGIN = 1.2
+# The input must be faster than the step by this factor, or training waits for data.
+_MIN_INPUT_RATIO = 1.2
 
 _STEPS = 5
 _MATRIX = 1024
@@ -32,28 +32,28 @@ _RECORDS = 512
 
 
 def findings(recipe: str, data: Sequence[str], tpu: str | None) -> list[Finding]:
-    """Measures in a program of its own.
+    """Measures in a subprocess.
 
     Args:
-        recipe: Whose step is timed.
-        data: Folders of `data_prep.build`; made-up records where there are none.
+        recipe: Recipe whose step is timed.
+        data: Folders written by `data_prep.build`; if empty, random records are used.
         tpu: As for `--tpu` of training.
     """
     request = {"recipe": recipe, "data": list(data), "tpu": tpu, "seconds": SECONDS}
-    # This machine alone is timed: as one of several workers it would wait for the others.
-    answer = subprocesses.ask(__name__, request, seconds=LIMIT, environment={"TF_CONFIG": ""})
-    if answer.error:
-        advice = f"See what it says: python -m tfdeblur.train --recipe {recipe} --steps 10 ..."
-        return [Finding("measured step", "wrong", answer.error, advice)]
-    return judged(answer.values)
+    # Without TF_CONFIG, because a worker of a cluster would wait for the others.
+    reply = subprocesses.call(__name__, request, seconds=TIMEOUT, environment={"TF_CONFIG": ""})
+    if reply.error:
+        advice = f"Reproduce it: python -m tfdeblur.train --recipe {recipe} --steps 10 ..."
+        return [Finding("measured step", "wrong", reply.error, advice)]
+    return evaluate(reply.values)
 
 
-def judged(values: Mapping[str, Any]) -> list[Finding]:
-    """Draws conclusions from what was measured.
+def evaluate(values: Mapping[str, Any]) -> list[Finding]:
+    """Returns the findings for the measured values.
 
     Args:
-        values: What the program answers: ``step`` and ``input`` in images a second, ``first`` in
-            seconds, ``float32`` and ``bfloat16`` in operations a second, and words.
+        values: ``step`` and ``input`` in images/s, ``first`` in seconds, ``float32`` and
+            ``bfloat16`` in FLOP/s, and the texts ``recipe``, ``size``, ``policy`` and ``source``.
     """
     step, input_rate = values["step"], values["input"]
     found = [
@@ -61,22 +61,23 @@ def judged(values: Mapping[str, Any]) -> list[Finding]:
             "measured step",
             "ok",
             f"{step:,.0f} images/s with {values['recipe']} ({values['size']}, batch "
-            f"{values['batch']}, {values['policy']}), the first after {values['first']:.0f} s",
+            f"{values['batch']}, {values['policy']}); the first steps took "
+            f"{values['first']:.0f} s, with compilation",
         )
     ]
     text = f"{input_rate:,.0f} images/s from {values['source']}"
-    if input_rate >= _MARGIN * step:
+    if input_rate >= _MIN_INPUT_RATIO * step:
         found.append(Finding("measured input", "ok", text))
     else:
         advice = (
-            "Training would wait for data: --data.cache where they fit in memory, "
+            "Training would wait for data. Use --data.cache if the data fit in memory, "
             "data_prep.build --encoding raw, a faster disk, or more cores."
         )
         found.append(Finding("measured input", "warning", f"{text}: too slow", advice))
     gain = values["bfloat16"] / values["float32"]
     text = (
         f"matrix products in bfloat16 are {gain:.1f} times as fast as in float32 "
-        f"({values['bfloat16'] / 1e9:,.0f} against {values['float32'] / 1e9:,.0f} GFLOP/s)"
+        f"({values['bfloat16'] / 1e9:,.0f} and {values['float32'] / 1e9:,.0f} GFLOP/s)"
     )
     if gain < 1 and values["policy"] == "mixed_bfloat16":
         found.append(Finding("bfloat16", "warning", text, "Train with --precision float32."))
@@ -96,8 +97,8 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     policy = runtime.resolve_precision("auto", strategy)
     with tempfile.TemporaryDirectory() as folder, runtime.precision_scope(policy):
         target = recipe_target(request["recipe"])
-        source = ", ".join(request["data"]) or "made-up records"
-        paths = request["data"] or [_made_up(folder, target.height, target.width)]
+        source = ", ".join(request["data"]) or "random records"
+        paths = request["data"] or [_write_random_data(folder, target.height, target.width)]
         replicas = strategy.num_replicas_in_sync
         run_config = config.resolve(
             {
@@ -105,18 +106,20 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
                 "workdir": os.path.join(folder, "run"),
                 "data": {"paths": list(paths)},
                 "training": {"global_batch": target.batch * replicas, "init_from": None},
-                # A call can only be waited for: on a slow machine fifty steps take minutes.
-                "runtime": {"steps_per_loop": _STEPS},
+                # A call cannot be interrupted, and on a slow machine the default takes minutes.
+                "runtime": {"steps_per_loop": _STEPS, "precision": "auto"},
             }
         )
         data = inputs.open_training_data(run_config)
-        run = trainer.Run(run_config, strategy, data, run_config.workdir)
+        run = trainer.Trainer(run_config, train_data=data, strategy=strategy)
+        run.prepare()
+        run.build()
         begin = time.monotonic()
         step, first = _step_rate(run, request["seconds"])
         return {
             "recipe": request["recipe"],
             "size": f"{data.width}x{data.height}",
-            "batch": run.global_batch,
+            "batch": run_config.training.global_batch,
             "policy": policy,
             "source": source,
             "step": step,
@@ -130,13 +133,13 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _step_rate(run: Any, seconds: float) -> tuple[float, float]:
-    """Returns images a second, and when the first call was over; nothing is kept of the run."""
+    """Returns images/s, and the time at which the first call ended."""
     ends: list[float] = []
     images = 0
 
     def count(done: int, metrics: Mapping[str, float]) -> None:
         nonlocal images
-        # The first call traces and compiles.
+        # Without the first call, which traces and compiles.
         images += done if ends else 0
         ends.append(time.monotonic())
 
@@ -155,7 +158,7 @@ def _input_rate(data: "TrainingData", run_config: "TrainConfig", seconds: float)
 
 
 def _product_rate(strategy: "tf.distribute.Strategy", dtype: str, seconds: float) -> float:
-    """Returns floating-point operations a second of one device in a matrix product."""
+    """Returns the FLOP/s of one device in a matrix product."""
     import tensorflow as tf
 
     with tf.device(strategy.extended.worker_devices[0]):
@@ -170,7 +173,7 @@ def _product_rate(strategy: "tf.distribute.Strategy", dtype: str, seconds: float
 
 
 def _rate(call: Callable[[], object], seconds: float) -> float:
-    """Returns how often a second something can be done."""
+    """Returns the number of calls per second."""
     begin = time.monotonic()
     count = 0
     while not count or time.monotonic() - begin < seconds:
@@ -179,8 +182,8 @@ def _rate(call: Callable[[], object], seconds: float) -> float:
     return count / (time.monotonic() - begin)
 
 
-def _made_up(folder: str, height: int, width: int) -> str:
-    """Writes a small data set of noise; returns its folder."""
+def _write_random_data(folder: str, height: int, width: int) -> str:
+    """Writes a small data set of noise and returns its folder."""
     import numpy as np
     import tensorflow as tf
 
@@ -189,7 +192,7 @@ def _made_up(folder: str, height: int, width: int) -> str:
 
     path = files.join(folder, "data")
     files.make_dirs(path)
-    # No more than 64 MiB, however large the pictures.
+    # At most 64 MiB, unless 8 records are larger.
     count = max(8, min(_RECORDS, (64 << 20) // (height * width * 6)))
     random = np.random.default_rng(0)
     name = schema.shard_name("train", 0, 1)
@@ -203,7 +206,7 @@ def _made_up(folder: str, height: int, width: int) -> str:
     content = files.read_bytes(files.join(path, name))
     shard = schema.Shard(name, count, len(content), hashlib.sha256(content).hexdigest())
     split = schema.Split(height, width, "raw", count, ("noise",), (shard,))
-    schema.Manifest(source="made up", blur={}, options={}, splits={"train": split}).save(path)
+    schema.Manifest(source="noise", blur={}, options={}, splits={"train": split}).save(path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Folders and buckets: whether they can be written. As a program it tries a remote one."""
+"""Checks that folders and buckets are writable; run as a program, it checks a remote one."""
 
 import os
 import shutil
@@ -11,26 +11,26 @@ from tfdeblur.diagnostics.finding import Finding
 from tfdeblur.errors import UserError
 from tfdeblur.io import files, subprocesses
 
-# A run of the largest recipe keeps three checkpoints of less than 1 GiB each.
-ENOUGH, NEEDED = 5 << 30, 1 << 30
+# Bytes. A run of the largest recipe keeps three checkpoints of less than 1 GiB each.
+RECOMMENDED_SPACE, MIN_SPACE = 5 << 30, 1 << 30
 
 REMOTE_SECONDS = 120
 
-# In what TensorFlow's file systems say where there is no way to a bucket.
+# Parts of the error messages of TensorFlow's file systems without a network connection.
 _NO_NETWORK = ("resolve host", "connect to server", "Timeout was reached", "Couldn't connect")
 
 
 def is_remote(path: str) -> bool:
-    """Tells whether a path is on a file system of TensorFlow's, such as ``gs://``."""
+    """Returns whether a path is on a remote file system, such as ``gs://``."""
     return "://" in path
 
 
 def folder(name: str, path: str) -> list[Finding]:
-    """Looks whether something could be kept in a folder, which is not made for that.
+    """Checks that a folder is writable, or can be created; it is not created.
 
     Args:
-        name: What the folder is for.
-        path: Local or remote.
+        name: Name of the check.
+        path: A local or remote folder.
     """
     if is_remote(path):
         return [remote(name, path)]
@@ -42,7 +42,7 @@ def folder(name: str, path: str) -> list[Finding]:
     while not os.path.exists(place):
         place = os.path.dirname(place)
     if not os.path.isdir(place):
-        advice = "Choose another folder, or move the file away."
+        advice = "Choose another folder, or move the file."
         return [Finding(name, "wrong", f"{place} is a file", advice)]
     return [_permission(name, path, place), _space(path, place)]
 
@@ -54,56 +54,59 @@ def _permission(name: str, path: str, place: str) -> Finding:
             file.write(b"tfdeblur")
         os.remove(probe)
     except OSError as error:
-        advice = f"Choose another folder, or let this user write into {place}."
-        text = f"{place} cannot be written: {error.strerror or error}"
+        advice = f"Choose another folder, or give this user write permission for {place}."
+        text = f"{place} is not writable: {error.strerror or error}"
         return Finding(name, "wrong", text, advice)
-    made = "" if os.path.abspath(path) == place else f"; {path} can be made there"
-    return Finding(name, "ok", f"{place} can be written{made}")
+    created = "" if os.path.abspath(path) == place else f"; {path} can be created in it"
+    return Finding(name, "ok", f"{place} is writable{created}")
 
 
 def _space(path: str, place: str) -> Finding:
     free = shutil.disk_usage(place).free
     text = f"{free / 2**30:.1f} GiB free for {path}"
-    if free >= ENOUGH:
+    if free >= RECOMMENDED_SPACE:
         return Finding("disk space", "ok", text)
     advice = "Free some, or choose another folder; --output.keep 1 keeps fewer checkpoints."
-    return Finding("disk space", "warning" if free >= NEEDED else "wrong", text, advice)
+    return Finding("disk space", "warning" if free >= MIN_SPACE else "wrong", text, advice)
 
 
 def remote(name: str, path: str) -> Finding:
-    """Writes, reads, renames and removes a small file, in a program of its own.
+    """Writes, reads, renames and removes a small file, in a subprocess.
 
     Args:
-        name: What the path is for.
+        name: Name of the check.
         path: A bucket or a folder in one, such as ``gs://bucket/runs``.
     """
-    answer = subprocesses.ask(__name__, {"path": path}, seconds=REMOTE_SECONDS)
-    if not answer.error:
-        seconds = answer.values["seconds"]
-        text = f"{path} can be written and read; five operations took {seconds:.1f} s"
+    reply = subprocesses.call(__name__, {"path": path}, seconds=REMOTE_SECONDS)
+    if not reply.error:
+        seconds = reply.values["seconds"]
+        text = f"{path} is readable and writable; five operations took {seconds:.1f} s"
         return Finding(name, "ok", text)
-    return Finding(name, "wrong", " ".join(answer.error.split()), _advice(path, answer))
+    return Finding(name, "wrong", " ".join(reply.error.split()), _advice(path, reply))
 
 
-def _advice(path: str, answer: subprocesses.Answer) -> str:
+def _advice(path: str, reply: subprocesses.Reply) -> str:
     scheme = path.split("://")[0]
-    if answer.timed_out or any(words in answer.error for words in _NO_NETWORK):
-        return "Is there a network, and does the bucket exist (gcloud storage ls)?"
-    if answer.values.get("unknown_scheme"):
+    if reply.timed_out or any(part in reply.error for part in _NO_NETWORK):
+        return "Check the network, and that the bucket exists (gcloud storage ls)."
+    if reply.values.get("unknown_scheme"):
         if scheme == "gs" and sys.version_info < (3, 13):
-            return "pip install tensorflow-io-gcs-filesystem, which brings gs:// to TensorFlow."
-        return f"This build of TensorFlow has no {scheme}://. Use a local folder, or mount it."
+            return "pip install tensorflow-io-gcs-filesystem, which adds gs:// to TensorFlow."
+        return (
+            f"This build of TensorFlow does not support {scheme}://. Use a local folder, or mount "
+            "the bucket."
+        )
     return (
-        "gcloud auth application-default login, or give the machine's service account the role "
-        "Storage Object Admin on the bucket; and look whether the name is right."
+        "Run gcloud auth application-default login, or give the machine's service account the "
+        "role Storage Object Admin on the bucket; check the bucket's name."
     )
 
 
 def data(path: str) -> Finding:
-    """Says what a data set has; nothing but its manifest is read.
+    """Checks a data set by its manifest and reports its number of records.
 
     Args:
-        path: Folder made by `data_prep.build`.
+        path: Folder written by `data_prep.build`.
     """
     from tfdeblur.data import schema
 
@@ -112,7 +115,7 @@ def data(path: str) -> Finding:
     except UserError as error:
         return Finding("data", "wrong", str(error))
     counts = ", ".join(f"{split.records:,} in {name}" for name, split in splits.items())
-    return Finding("data", "ok", f"{path} has records: {counts}")
+    return Finding("data", "ok", f"records in {path}: {counts}")
 
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +134,7 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     files.write_bytes(first, b"tfdeblur")
     files.rename(first, second)
     if files.read_bytes(second) != b"tfdeblur":
-        raise UserError(f"{path} gives back other bytes than were written.")
+        raise UserError(f"{path} returned other bytes than were written.")
     files.remove(second)
     return {"seconds": time.monotonic() - begin}
 

@@ -1,4 +1,4 @@
-"""Whether the installed packages go together."""
+"""Checks the versions of Python and of the installed packages."""
 
 import importlib.metadata
 import os
@@ -6,45 +6,65 @@ import platform
 import sys
 from collections.abc import Iterable, Mapping
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from tfdeblur.diagnostics.finding import Finding, Status
 
-# Builds of TensorFlow that put their files into one folder: two of them are none.
+# Builds of TensorFlow, which all write to the same folder.
 BUILDS = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "tf-nightly", "tf-nightly-cpu")
 
-# Whose requirements are checked, where they are installed.
+# Packages whose requirements are checked.
 _CHECKED = (*BUILDS, "tfdeblur", "keras", "jax", "jaxlib")
 
-# Named in the report, in this order.
-_NAMED = (*BUILDS, "keras", "numpy", "protobuf", "h5py", "libtpu", "jax")
+# Packages in the report.
+_REPORTED = (*BUILDS, "keras", "numpy", "protobuf", "h5py", "libtpu", "jax")
 
-# What stands in setup.cfg; the upper end is what was tested.
+# As in setup.cfg; the newest is the newest tested one.
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 
 
+def findings(packages: Mapping[str, str] | None = None) -> list[Finding]:
+    """Checks Python, the builds of TensorFlow, Keras's backend and the packages' requirements.
+
+    Args:
+        packages: Versions by normalized name; those of the installed packages if unset.
+    """
+    versions = installed() if packages is None else packages
+    return [_python(), *_builds(versions), *_backend(), _requirements(versions)]
+
+
 def installed() -> dict[str, str]:
-    """Returns the version of every installed package by its normalized name."""
+    """Returns the versions of all installed packages by normalized name."""
     found: dict[str, str] = {}
     for package in importlib.metadata.distributions():
-        name = package.metadata["Name"]
-        # The first one on the path is the one that is imported.
-        if name:
-            found.setdefault(normalized(name), package.version)
+        if name := package.metadata["Name"]:
+            # Of several on the path, Python imports the first.
+            found.setdefault(canonicalize_name(name), package.version)
     return found
 
 
-def normalized(name: str) -> str:
-    """Returns a package's name as indexes compare it."""
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-def findings(packages: Mapping[str, str] | None = None) -> list[Finding]:
-    """Looks at Python, TensorFlow's builds, Keras's backend and what packages ask of others.
+def unmet(requirements: Iterable[str], packages: Mapping[str, str]) -> list[str]:
+    """Returns a description of each requirement that is not met.
 
     Args:
-        packages: Versions by name; what is installed where not given.
+        requirements: Such as ``numpy>=1.26``; those of extras are ignored.
+        packages: Versions by normalized name.
     """
-    own = installed() if packages is None else dict(packages)
-    return [_python(), *_builds(own), *_backend(), *_together(own)]
+    problems = []
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = packages.get(canonicalize_name(requirement.name))
+        if version is None:
+            problems.append(f"requires {requirement.name}, which is not installed")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            problems.append(f"requires {requirement.name}{requirement.specifier}, found {version}")
+    return problems
 
 
 def _python() -> Finding:
@@ -53,76 +73,48 @@ def _python() -> Finding:
         return Finding("Python", "ok", version)
     tested = " to ".join(".".join(map(str, end)) for end in (OLDEST_PYTHON, NEWEST_PYTHON))
     status: Status = "wrong" if sys.version_info[:2] < OLDEST_PYTHON else "warning"
-    return Finding("Python", status, f"{version} was not tested", f"Use Python {tested}.")
+    return Finding("Python", status, f"{version} is untested", f"Use Python {tested}.")
 
 
 def _builds(packages: Mapping[str, str]) -> list[Finding]:
     builds = [name for name in BUILDS if name in packages]
-    named = ", ".join(f"{name} {packages[name]}" for name in _NAMED if name in packages)
     if not builds:
         advice = 'pip install "tfdeblur[cpu]", "tfdeblur[gpu]" or "tfdeblur[tpu]".'
         return [Finding("TensorFlow", "wrong", "is not installed", advice)]
-    found = [Finding("packages", "ok", named)]
+    versions = (f"{name} {packages[name]}" for name in _REPORTED if name in packages)
+    found = [Finding("packages", "ok", ", ".join(versions))]
     if len(builds) > 1:
         advice = (
-            f"pip uninstall -y {' '.join(builds)}, and install one of them again: they share a "
-            "folder, and removing one leaves holes in the other."
+            f"pip uninstall -y {' '.join(builds)}, then install one of them again: they share a "
+            "folder, so uninstalling one breaks the other."
         )
-        text = f"{' and '.join(builds)} are installed beside each other"
+        text = f"{' and '.join(builds)} are both installed"
         found.append(Finding("TensorFlow", "wrong", text, advice))
     if "tensorflow-addons" in packages:
-        text = "tensorflow-addons cannot be imported beside this TensorFlow; nothing here needs it"
-        found.append(
-            Finding("tensorflow-addons", "warning", text, "pip uninstall tensorflow-addons.")
-        )
+        text = "tensorflow-addons is incompatible with this TensorFlow, and nothing here needs it"
+        advice = "pip uninstall tensorflow-addons."
+        found.append(Finding("tensorflow-addons", "warning", text, advice))
     return found
 
 
 def _backend() -> list[Finding]:
-    chosen = os.environ.get("KERAS_BACKEND")
-    if chosen in (None, "tensorflow"):
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend in (None, "tensorflow"):
         return []
-    text = f"the environment variable KERAS_BACKEND says {chosen!r}"
+    text = f"the environment variable KERAS_BACKEND is {backend!r}"
     return [Finding("Keras", "wrong", text, "Set it to tensorflow before Python starts.")]
 
 
-def _together(packages: Mapping[str, str]) -> list[Finding]:
-    """Compares what packages ask of each other with what is there, as `pip check` does."""
+def _requirements(packages: Mapping[str, str]) -> Finding:
+    """Checks the packages' requirements, as `pip check` does."""
     problems = []
-    for name in _CHECKED:
-        if name not in packages:
-            continue
+    for name in filter(packages.__contains__, _CHECKED):
         try:
-            wanted = importlib.metadata.requires(name) or []
+            requirements = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        problems += [f"{name} {packages[name]} {problem}" for problem in unmet(wanted, packages)]
+        problems += [f"{name} {packages[name]} {text}" for text in unmet(requirements, packages)]
     if not problems:
-        return [Finding("requirements", "ok", "the packages go together")]
-    advice = "pip install the versions that are asked for, in one command with what asks for them."
-    return [Finding("requirements", "wrong", "; ".join(problems), advice)]
-
-
-def unmet(wanted: Iterable[str], packages: Mapping[str, str]) -> list[str]:
-    """Returns what is asked for and not there.
-
-    Args:
-        wanted: Requirements, such as ``numpy>=1.26``; those of extras do not count.
-        packages: Versions by normalized name.
-    """
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    problems = []
-    for text in wanted:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        version = packages.get(normalized(requirement.name))
-        if version is None:
-            problems.append(f"needs {requirement.name}, which is not installed")
-        elif not requirement.specifier.contains(version, prereleases=True):
-            problems.append(f"needs {requirement.name}{requirement.specifier}, found {version}")
-    return problems
+        return Finding("requirements", "ok", "all package requirements are met")
+    advice = "pip install the required versions, in one command with the packages that need them."
+    return Finding("requirements", "wrong", "; ".join(problems), advice)

@@ -1,4 +1,4 @@
-"""The workers of `TF_CONFIG`: whether they can find each other."""
+"""Checks whether the workers of `TF_CONFIG` can reach each other."""
 
 import errno
 import socket
@@ -8,22 +8,22 @@ from tfdeblur.diagnostics.finding import Finding
 from tfdeblur.errors import ConfigError
 from tfdeblur.training.engines.tensorflow import runtime
 
-# A host that is there answers or refuses within this; one behind a closed firewall does neither.
+# A host that is up accepts or refuses a connection within this time, unless a firewall drops it.
 PEER_SECONDS = 3.0
 
 
 def findings() -> list[Finding]:
-    """Looks at the cluster that this machine is told to be part of; nothing where there is none."""
+    """Checks the cluster of this machine; returns an empty list if there is none."""
     try:
         workers = runtime.workers()
     except ConfigError as error:
-        return [Finding("workers", "wrong", str(error), "Mend it, or unset TF_CONFIG.")]
+        return [Finding("workers", "wrong", str(error), "Fix it, or unset TF_CONFIG.")]
     if not workers:
         return []
     own = runtime.worker_index()
     if own is None:
-        text = f"TF_CONFIG names {len(workers)} workers, and its task is none of them"
-        advice = 'Give each host its own "index", from 0.'
+        text = f"TF_CONFIG lists {len(workers)} workers, but its task is not one of them"
+        advice = 'Give each host its own "index", starting from 0.'
         return [Finding("workers", "wrong", text, advice)]
     others = [address for index, address in enumerate(workers) if index != own]
     with ThreadPoolExecutor(max_workers=16) as pool:
@@ -32,7 +32,7 @@ def findings() -> list[Finding]:
 
 
 def _own(index: int, address: str) -> Finding:
-    """Says whether this worker's port can be had; the run opens it, nobody else may."""
+    """Checks that the port of this worker, which a run listens on, is free."""
     name = f"worker {index} (this one)"
     _, port = runtime.split_address(address)
     with socket.socket() as server:
@@ -40,25 +40,29 @@ def _own(index: int, address: str) -> Finding:
         try:
             server.bind(("", port))
         except OSError as error:
-            what = error.strerror or str(error)
-            advice = "End what holds it (ss -ltnp names it), or choose another port on all hosts."
-            return Finding(name, "wrong", f"port {port}: {what}", advice)
+            reason = error.strerror or str(error)
+            advice = (
+                "Stop the process that uses it (ss -ltnp shows it), or choose another port on all "
+                "hosts."
+            )
+            return Finding(name, "wrong", f"port {port}: {reason}", advice)
     return Finding(name, "ok", f"port {port} is free")
 
 
 def _peer(address: str) -> Finding:
-    """Says whether another worker's host answers; its run need not have been started."""
+    """Checks that the host of another worker is up; its run need not have started."""
     name = f"worker at {address}"
     host, port = runtime.split_address(address)
     try:
         with socket.create_connection((host, port), timeout=PEER_SECONDS):
-            return Finding(name, "ok", "answers: its run has been started")
-    except (socket.gaierror, UnicodeError):  # a name that cannot be looked up at all
-        advice = "Write its IP address, or mend the name."
-        return Finding(name, "wrong", f"no host has the name {host!r}", advice)
+            return Finding(name, "ok", "its run has started")
+    except (socket.gaierror, UnicodeError):  # UnicodeError: the name is not a valid host name
+        return Finding(
+            name, "wrong", f"unknown host {host!r}", "Use its IP address, or fix the name."
+        )
     except OSError as error:
         if error.errno == errno.ECONNREFUSED:
-            return Finding(name, "ok", "its host answers; its run has not been started")
-        what = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        advice = "Is the host up, is the address right, and does a firewall let the port through?"
-        return Finding(name, "warning", f"{what} within {PEER_SECONDS:.0f} s", advice)
+            return Finding(name, "ok", "its host is up; its run has not started")
+        reason = "no response" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        advice = "Check that the host is up, the address, and that no firewall blocks the port."
+        return Finding(name, "warning", f"{reason} within {PEER_SECONDS:.0f} s", advice)

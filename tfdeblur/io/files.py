@@ -1,11 +1,11 @@
-"""Files by path, on any file system that TensorFlow reads: local, ``gs://``, ``ram://``.
+"""File access by path, on any file system that TensorFlow supports: local, ``gs://``, ``ram://``.
 
-Paths are plain strings: `pathlib` turns ``ram://a`` into ``ram:/a``. Whatever is written goes to
-a name beside its place first and is renamed when it is whole, so a reader never sees half a file
-and a full disk costs the new file, not the old one.
+Paths are plain strings, because `pathlib` turns ``ram://a`` into ``ram:/a``. Files are written to
+a temporary name in the same folder and renamed when complete, so a reader never sees a partial
+file, and a full disk does not destroy the previous version.
 
-TensorFlow is imported when it is first needed. `open_new` and what is built on it need none for
-local files, so that processes which make shards start without it.
+TensorFlow is imported on first use. Reading and writing local files does not need it, so processes
+that write shards start without it.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from tfdeblur.errors import UserError
 
 PARTIAL_SUFFIX = ".partial"
 _ONE_SLASH = re.compile(r"[a-z][a-z0-9]+:/(?!/)")
-_LONGEST_NAME = 255  # bytes, on nearly every file system
+_MAX_NAME_BYTES = 255  # on nearly every file system
 
 
 def _gfile() -> Any:
@@ -37,17 +37,17 @@ def _gfile() -> Any:
 
 
 @contextlib.contextmanager
-def _named_errors(path: str, doing: str) -> Iterator[None]:
-    """Turns the file system's errors into one message that names the file."""
+def _named_errors(path: str, action: str) -> Iterator[None]:
+    """Converts file system errors in the block to a `UserError` that names the file."""
     try:
         yield
     except OSError as error:
-        raise _told(path, doing, _reason(error)) from error
+        raise _user_error(path, action, _reason(error)) from error
     except Exception as error:
         reason = _tensorflow_reason(error)
         if reason is None:
             raise
-        raise _told(path, doing, reason) from error
+        raise _user_error(path, action, reason) from error
 
 
 _FULL = "the disk is full"
@@ -59,11 +59,11 @@ _REASONS = {
 }
 
 
-def _told(path: str, doing: str, reason: str) -> UserError:
-    cure = ""
+def _user_error(path: str, action: str, reason: str) -> UserError:
+    remedy = ""
     if reason == _FULL:
-        cure = " Free some space and run the same command again; what was finished before is kept."
-    return UserError(f"Cannot {doing} {path}: {reason.rstrip('.')}.{cure}")
+        remedy = " Free some space and run the same command again; completed work is kept."
+    return UserError(f"Cannot {action} {path}: {reason.rstrip('.')}.{remedy}")
 
 
 def _reason(error: OSError) -> str:
@@ -71,8 +71,8 @@ def _reason(error: OSError) -> str:
 
 
 def _tensorflow_reason(error: Exception) -> str | None:
-    """Returns what one of TensorFlow's errors says, and None for any other error."""
-    # Where TensorFlow was never imported, it has raised nothing.
+    """Returns the reason given by an error of TensorFlow, or None for any other error."""
+    # TensorFlow cannot have raised the error if it was never imported.
     tf = sys.modules.get("tensorflow")
     if tf is None or not isinstance(error, tf.errors.OpError):
         return None
@@ -87,46 +87,46 @@ def _tensorflow_reason(error: Exception) -> str | None:
 
 
 def is_local(path: str) -> bool:
-    """Tells whether a path lies on this machine's own file system.
+    """Returns whether a path is on this machine's file system.
 
     Raises:
-        UserError: It looks like ``gs:/bucket``, which would be a local folder called ``gs:``.
+        UserError: The path looks like ``gs:/bucket``, which would be a local folder ``gs:``.
     """
     if _ONE_SLASH.match(path):
         scheme, _, rest = path.partition(":/")
-        raise UserError(f"{path} has one slash too few: write {scheme}://{rest}")
+        raise UserError(f"{path} is missing a slash: write {scheme}://{rest}")
     return "://" not in path
 
 
 def join(path: str, *parts: str) -> str:
-    """Joins path components with ``/``, leaving a ``scheme://`` prefix alone."""
+    """Joins path components with ``/``, keeping a ``scheme://`` prefix."""
     return posixpath.join(path, *parts)
 
 
 def base_name(path: str) -> str:
-    """Returns the last component of `path`; a closing slash does not count."""
+    """Returns the last component of `path`, ignoring a trailing slash."""
     return posixpath.basename(path.rstrip("/"))
 
 
 def parent(path: str) -> str:
-    """Returns the folder that holds `path`."""
+    """Returns the folder that contains `path`, ignoring a trailing slash."""
     return posixpath.dirname(path.rstrip("/"))
 
 
 def exists(path: str) -> bool:
-    """Tells whether a file or folder is there.
+    """Returns whether a file or folder exists.
 
     Raises:
-        UserError: It lies in a bucket that does not say.
+        UserError: The path is in a bucket that cannot be accessed.
     """
     if is_local(path):
         return os.path.exists(path)
-    with _named_errors(path, "look at"):
+    with _named_errors(path, "access"):
         return bool(_gfile().exists(path))
 
 
 def is_dir(path: str) -> bool:
-    """Tells whether `path` is a folder."""
+    """Returns whether `path` is a folder."""
     if is_local(path):
         return os.path.isdir(path)
     return bool(_gfile().isdir(path))
@@ -134,77 +134,77 @@ def is_dir(path: str) -> bool:
 
 def size(path: str) -> int:
     """Returns the size of a file in bytes."""
-    with _named_errors(path, "look at"):
+    with _named_errors(path, "access"):
         return int(_gfile().stat(path).length)
 
 
 def list_dir(path: str) -> list[str]:
-    """Returns the names of what lies in a folder, sorted."""
+    """Returns the sorted names of the files and folders in a folder."""
     with _named_errors(path, "list"):
         return sorted(name.rstrip("/") for name in _gfile().listdir(path))
 
 
 def walk_files(path: str) -> list[str]:
-    """Returns all files below a folder as paths relative to it, sorted.
+    """Returns the sorted paths of all files below a folder, relative to it.
 
-    Links to other folders are followed, those to a folder above themselves are not.
+    Links to folders are followed, except links to one of their own parents.
     """
     found: list[str] = []
     with _named_errors(path, "list"):
         for folder, folders, names in _walk(path):
-            folders[:] = [name for name in folders if not _leads_up(folder, name)]
+            folders[:] = [name for name in folders if not _links_to_parent(folder, name)]
             inside = folder[len(path) :].strip("/")
             found.extend(posixpath.join(inside, name) for name in names)
     return sorted(found)
 
 
 def _walk(path: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    # TensorFlow stops at a name that is not UTF-8; Python's own carries such bytes along.
+    # TensorFlow fails on names that are not UTF-8; Python's own function supports them.
     if is_local(path):
-        return os.walk(path, onerror=_not_listed, followlinks=True)
+        return os.walk(path, onerror=_raise_walk_error, followlinks=True)
     walk: Iterator[tuple[str, list[str], list[str]]] = _gfile().walk(path)
     return walk
 
 
-def _not_listed(error: OSError) -> None:
-    raise _told(str(error.filename), "list", _reason(error)) from error
+def _raise_walk_error(error: OSError) -> None:
+    raise _user_error(str(error.filename), "list", _reason(error)) from error
 
 
-def _leads_up(folder: str, name: str) -> bool:
-    """Tells whether a folder is a link to one above it: it would be walked round and round."""
+def _links_to_parent(folder: str, name: str) -> bool:
+    """Returns whether a folder is a link to one of its parents, which would be walked forever."""
     path = join(folder, name)
     if "://" in path or not os.path.islink(path):
         return False
     target = os.path.realpath(path)
-    place = folder
+    parent_folder = folder
     while True:
-        # On the way that was walked, not on the disk: two links may lead to each other.
-        if os.path.realpath(place) == target:
+        # Parents by the path walked, not on the disk, because two links may point to each other.
+        if os.path.realpath(parent_folder) == target:
             return True
-        above = os.path.dirname(place)
-        if above == place:
+        above = os.path.dirname(parent_folder)
+        if above == parent_folder:
             return False
-        place = above
+        parent_folder = above
 
 
 def make_dirs(path: str) -> None:
-    """Makes a folder and those above it; one that is there already is no error."""
-    is_local(path)  # refuses what would become a folder called gs:
-    with _named_errors(path, "make the folder"):
+    """Creates a folder and its parents, if they do not exist."""
+    is_local(path)  # rejects gs:/bucket
+    with _named_errors(path, "create the folder"):
         _gfile().makedirs(path)
 
 
 def remove(path: str) -> None:
-    """Removes a file; one that is gone already is no error."""
+    """Removes a file, if it exists."""
     if exists(path):
         with _named_errors(path, "remove"):
             _gfile().remove(path)
 
 
 def remove_tree(path: str) -> None:
-    """Removes a folder with all in it; one that is gone already is no error."""
-    # Object stores have no folders, only names with a common beginning, so asking whether a
-    # folder exists says little about whether it can be removed.
+    """Removes a folder and its contents, if it exists."""
+    # Object stores have no folders, only names with a common prefix, so `exists` may return False
+    # for a folder that can be removed.
     import tensorflow as tf
 
     with _named_errors(path, "remove"), contextlib.suppress(tf.errors.NotFoundError):
@@ -212,25 +212,27 @@ def remove_tree(path: str) -> None:
 
 
 def remove_empty_dirs(path: str) -> None:
-    """Removes a folder, and those below it, as far as they hold no files."""
+    """Removes the folders without files in a folder, including itself."""
     if not is_local(path):
-        return  # Buckets have no folders of their own; ram:// loses them with their files.
+        return  # Buckets have no folders; those of ram:// disappear with their files.
     for folder, _, _ in os.walk(path, topdown=False):
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
 
 def rename(source: str, target: str) -> None:
-    """Renames a file or folder, replacing a file of the target's name."""
+    """Renames a file or folder, replacing an existing target file."""
     with _named_errors(target, "write"):
         _gfile().rename(source, target, overwrite=True)
 
 
-def refuse_endless(path: str) -> None:
-    """Refuses what is no file: a pipe would wait for ever, and a device never end.
+def require_regular_file(path: str) -> None:
+    """Rejects local paths that are not regular files: pipes would block, devices may never end.
+
+    A missing file is not an error here, because reading it raises one.
 
     Raises:
-        UserError: A local path is a folder, a pipe, a socket, a device, or a link to nothing.
+        UserError: The path is a folder, a pipe, a socket, a device or a broken link.
     """
     if not is_local(path):
         return
@@ -238,18 +240,18 @@ def refuse_endless(path: str) -> None:
         mode = os.stat(path).st_mode
     except OSError as error:
         if error.errno == errno.ENOENT and os.path.islink(path):
-            raise UserError(f"{path} is a link to what does not exist.") from error
-        return  # reading it says why
+            raise UserError(f"{path} is a link to a file that does not exist.") from error
+        return
     if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "no file but a pipe, a socket or a device"
-        raise UserError(f"{path} is {kind}.")
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise UserError(f"{path} is {kind}, not a file.")
 
 
 def read_bytes(path: str) -> bytes:
-    """Reads a whole file.
+    """Returns the content of a file.
 
     Raises:
-        UserError: It cannot be read, or is a device or a pipe, which may have no end.
+        UserError: The file cannot be read, or is a device or a pipe, which may have no end.
     """
     if is_local(path):
         with _named_errors(path, "read"):
@@ -264,48 +266,47 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_text(path: str) -> str:
-    """Reads a whole UTF-8 file."""
+    """Returns the content of a UTF-8 text file; see `read_bytes`."""
     try:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a UTF-8 text file: {error}.") from error
 
 
-# Bytes that may wait in memory for the disk, in one file.
+# Bytes of a file that may be in the page cache only.
 _WRITE_BEHIND = 16 << 20
 
 
-class _LocalFile(io.FileIO):
-    """A new file whose pages go to the disk while more of it is made, and then leave memory.
+class _WriteThroughFile(io.FileIO):
+    """A new file whose pages are flushed and dropped from the page cache while it is written.
 
-    A build of many gigabytes would fill the memory with them, and getting fresh memory costs more
-    time than writing.
+    Builds of many gigabytes would otherwise fill the memory, and reclaiming memory takes longer
+    than writing.
     """
 
-    _waiting = 0
+    _unflushed = 0
 
     def write(self, data: Any) -> int:
-        """Writes, and now and then starts to move to the disk what was written."""
+        """Writes, and drops the page cache after every `_WRITE_BEHIND` bytes."""
         count = super().write(data)
-        self._waiting += count
-        if self._waiting >= _WRITE_BEHIND:
-            self._waiting = 0
-            self.let_go()
+        self._unflushed += count
+        if self._unflushed >= _WRITE_BEHIND:
+            self._unflushed = 0
+            self.drop_cache()
         return count
 
-    def let_go(self) -> None:
-        """Starts to write what is in memory alone, and frees what is on the disk."""
-        # Not every system has this call.
+    def drop_cache(self) -> None:
+        """Starts to flush dirty pages, and frees clean ones, where the system supports it."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @contextlib.contextmanager
-def open_old(path: str) -> Iterator[BinaryIO]:
-    """Opens a file for reading, piece by piece.
+def open_read(path: str) -> Iterator[BinaryIO]:
+    """Opens a file for reading in parts.
 
     Raises:
-        UserError: The file cannot be read; an error of the file system in the block counts.
+        UserError: The file cannot be read, including file system errors in the block.
     """
     with (
         _named_errors(path, "read"),
@@ -316,16 +317,16 @@ def open_old(path: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _beside(path: str) -> Iterator[str]:
-    """Yields a temporary name beside `path`, which is renamed to it if the block succeeds.
+    """Yields a temporary name in the folder of `path`, renamed to `path` if the block succeeds.
 
     If the block raises, the temporary file is removed and an existing file at `path` is kept. The
-    name is unique, so that processes that write the same file do not mix their bytes; the last to
-    finish wins. A link at `path` is followed.
+    name is unique: if several processes write the same file, the last to finish wins. A link at
+    `path` is followed.
     """
     if is_local(path) and os.path.islink(path):
         path = os.path.realpath(path)
     partial = f"{path}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}"
-    if len(os.fsencode(base_name(partial))) > _LONGEST_NAME:
+    if len(os.fsencode(base_name(partial))) > _MAX_NAME_BYTES:
         partial = join(parent(path), f"{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
     local = is_local(path)
     with _named_errors(path, "write"):
@@ -336,51 +337,50 @@ def _beside(path: str) -> Iterator[str]:
             else:
                 _gfile().rename(partial, path, overwrite=True)
         except BaseException:
-            with contextlib.suppress(Exception):
-                # The first error is the one to be told of.
+            with contextlib.suppress(Exception):  # keeps the first error
                 os.remove(partial) if local else _gfile().remove(partial)
             raise
 
 
 @contextlib.contextmanager
-def open_new(path: str, lasting: bool = False) -> Iterator[BinaryIO]:
-    """Opens a file beside its place, for writing, and renames it when the block has ended well.
+def open_new(path: str, fsync: bool = False) -> Iterator[BinaryIO]:
+    """Opens a temporary file for writing, which is renamed to `path` if the block succeeds.
 
-    Where the block raises, what was written is removed again, and what was there before is kept.
+    If the block raises, the temporary file is removed and an existing file at `path` is kept.
 
     Args:
-        path: Where the file will lie.
-        lasting: The file is on the disk before it gets its name, so that a power cut leaves a
-            whole one too. Object stores do so by themselves.
+        path: Path of the file.
+        fsync: Whether the file is flushed to the disk before it is renamed, so that it is intact
+            after a power failure. Object stores always do that.
 
     Raises:
-        UserError: The file cannot be written; an error of the file system in the block counts.
+        UserError: The file cannot be written, including file system errors in the block.
     """
     with _beside(path) as partial:
         if not is_local(path):
             with _gfile().GFile(partial, "wb") as file:
                 yield file
             return
-        raw = _LocalFile(partial, "w")
+        raw = _WriteThroughFile(partial, "w")
         with io.BufferedWriter(raw) as file:
             yield file
-            if lasting:
+            if fsync:
                 file.flush()
                 os.fsync(raw.fileno())
-                raw.let_go()
+                raw.drop_cache()
 
 
 @contextlib.contextmanager
 def open_name(path: str) -> Iterator[str]:
-    """Gives a local name to write a file to, for libraries that open files themselves.
+    """Yields a local file name, for libraries that open files themselves.
 
-    What lies there when the block has ended well gets its place, as with `open_new`.
+    If the block succeeds, the file written there is moved to `path`, as with `open_new`.
 
     Args:
-        path: Where the file will lie.
+        path: Path of the file.
 
     Raises:
-        UserError: The file cannot be written; an error of the file system in the block counts.
+        UserError: The file cannot be written, including file system errors in the block.
     """
     if is_local(path):
         with _beside(path) as partial:
@@ -390,18 +390,18 @@ def open_name(path: str) -> Iterator[str]:
         local = os.path.join(folder, base_name(path))
         with _named_errors(path, "write"):
             yield local
-        with open(local, "rb") as made, open_new(path) as file:
-            shutil.copyfileobj(made, file, _WRITE_BEHIND)
+        with open(local, "rb") as written, open_new(path) as file:
+            shutil.copyfileobj(written, file, _WRITE_BEHIND)
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Writes a whole file beside its place and renames it, so it is never seen half-written."""
+    """Writes a file atomically; see `open_new`."""
     with open_new(path) as file:
         file.write(data)
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a whole UTF-8 file; see `write_bytes`."""
+    """Writes a UTF-8 text file; see `write_bytes`."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -409,14 +409,14 @@ def read_json(path: str) -> Any:
     """Reads a JSON file.
 
     Raises:
-        UserError: The file is missing or is not JSON; the message names it and the line.
+        UserError: The file is missing or is not valid JSON; the message names the line.
     """
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path} is not valid JSON (line {error.lineno}: {error.msg}). It was cut off or "
-            "edited by hand; make it again with the command that wrote it."
+            f"{path} is not valid JSON (line {error.lineno}: {error.msg}). It was truncated or "
+            "edited; create it again with the command that wrote it."
         ) from error
 
 
@@ -426,5 +426,5 @@ def write_json(path: str, value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """Returns a value as the indented JSON that `write_json` writes."""
+    """Returns a value as indented JSON, as `write_json` writes it."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"

@@ -1,7 +1,7 @@
-"""Output folders that may also hold other people's files.
+"""Output folders that may also contain files of the user.
 
-A command that writes several files into a folder keeps their names and SHA-256 in a list beside
-them. Only files on that list that have not changed since are ever replaced or removed.
+A command that writes several files to a folder records their names and SHA-256 digests in a list
+in that folder. Only files on the list that have not changed since are replaced or removed.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ LIST = ".tfdeblur-files.json"
 
 
 class OutputFolder:
-    """Writes files into a folder and replaces or removes only files that were written by it.
+    """Writes files to a folder, and replaces or removes only files that it wrote.
 
     Args:
-        path: The folder; any scheme TensorFlow writes. It need not exist.
+        path: The folder, with any scheme that TensorFlow supports. It need not exist.
 
     Attributes:
-        path: As given.
+        path: The folder.
     """
 
     def __init__(self, path: str) -> None:
@@ -31,14 +31,14 @@ class OutputFolder:
 
     @classmethod
     def reserve(cls, path: str, *names: str) -> "OutputFolder":
-        """Creates the folder and checks, before any work, that some names in it may be written.
+        """Creates a folder and checks, before any work, that files in it may be written.
 
         Args:
             path: The folder.
-            *names: Files, and folders in which every file must be the command's own.
+            *names: Names of files, and of folders that may contain only files of the command.
 
         Raises:
-            UserError: A name is taken by something else, or the folder cannot be created.
+            UserError: A name is in use by another file, or the folder cannot be created.
         """
         files.make_dirs(path)
         folder = cls(path)
@@ -47,7 +47,7 @@ class OutputFolder:
         return folder
 
     def owns(self, name: str) -> bool:
-        """Returns whether a file was written by a command and has not changed since."""
+        """Returns whether a command wrote a file that has not changed since."""
         path = files.join(self.path, name)
         hashes = self._written.get(name, ())
         if not hashes or _is_link(path) or not files.exists(path) or files.is_dir(path):
@@ -55,22 +55,22 @@ class OutputFolder:
         return hashlib.sha256(files.read_bytes(path)).hexdigest() in hashes
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Writes a file that is new or the command's own.
+        """Writes a file, which may replace an earlier one of the command.
 
         Raises:
-            UserError: The name is taken by something else, or the file cannot be written.
+            UserError: The name is in use by another file, or the file cannot be written.
         """
         self._check(name)
         digest = hashlib.sha256(data).hexdigest()
         path = files.join(self.path, name)
         files.make_dirs(files.parent(path))
-        # The list first: a file that a killed process has written is then known.
+        # The list is written first, so that it includes the file even if the process is killed.
         self._written[name] = (*self._written.get(name, ())[-1:], digest)
         self._write_list()
         files.write_bytes(path, data)
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a UTF-8 file; see `write_bytes`."""
+        """Writes a UTF-8 text file; see `write_bytes`."""
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_json(self, name: str, value: Any) -> None:
@@ -78,10 +78,10 @@ class OutputFolder:
         self.write_text(name, files.json_text(value))
 
     def clear(self, folder: str = "") -> None:
-        """Removes the command's own files below a folder, then folders that are left empty.
+        """Removes the files of the command below a folder, and folders that become empty.
 
         Args:
-            folder: Relative to the output folder, which is cleared whole if this is empty.
+            folder: Path relative to the output folder; empty for the output folder itself.
         """
         inside = [name for name in self._written if not folder or name.startswith(f"{folder}/")]
         for name in inside:
@@ -95,7 +95,7 @@ class OutputFolder:
         files.remove_empty_dirs(files.join(self.path, folder) if folder else self.path)
 
     def adopt(self) -> None:
-        """Puts every file in the folder on the list: it was just made by the caller."""
+        """Adds every file in the folder to the list, after the caller has written them."""
         self._written = {
             name: (hashlib.sha256(files.read_bytes(files.join(self.path, name))).hexdigest(),)
             for name in files.walk_files(self.path)
@@ -110,8 +110,8 @@ class OutputFolder:
                 self._check(f"{name}/{inside}")
         elif (_is_link(path) or files.exists(path)) and not self.owns(name):
             raise UserError(
-                f"{path} would be overwritten, but it was not written by this command or has "
-                "changed since. Move it away, or choose another output folder."
+                f"{path} would be overwritten, but this command did not write it, or it has "
+                "changed since. Move it, or choose another output folder."
             )
 
     def _write_list(self) -> None:
@@ -126,7 +126,7 @@ def _read_list(path: str) -> dict[str, tuple[str, ...]]:
         found = json.loads(files.read_bytes(path))["files"]
         return {str(name): tuple(map(str, hashes)) for name, hashes in found.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # Without a list nothing can be proven, so nothing is replaced.
+        # Without a list no file is known to be the command's, so none is replaced.
         return {}
 
 

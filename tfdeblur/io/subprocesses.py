@@ -1,4 +1,4 @@
-"""Programs of their own: a request in one file, the answer in another, and a limit of time."""
+"""Runs a function in a subprocess, with JSON files for request and reply, and a timeout."""
 
 import dataclasses
 import json
@@ -12,24 +12,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-REQUEST, ANSWER = "request.json", "answer.json"
+REQUEST, REPLY = "request.json", "reply.json"
 ERROR = "error"
 
-# How often a program looks whether anybody still waits for its answer.
-_LOOK_SECONDS = 1.0
+# How often the subprocess checks that its parent is alive.
+_POLL_SECONDS = 1.0
 
-# Lines of a crashed program's last words that are repeated.
-_LAST_WORDS = 3
+# Last lines of a crashed subprocess's stderr in the error message.
+_STDERR_LINES = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a program answered, or why it did not.
+class Reply:
+    """Reply of a subprocess, or the reason why there is none.
 
     Attributes:
-        values: Its answer; empty where there is none.
-        error: One sentence; empty where all went well.
-        timed_out: The limit of time is why.
+        values: The reply; empty if there is none.
+        error: One sentence; empty on success.
+        timed_out: Whether the timeout is the reason.
     """
 
     values: Mapping[str, Any]
@@ -37,100 +37,102 @@ class Answer:
     timed_out: bool = False
 
 
-def ask(
+def call(
     module: str,
     request: Mapping[str, Any],
     *,
     seconds: float,
     environment: Mapping[str, str] | None = None,
     command: Sequence[str] | None = None,
-) -> Answer:
-    """Runs a module as a program and waits for its answer.
+) -> Reply:
+    """Runs a module in a subprocess and waits for its reply.
 
     Args:
-        module: Its name; it calls `serve`.
-        request: Plain values for it.
-        seconds: After so long it is ended.
-        environment: Variables that it gets besides this process's own.
-        command: What is run instead of this Python with the module; for tests.
+        module: Name of the module, which calls `serve` when run.
+        request: JSON values for it.
+        seconds: Timeout, after which it is killed.
+        environment: Environment variables in addition to those of this process.
+        command: Command to run instead of this Python with the module; for tests.
 
     Returns:
-        Its answer. A crash, whatever it was, is an answer with an error.
+        The reply. A crash of any kind is a reply with an error.
     """
     with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
         with open(os.path.join(folder, REQUEST), "w", encoding="utf-8") as file:
             json.dump(dict(request), file)
-        words = [*(command or (sys.executable, "-m", module)), folder]
         process = subprocess.Popen(
-            words,
+            [*(command or (sys.executable, "-m", module)), folder],
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # A group of its own: whatever it starts ends with it.
+            # A process group of its own, which is killed with all its children.
             start_new_session=True,
         )
         try:
-            _, words_of_it = process.communicate(timeout=seconds)
+            _, stderr = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            _end(process)
-            return Answer({}, f"not done after {seconds:,.0f} s", timed_out=True)
+            _kill(process)
+            return Reply({}, f"timed out after {seconds:,.0f} s", timed_out=True)
         except BaseException:
-            _end(process)
+            _kill(process)
             raise
-        path = os.path.join(folder, ANSWER)
+        path = os.path.join(folder, REPLY)
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 values = json.load(file)
-            return Answer(values, str(values.get(ERROR, "")))
-    return Answer({}, _crash(process.returncode, words_of_it))
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def _crash(code: int, words: str) -> str:
-    """Returns one line about a program that ended without an answer."""
-    if code < 0:
-        how = f"was ended by {signal.Signals(-code).name}"
-    else:
-        how = f"left with exit code {code}"
-    lines = [line.strip() for line in words.splitlines() if line.strip()][-_LAST_WORDS:]
-    last = f": {' | '.join(lines)}" if lines else ""
-    return f"the program {how}{last}"
-
-
-def _follow(parent: int) -> None:
-    """Ends this process soon after the one that asked is gone, however it went."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
-    os._exit(1)
+            return Reply(values, str(values.get(ERROR, "")))
+    return Reply({}, _describe_crash(process.returncode, stderr))
 
 
 def serve(work: Callable[[Mapping[str, Any]], Mapping[str, Any]], argv: Sequence[str]) -> int:
-    """Is the other side of `ask`: reads the request, calls `work`, writes the answer.
+    """Handles a `call` in the subprocess: reads the request and writes the reply of `work`.
 
     Args:
-        work: Takes the request and returns the answer. A `UserError` of its is answered as an
-            error; anything else is a crash.
-        argv: The program's words; the last is the folder.
+        work: Takes the request and returns the reply. A `UserError` becomes a reply with that
+            error; any other exception is a crash.
+        argv: Command line of the subprocess; the last argument is the folder.
+
+    Returns:
+        The exit code, 0.
     """
     from tfdeblur.errors import UserError
 
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     folder = argv[-1]
     with open(os.path.join(folder, REQUEST), encoding="utf-8") as file:
         request = json.load(file)
     try:
-        answer = dict(work(request))
+        reply = dict(work(request))
     except UserError as error:
-        answer = {ERROR: str(error)}
-    path = os.path.join(folder, ANSWER)
+        reply = {ERROR: str(error)}
+    path = os.path.join(folder, REPLY)
     with open(path + ".partial", "w", encoding="utf-8") as file:
-        json.dump(answer, file)
+        json.dump(reply, file)
     os.replace(path + ".partial", path)
     return 0
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _describe_crash(code: int, stderr: str) -> str:
+    """Returns one line about a subprocess that ended without a reply."""
+    if code < 0:
+        reason = f"was killed by {signal.Signals(-code).name}"
+    else:
+        reason = f"failed with exit code {code}"
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()][-_STDERR_LINES:]
+    details = f": {' | '.join(lines)}" if lines else ""
+    return f"the subprocess {reason}{details}"
+
+
+def _exit_with_parent(parent: int) -> None:
+    """Exits this process soon after its parent has exited or was killed."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os._exit(1)

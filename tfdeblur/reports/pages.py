@@ -1,7 +1,7 @@
-"""Pages to look at: a summary, curves and pictures in one HTML file that needs no script.
+"""HTML pages of results: a summary, tables, charts and images, without scripts.
 
-The same page serves a run in progress (`WORKDIR/index.html`) and the report of an evaluation. It
-links to its pictures by relative path, so a folder can be moved or zipped as it is.
+The gallery page shows both a run in progress (`WORKDIR/index.html`) and the report of an
+evaluation. It links to its images by relative path, so its folder can be moved or zipped.
 """
 
 import dataclasses
@@ -12,23 +12,21 @@ from typing import Any
 
 import jinja2
 
-from tfdeblur.reports import charts
 from tfdeblur.reports.charts import Chart
 
 __all__ = ["Chart", "PictureRow", "Table", "render", "render_gallery"]
 
 PictureRow = tuple[str, Mapping[str, str]]
-"""A caption, and for each label, such as ``blurred``, a picture: its relative path, or the picture
-itself as a ``data:`` address."""
+"""A caption, and by label, such as ``blurred``, an image: its relative path or a ``data:`` URL."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A small table; the first column names its rows.
+    """A table; the first column contains the names of the rows.
 
     Attributes:
         header: Names of the columns.
-        rows: Texts, as many in each row as the header has.
+        rows: Texts of the cells by row.
         caption: One line above the table.
     """
 
@@ -54,15 +52,14 @@ def render_gallery(
     Args:
         title: Heading of the page.
         summary: Names and values, shown as a compact list.
-        pictures: Rows of pictures, in the order in which they shall appear. A picture opens in
-            full size when it is clicked, unless it is inside the page.
-        curves: Line charts.
-        subtitle: One line under the title.
-        tables: Tables, such as a score card.
-        notes: Sentences under the tables, such as how a number was measured.
-        pixelated: Whether pictures are enlarged with sharp pixel edges: right for pictures of a
-            few dozen pixels, wrong for photos.
-        refresh_seconds: Let the browser load the page again after so long; for a run in progress.
+        pictures: Rows of images, in order. An image with a path links to its file.
+        curves: Charts.
+        subtitle: One line below the title.
+        tables: Tables, such as scores.
+        notes: Sentences below the tables, such as how a value was measured.
+        pixelated: Whether images are enlarged without interpolation, for images of a few dozen
+            pixels.
+        refresh_seconds: Interval in which the browser reloads the page, for a run in progress.
 
     Returns:
         The page. All texts are escaped; paths are quoted.
@@ -74,7 +71,7 @@ def render_gallery(
         summary=summary,
         tables=tables,
         notes=notes,
-        charts=[charts.lay_out(curve) for curve in curves],
+        charts=curves,
         rows=pictures,
         pixelated=pixelated,
         refresh_seconds=refresh_seconds,
@@ -82,11 +79,11 @@ def render_gallery(
 
 
 def render(template: str, **values: Any) -> str:
-    """Returns a page of its own kind as HTML.
+    """Returns a page from another template as HTML.
 
     Args:
         template: Name of a file in `tfdeblur/reports/templates`.
-        **values: What the template asks for; all texts are escaped.
+        **values: Variables of the template. All texts are escaped.
     """
     return _environment().get_template(template).render(**values)
 
@@ -101,4 +98,11 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["link"] = urllib.parse.quote
+    environment.filters["svg"] = _svg
     return environment
+
+
+def _svg(chart: Chart) -> str:
+    from tfdeblur.reports import figures  # imports matplotlib, which pages without charts skip
+
+    return figures.svg(chart)

@@ -1,4 +1,4 @@
-"""Compilations that were made before, kept by what was compiled, for what, and by whom."""
+"""Cache of the compiler's replies."""
 
 import hashlib
 import json
@@ -11,41 +11,41 @@ COMPILED = "compiled"
 
 
 class Cache:
-    """A folder of answers of the compiler.
+    """A folder of the compiler's replies.
 
     Args:
-        folder: Where they are kept; made when the first is written.
+        folder: The folder, which is created by the first write.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = files.join(folder, COMPILED)
 
     def key(self, fingerprint: str, chip: str, versions: Mapping[str, str]) -> str:
-        """Returns the name of an answer.
+        """Returns the key of a reply.
 
         Args:
-            fingerprint: Of the HLO.
+            fingerprint: Fingerprint of the HLO.
             chip: Name of the TPU generation.
-            versions: Of the compiler's parts, by name.
+            versions: Versions of the compiler's packages, by name.
         """
         parts = [fingerprint, chip, *(f"{name} {versions[name]}" for name in sorted(versions))]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Returns an answer; None where there is none, or one that is damaged."""
+        """Returns a reply, or None if it is missing or damaged."""
         path = self._path(key)
         if not files.exists(path):
             return None
         try:
-            answer = json.loads(files.read_bytes(path))
+            reply = json.loads(files.read_bytes(path))
         except ValueError:
             return None
-        return answer if isinstance(answer, dict) else None
+        return reply if isinstance(reply, dict) else None
 
-    def put(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Keeps an answer."""
+    def put(self, key: str, reply: Mapping[str, Any]) -> None:
+        """Stores a reply."""
         files.make_dirs(self._folder)
-        files.write_json(self._path(key), dict(answer))
+        files.write_json(self._path(key), dict(reply))
 
     def _path(self, key: str) -> str:
         return files.join(self._folder, f"{key}.json")

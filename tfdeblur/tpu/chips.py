@@ -1,4 +1,4 @@
-"""What is published about TPU generations."""
+"""Published figures of the TPU generations."""
 
 import dataclasses
 from typing import Literal, get_args
@@ -10,15 +10,15 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One device of a TPU generation, as TensorFlow counts replicas: one chip, or one core of it.
+    """A device of a TPU generation, on which TensorFlow runs one replica: a chip or a core.
 
     Attributes:
         name: Name of the generation.
-        topology: A slice of it that the compiler knows, for which one replica is compiled.
-        peak: Multiplications and additions a second in bfloat16.
-        bandwidth: Bytes a second between its memory and the chip.
-        usable: Bytes of its memory (HBM) that the compiler gives to a program.
-        unit: What one device is.
+        topology: A slice that the compiler supports; one replica is compiled for it.
+        peak: Peak FLOP/s in bfloat16.
+        bandwidth: Bytes per second between memory (HBM) and chip.
+        usable: Bytes of the memory that the compiler gives to a program.
+        unit: Whether the device is a chip or a core.
     """
 
     name: str
@@ -33,10 +33,9 @@ def _gib(size: float) -> int:
     return round(size * GIB)
 
 
-# Peak and bandwidth: Google's Cloud TPU documentation, "System architecture", the page of
-# each generation, read in November 2026. Its figures are of whole chips; where the compiler shows
-# each of two cores as a device, a device has half of them. What is usable stands in the message of
-# libtpu 0.0.52 for a program that has no room.
+# Peak and bandwidth: Google's Cloud TPU documentation, "System architecture", the page of each
+# generation, read in November 2026. Its figures are per chip; if each of two cores is a device, a
+# device has half of them. The usable memory is in the out-of-memory message of libtpu 0.0.52.
 CHIPS = {
     chip.name: chip
     for chip in (

@@ -1,4 +1,4 @@
-"""What two batch sizes of a step say about all others, and about its speed."""
+"""Memory as a linear function of the batch size, and lower bounds of a step's duration."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from tfdeblur.tpu.chips import Chip
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """A step of one batch size that was compiled, or that had no room.
+    """Result of compiling a step at one batch size.
 
     Attributes:
-        batch: Images of one replica in one batch.
-        fits: Whether the compiler found room for it.
-        needed: Bytes that it needs at once.
-        memory: Bytes by kind: arguments, outputs, aliased, temporaries, code; empty without room.
+        batch: Batch size of one replica.
+        fits: Whether it fits in memory.
+        needed: Peak memory in bytes.
+        memory: Bytes by kind: arguments, outputs, aliased, temporaries, code; empty if it does not
+            fit.
         flops: Floating-point operations of one step.
-        bytes_accessed: Bytes that its operations read and write, from whatever memory; None where
-            they were not counted.
-        seconds: How long the compiler took.
+        bytes_accessed: Bytes that its operations read and write, in any memory; None if unknown.
+        seconds: Duration of the compilation.
     """
 
     batch: int
@@ -31,7 +31,7 @@ class Compiled:
 
 
 def needed_bytes(memory: Mapping[str, int]) -> int:
-    """Returns what a program needs at once; an output in the place of an argument counts once."""
+    """Returns the peak memory of a program; an output aliased to an argument counts once."""
     return (
         memory["arguments"]
         + memory["outputs"]
@@ -46,49 +46,48 @@ class Line:
     """Memory as a linear function of the batch size.
 
     Attributes:
-        fixed: Bytes that do not depend on the batch: weights, moments, program.
-        each: Bytes for each image.
+        fixed: Bytes independent of the batch size: weights, moments, program.
+        each: Bytes per image.
     """
 
     fixed: float
     each: float
 
     def at(self, batch: int) -> float:
-        """Returns the bytes of a batch size."""
+        """Returns the bytes at a batch size."""
         return self.fixed + self.each * batch
 
-    def largest(self, room: int, multiple: int = 1) -> int:
-        """Returns the largest batch size that fits, a multiple of `multiple`; 0 if none does."""
+    def largest(self, usable: int, multiple: int = 1) -> int:
+        """Returns the largest multiple of `multiple` whose batch fits in `usable` bytes, or 0."""
         if self.each <= 0:
-            raise ValueError("Memory does not grow with the batch: the line says nothing.")
-        return max(0, int((room - self.fixed) / self.each) // multiple * multiple)
+            raise ValueError("Memory does not grow with the batch size.")
+        return max(0, int((usable - self.fixed) / self.each) // multiple * multiple)
 
 
 def through(first: Compiled, second: Compiled) -> Line:
     """Returns the line through two batch sizes.
 
     Raises:
-        ValueError: They are of one batch size.
+        ValueError: Both have the same batch size.
     """
     if first.batch == second.batch:
-        raise ValueError("A line needs two batch sizes.")
+        raise ValueError("A line requires two batch sizes.")
     each = (second.needed - first.needed) / (second.batch - first.batch)
     return Line(first.needed - each * first.batch, each)
 
 
-def least_seconds(compiled: Compiled, chip: Chip) -> float:
-    """Returns a time that no step can beat on a chip.
+def min_seconds(compiled: Compiled, chip: Chip) -> float:
+    """Returns a lower bound of a step's duration on a chip.
 
-    A step makes its operations at no more than the published peak, and reads its arguments from
-    the chip's memory and writes its outputs there at no more than the published bandwidth.
-    Temporaries may stay inside the chip, so they are left out.
+    A step computes at most at the published peak, and reads its arguments and writes its outputs
+    at most at the published bandwidth. Temporaries are ignored, because they may stay on the chip.
     """
     moved = compiled.memory["arguments"] + compiled.memory["outputs"]
     return max(compiled.flops / chip.peak, moved / chip.bandwidth)
 
 
 def flow_seconds(compiled: Compiled, chip: Chip) -> float | None:
-    """Returns the same with all that operations read and write, as though nothing stayed inside."""
+    """Returns `min_seconds` if all data that operations access were in memory, not on the chip."""
     if compiled.bytes_accessed is None:
         return None
     return max(compiled.flops / chip.peak, compiled.bytes_accessed / chip.bandwidth)

@@ -1,4 +1,4 @@
-"""Reads HLO text: its instructions, their types, and what each of them works on."""
+"""Parses HLO text into computations and instructions."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ class Shape:
 
     Attributes:
         dtype: HLO's name of the type, such as ``bf16``.
-        dimensions: As written; ``<=8`` is a size known only at run time.
+        dimensions: Sizes as written; ``<=8`` is a size known only at run time, with its bound.
     """
 
     dtype: str
@@ -31,12 +31,12 @@ class Shape:
 
     @property
     def is_static(self) -> bool:
-        """Whether all sizes are known when the program is compiled."""
+        """Whether all sizes are known at compile time."""
         return all(size.isdigit() for size in self.dimensions)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The sizes, or the bounds of those that are not known."""
+        """The sizes, or the bounds of sizes known only at run time."""
         return tuple(int(re.sub(r"\D", "", size) or 0) for size in self.dimensions)
 
     @property
@@ -46,23 +46,23 @@ class Shape:
 
     @property
     def size(self) -> int:
-        """Bytes, without what a device adds to them."""
+        """Bytes, without padding."""
         bits = re.search(r"\d+", self.dtype)
         return self.elements * (int(bits[0]) if bits else 8) // 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One operation of a computation.
+    """An instruction of a computation.
 
     Attributes:
-        name: Its name in the computation.
-        opcode: What it does.
-        shapes: Of its result; several for a tuple.
-        operands: Names of what it works on.
-        attributes: What stands after the operands, such as ``to_apply``.
-        op_name: TensorFlow's path of the operation that it comes from; may be empty.
-        literal: What a constant is, as written; empty for other operations.
+        name: Name in the computation.
+        opcode: Name of the operation.
+        shapes: Shape of the result, or those of a tuple's elements.
+        operands: Names of the operands.
+        attributes: Attributes after the operands, such as ``to_apply``.
+        op_name: Path of TensorFlow's operation that it comes from; may be empty.
+        literal: Value of a constant, as written; empty for other operations.
     """
 
     name: str
@@ -75,25 +75,25 @@ class Instruction:
 
     @property
     def calls(self) -> tuple[str, ...]:
-        """Names of the computations that it runs."""
-        words = [self.attributes[key] for key in _CALLING if key in self.attributes]
-        return tuple(_CALLED.findall(" ".join(words)))
+        """Names of the computations that it calls."""
+        called = [self.attributes[key] for key in _CALLING if key in self.attributes]
+        return tuple(_CALLED.findall(" ".join(called)))
 
     @property
     def shape(self) -> Shape:
-        """Shape of the result, the first one of a tuple."""
+        """Shape of the result, or of a tuple's first element."""
         return self.shapes[0]
 
     @property
     def where(self) -> str:
-        """A short name for people: the end of TensorFlow's path, or its own."""
+        """Short name for messages: the end of TensorFlow's path, or its own name."""
         parts = [part for part in self.op_name.split("/") if part]
         return "/".join(parts[-3:]) if parts else self.name
 
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
-    """A function of a program: instructions by name, in order."""
+    """A function of a program, with its instructions by name, in order."""
 
     name: str
     instructions: Mapping[str, Instruction]
@@ -106,40 +106,40 @@ class Computation:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A whole module.
+    """An HLO module.
 
     Attributes:
-        computations: By name.
-        entry: Name of the one that is run.
+        computations: The computations by name.
+        entry: Name of the entry computation.
     """
 
     computations: Mapping[str, Computation]
     entry: str
 
     def __iter__(self) -> Iterator[tuple[Computation, Instruction]]:
-        """Yields every instruction with the computation that it stands in."""
+        """Yields every instruction with its computation."""
         for computation in self.computations.values():
             for instruction in computation.instructions.values():
                 yield computation, instruction
 
     def repeats(self) -> dict[str, int]:
-        """Returns how often each computation runs when the program does; branches count as taken.
+        """Returns how often each computation runs; all branches count as taken.
 
-        A loop runs as often as the one constant says that its condition compares with, which is
-        how counting from 0 is written; other loops count once.
+        A loop runs as often as the constant that its condition compares with, which is correct for
+        loops that count from 0. Other loops count once.
         """
         counts = dict.fromkeys(self.computations, 0)
         counts[self.entry] = 1
-        # What is called stands before what calls it.
+        # A computation is defined before its callers.
         for name in reversed(list(self.computations)):
             for instruction in self.computations[name].instructions.values():
-                times = self._trips(instruction) if instruction.opcode == "while" else 1
+                times = self._trip_count(instruction) if instruction.opcode == "while" else 1
                 for called in instruction.calls:
                     if called in counts:
                         counts[called] += times * counts[name]
         return counts
 
-    def _trips(self, loop: Instruction) -> int:
+    def _trip_count(self, loop: Instruction) -> int:
         waiting, bounds = [loop.attributes.get("condition", "")], []
         while waiting:
             computation = self.computations.get(waiting.pop())
@@ -154,13 +154,13 @@ class Program:
 
 
 def parse(text: str) -> Program:
-    """Reads the text of an HLO module.
+    """Parses the text of an HLO module.
 
     Args:
-        text: As `as_hlo_text` prints it, with or without operand types.
+        text: The module as printed by `as_hlo_text`, with or without operand types.
 
     Raises:
-        ValueError: It holds no entry computation.
+        ValueError: The text has no entry computation.
     """
     computations: dict[str, Computation] = {}
     current: dict[str, Instruction] | None = None
@@ -178,7 +178,7 @@ def parse(text: str) -> Program:
             instruction = _instruction(stripped)
             current[instruction.name] = instruction
     if not entry:
-        raise ValueError("The HLO text holds no ENTRY computation.")
+        raise ValueError("The HLO text has no ENTRY computation.")
     return Program(computations, entry)
 
 
@@ -202,20 +202,20 @@ def _instruction(line: str) -> Instruction:
 
 
 def _end_of_shape(text: str) -> int:
-    """Returns where the result's type ends: a word, or a tuple in parentheses."""
+    """Returns the end of the result's type, which may be a tuple in parentheses."""
     if text.startswith("("):
         return _matching(text[1:]) + 2
     return text.index(" ")
 
 
 def _matching(text: str) -> int:
-    """Returns where the parenthesis that was opened before `text` is closed."""
+    """Returns the index of the parenthesis that closes one opened before `text`."""
     depth = 1
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         depth += (character == "(") - (character == ")")
         if not depth:
-            return place
-    raise ValueError(f"A parenthesis is not closed in: {text[:80]}")
+            return index
+    raise ValueError(f"Unclosed parenthesis in: {text[:80]}")
 
 
 def _shapes(text: str) -> list[Shape]:
@@ -226,7 +226,7 @@ def _shapes(text: str) -> list[Shape]:
 
 
 def _operands(text: str) -> list[str]:
-    """Returns the names between an operation's parentheses; constants have none."""
+    """Returns the names in an operation's parentheses; constants have none."""
     names, depth, word = [], 0, ""
     for character in [*text, ","]:
         depth += (character in "([{") - (character in ")]}")

@@ -1,49 +1,49 @@
-"""What a TPU would refuse or compute too coarsely, read off the HLO of a training step."""
+"""Finds operations in a step's HLO that a TPU lacks or computes with too little precision."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfdeblur.tpu.hlo import Computation, Instruction, Program
 
-# To be raised with every change of what is found: answers of the compiler are kept with it.
+# Part of the cache key: increment it if the same step gives another inspection.
 EDITION = 3
 
 LOW = ("bf16", "f16")
 WIDE = ("f64", "c128")
 
-# Sizes that are found while the program runs, and the host's part in it: a TPU's program has
-# neither.
+# Operations on sizes known only at run time, and transfers to and from the host.
 _DYNAMIC = ("set-dimension-size", "get-dimension-size", "dynamic-reshape")
 _HOST = ("infeed", "outfeed", "send", "send-done", "recv", "recv-done")
 
-# Markers that every XLA compiler knows; other custom calls name functions of one device.
+# Custom calls that every XLA compiler supports; others name functions of one device.
 _KNOWN_CALLS = ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "AllocateBuffer")
 
-# Where a result of 8 bits of mantissa spoils a norm or a loss; sums apart.
+# Operations besides sums for which 8 bits of mantissa are too few in a norm or a loss.
 _DELICATE = ("sqrt", "rsqrt", "cbrt", "log", "log-plus-one", "power", "divide")
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What was found; every list holds names, or is empty where all is well.
+    """Result of an inspection; the lists hold names of operations.
 
     Attributes:
-        dynamic: Operations whose shape is not known when the program is compiled.
-        refused: Operations that no TPU has, with the reason.
-        wide: Operations in float64, which a TPU imitates slowly.
-        low_sums: Sums and products of many numbers that are added up in 16 bits.
-        low_norms: Roots, logarithms, quotients and squares in 16 bits whose result is summed
-            or is a norm.
+        dynamic: Operations whose shape is not known at compile time.
+        refused: Operations that no TPU supports, with the reason.
+        wide: Operations in float64, which a TPU emulates slowly.
+        low_sums: Sums and products of many numbers that are accumulated in 16 bits.
+        low_norms: Roots, logarithms, quotients and squares in 16 bits whose results are summed, as
+            in a norm or a loss.
         low_results: Outputs of the step with fewer than 32 bits: losses, norms, updated weights.
-        multiplications: Multiplications in convolutions and matrix products, by type; those of a
-            loop as often as it runs.
-        once: All of them, with those of a loop as though it ran once, which is how XLA counts.
-        widest: The largest convolutions and products in float32, largest first, with their
+        multiplications: Multiplications in convolutions and matrix products, by dtype, including
+            the repetitions of loops.
+        widest: The largest convolutions and matrix products in float32, largest first, with their
             share of all multiplications.
-        features: Bytes of all results of convolutions and products; not all of them are needed at
-            once, so that they are more than a step's temporaries.
+        features: Bytes of the results of all convolutions and matrix products; more than the
+            temporaries of a step, because they are not all alive at once.
+        once: All multiplications, without the repetitions of loops, as XLA counts them.
     """
 
     dynamic: tuple[str, ...]
@@ -59,29 +59,29 @@ class Inspection:
 
     @property
     def repetition(self) -> float:
-        """What XLA's count of a step's operations is to be multiplied by, for its loops."""
+        """Factor by which the loops increase XLA's count of the operations."""
         return sum(self.multiplications.values()) / self.once if self.once else 1.0
 
     @property
     def bfloat16_share(self) -> float:
-        """Share of the multiplications that take bfloat16, 0 to 1; 0 where there are none."""
+        """Share of the multiplications in bfloat16, 0 to 1; 0 if there are none."""
         total = sum(self.multiplications.values())
         return self.multiplications.get("bf16", 0) / total if total else 0.0
 
     def problems(self, bfloat16: bool) -> list[str]:
-        """Returns one sentence for each thing that is wrong.
+        """Returns one sentence per problem.
 
         Args:
-            bfloat16: The recipe computes in bfloat16.
+            bfloat16: Whether the recipe computes in bfloat16.
         """
         found = []
         for names, sentence in (
-            (self.dynamic, "sizes are not known when it is compiled"),
-            (self.refused, "a TPU has no such operation"),
-            (self.wide, "computed in float64, which a TPU imitates slowly"),
-            (self.low_sums, "summed in bfloat16, where float32 is needed"),
-            (self.low_norms, "a norm or loss in bfloat16, where float32 is needed"),
-            (self.low_results, "results in bfloat16, where float32 is needed"),
+            (self.dynamic, "sizes unknown at compile time"),
+            (self.refused, "not supported by TPUs"),
+            (self.wide, "float64, which a TPU emulates slowly"),
+            (self.low_sums, "summed in bfloat16, but float32 is required"),
+            (self.low_norms, "norm or loss in bfloat16, but float32 is required"),
+            (self.low_results, "result in bfloat16, but float32 is required"),
         ):
             if names:
                 found.append(f"{sentence}: {_some(names)}")
@@ -95,12 +95,12 @@ class Inspection:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Returns JSON values."""
         return {**dataclasses.asdict(self), "bfloat16_share": self.bfloat16_share}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Inspection":
-        """Reads `to_json` back."""
+        """Returns the inspection from the values of `to_json`."""
         plain: dict[str, Any] = {
             field.name: tuple(values[field.name])
             if isinstance(values[field.name], list)
@@ -110,16 +110,16 @@ class Inspection:
         return cls(**plain)
 
 
-def _some(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _some(names: Sequence[str], max_names: int = 4) -> str:
+    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(names[:max_names]) + more
 
 
 def inspect(program: Program) -> Inspection:
-    """Goes over all operations of a step once.
+    """Inspects all operations of a step.
 
     Args:
-        program: The step before the TPU compiler has seen it.
+        program: The step before it is compiled.
     """
     found: dict[str, Counter[str]] = {
         key: Counter() for key in ("dynamic", "refused", "wide", "low_sums", "low_norms")
@@ -139,17 +139,17 @@ def inspect(program: Program) -> Inspection:
             found["wide"][f"{opcode} ({instruction.where})"] += 1
         if opcode in ("convolution", "dot"):
             kind = _operand_type(computation, instruction)
-            work = _work(computation, instruction)
-            once += work
-            work *= repeats[computation.name]
-            multiplications[kind] += work
+            count = _multiplications(computation, instruction)
+            once += count
+            count *= repeats[computation.name]
+            multiplications[kind] += count
             features += instruction.shape.size
             if kind == "f32":
-                float32[instruction.where] += work
+                float32[instruction.where] += count
         if dtype in LOW and computation.name not in reducers:
-            if _adds_up(program, instruction):
+            if _is_sum(program, instruction):
                 found["low_sums"][f"{opcode} ({instruction.where})"] += 1
-            if _feeds_a_sum(program, computation, instruction):
+            if _is_part_of_norm(program, computation, instruction):
                 found["low_norms"][f"{opcode} ({instruction.where})"] += 1
     total = sum(multiplications.values()) or 1
     names: dict[str, Any] = {key: tuple(counted) for key, counted in found.items()}
@@ -157,14 +157,14 @@ def inspect(program: Program) -> Inspection:
         **names,
         low_results=_low_results(program),
         multiplications=dict(multiplications),
-        widest=tuple(f"{name} {work / total:.1%}" for name, work in float32.most_common(8) if work),
+        widest=tuple(f"{name} {n / total:.1%}" for name, n in float32.most_common(8) if n),
         features=features,
         once=once,
     )
 
 
 def _reducers(program: Program) -> set[str]:
-    """Returns the names of the two-number functions of sums and the like."""
+    """Returns the names of the binary functions of reductions."""
     keys = ("to_apply", "scatter", "select")
     return {
         instruction.attributes[key]
@@ -176,16 +176,16 @@ def _reducers(program: Program) -> set[str]:
 
 def _refusal(instruction: Instruction) -> str:
     if instruction.opcode in _HOST:
-        return f"{instruction.opcode}, which talks to the host ({instruction.where})"
+        return f"{instruction.opcode}, a transfer to or from the host ({instruction.where})"
     if instruction.opcode == "custom-call":
         target = instruction.attributes.get("custom_call_target", "")
         if target not in _KNOWN_CALLS:
-            return f"the custom call {target!r} ({instruction.where})"
+            return f"custom call {target!r} ({instruction.where})"
     return ""
 
 
-def _adds_up(program: Program, instruction: Instruction) -> bool:
-    """Whether many numbers are summed or multiplied; the largest of many is exact in 16 bits."""
+def _is_sum(program: Program, instruction: Instruction) -> bool:
+    """Returns whether many numbers are summed or multiplied; a maximum is exact in 16 bits."""
     if instruction.opcode not in ("reduce", "reduce-window", "all-reduce", "reduce-scatter"):
         return False
     reducer = program.computations.get(instruction.attributes.get("to_apply", ""))
@@ -194,22 +194,21 @@ def _adds_up(program: Program, instruction: Instruction) -> bool:
     return any(part.opcode in ("add", "multiply") for part in reducer.instructions.values())
 
 
-def _feeds_a_sum(program: Program, computation: Computation, instruction: Instruction) -> bool:
-    """Whether a delicate result in 16 bits, or a square, goes into a sum.
+def _is_part_of_norm(program: Program, computation: Computation, instruction: Instruction) -> bool:
+    """Returns whether the result of a delicate operation or a square is summed.
 
-    A quotient or root inside a network is an activation like others; one whose sum is taken is
-    part of a norm, of a statistic or of a loss.
+    If it is not summed, it is an activation; if it is, it is part of a norm, a statistic or a loss.
     """
     square = instruction.opcode == "multiply" and len(set(instruction.operands)) == 1
     if not square and instruction.opcode not in _DELICATE:
         return False
-    wanted = {instruction.name}
+    names = {instruction.name}
     for other in computation.instructions.values():
-        if not wanted & set(other.operands):
+        if not names & set(other.operands):
             continue
         if other.opcode in ("convert", "reshape", "bitcast", "negate", "copy"):
-            wanted.add(other.name)
-        elif _adds_up(program, other):
+            names.add(other.name)
+        elif _is_sum(program, other):
             return True
     return False
 
@@ -227,7 +226,7 @@ def _low_results(program: Program) -> tuple[str, ...]:
 
 
 def _operand_type(computation: Computation, instruction: Instruction) -> str:
-    """Returns the wider type of both factors."""
+    """Returns the wider type of both operands."""
     types = [
         computation.instructions[name].shape.dtype
         for name in instruction.operands
@@ -236,20 +235,17 @@ def _operand_type(computation: Computation, instruction: Instruction) -> str:
     return next((t for t in types if t not in LOW), types[0] if types else "unknown")
 
 
-def _work(computation: Computation, instruction: Instruction) -> int:
-    """Returns how many multiplications a convolution or a matrix product makes, borders counted."""
+def _multiplications(computation: Computation, instruction: Instruction) -> int:
+    """Returns the multiplications of a convolution, including padding, or a matrix product."""
     operands = [computation.instructions.get(name) for name in instruction.operands]
     if len(operands) < 2 or operands[0] is None or operands[1] is None:
         return 0
     left, right = operands[0].shape, operands[1].shape
     if instruction.opcode == "dot":
-        places = instruction.attributes.get("lhs_contracting_dims", "{}").strip("{}")
-        summed = [left.sizes[int(place)] for place in places.split(",") if place.strip()]
+        axes = instruction.attributes.get("lhs_contracting_dims", "{}").strip("{}")
+        summed = [left.sizes[int(axis)] for axis in axes.split(",") if axis.strip()]
     else:
         labels = instruction.attributes.get("dim_labels", "").split("->")[0].partition("_")[2]
         sizes = zip(labels, right.sizes, strict=False)
         summed = [size for label, size in sizes if label != "o"]
-    work = instruction.shape.elements
-    for size in summed:
-        work *= size
-    return work
+    return instruction.shape.elements * math.prod(summed)

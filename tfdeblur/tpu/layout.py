@@ -1,57 +1,63 @@
-"""Reads where the compiler puts what: its plan of the memory, which it makes early.
+"""Reads the compiler's buffer assignment, which is known long before the compilation ends.
 
-XLA first rewrites a program as a whole, then gives every value its place in the memory, and then
-makes the chip's instructions, operation by operation. The last takes nearly all of the time and
-changes nothing of the places. Asked for dumps, XLA writes the plan down as soon as it is made, so
-whoever wants only the memory need not wait for the rest.
+XLA first optimizes a program as a whole, then assigns every value to a place in memory, and then
+generates the chip's code operation by operation. The last phase takes nearly all of the time and
+does not change the assignment. With dumps enabled, XLA writes the assignment to a file at once.
 """
 
 import glob
 import os
 import re
 
-# What asks for dumps; the variable is read when JAX is imported.
+# Environment variable that enables dumps; it is read when JAX is imported.
 VARIABLE = "XLA_FLAGS"
 
-# The plan, and a file that is written right after it.
-_PLAN = "*.after_optimizations-buffer-assignment.txt"
+# The buffer assignment, and a file that is written right after it.
+_ASSIGNMENT = "*.after_optimizations-buffer-assignment.txt"
 _NEXT = "*.after_optimizations_after_buffer_assignment.txt"
 
-# `color` is a memory other than the large one: the chip's own, or one for flags.
+# `color` is a memory other than HBM: that on the chip, or one for flags.
 _ALLOCATION = re.compile(
     r"^allocation \d+: size (?P<size>\d+),(?P<color> color \d+,)?(?P<kind>.*)$"
 )
 
 
 def flags(folder: str, given: str = "") -> str:
-    """Returns the value of `VARIABLE` that lets XLA write its plan into a folder.
+    """Returns the value of `VARIABLE` that makes XLA write dumps to a folder.
 
     Args:
         folder: The folder.
-        given: The value so far.
+        given: The present value, which is kept.
     """
     return f"{given} --xla_dump_to={folder} --xla_dump_hlo_as_text".strip()
 
 
 def find(folder: str, ended: bool = False) -> dict[str, int] | None:
-    """Returns the bytes by kind of the program whose plan is in a folder; None without a plan.
+    """Returns the bytes by kind of the program whose buffer assignment is in a folder.
 
     Args:
-        folder: Where XLA writes.
-        ended: Whether it writes no more.
+        folder: The folder of the dumps.
+        ended: Whether the compiler has ended.
+
+    Returns:
+        See `parse`; None if the assignment is missing or may be incomplete.
     """
-    plans = glob.glob(os.path.join(glob.escape(folder), _PLAN))
-    if not plans or not (ended or glob.glob(os.path.join(glob.escape(folder), _NEXT))):
+    found = glob.glob(os.path.join(glob.escape(folder), _ASSIGNMENT))
+    if not found or not (ended or glob.glob(os.path.join(glob.escape(folder), _NEXT))):
         return None
-    with open(plans[0], encoding="utf-8") as file:
+    with open(found[0], encoding="utf-8") as file:
         return parse(file.read())
 
 
 def parse(text: str) -> dict[str, int] | None:
-    """Returns bytes by kind from a plan: arguments, outputs, aliased, temporaries, and code (0).
+    """Parses a buffer assignment.
 
     Args:
-        text: XLA's own words; None is returned where they are not as expected.
+        text: The buffer assignment as XLA writes it.
+
+    Returns:
+        Bytes by kind: arguments, outputs, aliased, temporaries, and code (0); None if the format
+        is unknown.
     """
     memory = dict.fromkeys(("arguments", "outputs", "aliased", "temporaries", "code"), 0)
     known = False

@@ -1,8 +1,8 @@
-"""Program: turns one replica's training step into HLO, with TensorFlow and without a TPU.
+"""Program: converts the training step of one replica to HLO, with TensorFlow and without a TPU.
 
-The step is the very function that `tfdeblur.training.loop` hands to `strategy.run`: a run is put
-together as for training, the loop is started, and a strategy that only listens keeps what it is
-given. Nothing is trained and no data are read.
+The step is the function that the TensorFlow engine passes to `strategy.run`: a run is built as
+for training, the loop is started, and a strategy records the function instead of running it.
+Nothing is trained and no data are read.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ from tfdeblur.io import subprocesses
 from tfdeblur.training import trainer
 from tfdeblur.training.engines.tensorflow import runtime
 
-# Records of the data set that is not there: durations in epochs need a number, the step does not
-# depend on it but through the schedule's constants.
+# Durations in epochs require a number of records. The step depends on it only through constants of
+# the schedule.
 _RECORDS = 100_000
 
 _UNSUPPORTED = re.compile(r"(\w+) \(No registered '\w+' OpKernel for XLA_\w+_JIT")
 
 
-class _Seen(Exception):
-    """Ends the loop once the step is known."""
+class _Recorded(Exception):
+    """Ends the loop after the step is recorded."""
 
 
-class _ListeningStrategy(tf.distribute.OneDeviceStrategy):
-    """One device that keeps what it is asked to run and does not run it."""
+class _RecordingStrategy(tf.distribute.OneDeviceStrategy):
+    """One device that records a function instead of running it."""
 
     def __init__(self) -> None:
         super().__init__("/cpu:0")
@@ -50,19 +50,23 @@ class _ListeningStrategy(tf.distribute.OneDeviceStrategy):
     def run(
         self, fn: Callable[..., Any], args: Any = (), kwargs: Any = None, options: Any = None
     ) -> Any:
-        """Keeps the function and what it is given."""
+        """Records the function and its arguments."""
         del kwargs, options
         self.step, self.arguments = fn, tuple(args)
-        raise _Seen
+        raise _Recorded
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sizes:
-    """As much of a data set as a run asks for before it reads."""
+    """The properties of a data set that a run uses before it reads records."""
 
     height: int
     width: int
     records: int = _RECORDS
+
+    def identity(self, validation_split: str | None = None) -> dict[str, Any]:
+        """Returns nothing: no checkpoint is written."""
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +75,9 @@ class Lowered:
 
     Attributes:
         hlo: Serialized HLO module.
-        fingerprint: SHA-256 of what the module computes, names and source lines left out.
-        images: Images that one step takes.
-        parameters: Numbers in all networks that learn.
+        fingerprint: See `fingerprint`.
+        images: Images per step.
+        parameters: Number of parameters of all networks that are trained.
     """
 
     hlo: bytes
@@ -86,39 +90,41 @@ def lower(run_config: TrainConfig, height: int, width: int) -> Lowered:
     """Returns the step of a run on one replica.
 
     Args:
-        run_config: The run; its global batch is one replica's share.
-        height: Rows of a sample.
-        width: Columns of a sample.
+        run_config: The run; its global batch is the share of one replica.
+        height: Height of a sample in pixels.
+        width: Width of a sample in pixels.
 
     Raises:
-        UserError: TensorFlow cannot compile an operation of the step for any device; it is named.
-        ConfigError: The run's settings contradict each other.
+        UserError: TensorFlow cannot compile an operation of the step; the message names it.
+        ConfigError: The run's settings are inconsistent.
     """
-    strategy = _ListeningStrategy()
+    strategy = _RecordingStrategy()
     chosen = run_config.runtime.precision
     policy = runtime.POLICIES["bfloat16" if chosen == "auto" else chosen]
     with tempfile.TemporaryDirectory() as folder, runtime.precision_scope(policy):
         prepared = _without_files(run_config, folder)
         data = cast(TrainingData, _Sizes(height, width))
-        run = trainer.Run(prepared, strategy, data, prepared.workdir)
+        run = trainer.Trainer(prepared, train_data=data, strategy=strategy)
+        run.prepare()
+        run.build()
         batch = run.share
         shape = (batch, height, width, 3)
         blank = tf.data.Dataset.from_tensors(
             {half: tf.zeros(shape, tf.uint8) for half in ("blurred", "sharp")}
         ).repeat()
-        with contextlib.suppress(_Seen):
+        with contextlib.suppress(_Recorded):
             run.loop.run(iter(blank), run.step_images, [])
         if strategy.step is None:
-            raise RuntimeError("The loop did not hand its step to the strategy.")
+            raise RuntimeError("The engine did not pass its step to the strategy.")
         hlo = _hlo(strategy, strategy.step, strategy.arguments)
-        parameters = sum(p.network.count_params() for p in run.state.players.values())
+        parameters = sum(p.network.count_params() for p in run.state.networks.values())
         return Lowered(hlo, fingerprint(hlo), run.step_images, parameters)
 
 
 def _hlo(
-    strategy: _ListeningStrategy, step: Callable[..., Any], arguments: tuple[Any, ...]
+    strategy: _RecordingStrategy, step: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> bytes:
-    """Compiles nothing, but lets TensorFlow translate the step."""
+    """Returns the step as a serialized HLO module, without compiling it."""
     flat = tf.nest.flatten(arguments)
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in flat]
 
@@ -135,34 +141,41 @@ def _hlo(
 
 
 def explain(message: str) -> str:
-    """Makes one sentence of TensorFlow's complaint about a step that it cannot compile."""
+    """Returns one sentence for the error of a step that TensorFlow cannot compile."""
     operations = sorted(set(_UNSUPPORTED.findall(message)))
     if operations:
-        return f"no TPU can run {', '.join(operations)}: take it out of the step"
+        return f"TPUs do not support {', '.join(operations)}: remove it from the step"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return f"TensorFlow cannot compile the step: {lines[0] if lines else 'it says no more'}"
+    return f"TensorFlow cannot compile the step: {lines[0] if lines else 'no reason given'}"
 
 
 def _without_files(run_config: TrainConfig, folder: str) -> TrainConfig:
-    """Leaves away what a run would read or download: its workdir, initial and VGG19's weights."""
-    objective = run_config.objective
-    options = dict(objective.options)
-    if options.get("losses", {}).get("perceptual"):
+    """Drops settings that would read or download files: workdir, initial and VGG19 weights."""
+    objective, precision = run_config.objective, run_config.runtime.precision
+    options = objective.options
+    if getattr(options, "losses", {}).get("perceptual"):
         path = os.path.join(folder, "vgg19.npz")
         _write_blank_vgg19(path)
-        options["perceptual"] = {**options.get("perceptual", {}), "weights": path}
+        perceptual = dataclasses.replace(options.perceptual, weights=path)
+        options = dataclasses.replace(options, perceptual=perceptual)
     return dataclasses.replace(
         run_config,
         workdir=os.path.join(folder, "run"),
         objective=PlugIn(name=objective.name, options=options),
         training=dataclasses.replace(run_config.training, init_from=None),
-        # The TPU's own compiler follows; XLA on the host would come between.
-        runtime=dataclasses.replace(run_config.runtime, xla="auto"),
+        # XLA of the host must not compile the step before the TPU compiler does.
+        runtime=dataclasses.replace(
+            run_config.runtime,
+            xla="auto",
+            # The precision of a TPU, and no deterministic ops, which XLA lacks.
+            precision="bfloat16" if precision == "auto" else precision,
+            deterministic=False,
+        ),
     )
 
 
 def _write_blank_vgg19(path: str) -> None:
-    """Writes VGG19 without its training: what a step costs does not depend on the weights."""
+    """Writes VGG19 with zero weights, on which the cost of a step does not depend."""
     network = keras.applications.VGG19(weights=None, include_top=False)
     arrays: dict[str, Any] = {
         f"{layer.name}/{part}": np.zeros(weight.shape, np.float32)
@@ -173,9 +186,9 @@ def _write_blank_vgg19(path: str) -> None:
 
 
 def fingerprint(hlo: bytes) -> str:
-    """Returns the SHA-256 of an HLO module without its names, numbers and source lines.
+    """Returns the SHA-256 of an HLO module, ignoring names, ids and source lines.
 
-    Tracing the same step twice gives the same operations under other names.
+    Tracing the same step again gives the same operations with other names.
     """
     from tensorflow.compiler.xla.service import hlo_pb2
 

@@ -1,7 +1,7 @@
-"""Compiles a run for a chip, lays out the memory of other batch sizes, and says what follows.
+"""Compiles a run for a chip, and finds the largest batch size that fits.
 
-To lay out is to compile until every value has its place; see `layout`. It takes seconds where all
-of the compilation takes minutes, and its bytes are the compiler's own.
+Other batch sizes are only laid out: compiled until every value has a place in memory; see `layout`.
+That takes seconds instead of minutes, and gives the compiler's exact sizes.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfdeblur.io import subprocesses
-from tfdeblur.io.subprocesses import Answer
+from tfdeblur.io.subprocesses import Reply
 from tfdeblur.tpu import compiling, fit
 from tfdeblur.tpu.cache import Cache
 from tfdeblur.tpu.chips import GIB, Chip
@@ -21,38 +21,38 @@ from tfdeblur.tpu.inspection import EDITION, Inspection
 from tfdeblur.tpu.table import Row
 from tfdeblur.tpu.targets import Target
 
-# How much of the memory the second batch is to fill at most. Close to the end the compiler begins
-# to compute things twice to save room; far from it features stay inside the chip, and the line
-# through two small batches would promise too much. On large chips it need not be more than on small
-# ones, and a step that was traced for one serves all.
-_FILLED = 0.7
-_ENOUGH = 11 * GIB
+# Maximum share of the memory, and maximum bytes, of the second batch size. Near the limit the
+# compiler recomputes values to save memory; far below it features stay on the chip, and a line
+# through two small batches would be too optimistic. The limit in bytes makes chips of different
+# size share a traced step.
+_MAX_SECOND_SHARE = 0.7
+_MAX_SECOND_BYTES = 11 * GIB
 
-# What a step needs at once is less than half of all features that it ever makes.
-_AT_ONCE = 0.5
+# Less than half of all features of a step are alive at once.
+_MAX_ALIVE_SHARE = 0.5
 
-# How often a batch size that did not fit is made smaller.
-_TRIES = 4
+# How often a batch size that did not fit is reduced.
+_MAX_REDUCTIONS = 4
 
-# How often the largest batch is sought, and how close is close enough. One that leaves more of the
-# memory free than this is tried larger: what two batches foretell is too much room for each image
-# where the compiler makes use of what is free.
-_TRIES_FOR_LARGEST = 6
-_CLOSE = 0.03
+# The search for the largest batch: maximum layouts, and the gap between a batch that fits and one
+# that does not at which it stops. Below `_FULL` of the memory larger batches are tried, because the
+# compiler spends free memory, so the line through two batches overestimates.
+_MAX_SEARCH_LAYOUTS = 6
+_MAX_GAP = 0.03
 _FULL = 0.85
 
 
 # Lays out a batch size.
-_Place = Callable[[int], Compiled]
+_LayOut = Callable[[int], Compiled]
 
 
 class Failed(Exception):
-    """A step that could not be compiled, for another reason than room; the message says why."""
+    """A step could not be compiled, for another reason than memory; the message gives it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Lowered:
-    """A step as HLO, in a file of this process."""
+    """A step as HLO, in a temporary file."""
 
     path: str
     fingerprint: str
@@ -60,13 +60,13 @@ class _Lowered:
 
 
 class Surveyor:
-    """Asks TensorFlow for steps and libtpu for programs, each in a process of its own.
+    """Traces steps with TensorFlow and compiles them with libtpu, each in a subprocess.
 
     Args:
-        cache: Answers that were given before.
-        seconds: Limit of time for each process.
-        progress: Is told what happens next.
-        ask: Runs a program; replaced by tests.
+        cache: The compiler's earlier replies.
+        seconds: Timeout of each subprocess.
+        progress: Called with a description of each operation before it starts.
+        call: Runs a subprocess; replaced by tests.
     """
 
     def __init__(
@@ -74,18 +74,18 @@ class Surveyor:
         cache: Cache,
         *,
         seconds: float,
-        progress: Callable[[str], None] = lambda words: None,
-        ask: Callable[..., Answer] = subprocesses.ask,
+        progress: Callable[[str], None] = lambda text: None,
+        call: Callable[..., Reply] = subprocesses.call,
     ) -> None:
         self._cache = cache
         self._seconds = seconds
         self._progress = progress
-        self._ask = ask
+        self._call = call
         self._folder = tempfile.TemporaryDirectory(prefix="tfdeblur-")
         self._lowered: dict[tuple[str, int], _Lowered] = {}
 
     def close(self) -> None:
-        """Removes the steps of this process."""
+        """Removes the temporary files."""
         self._folder.cleanup()
 
     def __enter__(self) -> "Surveyor":
@@ -97,21 +97,21 @@ class Surveyor:
     def row(
         self, target: Target, chip: Chip, *, confirm: bool = False, memory_only: bool = False
     ) -> Row:
-        """Compiles for one chip.
+        """Compiles a target for a chip.
 
         Args:
-            target: What is compiled.
-            chip: What for.
-            confirm: Compile the largest batch as well, and do not only lay it out.
-            memory_only: Lay out the wanted batch, too, and compile nothing to the end. What was
-                compiled before is remembered all the same.
+            target: The target.
+            chip: The chip.
+            confirm: Whether to compile the largest batch completely instead of laying it out only.
+            memory_only: Whether to only lay out the requested batch, too, unless the cache contains
+                its complete compilation.
 
         Returns:
-            What was found; a step that cannot be compiled is a row that says so.
+            The row of the table. If the step cannot be compiled, it contains the error.
         """
         row = Row.of(target, chip)
         try:
-            if memory_only and not self._remembers(target, target.batch, chip):
+            if memory_only and not self._is_compiled(target, target.batch, chip):
                 row = dataclasses.replace(row, memory_only=True)
             memory_only = row.memory_only
             first, about = self._first(target, target.batch, chip, memory_only)
@@ -125,15 +125,15 @@ class Surveyor:
             row = row.measured(first, chip)
             rest = 0
             if not memory_only:
-                # What a layout leaves out: above all the program itself.
+                # Bytes that a layout does not include, mainly the program itself.
                 rest = first.needed - self._lay_out(target, first.batch, chip).needed
-            place = functools.partial(self._lay_out, target, chip=chip, rest=rest)
-            second = self._second(place, target, first, chip, about["inspection"]["features"])
+            lay_out = functools.partial(self._lay_out, target, chip=chip, rest=rest)
+            second = self._second(lay_out, target, first, chip, about["inspection"]["features"])
             if second is None:
                 return dataclasses.replace(row, largest=first.batch)
-            largest = self._largest(place, target, first, second, chip)
+            largest = self._largest(lay_out, target, first, second, chip)
             row = row.filled(largest, fit.through(first, second))
-            if confirm or self._remembers(target, largest.batch, chip):
+            if confirm or self._is_compiled(target, largest.batch, chip):
                 return self._confirmed(row, target, chip, first)
             return row
         except Failed as failure:
@@ -142,79 +142,80 @@ class Surveyor:
     def _first(
         self, target: Target, batch: int, chip: Chip, memory_only: bool
     ) -> tuple[Compiled, Mapping[str, Any]]:
-        """Compiles a batch, or only lays it out, and says what is to be said of it."""
-        about = self._ask_compiler(target, batch, chip, whole=not memory_only, inspect=True)
+        """Compiles or lays out a batch, and returns the result and the full reply."""
+        about = self._compile(target, batch, chip, complete=not memory_only, inspect=True)
         return _compiled(batch, about), about
 
     def _lay_out(self, target: Target, batch: int, chip: Chip, rest: int = 0) -> Compiled:
-        """Lays out the memory of a batch, and adds the rest that layouts do not know."""
-        about = self._ask_compiler(target, batch, chip, whole=False)
+        """Lays out a batch, and adds `rest` bytes that layouts do not include."""
+        about = self._compile(target, batch, chip, complete=False)
         laid = _compiled(batch, about)
         needed = laid.needed + rest if laid.fits else laid.needed
         return dataclasses.replace(laid, needed=needed, fits=laid.fits and needed <= chip.usable)
 
     def _smaller(self, target: Target, tried: Compiled, chip: Chip) -> int | None:
-        """Finds a batch that fits, beginning below one that did not."""
-        for _ in range(_TRIES):
+        """Returns a batch size that fits, below one that did not; None if none is found."""
+        for _ in range(_MAX_REDUCTIONS):
             if tried.batch == target.micro_batches:
                 return None
             share = chip.usable / tried.needed if tried.needed else 0.5
-            batch = _whole(tried.batch * min(0.8 * share, 0.5), target.micro_batches)
+            batch = _multiple(tried.batch * min(0.8 * share, 0.5), target.micro_batches)
             tried = self._lay_out(target, batch, chip)
             if tried.fits:
                 return batch
         return None
 
     def _second(
-        self, place: _Place, target: Target, first: Compiled, chip: Chip, features: int
+        self, lay_out: _LayOut, target: Target, first: Compiled, chip: Chip, features: int
     ) -> Compiled | None:
-        """Lays out another batch, so large that it fills a good part of the memory.
+        """Lays out a second batch size, which fills a large part of the memory if possible.
 
         Args:
-            place: Lays out a batch.
-            target: What is compiled.
-            first: A batch that fits.
-            chip: What for.
-            features: Bytes of features of the wanted batch.
+            lay_out: Lays out a batch size.
+            target: The target.
+            first: A batch size that fits.
+            chip: The chip.
+            features: Bytes of features of the requested batch.
         """
         temporaries = first.memory["temporaries"]
-        growing = max(_AT_ONCE * features * first.batch / target.batch, temporaries, 1.0)
-        room = min(_FILLED * chip.usable, _ENOUGH) - (first.needed - temporaries)
-        batch = _whole(_rounded(first.batch * room / growing), target.micro_batches)
-        for _ in range(_TRIES):
+        growing = max(_MAX_ALIVE_SHARE * features * first.batch / target.batch, temporaries, 1.0)
+        free = min(_MAX_SECOND_SHARE * chip.usable, _MAX_SECOND_BYTES)
+        free -= first.needed - temporaries
+        batch = _multiple(_rounded(first.batch * free / growing), target.micro_batches)
+        for _ in range(_MAX_REDUCTIONS):
             if batch <= first.batch:
                 break
-            second = place(batch)
+            second = lay_out(batch)
             if second.fits:
                 return second
             share = chip.usable / second.needed if second.needed else 0.5
-            batch = _whole(batch * min(_FILLED * share, 0.5), target.micro_batches)
-        # The first fills most of the chip: a smaller one gives the line as well.
-        batch = _whole(first.batch / 2, target.micro_batches)
+            batch = _multiple(batch * min(_MAX_SECOND_SHARE * share, 0.5), target.micro_batches)
+        # The first fills most of the chip; a smaller one gives a line, too.
+        batch = _multiple(first.batch / 2, target.micro_batches)
         if batch == first.batch:
             batch = 2 * first.batch
-        second = place(batch)
+        second = lay_out(batch)
         return second if second.fits else None
 
     def _largest(
-        self, place: _Place, target: Target, first: Compiled, second: Compiled, chip: Chip
+        self, lay_out: _LayOut, target: Target, first: Compiled, second: Compiled, chip: Chip
     ) -> Compiled:
-        """Lays out the batch that two others foretell, and closes in on the largest from there."""
+        """Finds the largest batch size that fits, starting from the one that a line predicts."""
         line = fit.through(first, second)
         known = max(first, second, key=lambda one: one.batch)
-        if line.each <= 0:  # They foretell nothing, but both fit.
+        if line.each <= 0:  # no prediction
             return known
         batch, multiple = line.largest(chip.usable, target.micro_batches), target.micro_batches
         too_large = None
-        for _ in range(_TRIES_FOR_LARGEST):
+        for _ in range(_MAX_SEARCH_LAYOUTS):
             if batch <= known.batch:
                 break
-            last = place(batch)
+            last = lay_out(batch)
             share = 0.0
             if last.fits:
                 known = last
             else:
-                # What a batch without room would need is an estimate, and good for one step.
+                # The compiler's size of a batch that does not fit is an estimate; it is used once.
                 if last.needed and too_large is None:
                     share = 0.99 * chip.usable / last.needed
                 too_large = batch
@@ -225,78 +226,79 @@ class Surveyor:
         return known
 
     def _confirmed(self, row: Row, target: Target, chip: Chip, first: Compiled) -> Row:
-        """Compiles the largest batch to the end."""
+        """Compiles the largest batch completely."""
         assert row.largest is not None
         if row.largest == first.batch:
             return dataclasses.replace(row, confirmed=True)
-        about = self._ask_compiler(target, row.largest, chip, whole=True, inspect=True)
+        about = self._compile(target, row.largest, chip, complete=True, inspect=True)
         last = _compiled(row.largest, about)
         found = last.needed or row.found
         return dataclasses.replace(row, confirmed=last.fits, found=found)
 
-    def _ask_compiler(
-        self, target: Target, batch: int, chip: Chip, *, whole: bool, inspect: bool = False
+    def _compile(
+        self, target: Target, batch: int, chip: Chip, *, complete: bool, inspect: bool = False
     ) -> Mapping[str, Any]:
-        """Returns what is known of a batch, from the compiler or remembered.
+        """Returns the replies of lowering and compiling a batch, from the cache if possible.
 
         Args:
-            target: What is compiled.
-            batch: Images of one replica in one batch.
-            chip: What for.
-            whole: Compile to the end, and not only until the memory is laid out.
-            inspect: Look at the operations as well.
+            target: The target.
+            batch: Batch size of one replica.
+            chip: The chip.
+            complete: Whether to compile completely instead of laying out only.
+            inspect: Whether to inspect the operations.
+
+        Raises:
+            Failed: The compiler failed, for another reason than memory.
         """
-        key = self._key(target, batch, chip, whole, inspect)
-        answer: Mapping[str, Any] | None = self._cache.get(key)
-        if answer is None and not inspect:
-            # An answer to more than is asked.
-            answer = self._cache.get(self._key(target, batch, chip, whole, inspect=True))
-        if answer is None:
-            doing = "compiling" if whole else "laying out"
-            self._progress(f"{target.name}, batch {batch}: {doing} for {chip.name}")
-            answer = self._answer(target, batch, chip, whole, inspect)
-            self._cache.put(key, answer)
-        if "refused" in answer and not answer.get("no_room"):
+        key = self._key(target, batch, chip, complete, inspect)
+        reply: Mapping[str, Any] | None = self._cache.get(key)
+        if reply is None and not inspect:
+            # A reply with an inspection contains the rest, too.
+            reply = self._cache.get(self._key(target, batch, chip, complete, inspect=True))
+        if reply is None:
+            action = "compiling" if complete else "laying out"
+            self._progress(f"{target.name}, batch {batch}: {action} for {chip.name}")
+            reply = self._call_compiler(target, batch, chip, complete, inspect)
+            self._cache.put(key, reply)
+        if "refused" in reply and not reply.get("no_room"):
             hint = ""
             if inspect:
-                seen = Inspection.from_json(answer["inspection"])
-                hint = "; ".join(seen.problems(target_is_low(target)))
-            raise Failed(
-                f"the compiler refuses it: {answer['refused']}{f' ({hint})' if hint else ''}"
-            )
-        return {**self._lower(target, batch).about, **answer}
+                inspection = Inspection.from_json(reply["inspection"])
+                hint = "; ".join(inspection.problems(target.bfloat16))
+            raise Failed(f"the compiler failed: {reply['refused']}{f' ({hint})' if hint else ''}")
+        return {**self._lower(target, batch).about, **reply}
 
-    def _key(self, target: Target, batch: int, chip: Chip, whole: bool, inspect: bool) -> str:
-        """Returns the name under which an answer is remembered."""
-        made_by = {**compiling.versions()}
+    def _key(self, target: Target, batch: int, chip: Chip, complete: bool, inspect: bool) -> str:
+        """Returns the cache key of a reply."""
+        versions = {**compiling.versions()}
         if inspect:
-            made_by["inspection"] = str(EDITION)
-        if not whole:
-            made_by["until"] = "layout"
-        return self._cache.key(self._lower(target, batch).fingerprint, chip.name, made_by)
+            versions["inspection"] = str(EDITION)
+        if not complete:
+            versions["until"] = "layout"
+        return self._cache.key(self._lower(target, batch).fingerprint, chip.name, versions)
 
-    def _remembers(self, target: Target, batch: int, chip: Chip) -> bool:
-        """Tells whether a batch was compiled to the end before."""
-        key = self._key(target, batch, chip, whole=True, inspect=True)
+    def _is_compiled(self, target: Target, batch: int, chip: Chip) -> bool:
+        """Returns whether the cache contains the complete compilation of a batch."""
+        key = self._key(target, batch, chip, complete=True, inspect=True)
         return self._cache.get(key) is not None
 
-    def _answer(
-        self, target: Target, batch: int, chip: Chip, whole: bool, inspect: bool
+    def _call_compiler(
+        self, target: Target, batch: int, chip: Chip, complete: bool, inspect: bool
     ) -> Mapping[str, Any]:
-        """Asks the compiler."""
+        """Returns the compiler's reply."""
         path = self._lower(target, batch).path
         request = {"hlo": path, "topology": chip.topology, "inspect": inspect}
         with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
-            given = self._ask(
+            reply = self._call(
                 compiling.__name__,
-                request if whole else {**request, "layout": folder},
+                request if complete else {**request, "layout": folder},
                 seconds=self._seconds,
                 environment=compiling.NO_TPU,
             )
-        if given.error:
-            # A crash or a limit may pass; nothing is kept of it.
-            raise Failed(f"compiling for {chip.name}, batch {batch}: {given.error}")
-        return given.values
+        if reply.error:
+            # Not cached, because a crash or timeout may not happen again.
+            raise Failed(f"compiling for {chip.name}, batch {batch}: {reply.error}")
+        return reply.values
 
     def _lower(self, target: Target, batch: int) -> _Lowered:
         known = self._lowered.get((target.name, batch))
@@ -304,46 +306,41 @@ class Surveyor:
             return known
         self._progress(f"{target.name}, batch {batch}: tracing")
         path = os.path.join(self._folder.name, f"{len(self._lowered)}.hlo")
-        answer = self._ask(
+        reply = self._call(
             f"{__package__}.lowering",
             {**target.request(batch), "hlo": path},
             seconds=self._seconds,
-            # Nothing of a GPU is wanted for it.
+            # Hides GPUs from TensorFlow.
             environment={"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
-        if answer.error:
-            raise Failed(f"tracing batch {batch}: {answer.error}")
-        lowered = _Lowered(path, answer.values["fingerprint"], answer.values)
+        if reply.error:
+            raise Failed(f"tracing batch {batch}: {reply.error}")
+        lowered = _Lowered(path, reply.values["fingerprint"], reply.values)
         self._lowered[target.name, batch] = lowered
         return lowered
 
 
-def target_is_low(target: Target) -> bool:
-    """Tells whether a run computes in bfloat16 on a TPU."""
-    return target.run_config.runtime.precision != "float32"
-
-
-def _compiled(batch: int, answer: Mapping[str, Any]) -> Compiled:
-    if "refused" in answer:
-        seconds = answer["seconds"]
-        return Compiled(batch, False, answer.get("needed", 0), {}, 0.0, None, seconds)
-    # XLA counts what stands in a loop once.
-    seen = answer.get("inspection")
-    times = Inspection.from_json(seen).repetition if seen else 1.0
-    moved = answer.get("bytes_accessed")
+def _compiled(batch: int, reply: Mapping[str, Any]) -> Compiled:
+    if "refused" in reply:
+        seconds = reply["seconds"]
+        return Compiled(batch, False, reply.get("needed", 0), {}, 0.0, None, seconds)
+    # XLA counts the operations of a loop once.
+    inspection = reply.get("inspection")
+    times = Inspection.from_json(inspection).repetition if inspection else 1.0
+    moved = reply.get("bytes_accessed")
     return Compiled(
         batch=batch,
         fits=True,
-        needed=fit.needed_bytes(answer["memory"]),
-        memory=answer["memory"],
-        flops=answer["flops"] * times,
+        needed=fit.needed_bytes(reply["memory"]),
+        memory=reply["memory"],
+        flops=reply["flops"] * times,
         bytes_accessed=None if moved is None else moved * times,
-        seconds=answer["seconds"],
+        seconds=reply["seconds"],
     )
 
 
 def _larger(first: Compiled, known: Compiled, chip: Chip, multiple: int) -> int:
-    """Returns a batch to try after one that fits, which is returned where it fills the memory."""
+    """Returns the next batch size to try, or that of `known` if it fills the memory."""
     if known.needed >= _FULL * chip.usable:
         return known.batch
     line = fit.through(first, known)
@@ -352,25 +349,26 @@ def _larger(first: Compiled, known: Compiled, chip: Chip, multiple: int) -> int:
 
 
 def _between(known: int, too_large: int, share: float, multiple: int) -> int:
-    """Returns a batch to try between one that fits and one that does not; the former if close.
+    """Returns a batch size between one that fits and one that does not.
 
     Args:
-        known: Fits.
-        too_large: Does not.
-        share: Share of the latter that has room by an estimate; 0 without one.
-        multiple: What a batch is divided by.
+        known: Batch size that fits; returned if the gap is small.
+        too_large: Batch size that does not fit.
+        share: Estimated share of `too_large` that fits; 0 if unknown.
+        multiple: The result is a multiple of it.
     """
-    if too_large - known <= max(multiple, _CLOSE * too_large):
+    if too_large - known <= max(multiple, _MAX_GAP * too_large):
         return known
     middle = (known + too_large) / 2
-    return _whole(max(middle, min(share, 1 - _CLOSE) * too_large), multiple)
+    return _multiple(max(middle, min(share, 1 - _MAX_GAP) * too_large), multiple)
 
 
 def _rounded(batch: float) -> int:
-    """Rounds down to three binary digits, so that chips which differ by little ask for the same."""
+    """Rounds down to three binary digits, so that similar chips share a batch size."""
     unit = 1 << max(int(batch).bit_length() - 3, 0)
     return int(batch) // unit * unit
 
 
-def _whole(batch: float, multiple: int) -> int:
+def _multiple(batch: float, multiple: int) -> int:
+    """Rounds down to a multiple of `multiple`, at least `multiple`."""
     return max(multiple, int(batch) // multiple * multiple)

@@ -1,4 +1,4 @@
-"""Rows of the preflight's table: JSON for programs, Markdown and a few lines for people."""
+"""Rows of the preflight's table, as JSON, Markdown and text."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,37 +25,37 @@ CAVEAT = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is known of a run on a chip; what is None was not found out.
+    """Result for a run on a chip; values that are unknown are None.
 
     Attributes:
-        name: The recipe's or the file's.
+        name: Name of the recipe, or path of the configuration.
         chip: Name of the TPU generation.
-        size: Width and height of a sample, ``32x32``.
-        wanted: Images of one replica in one update, as asked for.
-        bfloat16: Whether the recipe computes in bfloat16 there.
-        batch: The batch that the figures are of: the wanted one, or a smaller one that fits.
-        images: Images that a step of the wanted batch takes.
-        parameters: Numbers in all networks that learn.
-        needed: Bytes at once.
-        usable: Bytes that the chip has for a program.
+        size: Width and height of a sample, such as ``32x32``.
+        wanted: Requested images of one replica per update.
+        bfloat16: Whether the run computes in bfloat16 on a TPU.
+        usable: Bytes of memory that the chip has for a program.
+        batch: Batch size of the figures: the requested one, or a smaller one that fits.
+        images: Images per step of the requested batch.
+        parameters: Number of parameters of all networks that are trained.
+        needed: Peak memory of the requested batch in bytes.
         memory: Bytes by kind.
-        fixed: Bytes that do not depend on the batch.
-        each: Bytes for each image.
+        fixed: Bytes independent of the batch size.
+        each: Bytes per image.
         largest: Largest batch of one replica that fits.
-        predicted: Bytes that the line through two batch sizes gives the largest batch.
-        found: Bytes that it needs, as the compiler laid them out.
-        confirmed: Whether the largest was compiled to the end, too; None if not tried.
-        memory_only: Nothing was compiled to the end: whether the chip's program can be made is not
-            known, nor how large it is, and operations are counted before they are fused.
-        flops: Floating-point operations for each image of a step.
-        least_ms: No step can take fewer milliseconds.
-        flow_ms: The same if all that operations read and write goes through the memory.
-        most_images: Images a second that one device cannot exceed.
-        compile_seconds: Of the wanted batch.
+        predicted: Bytes of the largest batch, by the line through two batch sizes.
+        found: Bytes of the largest batch, by the compiler.
+        confirmed: Whether the largest batch compiles completely; None if not tried.
+        memory_only: Whether the memory was only laid out. Then it is unknown whether the program
+            compiles and how large it is, and `flops` are counted before fusion.
+        flops: Floating-point operations of a step per image.
+        least_ms: Lower bound of a step's duration in milliseconds.
+        flow_ms: The same if all data that operations access were in memory, not on the chip.
+        most_images: Upper bound of a device's images/s.
+        compile_seconds: Duration of the compilation of the requested batch.
         share: Share of multiplications in bfloat16.
-        problems: Sentences about what a TPU would refuse or compute too coarsely.
-        error: Why it cannot be compiled; empty where it can.
-        versions: Of what made the row.
+        problems: Problems found by the inspection; see `Inspection.problems`.
+        error: Reason why the step cannot be compiled; empty if it can.
+        versions: Versions of the packages that produced the row.
     """
 
     name: str
@@ -88,55 +88,55 @@ class Row:
 
     @classmethod
     def of(cls, target: Target, chip: Chip) -> "Row":
-        """Begins a row before anything is compiled."""
+        """Returns the row before anything is compiled."""
         return cls(
             name=target.name,
             chip=chip.name,
             size=f"{target.width}x{target.height}",
             wanted=target.batch,
-            bfloat16=target.run_config.runtime.precision != "float32",
+            bfloat16=target.bfloat16,
             usable=chip.usable,
         )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Row":
-        """Reads what `Table` wrote, of another release as well."""
+        """Returns a row from the JSON values of `Table`, also of another release."""
         known = {field.name for field in dataclasses.fields(cls)}
         kept = {key: value for key, value in values.items() if key in known}
         return cls(**{**kept, "problems": tuple(kept.get("problems", ()))})
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What tells it from other rows: a run at another batch size is another one."""
+        """Identifies the row: run, chip, size of samples and batch size."""
         return self.name, self.chip, self.size, self.wanted
 
     @property
     def fits(self) -> bool:
-        """Whether the wanted batch was compiled and has room."""
+        """Whether the requested batch compiles and fits."""
         return not self.error and self.batch == self.wanted
 
     def described(self, about: Mapping[str, Any]) -> "Row":
-        """Adds what both programs said of the wanted batch."""
-        seen = Inspection.from_json(about["inspection"])
+        """Adds the replies for the requested batch."""
+        inspection = Inspection.from_json(about["inspection"])
         return dataclasses.replace(
             self,
             images=about["images"],
             parameters=about["parameters"],
             compile_seconds=about["seconds"],
-            share=seen.bfloat16_share,
-            problems=tuple(seen.problems(self.bfloat16)),
+            share=inspection.bfloat16_share,
+            problems=tuple(inspection.problems(self.bfloat16)),
             versions={name: about[name] for name in VERSIONS},
         )
 
     def without_room(self, compiled: Compiled) -> "Row":
-        """Adds what the wanted batch would need."""
+        """Adds the memory of the requested batch, which does not fit."""
         return dataclasses.replace(self, needed=compiled.needed or None)
 
     def measured(self, compiled: Compiled, chip: Chip) -> "Row":
         """Adds the figures of a batch that fits."""
-        # A step may take several batches.
+        # A step may process several batches.
         images = (self.images or 0) / self.wanted * compiled.batch
-        least = fit.least_seconds(compiled, chip)
+        seconds = fit.min_seconds(compiled, chip)
         flow = fit.flow_seconds(compiled, chip)
         return dataclasses.replace(
             self,
@@ -144,9 +144,9 @@ class Row:
             needed=compiled.needed if compiled.batch == self.wanted else self.needed,
             memory=dict(compiled.memory),
             flops=compiled.flops / images,
-            least_ms=1e3 * least,
+            least_ms=1e3 * seconds,
             flow_ms=None if flow is None else 1e3 * flow,
-            most_images=images / least,
+            most_images=images / seconds,
         )
 
     def filled(self, compiled: Compiled, line: Line) -> "Row":
@@ -161,37 +161,37 @@ class Row:
         )
 
     def lines(self) -> list[str]:
-        """Returns the row for people."""
-        head = f"{self.name} on {self.chip}, {self.size}, {self.wanted} images a replica"
+        """Returns the row as lines of text."""
+        head = f"{self.name} on {self.chip}, {self.size}, {self.wanted} images per replica"
         if self.error:
             return [f"{head}: does not compile: {self.error}"]
         if not self.fits:
             wanted = f"{_gib(self.needed)} of" if self.needed else "more than"
-            most = f"at most {self.largest} fit" if self.largest else "no batch was found that fits"
-            lines = [f"{head}: needs {wanted} {_gib(self.usable)}; {most}"]
+            limit = f"at most {self.largest} fit" if self.largest else "no smaller batch fits"
+            lines = [f"{head}: needs {wanted} {_gib(self.usable)}; {limit}"]
         else:
-            done = "its memory is laid out" if self.memory_only else "compiles"
-            lines = [f"{head}: {done} in {self.compile_seconds:.0f} s and fits"]
+            action = "its memory is laid out" if self.memory_only else "compiles"
+            lines = [f"{head}: {action} in {self.compile_seconds:.0f} s and fits"]
         if self.batch is not None:
             lines += self._figures()
-        lines += [f"  look at this: {problem}" for problem in self.problems]
+        lines += [f"  problem: {problem}" for problem in self.problems]
         return lines
 
     def _figures(self) -> list[str]:
         kinds = ", ".join(f"{kind} {_gib(size)}" for kind, size in self.memory.items())
         about = f"  memory at batch {self.batch}: {kinds}"
         if self.each is not None:
-            about += f"; {self.each / 2**20:.1f} MiB for each image more"
+            about += f"; {self.each / 2**20:.1f} MiB per additional image"
         known = {
-            True: "compiled as well",
+            True: "compiled",
             False: "laid out, but it does not compile",
             None: "laid out",
         }
         return [
             about,
             f"  largest batch of one replica: {self.largest} ({known[self.confirmed]})",
-            f"  {(self.flops or 0) / 1e9:,.1f} GFLOP an image; a step takes no less than "
-            f"{self.least_ms:.2f} ms, so {self.most_images:,.0f} images/s a device at most",
+            f"  {(self.flops or 0) / 1e9:,.1f} GFLOP per image; at least {self.least_ms:.2f} ms "
+            f"per step, so at most {self.most_images:,.0f} images/s per device",
             f"  {self.share or 0:.1%} of the multiplications in bfloat16",
         ]
 
@@ -201,10 +201,13 @@ def _gib(size: float | None) -> str:
 
 
 class Table:
-    """All rows of a folder, kept from run to run.
+    """All rows in a folder, of this and earlier commands.
 
     Args:
-        folder: Where `table.json` and `table.md` are.
+        folder: The folder of `table.json` and `table.md`.
+
+    Raises:
+        UserError: The folder has a `table.md` that this command did not write.
     """
 
     def __init__(self, folder: str) -> None:
@@ -215,7 +218,7 @@ class Table:
             try:
                 rows = [Row.from_json(values) for values in files.read_json(path)]
             except (UserError, AttributeError, TypeError, ValueError) as error:
-                # Nothing is lost: the compilations are kept beside it, one file each.
+                # The table can be rebuilt from the cached compilations.
                 aside = f"{path}.damaged"
                 files.rename(path, aside)
                 tqdm.write(f"warning: {path} is damaged ({error}): renamed to {aside}.")
@@ -224,11 +227,11 @@ class Table:
         elif files.exists(files.join(folder, TABLE_MARKDOWN)):
             raise UserError(
                 f"{files.join(folder, TABLE_MARKDOWN)} would be overwritten, but there is no "
-                f"{TABLE_JSON} beside it. Move it away, or choose another --cache."
+                f"{TABLE_JSON} in the same folder. Move it, or choose another --cache."
             )
 
     def add(self, row: Row) -> None:
-        """Puts a row in the place of an older one of the same run, and writes both files."""
+        """Adds a row, or replaces an older one of the same run, and writes both files."""
         self.rows[row.key] = row
         rows = [self.rows[key] for key in sorted(self.rows)]
         files.make_dirs(self._folder)
@@ -238,38 +241,42 @@ class Table:
 
 
 _COLUMNS = ("recipe", "samples", "batch", "GFLOP an image")
-_COLUMNS_OF_A_CHIP = ("GiB", "largest batch", "ms at least")
+_CHIP_COLUMNS = ("GiB", "largest batch", "ms at least")
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Returns a line for each run, chips side by side, and what made it and what it does not say.
+    """Returns a table with one line per run and batch size, and columns per chip.
 
     Args:
-        rows: In any order; a run at two batch sizes has two lines.
+        rows: The rows, in any order.
+
+    Returns:
+        The table, followed by its limitations and the versions that produced it.
     """
     by_run: dict[tuple[str, str, int], dict[str, Row]] = {}
     for row in rows:
         by_run.setdefault((row.name, row.size, row.wanted), {})[row.chip] = row
     chips = [name for name in CHIPS if any(row.chip == name for row in rows)]
-    head = [*_COLUMNS, *(f"{chip}: {words}" for chip in chips for words in _COLUMNS_OF_A_CHIP)]
+    head = [*_COLUMNS, *(f"{chip}: {name}" for chip in chips for name in _CHIP_COLUMNS)]
     lines = [_line(head), "|" + " --- |" * len(head)]
     lines += [_line(_cells(by_run[run], chips)) for run in sorted(by_run)]
-    made = sorted({_made_by(row) for row in rows if row.versions})
-    return "\n".join([*lines, "", f"{CAVEAT} Made with {'; '.join(made)}.", ""])
+    versions = sorted({_versions(row) for row in rows if row.versions})
+    return "\n".join([*lines, "", f"{CAVEAT} Made with {'; '.join(versions)}.", ""])
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _made_by(row: Row) -> str:
+def _versions(row: Row) -> str:
     names = {"tensorflow": "TensorFlow", "keras": "Keras", "jax": "JAX", "libtpu": "libtpu"}
     return ", ".join(f"{names[name]} {row.versions[name]}" for name in VERSIONS)
 
 
 def _cells(on: Mapping[str, Row], chips: Sequence[str]) -> list[str]:
-    """Returns a run's line; fusing changes a chip's count of operations by parts of a percent."""
+    """Returns the cells of a run from its rows by chip."""
     row = next(iter(on.values()))
+    # Of any chip, because fusion changes the count by less than a percent.
     flops = next((other.flops for other in on.values() if other.flops is not None), None)
     head = [
         f"`{row.name}`",
@@ -282,7 +289,7 @@ def _cells(on: Mapping[str, Row], chips: Sequence[str]) -> list[str]:
 
 def _chip_cells(row: Row | None) -> list[str]:
     if row is None:
-        return [""] * len(_COLUMNS_OF_A_CHIP)
+        return [""] * len(_CHIP_COLUMNS)
     if row.error:
         return ["does not compile", "", ""]
     needed = "" if row.needed is None else f"{row.needed / GIB:.2f}"

@@ -1,4 +1,4 @@
-"""What is compiled: a run's settings as one replica has them, and the size of its samples."""
+"""Steps to compile: the settings of a run for one replica, and the size of its samples."""
 
 import dataclasses
 import shlex
@@ -14,25 +14,24 @@ from tfdeblur.config.fields import Size
 from tfdeblur.data.inputs import split_batch
 from tfdeblur.errors import ConfigError
 
-# Devices of one host of v5e and v6e, and of a v2-8 and a v3-8: what a global batch is divided by
-# where nobody says otherwise.
+# Devices of a host of v5e and v6e, and of a v2-8 and a v3-8; the default number of replicas.
 USUAL_REPLICAS = 8
 
-# Sizes of records that no flag of the build command tells.
+# Sizes (height, width) of records whose build command has no flag for the size.
 _KNOWN_SIZES = {"cifar10": (32, 32)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A run as one replica sees it.
+    """A run on one replica.
 
     Attributes:
-        name: The recipe's, or the file's.
-        run_config: Its settings.
-        height: Rows of a sample.
-        width: Columns of a sample.
-        batch: Images of one replica in one update.
-        micro_batches: Parts that these are cut into; the same for all batch sizes tried.
+        name: Name of the recipe, or path of the configuration.
+        run_config: The settings.
+        height: Height of a sample in pixels.
+        width: Width of a sample in pixels.
+        batch: Images of one replica per update.
+        micro_batches: Number of parts of a batch; the same for all batch sizes tried.
     """
 
     name: str
@@ -42,8 +41,13 @@ class Target:
     batch: int
     micro_batches: int
 
+    @property
+    def bfloat16(self) -> bool:
+        """Whether the run computes in bfloat16 on a TPU."""
+        return self.run_config.runtime.precision != "float32"
+
     def request(self, batch: int) -> dict[str, Any]:
-        """Returns what `lowering` is asked for a batch size, a multiple of `micro_batches`."""
+        """Returns the request to `lowering` for a batch size, a multiple of `micro_batches`."""
         training = dataclasses.replace(
             self.run_config.training,
             global_batch=batch,
@@ -62,23 +66,22 @@ def target_of(
     replica_batch: int | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> Target:
-    """Returns what is compiled for a run.
+    """Returns the target for a run.
 
     Args:
-        name: For the table.
-        run_config: Its settings.
-        about: The recipe's `about` section, whose build command tells the size of the records.
-        replica_batch: Images of one replica; a global batch on 8 devices where not given.
-        image_size: Height and width of a sample; what the recipe trains on where not given.
+        name: Name in the table.
+        run_config: The settings.
+        about: The recipe's `about` section, whose build command contains the size of the records.
+        replica_batch: Images of one replica per update; the global batch on 8 devices if unset.
+        image_size: Height and width of a sample; the size that the recipe trains on if unset.
 
     Raises:
-        ConfigError: The size of the samples cannot be known.
+        ConfigError: The size of the samples is unknown.
     """
     size = image_size or run_config.data.crop or _built_size(about)
     if size is None:
         raise ConfigError(
-            f"{name} trains on whole records, and their size is not written in it. Give "
-            "--image-size WIDTHxHEIGHT."
+            f"{name} trains on whole records of unknown size. Set --image-size WIDTHxHEIGHT."
         )
     share = replica_batch or max(1, run_config.training.global_batch // USUAL_REPLICAS)
     _, micro = split_batch(share, 1, run_config.training.replica_batch)
@@ -86,25 +89,25 @@ def target_of(
 
 
 def _built_size(about: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Reads the size of whole records off the command that builds the data."""
-    words = shlex.split(str(about.get("data", "")))
+    """Returns the height and width of records from the command that builds the data."""
+    arguments = shlex.split(str(about.get("data", "")))
     for flag in ("--tile", "--resize"):
-        if flag in words[:-1]:
-            word = words[words.index(flag) + 1]
-            size: tuple[int, int] = pydantic.TypeAdapter(Size).validate_python(word)
+        if flag in arguments[:-1]:
+            text = arguments[arguments.index(flag) + 1]
+            size: tuple[int, int] = pydantic.TypeAdapter(Size).validate_python(text)
             return size
-    return next((_KNOWN_SIZES[word] for word in words if word in _KNOWN_SIZES), None)
+    return next((_KNOWN_SIZES[name] for name in arguments if name in _KNOWN_SIZES), None)
 
 
 def recipe_target(name: str, **options: Any) -> Target:
-    """Returns what is compiled for a recipe; `options` are those of `target_of`."""
+    """Returns the target for a recipe; `options` are those of `target_of`."""
     recipe = recipes.load(name)
     run_config = config.resolve({"recipe": name, "workdir": "preflight"})
     return target_of(name, run_config, recipe.about, **options)
 
 
 def file_target(path: str, **options: Any) -> Target:
-    """Returns what is compiled for a run's settings in a file; `options` as in `target_of`."""
+    """Returns the target for a configuration file; `options` are those of `target_of`."""
     tree = {"workdir": "preflight", **settings.read_config_file(path, "--run-config")}
     run_config = config.resolve(tree)
     about = recipes.load(run_config.recipe).about if run_config.recipe else {}

@@ -1,4 +1,4 @@
-"""Devices, number formats, and a TPU that is not there."""
+"""Devices, precision and TPUs."""
 
 import glob
 
@@ -6,7 +6,7 @@ import pytest
 
 from tfdeblur.diagnostics import machine
 from tfdeblur.io import subprocesses
-from tfdeblur.io.subprocesses import Answer
+from tfdeblur.io.subprocesses import Reply
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def no_signs(monkeypatch):
     monkeypatch.setattr(machine, "signs_of_tpu", list)
 
 
-def test_devices_are_named():
+def test_devices_reports_tensorflow():
     finding = machine.devices()
     assert "TensorFlow" in finding.text
 
 
-def test_a_gpu_that_tensorflow_does_not_see(monkeypatch):
+def test_devices_with_an_undetected_gpu_is_a_warning(monkeypatch):
     import tensorflow as tf
 
     monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/nvidia0"])
@@ -28,51 +28,51 @@ def test_a_gpu_that_tensorflow_does_not_see(monkeypatch):
     assert finding.status == "warning" and "tfdeblur[gpu]" in finding.advice
 
 
-def test_the_precision_of_this_machine():
-    assert "--precision auto means" in machine.precision().text
+def test_precision_reports_the_policy_of_this_machine():
+    assert "--precision auto is" in machine.precision().text
 
 
-def test_no_tpu_is_looked_for_without_signs(no_signs, monkeypatch):
-    monkeypatch.setattr(subprocesses, "ask", None)
+def test_tpu_without_name_and_signs_is_skipped(no_signs, monkeypatch):
+    monkeypatch.setattr(subprocesses, "call", None)
     assert machine.tpu(None).status == "skipped"
 
 
-def test_signs_are_files_and_variables(monkeypatch):
+def test_signs_of_tpu_are_device_files_and_variables(monkeypatch):
     monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/accel0"] if "accel" in pattern else [])
     monkeypatch.setenv("TPU_NAME", "mine")
     assert machine.signs_of_tpu() == ["/dev/accel0", "$TPU_NAME"]
 
 
-def test_a_tpu_that_answers(monkeypatch):
+def test_tpu_that_connects_is_ok(monkeypatch):
     seen = []
 
-    def ask(module, request, *, seconds):
+    def call(module, request, *, seconds):
         seen.append((module, request))
-        return Answer({"summary": "8 x TPU"})
+        return Reply({"summary": "8 x TPU"})
 
-    monkeypatch.setattr(subprocesses, "ask", ask)
+    monkeypatch.setattr(subprocesses, "call", call)
     assert machine.tpu("local").text == "8 x TPU"
     assert seen == [("tfdeblur.diagnostics.machine", {"tpu": "local"})]
 
 
 @pytest.mark.parametrize(
-    ("name", "signs", "answer", "advice"),
+    ("name", "signs", "reply", "advice"),
     [
-        ("local", [], Answer({}, "none"), "TPU VM itself"),
-        ("mine", [], Answer({}, "none"), "'mine' is READY"),
-        (None, ["/dev/accel0"], Answer({}, "none"), "Another process"),
-        (None, ["/dev/accel0"], Answer({}, "late", timed_out=True), "on worker 0"),
+        ("local", [], Reply({}, "none"), "TPU VM itself"),
+        ("mine", [], Reply({}, "none"), "'mine' is READY"),
+        (None, ["/dev/accel0"], Reply({}, "none"), "Another process"),
+        (None, ["/dev/accel0"], Reply({}, "late", timed_out=True), "on worker 0"),
     ],
 )
-def test_a_tpu_that_does_not(monkeypatch, name, signs, answer, advice):
+def test_tpu_with_an_error_is_wrong_with_matching_advice(monkeypatch, name, signs, reply, advice):
     monkeypatch.setattr(machine, "signs_of_tpu", lambda: signs)
-    monkeypatch.setattr(subprocesses, "ask", lambda *args, **options: answer)
+    monkeypatch.setattr(subprocesses, "call", lambda *args, **options: reply)
     finding = machine.tpu(name)
     assert finding.status == "wrong"
-    assert finding.text == answer.error and advice in finding.advice
+    assert finding.text == reply.error and advice in finding.advice
 
 
 @pytest.mark.slow
-def test_reaching_for_a_tpu_in_a_program_of_its_own(no_signs):
+def test_tpu_on_a_machine_without_one_is_wrong(no_signs):
     finding = machine.tpu("local")
     assert finding.status == "wrong" and "no TPU" in finding.text

@@ -1,4 +1,4 @@
-"""Rates are measured on a real step, and conclusions are drawn from them."""
+"""Measured rates of a real step, and the findings for them."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from tests.helpers.tiny_data import write_data_set
 from tfdeblur.config import recipes
 from tfdeblur.diagnostics import measuring
 from tfdeblur.io import subprocesses
-from tfdeblur.io.subprocesses import Answer
+from tfdeblur.io.subprocesses import Reply
 
 VALUES = {
     "recipe": "unet16_cifar10",
     "size": "32x32",
     "batch": 32,
     "policy": "float32",
-    "source": "made-up records",
+    "source": "random records",
     "step": 100.0,
     "first": 3.0,
     "input": 1000.0,
@@ -23,33 +23,33 @@ VALUES = {
 
 
 def statuses(**values):
-    return {f.name: f.status for f in measuring.judged({**VALUES, **values})}
+    return {f.name: f.status for f in measuring.evaluate({**VALUES, **values})}
 
 
-def test_a_machine_that_is_well():
+def test_evaluate_with_fast_input_is_ok():
     assert set(statuses().values()) == {"ok"}
-    text = measuring.judged(VALUES)[2].text
+    text = measuring.evaluate(VALUES)[2].text
     assert "0.5 times as fast" in text
 
 
-def test_an_input_that_holds_the_step_up():
+def test_evaluate_with_slow_input_is_a_warning():
     assert statuses(input=110.0)["measured input"] == "warning"
 
 
-def test_bfloat16_that_is_slower_where_it_is_used():
+def test_evaluate_with_slow_bfloat16_is_a_warning_if_it_is_used():
     assert statuses(policy="mixed_bfloat16")["bfloat16"] == "warning"
     assert statuses(policy="mixed_bfloat16", bfloat16=9e9)["bfloat16"] == "ok"
 
 
-def test_a_step_that_fails_is_a_finding(monkeypatch):
-    monkeypatch.setattr(subprocesses, "ask", lambda *args, **options: Answer({}, "out of memory"))
+def test_findings_of_a_failing_step_are_wrong(monkeypatch):
+    monkeypatch.setattr(subprocesses, "call", lambda *args, **options: Reply({}, "out of memory"))
     (finding,) = measuring.findings("unet16_cifar10", (), None)
     assert finding.status == "wrong" and finding.text == "out of memory"
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """A recipe of a few channels on pictures of 16x16."""
+    """A recipe with a small network and images of 16x16 pixels."""
     own = recipes.load
 
     def load(name):
@@ -65,9 +65,9 @@ def tiny(monkeypatch):
 
 
 @pytest.mark.parametrize("given", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_step_is_timed_on_made_up_records_or_on_given_ones(tiny, folder, given):
+def test_work_measures_rates_on_random_or_given_records(tiny, folder, given):
     data = [write_data_set(folder)] if given else []
     values = measuring._work({"recipe": "tiny", "data": data, "tpu": None, "seconds": 0.1})
-    assert values["source"] == (data[0] if given else "made-up records")
+    assert values["source"] == (data[0] if given else "random records")
     assert values["size"] == "16x16"
     assert all(values[name] > 0 for name in ("step", "input", "first", "float32", "bfloat16"))

@@ -1,4 +1,4 @@
-"""Output folders keep files that are not the command's own."""
+"""Output folders keep files that the command did not write."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def folder(request, tmp_path):
     return str(tmp_path / "out") if request.param == "local" else f"ram://outputs-{tmp_path.name}"
 
 
-def test_own_files_are_replaced_and_cleared(folder):
+def test_files_of_the_command_are_replaced_and_cleared(folder):
     out = OutputFolder.reserve(folder, "scores.json", "pictures")
     out.write_json("scores.json", {"psnr": 1})
     out.write_bytes("pictures/a.png", b"one")
@@ -26,7 +26,7 @@ def test_own_files_are_replaced_and_cleared(folder):
 
 
 @pytest.mark.parametrize("name", ["index.html", "pictures/a.png"])
-def test_reserve_of_a_foreign_file_is_refused(folder, name):
+def test_file_of_the_user_is_neither_replaced_nor_cleared(folder, name):
     path = files.join(folder, name)
     files.make_dirs(files.parent(path))
     files.write_text(path, "theirs")
@@ -38,7 +38,7 @@ def test_reserve_of_a_foreign_file_is_refused(folder, name):
     assert files.read_text(path) == "theirs"
 
 
-def test_own_file_that_was_edited_is_kept(folder):
+def test_file_of_the_command_edited_by_the_user_is_kept(folder):
     OutputFolder(folder).write_text("report.html", "ours")
     path = files.join(folder, "report.html")
     files.write_text(path, "edited")
@@ -48,7 +48,7 @@ def test_own_file_that_was_edited_is_kept(folder):
     assert files.read_text(path) == "edited"
 
 
-def test_link_in_the_place_of_a_file_is_refused(tmp_path):
+def test_reserve_with_a_link_in_place_of_a_file_raises_user_error(tmp_path):
     target = tmp_path / "target"
     target.write_text("theirs")
     out = tmp_path / "out"
@@ -60,7 +60,7 @@ def test_link_in_the_place_of_a_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"files": 3}', "[" * 200_000])
-def test_damaged_list_proves_nothing(tmp_path, text):
+def test_reserve_with_a_damaged_list_raises_user_error(tmp_path, text):
     OutputFolder(str(tmp_path)).write_text("a.txt", "ours")
     (tmp_path / LIST).write_text(text)
     with pytest.raises(UserError, match=r"a\.txt"):

@@ -1,4 +1,4 @@
-"""Programs of their own: answers, errors, crashes and limits of time."""
+"""Replies, errors, crashes and timeouts of subprocesses."""
 
 import subprocess
 import sys
@@ -9,71 +9,72 @@ import pytest
 from tfdeblur.errors import UserError
 from tfdeblur.io import subprocesses
 
-# What a program does with its request; the folder is its last word.
 _SERVE = """
 import sys
-from tfdeblur import programs
+from tfdeblur.io import subprocesses
 from tfdeblur.errors import UserError
 
 def work(request):
     {body}
 
-sys.exit(programs.serve(work, sys.argv))
+sys.exit(subprocesses.serve(work, sys.argv))
 """
 
 
-def ask(body, request=None, seconds=60.0, **options):
+def call(body, request=None, seconds=60.0, **options):
+    """Calls a subprocess whose `work` has the given body."""
     command = (sys.executable, "-c", _SERVE.format(body=body))
-    return subprocesses.ask("unused", request or {}, seconds=seconds, command=command, **options)
+    return subprocesses.call("unused", request or {}, seconds=seconds, command=command, **options)
 
 
-def test_a_request_is_answered():
-    answer = ask("return {'double': 2 * request['number']}", {"number": 21})
-    assert answer.values == {"double": 42}
-    assert answer.error == "" and not answer.timed_out
+def test_call_returns_the_reply():
+    reply = call("return {'double': 2 * request['number']}", {"number": 21})
+    assert reply.values == {"double": 42}
+    assert reply.error == "" and not reply.timed_out
 
 
-def test_variables_reach_the_program():
+def test_call_with_environment_passes_it_on():
     body = "import os; return {'found': os.environ['TFDEBLUR_TEST']}"
-    assert ask(body, environment={"TFDEBLUR_TEST": "there"}).values == {"found": "there"}
+    assert call(body, environment={"TFDEBLUR_TEST": "there"}).values == {"found": "there"}
 
 
-def test_a_users_error_is_one_sentence():
-    answer = ask("raise UserError('The bucket is full.')")
-    assert answer.error == "The bucket is full."
+def test_user_error_in_the_subprocess_is_the_error_of_the_reply():
+    reply = call("raise UserError('The bucket is full.')")
+    assert reply.error == "The bucket is full."
 
 
-def test_a_crash_is_an_answer_with_its_last_words():
-    answer = ask("raise RuntimeError('no such chip')")
-    assert answer.values == {}
-    assert "exit code 1" in answer.error and "no such chip" in answer.error
+def test_crash_is_a_reply_with_the_last_lines_of_stderr():
+    reply = call("raise RuntimeError('no such chip')")
+    assert reply.values == {}
+    assert "exit code 1" in reply.error and "no such chip" in reply.error
 
 
-def test_a_killed_program_names_the_signal():
-    answer = ask("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    assert "SIGSEGV" in answer.error
+def test_killed_subprocess_is_a_reply_with_the_signal():
+    reply = call("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    assert "SIGSEGV" in reply.error
 
 
-def test_a_program_that_takes_too_long_is_ended():
-    answer = ask("import time; time.sleep(600)", seconds=0.5)
-    assert answer.timed_out
-    assert "0 s" in answer.error
+def test_timeout_kills_the_subprocess():
+    reply = call("import time; time.sleep(600)", seconds=0.5)
+    assert reply.timed_out
+    assert "0 s" in reply.error
 
 
-def test_a_program_ends_with_the_one_that_asked(tmp_path):
+def test_subprocess_exits_when_its_parent_is_killed(tmp_path):
     mark = tmp_path / "pid"
     body = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    words = (
+    program = (
         "import sys; from tfdeblur.io import subprocesses; "
-        "subprocesses.ask('unused', {}, seconds=600, command=(sys.executable, '-c', sys.argv[1]))"
+        "subprocesses.call('unused', {}, seconds=600, "
+        "command=(sys.executable, '-c', sys.argv[1]))"
     )
-    asking = subprocess.Popen([sys.executable, "-c", words, _SERVE.format(body=body)])
+    parent = subprocess.Popen([sys.executable, "-c", program, _SERVE.format(body=body)])
     while not mark.exists() or not mark.read_text():
         time.sleep(0.05)
-    asking.kill()
-    asking.wait()
+    parent.kill()
+    parent.wait()
     pid = int(mark.read_text())
-    # The test's own limit of time ends a wait for a program that stays.
+    # The test's own timeout ends this loop if the subprocess does not exit.
     while _runs(pid):
         time.sleep(0.05)
 
@@ -86,13 +87,13 @@ def _runs(pid):
         return False
 
 
-def test_serve_writes_what_the_work_returns(tmp_path):
+def test_serve_writes_user_errors_and_raises_others(tmp_path):
     (tmp_path / subprocesses.REQUEST).write_text("{}")
 
     def refuse(request):
         raise UserError("Not today.")
 
     assert subprocesses.serve(refuse, ["program", str(tmp_path)]) == 0
-    assert "Not today." in (tmp_path / subprocesses.ANSWER).read_text()
+    assert "Not today." in (tmp_path / subprocesses.REPLY).read_text()
     with pytest.raises(KeyError):
         subprocesses.serve(lambda request: {"value": request["absent"]}, ["program", str(tmp_path)])

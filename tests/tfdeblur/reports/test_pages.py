@@ -1,4 +1,4 @@
-"""The page: complete, escaped, free of scripts, and linked by relative paths."""
+"""Pages are well-formed, escaped and free of scripts, and link by relative paths."""
 
 from html.parser import HTMLParser
 
@@ -8,7 +8,7 @@ VOID = {"meta", "img"}
 
 
 class Page(HTMLParser):
-    """Collects the elements of a page and sees that they close in order."""
+    """Collects the elements of a page and checks that they close in order."""
 
     def __init__(self, html):
         super().__init__()
@@ -40,13 +40,13 @@ def render(**options):
     return page
 
 
-def test_an_empty_page_is_a_page():
+def test_gallery_without_content_is_a_page():
     page = render()
     assert "Run <1> & more" in page.texts
     assert not page.all("img") and not page.all("table") and not page.all("dl")
 
 
-def test_rows_of_pictures_link_to_the_full_size():
+def test_pictures_link_to_their_files_by_quoted_paths():
     rows = [("scene <a>", {"blurred": "pictures/a b#1.png", "restored": "pictures/r.png"})]
     page = render(pictures=rows)
     assert [a["href"] for a in page.all("a")] == ["pictures/a%20b%231.png", "pictures/r.png"]
@@ -55,21 +55,20 @@ def test_rows_of_pictures_link_to_the_full_size():
     assert {"scene <a>", "blurred", "restored"} <= set(page.texts)
 
 
-def test_small_pictures_are_enlarged_with_sharp_edges():
+def test_pixelated_gallery_has_its_css_class():
     rows = [("", {"blurred": "a.png"})]
     assert {"class": "gallery pixelated"} in render(pictures=rows, pixelated=True).all("section")
     assert {"class": "gallery"} in render(pictures=rows).all("section")
 
 
-def test_curves_are_drawn_with_their_legend():
+def test_gallery_with_charts_draws_each_with_its_legend():
     chart = Chart("PSNR & SSIM", {"restored": [(0, 20), (100, 25)]}, levels={"input": 22.0})
     page = render(curves=[chart, Chart("empty", {})])
-    assert len(page.all("polyline")) == 2
-    assert page.all("svg")[-1]["aria-label"] == "PSNR & SSIM"
-    assert {"25", "22", "images seen", "No values yet."} <= set(page.texts)
+    assert [svg["aria-label"] for svg in page.all("svg")] == ["PSNR & SSIM", "empty"]
+    assert {"restored: 25", "input: 22", "images seen", "No values yet."} <= set(page.texts)
 
 
-def test_summary_tables_and_notes_are_shown():
+def test_gallery_shows_summary_tables_and_notes():
     table = Table(["", "PSNR dB"], [["blurred", "24.80"], ["restored", "28.10"]], "Test split")
     page = render(
         summary=[("images seen", "1,000")], tables=[table], notes=["In float32."], subtitle="cifar"
@@ -78,7 +77,7 @@ def test_summary_tables_and_notes_are_shown():
     assert {"images seen", "1,000", "28.10", "In float32.", "cifar"} <= set(page.texts)
 
 
-def test_a_run_in_progress_is_loaded_again():
+def test_gallery_with_refresh_seconds_reloads_itself():
     refresh = [m for m in render(refresh_seconds=30).all("meta") if "http-equiv" in m]
     assert refresh == [{"http-equiv": "refresh", "content": "30"}]
     assert not [m for m in render().all("meta") if "http-equiv" in m]

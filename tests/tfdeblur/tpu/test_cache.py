@@ -1,4 +1,4 @@
-"""Answers of the compiler are found again by what was compiled, for what, and by whom."""
+"""Replies of the compiler are cached by step, chip and versions."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tfdeblur.tpu.cache import Cache
 VERSIONS = {"jax": "0.10.2", "libtpu": "0.0.52"}
 
 
-def test_an_answer_is_found_again(folder):
+def test_get_returns_the_stored_reply(folder):
     cache = Cache(folder)
     key = cache.key("a step", "v5e", VERSIONS)
     assert cache.get(key) is None
@@ -17,7 +17,7 @@ def test_an_answer_is_found_again(folder):
 
 
 @pytest.mark.parametrize("content", [b"", b'{"flops": 1', b"[1]", b"\xff\xfe"])
-def test_a_damaged_answer_is_none(folder, content):
+def test_get_of_a_damaged_reply_returns_none(folder, content):
     cache = Cache(folder)
     key = cache.key("a step", "v5e", VERSIONS)
     cache.put(key, {"flops": 1.5})
@@ -25,7 +25,7 @@ def test_a_damaged_answer_is_none(folder, content):
     assert cache.get(key) is None
 
 
-def test_another_step_chip_or_compiler_is_another_answer(folder):
+def test_key_depends_on_step_chip_and_versions(folder):
     cache = Cache(folder)
     keys = {
         cache.key("a step", "v5e", VERSIONS),

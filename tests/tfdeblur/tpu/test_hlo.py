@@ -1,4 +1,4 @@
-"""HLO text becomes instructions with types, operands and attributes."""
+"""HLO text is parsed into instructions with types, operands and attributes."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def main():
     return program.computations[program.entry]
 
 
-def test_computations_and_the_entry(main):
+def test_parse_returns_computations_and_entry(main):
     program = hlo.parse(STEP)
     assert set(program.computations) == {"add.1", "main.9"}
     assert program.entry == "main.9"
@@ -44,7 +44,7 @@ def test_computations_and_the_entry(main):
     assert main.root.opcode == "tuple"
 
 
-def test_types_and_sizes(main):
+def test_parse_reads_types_and_sizes(main):
     convolution = main.instructions["convolution.4"]
     assert convolution.shape.dtype == "bf16"
     assert convolution.shape.sizes == (2, 8, 8, 16)
@@ -52,13 +52,13 @@ def test_types_and_sizes(main):
     assert main.instructions["constant.6"].shape.sizes == ()
 
 
-def test_operands_with_and_without_types(main):
+def test_parse_reads_operands_with_and_without_types(main):
     assert main.instructions["convolution.4"].operands == ("arg0.1", "convert.3")
     assert main.instructions["reduce.7"].operands == ("convert.5", "constant.6")
     assert main.instructions["constant.6"].operands == ()
 
 
-def test_attributes_and_names(main):
+def test_parse_reads_attributes_and_names(main):
     convolution = main.instructions["convolution.4"]
     assert convolution.attributes["dim_labels"] == "b01f_01io->b01f"
     assert convolution.op_name == "unet16/first/convolution"
@@ -66,7 +66,7 @@ def test_attributes_and_names(main):
     assert main.instructions["tuple.8"].where == "tuple.8"
 
 
-def test_sizes_that_are_found_at_run_time():
+def test_parse_of_dynamic_sizes_gives_their_bounds():
     text = 'ENTRY %e {\n  ROOT %u = (s32[<=8]{0}, s32[]) custom-call(), custom_call_target="U"\n}'
     found = hlo.parse(text).computations["e"].root
     assert [shape.is_static for shape in found.shapes] == [False, True]
@@ -117,17 +117,17 @@ ENTRY main {
 """
 
 
-def test_loops_run_as_often_as_their_condition_says():
+def test_repeats_multiplies_by_constant_trip_counts():
     repeats = hlo.parse(LOOP).repeats()
     assert repeats == {"main": 1, "body.3": 5, "condition.2": 5, "less.1": 5, "square": 1 + 5 * 2}
 
 
-def test_a_loop_whose_length_is_not_a_constant_counts_once():
+def test_repeats_of_a_loop_without_constant_bound_is_one():
     text = LOOP.replace("constant(5)", "get-tuple-element(state.1), index=0")
     assert hlo.parse(text).repeats()["body.3"] == 1
 
 
-def test_branches_count_as_taken():
+def test_repeats_counts_all_branches_as_taken():
     text = LOOP.replace(
         "before.4 = f32[4,4]{1,0} call(value.4), to_apply=square",
         "before.4 = f32[4,4]{1,0} conditional(zero.4, value.4, value.4), "
@@ -136,6 +136,6 @@ def test_branches_count_as_taken():
     assert hlo.parse(text).repeats()["square"] == 2 + 5 * 2
 
 
-def test_text_without_a_program():
+def test_parse_without_entry_raises_value_error():
     with pytest.raises(ValueError, match="ENTRY"):
         hlo.parse("HloModule nothing")

@@ -1,4 +1,4 @@
-"""The table in README and docs/tpu.md is that of docs/preflight.json, and of the recipes."""
+"""The tables in README and docs/tpu.md match docs/preflight.json and the recipes."""
 
 import dataclasses
 import pathlib
@@ -20,15 +20,17 @@ def rows(repository: pathlib.Path) -> list[Row]:
 
 
 @pytest.mark.parametrize("name", published.PAGES)
-def test_pages_show_the_rows(repository: pathlib.Path, rows: list[Row], name: str) -> None:
+def test_pages_contain_the_table_of_the_rows(
+    repository: pathlib.Path, rows: list[Row], name: str
+) -> None:
     page = (repository / name).read_text(encoding="utf-8")
     assert published.with_table(page, rows, published.PAGES[name]) == page
     assert page.count("\n| `rednet30wgan_cifar10` | 32") == 1
-    for made_with in {tuple(one.versions[name] for name in VERSIONS) for one in rows}:
-        assert all(version in page for version in made_with)
+    for versions in {tuple(one.versions[name] for name in VERSIONS) for one in rows}:
+        assert all(version in page for version in versions)
 
 
-def test_every_recipe_is_there_as_it_is_now(rows: list[Row]) -> None:
+def test_rows_match_the_present_recipes(rows: list[Row]) -> None:
     expected = set()
     for name in recipes.names():
         target = recipe_target(name)
@@ -38,7 +40,7 @@ def test_every_recipe_is_there_as_it_is_now(rows: list[Row]) -> None:
     assert len(rows) == len(expected)
 
 
-def test_rows_are_whole(rows: list[Row]) -> None:
+def test_rows_are_complete_and_without_problems(rows: list[Row]) -> None:
     for found in rows:
         assert found.error == "" and found.problems == (), found.name
         assert found.usable == CHIPS[found.chip].usable
@@ -48,7 +50,7 @@ def test_rows_are_whole(rows: list[Row]) -> None:
         assert found.flops is not None and found.least_ms is not None and found.flops > 0
 
 
-def test_what_the_pages_say_of_the_rows(repository: pathlib.Path, rows: list[Row]) -> None:
+def test_pages_state_figures_of_the_rows(repository: pathlib.Path, rows: list[Row]) -> None:
     laid_out = {(found.name, found.chip) for found in rows if found.memory_only}
     assert laid_out == {("improved_deblurgan", "v6e")}
     assert sum(found.confirmed is True for found in rows) == 3
@@ -59,25 +61,25 @@ def test_what_the_pages_say_of_the_rows(repository: pathlib.Path, rows: list[Row
         assert "`improved_deblurgan` for v6e" in page
 
 
-def test_newer_rows_take_the_place_of_older_ones() -> None:
+def test_merge_replaces_older_rows() -> None:
     older, other = row(), row("a")
     newer = dataclasses.replace(older, largest=9)
-    assert published.merged([older, other], [newer]) == [other, newer]
+    assert published.merge([older, other], [newer]) == [other, newer]
 
 
 @pytest.mark.parametrize("change", [{"memory_only": True}, {"error": "a limit of time"}])
-def test_what_was_compiled_to_the_end_stays(
+def test_merge_keeps_a_row_that_was_compiled_completely(
     capsys: pytest.CaptureFixture[str], change: dict[str, Any]
 ) -> None:
     older = row()
     newer = dataclasses.replace(older, largest=9, **change)
-    assert published.merged([older], [newer]) == [older]
+    assert published.merge([older], [newer]) == [older]
     assert older.name in capsys.readouterr().out
     laid_out = dataclasses.replace(older, memory_only=True)
-    assert published.merged([laid_out], [newer]) == [newer]
+    assert published.merge([laid_out], [newer]) == [newer]
 
 
-def test_columns_are_left_out() -> None:
+def test_table_omits_columns() -> None:
     text = published.table([row()], ("samples", "v5e: ms"))
     assert text.splitlines() == [
         "| recipe | batch | GFLOP an image | v5e: GiB | v5e: largest batch |",

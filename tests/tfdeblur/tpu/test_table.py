@@ -1,4 +1,4 @@
-"""The table is kept from run to run and is read by programs and by people."""
+"""The table of rows is kept in a folder and written as Markdown."""
 
 import dataclasses
 
@@ -33,7 +33,7 @@ def row(name="unet16_cifar10", chip="v5e", **values):
     return Row(name=name, chip=chip, **{**full, **values})
 
 
-def test_rows_are_kept_and_replaced(folder):
+def test_add_keeps_other_rows_and_replaces_older_ones(folder):
     table = Table(folder)
     table.add(row())
     table.add(row(chip="v6e", confirmed=True))
@@ -47,7 +47,7 @@ def test_rows_are_kept_and_replaced(folder):
     )
 
 
-def test_another_batch_size_is_another_row(folder):
+def test_add_of_another_batch_or_image_size_adds_a_row(folder):
     table = Table(folder)
     for values in ({}, {"wanted": 64}, {"size": "64x64"}):
         table.add(row(**values))
@@ -55,7 +55,7 @@ def test_another_batch_size_is_another_row(folder):
 
 
 @pytest.mark.parametrize("text", ["[{", "3", "[3]", '[{"name": "a"}]'])
-def test_a_damaged_table_is_begun_again(folder, capsys, text):
+def test_damaged_table_is_renamed_and_started_again(folder, capsys, text):
     files.make_dirs(folder)
     files.write_text(files.join(folder, "table.json"), text)
     table = Table(folder)
@@ -64,13 +64,13 @@ def test_a_damaged_table_is_begun_again(folder, capsys, text):
     assert len(Table(folder).rows) == 1
 
 
-def test_rows_of_another_release_are_read():
+def test_from_json_of_another_release_ignores_unknown_fields():
     written = {**dataclasses.asdict(row()), "new_figure": 1}
     del written["flow_ms"]
     assert Row.from_json(written) == row(flow_ms=None)
 
 
-def test_the_table_says_what_it_does_not_say():
+def test_markdown_has_limitations_and_versions():
     text = markdown([row()])
     assert CAVEAT in text
     assert "TensorFlow 2.21.0, Keras 3.15.1, JAX 0.10.2, libtpu 0.0.52" in text
@@ -79,7 +79,7 @@ def test_the_table_says_what_it_does_not_say():
     assert "| `unet16_cifar10` | 32x32 | 32 | 2.5 | 0.50 | 1,234 | 0.50 |" in text.splitlines()
 
 
-def test_chips_stand_side_by_side():
+def test_markdown_has_columns_per_chip():
     text = markdown([row(chip="v6e", confirmed=True), row("a"), row()])
     assert text.index("v5e:") < text.index("v6e:")
     assert text.splitlines()[2:4] == [
@@ -89,7 +89,7 @@ def test_chips_stand_side_by_side():
     ]
 
 
-def test_two_batch_sizes_are_two_lines():
+def test_markdown_of_two_batch_sizes_has_two_lines():
     text = markdown([row(), row(chip="v6e", wanted=64, batch=64)])
     assert text.splitlines()[2:4] == [
         "| `unet16_cifar10` | 32x32 | 32 | 2.5 | 0.50 | 1,234 | 0.50 |  |  |  |",
@@ -97,7 +97,7 @@ def test_two_batch_sizes_are_two_lines():
     ]
 
 
-def test_rows_without_room_or_without_a_program():
+def test_markdown_of_steps_that_do_not_fit_or_compile():
     none = {"batch": None, "flops": None, "least_ms": None, "most_images": None}
     text = markdown(
         [row(largest=0, needed=20 * GIB, **none), row("other", **none, error="crashed")]

@@ -1,4 +1,4 @@
-"""What is compiled of a run: the size of its samples, one replica's share, micro-batches."""
+"""Targets: the size of samples, the share of one replica, and micro-batches."""
 
 import pytest
 
@@ -13,13 +13,13 @@ def settings(**sections):
     return config.resolve({**base, **sections})
 
 
-def test_every_recipe_tells_the_size_of_its_samples():
+def test_recipe_target_of_every_recipe_has_a_size():
     for name in recipes.names():
         target = recipe_target(name)
         assert target.height > 0 and target.width > 0, name
 
 
-def test_sizes_come_from_the_crop_or_from_the_build():
+def test_recipe_target_takes_the_size_from_crop_or_build_command():
     def size(name):
         target = recipe_target(name)
         return target.width, target.height
@@ -32,29 +32,29 @@ def test_sizes_come_from_the_crop_or_from_the_build():
     assert (chosen.width, chosen.height) == (64, 40)
 
 
-def test_samples_of_unknown_size():
+def test_target_of_samples_of_unknown_size_raises_config_error():
     with pytest.raises(ConfigError, match="--image-size"):
         target_of("mine", settings(), {})
 
 
-def test_one_replica_has_an_eighth_unless_told():
+def test_recipe_target_has_an_eighth_of_the_global_batch_by_default():
     assert recipe_target("unet16_cifar10").batch == 32
     assert recipe_target("mimo_unet_gopro").batch == 1
     assert recipe_target("mimo_unet_gopro", replica_batch=6).batch == 6
 
 
-def test_accumulation_keeps_its_number_of_parts():
+def test_request_keeps_the_number_of_micro_batches():
     run = settings(
         training={"global_batch": 64, "replica_batch": 3}, data={"crop": 16, "paths": ["d"]}
     )
     target = target_of("mine", run, {})
     assert (target.batch, target.micro_batches) == (8, 4)
-    asked = config.resolve(target.request(32)["config"])
-    assert (asked.training.global_batch, asked.training.replica_batch) == (32, 8)
+    resolved = config.resolve(target.request(32)["config"])
+    assert (resolved.training.global_batch, resolved.training.replica_batch) == (32, 8)
     assert target.request(32)["width"] == 16
 
 
-def test_settings_of_a_run_from_a_file(tmp_path):
+def test_file_target_reads_the_configuration(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(config.to_yaml(settings(recipe="quickstart")))
     target = file_target(str(path))
