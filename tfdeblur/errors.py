@@ -1,44 +1,43 @@
-"""Errors that a person can mend: each message names the file or key and says what to do."""
+"""User-facing errors. Each message names the offending file or key and how to fix it."""
 
 import re
 
 
 class UserError(Exception):
-    """A mistake in what was given to the program, not in the program.
+    """An error in the input of a command, not in the library.
 
-    Commands print the message without a traceback and leave with exit code 2. The message names
-    the file or the key and says what to do about it.
+    Commands print the message without a traceback and exit with code 2.
     """
 
     exit_code = 2
 
 
 class ConfigError(UserError):
-    """A configuration that is wrong: an unknown key, a bad value, settings that contradict."""
+    """An invalid configuration: an unknown key, an invalid value, conflicting settings."""
 
 
 class DataError(UserError):
-    """Data that cannot be used: missing, damaged, of the wrong size, or of another version."""
+    """Unusable data: missing, damaged, of the wrong size, or of another version."""
 
 
 class WorkerLost(UserError):
-    """Another process of a job with several workers is gone, and this one cannot go on alone.
+    """Another worker of a job was lost, and this one cannot continue without it.
 
-    Commands leave with 75, which says "try again" (``EX_TEMPFAIL`` of ``sysexits.h``): whoever
-    starts jobs may tell it from a mistake and start all workers anew.
+    Commands exit with code 75, "try again" (``EX_TEMPFAIL`` of ``sysexits.h``), so that a scheduler
+    can distinguish it from a user error and restart all workers.
     """
 
     exit_code = 75
 
 
 class Stopped(KeyboardInterrupt):
-    """Work that was asked to stop by a signal and has kept what it had.
+    """A run stopped by a signal after it saved its progress.
 
-    Commands print the message and leave with 128 plus the signal's number, as shells expect.
+    Commands print the message and exit with code 128 plus the number of the signal, as shells do.
 
     Args:
-        message: What was kept and how to go on.
-        signal_number: The signal that came.
+        message: What was saved and how to resume.
+        signal_number: The number of the signal.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -46,7 +45,7 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + signal_number
 
 
-# What TensorFlow puts around the sentence that tells what went wrong.
+# Lines and prefixes that TensorFlow adds to the actual reason.
 _NOISE = re.compile(
     r"Graph execution error:|Detected at node|<stack traces|File \"|\d+ root error|\[\[|$"
 )
@@ -54,14 +53,18 @@ _WRAPPING = re.compile(r"^\{\{[^}]*\}\} |^\(\d+\) [A-Z_]+: +| \[Op:\w+\].*$")
 
 
 def reason_of(message: str, longest: int = 300) -> str:
-    """Returns the line of an error message of TensorFlow that tells what went wrong.
+    r"""Returns the line of a TensorFlow error message that gives the reason.
 
     Args:
-        message: What the error says, with the names of graphs and nodes and on several lines.
-        longest: Characters that are kept at most.
+        message: The message, with names of graphs and nodes, on several lines.
+        longest: Maximum length of the result.
 
     Returns:
-        One line without a full stop or a colon at its end.
+        One line without a period or colon at its end.
+
+    Example:
+        >>> reason_of("Graph execution error:\n\n  (0) NOT_FOUND:  train-0; No such file [Op:A]")
+        'train-0; No such file'
     """
     lines = [line.strip() for line in message.splitlines()]
     line = next((line for line in lines if not _NOISE.match(line)), message.strip())

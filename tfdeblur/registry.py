@@ -1,8 +1,8 @@
-"""Plug-ins found by the name of their module: one file is one model, objective or source.
+"""Plug-ins found by module name: one file is one model, critic, objective or data source.
 
-A plug-in is a module inside a package (``tfdeblur.models``, for example). Its file name is its
-key. It defines ``Options``, a frozen dataclass whose fields are its settings, and ``build``, the
-function that makes it. Nothing else has to be edited for a new plug-in to be found.
+A plug-in is a module of a package, such as ``tfdeblur.models``; its file name is its key. It
+defines ``Options``, a frozen dataclass of its settings, and ``build``, which creates it. A new
+file is discovered automatically.
 """
 
 import dataclasses
@@ -17,21 +17,31 @@ from typing import Any
 from tfdeblur.errors import ConfigError
 
 
+def near_names(name: str, known: Iterable[str]) -> str:
+    """Returns the known names near an unknown one as the end of an error message.
+
+    Example:
+        >>> near_names("unet61", ["unet16", "rednet30"])
+        " Did you mean 'unet16'?"
+        >>> near_names("x", ["unet16", "rednet30"])
+        ''
+    """
+    near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.6)
+    return " Did you mean " + " or ".join(repr(n) for n in near) + "?" if near else ""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns the ending of an error message about an unknown name.
+    """Returns the end of an error message about an unknown name.
 
     Args:
-        name: What was given.
-        known: All names that would have been right.
+        name: The unknown name.
+        known: All valid names.
 
     Returns:
-        `` Did you mean 'unet16'?`` when something is near, else the list of known names.
+        `` Did you mean 'unet16'?`` if a known name is near, else the list of known names.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    if near:
-        return " Did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return f" Known: {', '.join(names) or 'none'}."
+    return near_names(name, names) or f" Known: {', '.join(names) or 'none'}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +50,8 @@ class Registry:
 
     Attributes:
         package: Dotted name of the package whose modules are the plug-ins.
-        kind: What one plug-in is called in messages, such as ``model``.
-        shared: Modules of the package that plug-ins share and that are none themselves.
+        kind: Name of one plug-in in messages, such as ``model``.
+        shared: Modules of the package that are not plug-ins.
     """
 
     package: str
@@ -63,7 +73,7 @@ class Registry:
         """Imports the plug-in called `name`.
 
         Raises:
-            ConfigError: No plug-in has that name; the nearest ones are suggested.
+            ConfigError: No plug-in has that name; near names are suggested.
         """
         known = self.names()
         if name not in known:

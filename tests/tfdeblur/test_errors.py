@@ -1,4 +1,4 @@
-"""What TensorFlow says, in one line."""
+"""Reasons in TensorFlow's error messages."""
 
 import pytest
 
@@ -34,5 +34,5 @@ Detected at node while/Conv defined at (most recent call last):
         ("x" * 400, "x" * 300),
     ],
 )
-def test_the_line_that_tells_is_found(message, reason):
+def test_reason_of_message_is_its_relevant_line(message, reason):
     assert reason_of(message) == reason

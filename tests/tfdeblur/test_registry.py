@@ -1,4 +1,4 @@
-"""Plug-ins are found by file name, without importing them, and near names are suggested."""
+"""Plug-ins are found by file name without being imported, and near names are suggested."""
 
 import sys
 
@@ -24,26 +24,26 @@ def animals(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_names_are_modules_and_not_packages_and_nothing_is_imported(animals):
+def test_names_are_modules_that_are_not_imported(animals):
     assert animals.names() == ["broken", "horse"]
     assert "animals_for_test.broken" not in sys.modules
 
 
-def test_load_and_options(animals):
+def test_load_returns_module_with_options(animals):
     module = animals.load("horse")
     assert module.__name__ == "animals_for_test.horse"
     assert animals.options("horse") is module.Options
 
 
-def test_unknown_name_suggests_the_nearest(animals):
-    with pytest.raises(ConfigError, match=r"Unknown animal 'hrse'. Did you mean 'horse'"):
+def test_load_of_unknown_name_raises_config_error_with_near_name(animals):
+    with pytest.raises(ConfigError, match=r"'hrse'.*'horse'"):
         animals.load("hrse")
 
 
-def test_hidden_modules_cannot_be_loaded(animals):
-    with pytest.raises(ConfigError, match="Unknown animal"):
+def test_load_of_hidden_module_raises_config_error(animals):
+    with pytest.raises(ConfigError, match="animal"):
         animals.load("_hidden")
 
 
-def test_did_you_mean_lists_all_where_nothing_is_near():
+def test_did_you_mean_without_near_name_lists_all():
     assert did_you_mean("zzz", ["b", "a"]) == " Known: a, b."

@@ -1,7 +1,6 @@
-"""Runs a command: a frozen dataclass of settings and a function that takes it.
+"""Runs a command that is defined by a frozen dataclass of settings and a function.
 
-Flags, help text, validation and the printed configuration all come from the dataclass, so they
-cannot disagree.
+Flags, help text and validation are all generated from the dataclass, so they cannot disagree.
 """
 
 import io
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tfdeblur.cli import flags
+from tfdeblur.cli.quiet import silence_tensorflow
 from tfdeblur.config.settings import check, merge, raise_problems, read_config_file
 from tfdeblur.errors import Stopped, UserError
 
@@ -30,16 +30,16 @@ def run_command(
     positional: str | None = None,
     short: Mapping[str, str] | None = None,
 ) -> int:
-    """Runs a command: reads its flags, validates them, calls `run`, and returns the exit code.
+    """Parses and validates the flags of a command, calls `run` and returns the exit code.
 
     Args:
         config_class: Frozen dataclass of the command's settings.
-        run: Takes the configuration. It may return an integer, which becomes the exit code.
-        argv: Words of the command line; None reads `sys.argv`.
-        prog: How the command is called, for the help text.
+        run: Takes the configuration. If it returns an integer, that is the exit code.
+        argv: Arguments of the command line; `sys.argv` if None.
+        prog: Name of the command in the help text.
         description: One paragraph for the help text.
-        positional: Name of the sequence field that takes the words without a flag, if any.
-        short: Single letters by the name of their field, such as ``{"out": "o"}``.
+        positional: Name of the sequence field that takes the positional arguments, if any.
+        short: One-letter flags by field name, such as ``{"out": "o"}``.
     """
 
     def body() -> int:
@@ -65,11 +65,16 @@ def run_command(
 
 
 def guard(body: Callable[[], int]) -> int:
-    """Runs a command's body; a person's mistake becomes one line and an honest exit code."""
-    # TensorFlow's start-up notices would bury what a command has to say.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Runs a command's body; user errors are printed without a traceback.
+
+    Returns:
+        The exit code: that of `body`, 2 for user errors, 130 for an interrupt, 128 plus the number
+        of the signal for a run that was stopped by one, 1 for a closed output pipe.
+    """
+    open_standard_streams()
+    silence_tensorflow()
     for stream in (sys.stdout, sys.stderr):
-        # A file's name need not be text; it is shown as far as it is.
+        # File names are bytes and may not be valid text.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -84,5 +89,19 @@ def guard(body: Callable[[], int]) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); there is nobody left to tell.
+        # The reader of the output has exited (`| head`).
         return 1
+
+
+def open_standard_streams() -> None:
+    """Connects standard streams that the caller has closed to the null device.
+
+    Otherwise progress bars fail, and the next file that is opened, such as a restored photo, gets
+    the number of standard error and receives TensorFlow's messages.
+    """
+    descriptor = 0
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

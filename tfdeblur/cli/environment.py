@@ -1,23 +1,20 @@
-"""What has to be installed before anything is done: commands look first, and say what is missing.
-
-Nothing of it is imported here until it is looked for.
-"""
+"""Checks for TensorFlow and Keras, which commands run before they import anything heavy."""
 
 import importlib.util
 
 from tfdeblur.errors import UserError
 
 _MISSING = (
-    "{} is not installed: install one of the builds with"
+    "{} is not installed; install one of the builds with"
     ' pip install "tfdeblur[cpu]", "tfdeblur[gpu]" or "tfdeblur[tpu]".'
 )
 
 
 def require_file_layer() -> None:
-    """Checks that TensorFlow is installed, which reads and writes all files.
+    """Checks that TensorFlow is installed, which all file access uses.
 
     Raises:
-        UserError: It is not; the message says what to install.
+        UserError: It is not installed; the message gives the command that installs it.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(_MISSING.format("TensorFlow"))
@@ -27,7 +24,8 @@ def require_tensorflow() -> None:
     """Checks that TensorFlow is installed and that Keras runs on it.
 
     Raises:
-        UserError: It is not so; the message says what to install or to set.
+        UserError: TensorFlow or Keras is missing, or Keras uses another backend; the message says
+            what to install or set.
     """
     require_file_layer()
     if importlib.util.find_spec("keras") is None:
@@ -35,14 +33,14 @@ def require_tensorflow() -> None:
     try:
         import keras
     except (ImportError, ValueError) as error:
-        # Keras imports its backend at once; which one may stand in a file of the user's, too.
+        # Keras imports its backend immediately; a configuration file of the user may name it.
         raise UserError(
-            f"Keras cannot load its backend ({error}): set the environment variable"
+            f"Keras cannot load its backend ({error}); set the environment variable"
             " KERAS_BACKEND=tensorflow before Python starts."
         ) from error
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise UserError(
-            f"Keras runs on {backend!r}, but this needs TensorFlow: set the environment variable"
+            f"Keras runs on {backend!r}, but TensorFlow is required; set the environment variable"
             " KERAS_BACKEND=tensorflow before Python starts."
         )

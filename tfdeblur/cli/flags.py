@@ -5,23 +5,29 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
+from tfdeblur.config.renamed import new_name
 from tfdeblur.config.settings import (
     Field,
     Problem,
     Tree,
     fields_of,
     is_bool,
+    is_mapping,
     is_sequence,
     members,
+    parse_yaml,
     put,
     section_class,
+    to_plain,
 )
 from tfdeblur.errors import ConfigError
-from tfdeblur.registry import did_you_mean
+from tfdeblur.registry import near_names
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Help with room for long flags."""
+    """Help text with room for long flags."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=100)
@@ -30,14 +36,24 @@ class HelpFormatter(argparse.HelpFormatter):
 def _default_text(field: Field) -> str:
     if field.required:
         return "required"
-    if field.default in (None, (), ""):
+    if field.default in (None, (), "", {}):
         return ""
-    if isinstance(field.default, tuple) and not is_sequence(field.annotation):
-        # A size, which is written the other way round than it is kept.
-        return "default " + "x".join(str(item) for item in reversed(field.default))
-    if isinstance(field.default, tuple):
+    if is_mapping(field.annotation) or is_bool(field.annotation):
+        return f"default {as_yaml(field.default)}"
+    if is_sequence(field.annotation):
         return "default " + " ".join(str(item) for item in field.default)
     return f"default {field.default}"
+
+
+def as_yaml(value: Any) -> str:
+    """Returns a value as one line of YAML, which the flag of its field accepts.
+
+    Example:
+        >>> as_yaml({"mse": 1.0, "fft": 0.1})
+        '{mse: 1.0, fft: 0.1}'
+    """
+    text = yaml.safe_dump(to_plain(value), default_flow_style=True, sort_keys=False, width=10**6)
+    return text.strip().removesuffix("...").strip()
 
 
 def _choices_text(annotation: Any) -> str:
@@ -55,13 +71,18 @@ def add_flags(
     short: Mapping[str, str] | None = None,
     groups: argparse.ArgumentParser | None = None,
 ) -> None:
-    """Adds a flag for each field: ``--section.field``; underscores become hyphens.
+    """Adds a flag for each field: ``--section.field``, with hyphens for underscores.
 
-    `short` gives single letters by the name of their field. Sections become groups of `groups`
-    where `parser` is a group itself, which cannot hold others.
+    The destination of a flag is ``set:`` and the path of its key. Flags that are not set are
+    absent from the namespace, so defaults are defined in one place, the dataclass.
 
-    Every flag's destination is ``set:`` and the path of its key, and it is absent from the
-    namespace unless it was given, so that defaults stay in one place, the dataclass.
+    Args:
+        parser: The parser or group that gets the flags.
+        config_class: The dataclass.
+        prefix: Prepended to the path of each key, such as ``model.``.
+        skip: Paths without a flag.
+        short: One-letter flags by path.
+        groups: Gets the groups of sections; needed if `parser` is a group, which has no groups.
     """
     for field in fields_of(config_class):
         path = f"{prefix}{field.name}"
@@ -80,7 +101,15 @@ def add_flags(
 def add_flag(
     parser: argparse._ActionsContainer, path: str, field: Field, *flags: str, const: Any = None
 ) -> None:
-    """Adds one flag, in all its spellings, for one field."""
+    """Adds a flag for one field.
+
+    Args:
+        parser: The parser or group that gets the flag.
+        path: Path of the key.
+        field: The field.
+        *flags: All spellings of the flag.
+        const: Value of the flag without an argument; None requires an argument.
+    """
     help_text = " ".join(
         part
         for part in (
@@ -105,65 +134,126 @@ def add_flag(
         parser.add_argument(*flags, metavar=field.name.upper(), **arguments)
 
 
-def plain_value(value: Any) -> Any:
-    """Reads a word of the command line as YAML would: ``3``, ``1e-4``, ``true``, ``none``."""
+def plain_value(path: str, value: Any) -> Any:
+    """Reads an argument of the command line: ``none``, a YAML list or mapping, or a word.
+
+    Words stay text, which validation converts to the type of the field.
+
+    Args:
+        path: Path of the key, for messages.
+        value: A word, a list of words, or a value that argparse has converted.
+
+    Raises:
+        ConfigError: The word starts like a list or mapping and is not valid YAML.
+
+    Example:
+        >>> plain_value("objective.losses", "{log_cosh: 1.0}")
+        {'log_cosh': 1.0}
+        >>> plain_value("model.encoder", "[1, 1, 28]")
+        [1, 1, 28]
+    """
     if isinstance(value, list):
-        return [plain_value(item) for item in value]
+        return [plain_value(path, item) for item in value]
     if not isinstance(value, str):
         return value
     if value.lower() in ("none", "null"):
         return None
+    if (value[:1], value[-1:]) in (("{", "}"), ("[", "]")):
+        return parse_yaml(f"value: {value}", f"{path}: {value!r}")["value"]
     return value
 
 
 def given(namespace: argparse.Namespace) -> Tree:
-    """Returns the tree of values that were given as flags."""
+    """Returns the tree of values that were set by flags."""
     tree: Tree = {}
     for key, value in vars(namespace).items():
         if key.startswith("set:"):
-            put(tree, key.removeprefix("set:"), plain_value(value))
+            path = key.removeprefix("set:")
+            put(tree, path, plain_value(path, value))
     return tree
 
 
+# Flags of other toolkits, and ours.
+FOREIGN = {
+    "--arch": "--model",
+    "--batch": "--training.global-batch",
+    "--batch-size": "--training.global-batch",
+    "--checkpoint": "--training.init-from",
+    "--ckpt": "--training.init-from",
+    "--crop-size": "--data.crop",
+    "--data-dir": "--data.paths",
+    "--data-path": "--data.paths",
+    "--dataset": "--data.paths",
+    "--discriminator": "--critic",
+    "--ema": "--training.ema-decay",
+    "--exp-dir": "--workdir",
+    "--lr": "--optimizer.learning-rate",
+    "--lr-schedule": "--schedule.name",
+    "--lr-scheduler": "--schedule.name",
+    "--max-epochs": "--epochs",
+    "--max-steps": "--steps",
+    "--network": "--model",
+    "--num-epochs": "--epochs",
+    "--num-steps": "--steps",
+    "--opt": "--optimizer.name",
+    "--optim": "--optimizer.name",
+    "--output-dir": "--workdir",
+    "--patch-size": "--data.crop",
+    "--pretrained": "--training.init-from",
+    "--resume": "--workdir",
+    "--save-dir": "--workdir",
+    "--scheduler": "--schedule.name",
+    "--val-split": "--output.validation-split",
+    "--wd": "--optimizer.weight-decay",
+}
+
+
 def reject_unknown_flags(unknown: Sequence[str], parser: argparse.ArgumentParser) -> list[Problem]:
-    """Turns words that no flag took into problems with the nearest flags."""
+    """Returns a problem for each unknown flag, with the nearest known ones."""
     known = {option for action in parser._actions for option in action.option_strings}
     problems = []
     for word in unknown:
         if word.startswith("--"):
             flag = word.split("=")[0]
-            problems.append(Problem(flag, f"unknown flag.{_near_flag(flag, known)}"))
+            problems.append(Problem(flag, _unknown_flag(flag, known)))
         elif not problems:
-            problems.append(Problem(word, "was not expected here; give --help to see the flags."))
+            problems.append(Problem(word, f"unexpected argument.{_SEE_HELP}"))
     return problems
 
 
-def _near_flag(flag: str, known: set[str]) -> str:
+_SEE_HELP = " Run with --help to see all flags."
+
+
+def _unknown_flag(flag: str, known: set[str]) -> str:
+    renamed = new_name(flag.removeprefix("--").replace("-", "_"))
+    if renamed:
+        return f"this flag was renamed to --{renamed.replace('_', '-')}."
+    # A flag without its section, or the flag of another toolkit.
     word = flag.removeprefix("--")
-    # Whoever leaves the section out means the flag that ends alike.
     same = sorted(name for name in known if name.rpartition(".")[2] == word)
+    if not same and FOREIGN.get(flag) in known:
+        same = [FOREIGN[flag]]
     if same:
-        return f" Did you mean {' or '.join(map(repr, same))}?"
-    hint = did_you_mean(flag, known - {"--help"})
-    return hint if "Did you mean" in hint else " Give --help to see the flags."
+        return f"unknown flag. Did you mean {' or '.join(map(repr, same))}?"
+    return f"unknown flag.{near_names(flag, known - {'--help'}) or _SEE_HELP}"
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose own complaints are ConfigErrors, printed like all others."""
+    """An argument parser that raises its errors as ConfigErrors."""
 
     def error(self, message: str) -> typing.NoReturn:
-        """Raises what argparse would print with its usage."""
-        raise ConfigError(f"{message}. Give --help to see the flags.")
+        """Raises the error that argparse would print with its usage."""
+        raise ConfigError(f"{message}.{_SEE_HELP}")
 
 
 def make_parser(prog: str, description: str, positional: str | None = None) -> Parser:
-    """Builds a parser with a usage line that stays readable however many flags there are."""
+    """Builds a parser with a short usage line."""
     words = f" {positional.upper()}..." if positional else ""
     return Parser(
         prog=prog,
         usage=f"%(prog)s{words} [flags]",
         description=description,
         formatter_class=HelpFormatter,
-        # An abbreviated flag would hide a misspelled one.
+        # Abbreviations would hide misspelled flags.
         allow_abbrev=False,
     )

@@ -1,9 +1,10 @@
-"""Quantities as people write them: durations, picture sizes, how many of something to keep."""
+"""Types of configuration fields: durations, intervals, image sizes, checkpoint counts."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
+from pydantic_core import core_schema
 
 from tfdeblur.errors import ConfigError
 
@@ -29,15 +30,19 @@ def _split_duration(text: str) -> tuple[float, str]:
 
 
 def images_of(duration: str, *, epoch_images: int, global_batch: int) -> int:
-    """Converts a duration to a count of images: the clock that all recipes run by.
+    """Converts a duration to a number of images, the clock of all schedules.
 
     Args:
-        duration: ``"120 epochs"``, ``"5000 steps"`` (updates of the generator) or ``"1e6 images"``.
+        duration: ``"120 epochs"``, ``"5000 steps"`` (generator updates) or ``"1e6 images"``.
         epoch_images: Images in one epoch of the training data.
-        global_batch: Images that one step takes, over all replicas and micro-batches.
+        global_batch: Images per step, over all replicas and micro-batches.
 
     Returns:
-        The count; at least 1 unless the duration is 0.
+        The number of images; at least 1 unless the duration is 0.
+
+    Example:
+        >>> images_of("5 steps", epoch_images=1000, global_batch=16)
+        80
     """
     number, unit = _split_duration(duration)
     factor = {"images": 1, "epochs": epoch_images, "steps": global_batch}[unit]
@@ -64,35 +69,64 @@ def _check_interval(value: Any) -> str:
 
 
 def seconds_of(interval: str) -> float | None:
-    """Returns the seconds of an interval in minutes, or None where it is in images."""
+    """Returns the length of an interval given in minutes, or None if it is given in images.
+
+    Example:
+        >>> seconds_of("20 minutes")
+        1200.0
+    """
     minutes = _MINUTES.match(interval)
     return None if minutes is None else 60.0 * float(minutes.group(1))
 
 
-def _check_size(value: Any) -> tuple[int, int]:
-    """Reads ``256`` (a square) or ``WIDTHxHEIGHT`` into (height, width)."""
-    if isinstance(value, list | tuple) and len(value) == 2:
-        height, width = int(value[0]), int(value[1])
-    else:
-        match = _SIZE.match(str(value))
-        if match is None:
-            raise ValueError("must look like 256 or 128x96 (width x height)")
-        width = int(match.group(1))
-        height = int(match.group(2) or width)
-    if height < 1 or width < 1:
-        raise ValueError("must be at least 1x1")
-    return height, width
+class Size(NamedTuple):
+    """The size of an image in pixels: (height, width), written ``WIDTHxHEIGHT`` as text.
+
+    Example:
+        >>> Size.parse("128x96")
+        Size(height=96, width=128)
+        >>> str(Size(height=96, width=128))
+        '128x96'
+    """
+
+    height: int
+    width: int
+
+    @classmethod
+    def parse(cls, value: Any) -> "Size":
+        """Reads ``256`` (a square), ``WIDTHxHEIGHT`` or a pair (height, width).
+
+        Raises:
+            ValueError: The value is not a size of at least 1x1.
+        """
+        if isinstance(value, list | tuple) and len(value) == 2:
+            size = cls(int(value[0]), int(value[1]))
+        else:
+            match = _SIZE.match(str(value))
+            if match is None:
+                raise ValueError("must look like 256 or 128x96 (width x height)")
+            width = int(match.group(1))
+            size = cls(int(match.group(2) or width), width)
+        if min(size) < 1:
+            raise ValueError("must be at least 1x1")
+        return size
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse)
 
 
 def _check_keep(value: Any) -> int | str:
     text = str(value)
     if text == "all" or (text.isdigit() and int(text) > 0):
         return text if text == "all" else int(text)
-    raise ValueError("must be a number of at least 1, or 'all'")
+    raise ValueError("must be an integer of at least 1, or 'all'")
 
 
 Keep = Annotated[int | Literal["all"], pydantic.BeforeValidator(_check_keep)]
 Duration = Annotated[str, pydantic.BeforeValidator(_check_duration)]
 Period = Annotated[str, pydantic.BeforeValidator(_check_period)]
 Interval = Annotated[str, pydantic.BeforeValidator(_check_interval)]
-Size = Annotated[tuple[int, int], pydantic.BeforeValidator(_check_size)]

@@ -1,4 +1,4 @@
-"""What a run watches itself for, and what it does when something goes wrong."""
+"""Handling of non-finite values and thresholds of warnings in a training run."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -8,52 +8,58 @@ from pydantic import Field
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guards:
-    """What happens when a number is not finite, and from where on a run warns."""
+    """What happens at non-finite values, and when a run logs a warning."""
 
     on_nonfinite: Annotated[
         Literal["stop", "skip", "rollback"],
         Field(
-            description="when a loss or gradient is not finite: stop; skip: leave that step's "
-            "update out; rollback: go back to the last checkpoint with smaller learning rates"
+            description="at a non-finite loss or gradient: stop; skip: omit the update of that "
+            "step; rollback: return to the last checkpoint and reduce the learning rates"
         ),
     ] = "stop"
-    most_skips: Annotated[
-        int, Field(ge=1, description="skip: most steps in a row before the run stops")
+    max_consecutive_skips: Annotated[
+        int, Field(ge=1, description="skip: maximum number of skipped steps in a row")
     ] = 20
-    most_rollbacks: Annotated[
-        int, Field(ge=1, description="rollback: most times before the run stops")
+    max_rollbacks: Annotated[
+        int, Field(ge=1, description="rollback: maximum number of rollbacks in a run")
     ] = 3
     rollback_factor: Annotated[
-        float, Field(gt=0, lt=1, description="rollback: multiplies all learning rates, each time")
+        float, Field(gt=0, lt=1, description="rollback: factor of all learning rates, each time")
     ] = 0.5
     data_wait: Annotated[
         float,
-        Field(gt=0, le=1, description="warn when the devices wait for data this share of the time"),
+        Field(
+            gt=0, le=1, description="warn if the devices wait for data for this share of the time"
+        ),
     ] = 0.3
     stall_seconds: Annotated[
         float,
         Field(
             gt=0,
             le=1e6,
-            description="say when no call of steps has ended for so many seconds (the first one, "
-            "which is compiled, gets five times as many)",
+            description="warn if no call of steps has finished for this long (five times as long "
+            "for the first call, which includes compilation)",
         ),
     ] = 120.0
-    least_gradient: Annotated[
-        float, Field(ge=0, description="warn when a player's gradient norm is below this")
+    min_gradient: Annotated[
+        float, Field(ge=0, description="warn if the gradient norm of a network is below this")
     ] = 1e-8
-    most_gradient: Annotated[
-        float, Field(gt=0, description="warn when a player's gradient norm is above this")
+    max_gradient: Annotated[
+        float, Field(gt=0, description="warn if the gradient norm of a network is above this")
     ] = 1e5
-    least_wasserstein: Annotated[
-        float, Field(ge=0, description="warn when the size of the Wasserstein estimate is below")
+    min_wasserstein: Annotated[
+        float,
+        Field(ge=0, description="warn if the magnitude of the Wasserstein estimate is below this"),
     ] = 1e-7
-    most_wasserstein: Annotated[
-        float, Field(gt=0, description="warn when the size of the Wasserstein estimate is above")
+    max_wasserstein: Annotated[
+        float,
+        Field(gt=0, description="warn if the magnitude of the Wasserstein estimate is above this"),
     ] = 1e4
 
     def __post_init__(self) -> None:
-        for what in ("gradient", "wasserstein"):
-            least, most = getattr(self, f"least_{what}"), getattr(self, f"most_{what}")
-            if least >= most:
-                raise ValueError(f"least_{what} ({least:g}) must be below most_{what} ({most:g})")
+        for quantity in ("gradient", "wasserstein"):
+            low, high = getattr(self, f"min_{quantity}"), getattr(self, f"max_{quantity}")
+            if low >= high:
+                raise ValueError(
+                    f"min_{quantity} ({low:g}) must be below max_{quantity} ({high:g})"
+                )

@@ -1,10 +1,12 @@
-"""Trees of plain values and the dataclasses they become: merging, reading, validating.
+"""Trees of plain values and the dataclasses built from them: merging, reading, validating.
 
-Values are validated by pydantic, which reports every error with the path of its key; the nearest
-known name is added here.
+Values are validated by pydantic, which reports all errors with the paths of their keys; unknown
+names get a suggestion of the nearest known one.
 """
 
 import dataclasses
+import os
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,8 +16,10 @@ import pydantic
 import yaml
 from pydantic.fields import FieldInfo
 
+from tfdeblur.config.fields import Size
+from tfdeblur.config.renamed import new_name
 from tfdeblur.errors import ConfigError
-from tfdeblur.registry import did_you_mean
+from tfdeblur.registry import did_you_mean, near_names
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -23,7 +27,7 @@ Tree = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One field of a configuration dataclass, taken apart for flags and messages."""
+    """A field of a configuration dataclass, as flags and messages need it."""
 
     name: str
     annotation: Any
@@ -33,7 +37,7 @@ class Field:
 
 
 def fields_of(config_class: type[Any]) -> list[Field]:
-    """Returns the fields of a dataclass with the descriptions of their annotations."""
+    """Returns the fields of a dataclass with the descriptions in their annotations."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     found = []
     for field in dataclasses.fields(config_class):
@@ -72,12 +76,18 @@ def section_class(annotation: Any) -> type[Any] | None:
 
 
 def is_sequence(annotation: Any) -> bool:
-    """Tells whether a field takes several values."""
+    """Returns whether a field takes a list of values."""
     return any(typing.get_origin(part) in (tuple, list) for part in members(annotation))
 
 
+def is_mapping(annotation: Any) -> bool:
+    """Returns whether a field takes names with values, such as weights of losses."""
+    origins = (typing.get_origin(part) for part in members(annotation))
+    return any(isinstance(origin, type) and issubclass(origin, Mapping) for origin in origins)
+
+
 def is_bool(annotation: Any) -> bool:
-    """Tells whether a field is a switch."""
+    """Returns whether a field is a switch."""
     return members(annotation) == (bool,)
 
 
@@ -85,10 +95,10 @@ def is_bool(annotation: Any) -> bool:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
-    """Returns `base` with the values of `over` in it, section by section.
+    """Returns `base` updated with the values of `over`, section by section.
 
-    A section that chooses a plug-in by ``name`` starts afresh when the later one names another:
-    options of one model never reach another model.
+    If both name a plug-in by ``name`` in one section and the names differ, the section of `over`
+    replaces that of `base`: options of one model are never applied to another.
     """
     merged: Tree = dict(base)
     for key, value in over.items():
@@ -102,27 +112,27 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
 
 
 def put(tree: Tree, path: str, value: Any) -> None:
-    """Sets ``a.b.c`` in a tree of dictionaries, making the sections on the way.
+    """Sets ``a.b.c`` in a tree of dictionaries, creating missing sections.
 
     Raises:
-        ConfigError: One of them has been given a value, or a value would replace a section.
+        ConfigError: A section on the path has a value, or a value would replace a section.
     """
     *sections, leaf = path.split(".")
     for depth, section in enumerate(sections, 1):
         inner = tree.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise _twice(".".join(sections[:depth]), inner, path)
+            raise _conflict(".".join(sections[:depth]), inner, path)
         tree = inner
     old = tree.get(leaf)
     if isinstance(old, dict) and not isinstance(value, dict):
-        raise _twice(path, value, f"{path}.{next(iter(old))}")
+        raise _conflict(path, value, f"{path}.{next(iter(old))}")
     tree[leaf] = value
 
 
-def _twice(path: str, value: Any, inside: str) -> ConfigError:
+def _conflict(path: str, value: Any, inside: str) -> ConfigError:
     return ConfigError(
-        f"{path}: was given as {'none' if value is None else repr(value)} and as a section "
-        f"({inside}). Give one of the two."
+        f"{path}: set both to {'none' if value is None else repr(value)} and as a section "
+        f"({inside}); remove one of them."
     )
 
 
@@ -130,7 +140,8 @@ def parse_yaml(text: str, origin: str) -> Tree:
     """Reads a YAML mapping.
 
     Raises:
-        ConfigError: It is not YAML or not a mapping; the message names `origin` and the line.
+        ConfigError: The text is not YAML or not a mapping; the message names `origin` and the
+            line.
     """
     try:
         tree = yaml.safe_load(text)
@@ -139,27 +150,29 @@ def parse_yaml(text: str, origin: str) -> Tree:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{origin} must hold keys and values, not {type(tree).__name__}.")
+        raise ConfigError(f"{origin} must contain keys and values, not a {type(tree).__name__}.")
     return tree
 
 
 def read_config_file(path: str, flag: str = "--config") -> Tree:
-    """Reads a local YAML file that was given with a flag."""
+    """Reads a local YAML file that was passed with a flag."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:
             return parse_yaml(file.read(), path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{flag} {path}: there is no such file.") from error
+        raise ConfigError(f"{flag} {path}: the file does not exist.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{flag} {path} cannot be read: {error}.") from error
 
 
 def to_plain(value: Any) -> Any:
-    """Turns a dataclass tree into dictionaries, lists and scalars that YAML can hold."""
+    """Converts a tree of dataclasses to dictionaries, lists and scalars, as YAML stores them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, Size):
+        return str(value)
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
@@ -170,7 +183,7 @@ def to_plain(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a configuration: the path of the key, and what."""
+    """A configuration error: the path of the key and what is wrong with it."""
 
     path: str
     message: str
@@ -182,13 +195,17 @@ class Problem:
 def unknown_keys(
     config_class: type[Any], tree: Mapping[str, Any], prefix: str = ""
 ) -> list[Problem]:
-    """Finds keys that the dataclass does not have, with the nearest that it has."""
+    """Returns a problem for each unknown key, with its new name or the nearest known ones."""
     problems = []
     known = {field.name: field for field in fields_of(config_class)}
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if key not in known:
-            problems.append(Problem(path, f"unknown key.{did_you_mean(str(key), known)}"))
+            renamed = new_name(path)
+            if renamed:
+                problems.append(Problem(path, f"this key was renamed to {renamed}."))
+            else:
+                problems.append(Problem(path, f"unknown key.{_hint(str(key), known)}"))
             continue
         nested = section_class(known[key].annotation)
         if nested is not None and isinstance(value, Mapping):
@@ -196,64 +213,158 @@ def unknown_keys(
     return problems
 
 
+def _hint(key: str, known: Mapping[str, Field]) -> str:
+    """Suggests near keys, else the same key in a section, else lists the known keys."""
+    sections = {name: section_class(field.annotation) for name, field in known.items()}
+    inside = [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        if section is not None and key in {field.name for field in fields_of(section)}
+    ]
+    if inside and not near_names(key, known):
+        return f" Did you mean {' or '.join(map(repr, inside))}?"
+    return did_you_mean(key, known)
+
+
 def check(
     config_class: type[T], tree: Mapping[str, Any], prefix: str = ""
 ) -> tuple[T | None, list[Problem]]:
     """Validates a tree against a dataclass.
 
+    A leading ``~/`` of any text is replaced by the user's home directory.
+
+    Args:
+        config_class: A dataclass with annotated fields.
+        tree: Plain values by key; sections may also be instances of their dataclasses.
+        prefix: Prepended to the paths of all problems, such as ``model.``.
+
     Returns:
-        The instance, or None where there are problems, and all problems found.
+        The instance, or None if there are problems, and all problems.
     """
     problems = unknown_keys(config_class, tree, prefix)
     unknown = {problem.path for problem in problems}
-    adapter = pydantic.TypeAdapter(config_class)
+    plain = _with_choices(config_class, _with_home(_without(tree, unknown, prefix)))
     try:
-        instance = adapter.validate_python(
-            _with_choices(config_class, _without(tree, unknown, prefix))
-        )
+        instance = pydantic.TypeAdapter(config_class).validate_python(plain)
     except pydantic.ValidationError as error:
-        seen = set()
-        items = error.errors(include_url=False)
-        for item in items:
-            if item["type"] == "too_short" and any(
-                _is_below(one["loc"], item["loc"]) for one in items
-            ):
-                continue  # pydantic leaves the members out that are wrong, and counts the rest
-            path = prefix + ".".join(str(part) for part in item["loc"] if _is_key(part))
-            message = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "missing":
-                message = "is needed and was not given"
-            elif item["type"] in _LENGTHS:
-                counts = item["ctx"]
-                limit, text = _LENGTHS[item["type"]]
-                message = text.format(
-                    counts[limit], "s"[: counts[limit] != 1], counts["actual_length"]
-                )
-            elif not isinstance(item["input"], Mapping):
-                message = f"{message}; got {item['input']!r}"
-            if (path, message) not in seen:
-                seen.add((path, message))
-                problems.append(Problem(path, message))
+        problems += _problems(error.errors(include_url=False), plain, prefix)
         return None, problems
     return (None if problems else instance), problems
 
 
-_LENGTHS = {
-    "too_short": ("min_length", "needs at least {} value{}; {} were given"),
-    "too_long": ("max_length", "takes at most {} value{}; {} were given"),
+def _problems(errors: Sequence[Any], tree: Tree, prefix: str) -> list[Problem]:
+    """Converts pydantic's errors, one problem per key: a union has an error per alternative."""
+    messages: dict[str, list[str]] = {}
+    received: dict[str, str] = {}
+    for error in errors:
+        if error["type"] == "too_short" and any(
+            _is_below(other["loc"], error["loc"]) for other in errors
+        ):
+            continue  # pydantic counts only the valid members; the invalid ones are reported
+        path = prefix + ".".join(map(str, _keys(error, tree)))
+        message = _message(error)
+        if message not in messages.setdefault(path, []):
+            messages[path].append(message)
+        # Of the alternatives, those with choices can suggest a near one.
+        received[path] = max(received.get(path, ""), _received(error), key=len)
+    problems = []
+    for path, (first, *others) in messages.items():
+        alternatives = [first, *(other.removeprefix("must be ") for other in others)]
+        problems.append(Problem(path, " or ".join(alternatives) + received[path]))
+    return problems
+
+
+def _keys(error: Mapping[str, Any], tree: Tree) -> list[int | str]:
+    """Returns the keys in the location of an error.
+
+    Pydantic puts other names between them, such as those of the alternatives of a union, which
+    differ between its versions. A key is what is found in the values at that place.
+    """
+    keys: list[int | str] = []
+    value: Any = tree
+    for part in error["loc"]:
+        if (isinstance(value, Mapping) and part in value) or (
+            isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
+        ):
+            value = value[part]
+        else:
+            continue
+        keys.append(part)
+    return [*keys, error["loc"][-1]] if error["type"] == "missing" else keys
+
+
+_KINDS = {
+    "int": "must be an integer",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "tuple": "must be a list",
+    "list": "must be a list",
+    "dict": "must be a section with keys and values",
+    "mapping": "must be a section with keys and values",
+    "dataclass": "must be a section with keys and values",
 }
+_PHRASES = {
+    "Input should be greater than or equal to": "must be at least",
+    "Input should be less than or equal to": "must be at most",
+    "Input should be": "must be",
+}
+_KIND_ERROR = re.compile(r"(\w+)_(?:type|parsing|from_float|exact_type)$")
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Returns pydantic's message in the words of this library."""
+    kind = error["type"]
+    if kind == "missing":
+        return "is required"
+    if kind in ("too_short", "too_long"):
+        bound, limit = ("least", "min_length") if kind == "too_short" else ("most", "max_length")
+        count, actual = error["ctx"][limit], error["ctx"]["actual_length"]
+        values = "value" if count == 1 else "values"
+        return f"takes at {bound} {count} {values}, got {actual}"
+    match = _KIND_ERROR.match(kind)
+    if match and match[1] in _KINDS:
+        return _KINDS[match[1]]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    for theirs, ours in _PHRASES.items():
+        message = message.replace(theirs, ours)
+    return message
+
+
+def _received(error: Mapping[str, Any]) -> str:
+    """Returns the end of a message: the rejected value, and the nearest choice if there is one."""
+    value = error["input"]
+    if error["type"] in ("missing", "too_short", "too_long") or isinstance(value, Mapping):
+        return ""
+    choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
+    near = near_names(value, choices) if isinstance(value, str) else ""
+    return f"; got {value!r}" + (f".{near}" if near else "")
 
 
 def _is_below(path: Sequence[int | str], other: Sequence[int | str]) -> bool:
     return len(path) > len(other) and tuple(path[: len(other)]) == tuple(other)
 
 
-def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
-    """Reads words as the choices that they stand for.
+def _with_home(value: Any) -> Any:
+    """Replaces a leading ``~/`` in all texts of a tree by the user's home directory."""
+    if isinstance(value, str):
+        return os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
+    if isinstance(value, Mapping):
+        return {key: _with_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_home(item) for item in value]
+    return value
 
-    ``20`` is the number where a field offers numbers (pydantic reads numbers out of words for every
-    other kind of field), and ``none``, which the command line reads as no value at all, is the
-    choice of that name where there is one.
+
+_WORDS = {None: "none", True: "on", False: "off"}
+
+
+def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
+    """Converts words of the command line to the choices of Literal fields.
+
+    ``20`` becomes the number if the field offers numbers (pydantic does so for all other kinds of
+    fields). ``none``, which is read as no value, and ``on`` and ``off``, which YAML reads as
+    booleans, become the choices of these names if there are any.
     """
     result = dict(tree)
     for field in fields_of(config_class):
@@ -264,18 +375,10 @@ def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
         for part in members(field.annotation):
             if typing.get_origin(part) is typing.Literal:
                 choices = {str(choice): choice for choice in typing.get_args(part)}
-                word = "none" if value is None and field.name in result else value
-                if isinstance(word, str) and word in choices:
+                word = _WORDS.get(value, value) if isinstance(value, bool | None) else value
+                if field.name in result and isinstance(word, str) and word in choices:
                     result[field.name] = choices[word]
     return result
-
-
-def _is_key(part: int | str) -> bool:
-    # pydantic names the members of a union in the path ("int", "tuple[int, int]"); keys are
-    # identifiers in lower case that are not type names.
-    return isinstance(part, int) or (
-        part.isidentifier() and part not in ("int", "float", "str", "bool", "function-after")
-    )
 
 
 def _without(tree: Mapping[str, Any], paths: set[str], prefix: str) -> Tree:
@@ -289,20 +392,27 @@ def _without(tree: Mapping[str, Any], paths: set[str], prefix: str) -> Tree:
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:
-    """Raises one ConfigError that lists all problems, or returns where there are none."""
+    """Raises one ConfigError that lists all problems; returns if there are none."""
     if not problems:
         return
     if len(problems) == 1:
         raise ConfigError(str(problems[0]))
     lines = "\n".join(f"  {problem}" for problem in problems)
-    raise ConfigError(f"{len(problems)} things are wrong with the configuration:\n{lines}")
+    raise ConfigError(f"{len(problems)} configuration errors:\n{lines}")
+
+
+def options_from(options_class: type[T], options: T | Mapping[str, Any] | None) -> T:
+    """Returns the options of a plug-in: validated plain values, or an instance unchanged."""
+    if isinstance(options, options_class):
+        return options
+    return validate(options_class, typing.cast(Mapping[str, Any], options or {}))
 
 
 def validate(config_class: type[T], tree: Mapping[str, Any]) -> T:
     """Builds a configuration from plain values, for notebooks and tests.
 
     Raises:
-        ConfigError: Lists every unknown key, missing value and value out of range.
+        ConfigError: Lists all unknown keys, missing values and values out of range.
     """
     instance, problems = check(config_class, tree)
     raise_problems(problems)

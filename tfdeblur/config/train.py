@@ -1,13 +1,13 @@
 """The configuration of a training run: one typed, frozen tree.
 
-Precedence: defaults < recipe < ``--config`` file < command line. The tree is read in two stages:
-the core, then the options of the plug-ins it names; the errors of both are reported together.
-This module imports neither TensorFlow nor Keras, so that ``--help`` is quick.
+Precedence: defaults < recipe < ``--config`` file < command line. The tree is validated in two
+stages, the options of the plug-ins and then the rest; the errors of both are reported together.
+This module imports neither TensorFlow nor Keras, to keep ``--help`` fast.
 """
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -34,117 +34,118 @@ OBJECTIVES = Registry(
     "objective",
     ("adversarial", "content_losses", "objective", "wasserstein"),
 )
+METRIC_FAMILIES = Registry("tfdeblur.metrics", "metric family", ("metric",))
 
-# Sections of the tree whose `name` chooses a plug-in, and where to find it.
+# Sections of the tree whose `name` chooses a plug-in, with the registry of its plug-ins.
 PLUG_INS = {"model": MODELS, "critic": CRITICS, "objective": OBJECTIVES}
 
-# Judges restored images where the objective asks for one and none is named.
+# The critic of adversarial objectives if none is set.
 DEFAULT_CRITIC = "patch_gan"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlugIn:
-    """A plug-in by name, with its options still as plain values."""
+    """A plug-in with its options.
 
-    name: Annotated[str, Field(description="name of the plug-in")]
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    `options` is a validated instance of the plug-in's `Options`.
+    """
 
-    @classmethod
-    def of(cls, section: Mapping[str, Any]) -> "PlugIn":
-        """Splits ``{name: unet16, width: 8}`` into the name and the options."""
-        options = {key: value for key, value in section.items() if key != "name"}
-        return cls(name=str(section["name"]), options=options)
+    name: Annotated[str, Field(description="name in the registry")]
+    options: Any = dataclasses.field(default_factory=dict)
 
     def section(self) -> dict[str, Any]:
-        """Returns the flat section again, as YAML holds it."""
+        """Returns ``{name: unet16, width: 8}``, the section as YAML stores it."""
         return {"name": self.name, **settings.to_plain(self.options)}
 
 
-# ------------------------------------------------------------------------------------- the sections
+# ----------------------------------------------------------------------------------------- sections
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What is read and how samples are made of it."""
+    """The training data, and how samples are drawn from it."""
 
     paths: Annotated[
-        tuple[str, ...], Field(description="folders made by data_prep.build; several are mixed")
+        tuple[str, ...], Field(description="data sets built by data_prep.build; several are mixed")
     ] = ()
     weights: Annotated[
         tuple[float, ...] | None,
-        Field(description="how often each folder is drawn from; by its size where not given"),
+        Field(description="sampling weight of each data set; its size if unset"),
     ] = None
-    split: Annotated[str, Field(description="split that is trained on")] = "train"
+    split: Annotated[str, Field(description="split to train on")] = "train"
     crop: Annotated[
         Size | None,
-        Field(description="random crop, 256 or WIDTHxHEIGHT; the whole tile where not given"),
+        Field(description="size of random crops, 256 or WIDTHxHEIGHT; the whole tile if unset"),
     ] = None
-    horizontal_flips: Annotated[bool, Field(description="mirror half of the pairs")] = True
-    vertical_flips: Annotated[bool, Field(description="turn half upside down")] = True
+    horizontal_flips: Annotated[
+        bool, Field(description="mirror half of the pairs left to right")
+    ] = True
+    vertical_flips: Annotated[bool, Field(description="mirror half of the pairs top to bottom")] = (
+        True
+    )
     quarter_turns: Annotated[bool, Field(description="rotate by 0, 90, 180 or 270 degrees")] = False
     shuffle_block: Annotated[
         int | None,
         Field(
             ge=1,
-            description="records that are permuted among each other; by their size where not given",
+            description="records that are shuffled with each other; chosen by their size if unset",
         ),
     ] = None
     parts: Annotated[
         int,
         Field(
             ge=1,
-            description="divide each data set by file: hosts whose number divides this one read "
-            "only their own files",
+            description="divide each data set by file; hosts read only their own files if their "
+            "number divides this one",
         ),
     ] = 1
-    cache: Annotated[bool, Field(description="keep the records in memory")] = False
+    cache: Annotated[bool, Field(description="cache the records in memory")] = False
     train_on_test: Annotated[
-        bool, Field(description="allow training on the test split, which networks are judged by")
+        bool, Field(description="allow training on the test split, which evaluation uses")
     ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How gradients become updates."""
+    """The update rule of the weights."""
 
-    name: Annotated[Literal["adam", "adamw", "rmsprop"], Field(description="the update rule")] = (
-        "adam"
-    )
+    name: Annotated[Literal["adam", "adamw", "rmsprop"], Field(description="update rule")] = "adam"
     learning_rate: Annotated[float, Field(gt=0, description="peak learning rate")] = 1e-3
-    beta_1: Annotated[float, Field(ge=0, lt=1, description="Adam's first momentum")] = 0.9
-    beta_2: Annotated[float, Field(ge=0, lt=1, description="Adam's second momentum")] = 0.999
-    rho: Annotated[float, Field(ge=0, lt=1, description="RMSprop's decay")] = 0.9
-    epsilon: Annotated[float, Field(gt=0, description="added to the denominator")] = 1e-7
+    beta_1: Annotated[float, Field(ge=0, lt=1, description="decay of Adam's first moment")] = 0.9
+    beta_2: Annotated[float, Field(ge=0, lt=1, description="decay of Adam's second moment")] = 0.999
+    rho: Annotated[float, Field(ge=0, lt=1, description="decay of RMSprop's second moment")] = 0.9
+    epsilon: Annotated[float, Field(gt=0, description="added to the denominator of the update")] = (
+        1e-7
+    )
     weight_decay: Annotated[float, Field(ge=0, description="decoupled weight decay (adamw)")] = 0.0
     clip_norm: Annotated[
-        float | None, Field(gt=0, description="largest global norm of the gradient")
+        float | None,
+        Field(gt=0, description="maximum global norm of the gradient; no clipping if unset"),
     ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """How the learning rate moves with the images seen."""
+    """The learning rate as a function of the images seen."""
 
     name: Annotated[
         Literal["constant", "step", "exponential", "linear", "cosine"],
         Field(
-            description="constant; step: x factor every `every`; exponential: flat until `start`, "
-            "then x factor every `every` smoothly; linear: flat until `start`, then to `final` at "
+            description="constant; step: multiply by `factor` every `every`; exponential: the same "
+            "smoothly, constant until `start`; linear: constant until `start`, then to `final` at "
             "the end; cosine: to `final` at the end"
         ),
     ] = "constant"
-    warmup: Annotated[Duration, Field(description="linear rise from 0 at the beginning")] = (
-        "0 images"
-    )
-    start: Annotated[Duration, Field(description="when the decay begins")] = "0 images"
+    warmup: Annotated[
+        Duration, Field(description="linear rise from 0 at the start of training")
+    ] = "0 images"
+    start: Annotated[Duration, Field(description="start of the decay")] = "0 images"
     every: Annotated[
         Period | None, Field(description="interval of the decay (step, exponential)")
     ] = None
-    factor: Annotated[
-        float, Field(gt=0, le=1, description="multiplies the rate at each interval")
-    ] = 0.5
+    factor: Annotated[float, Field(gt=0, le=1, description="factor of the rate per interval")] = 0.5
     drop: Annotated[
-        float, Field(gt=0, le=1, description="multiplies the rate once, at `start`")
+        float, Field(gt=0, le=1, description="factor of the rate applied once, at `start`")
     ] = 1.0
     final: Annotated[
         float, Field(ge=0, description="rate at the end of training (linear, cosine)")
@@ -152,33 +153,41 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         if self.name in ("step", "exponential") and self.every is None:
-            raise ValueError(f"schedule {self.name!r} needs `every`, such as '5 epochs'")
+            raise ValueError(f"{self.name!r} needs `every`, such as '5 epochs'")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlayerConfig:
-    """Settings of one player (a network with its optimizer) where they differ."""
+class NetworkConfig:
+    """Settings of a single network, if they differ from the common ones."""
 
     optimizer: OptimizerConfig | None = None
     schedule: ScheduleConfig | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworksConfig:
+    """Settings of single networks. Those of the critic have no effect if there is none."""
+
+    generator: NetworkConfig | None = None
+    critic: NetworkConfig | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long, in what batches, and from where."""
+    """Length, batches and initial weights."""
 
     duration: Annotated[
         Period, Field(description="length of the run: 'N epochs', 'N steps' or 'N images'")
     ] = "100 epochs"
-    global_batch: Annotated[
-        int, Field(ge=1, description="images in one update, over all devices")
-    ] = 32
+    global_batch: Annotated[int, Field(ge=1, description="images per update, over all devices")] = (
+        32
+    )
     replica_batch: Annotated[
         int | None,
         Field(
             ge=1,
-            description="largest batch that one device takes at once; gradients are accumulated "
-            "up to the global batch",
+            description="maximum batch of one device at a time; gradients are accumulated up to "
+            "the global batch",
         ),
     ] = None
     ema_decay: Annotated[
@@ -187,242 +196,252 @@ class TrainingConfig:
     ] = None
     init_from: Annotated[
         str | None,
-        Field(description="run or weights file to start from; what matched is reported"),
+        Field(description="run, checkpoint or weights file to start from; prints what matched"),
     ] = None
     share_generator_pass: Annotated[
         bool,
         Field(
-            description="restore a batch once for all updates of a step, the critic's and the "
-            "generator's own; off: restore it again for each, as the papers write it"
+            description="run the generator once per step, for the updates of both the critic and "
+            "the generator; off: once per update, as in the papers"
         ),
     ] = True
     fresh_critic_batches: Annotated[
         bool,
         Field(
-            description="draw another batch for each update of the critic; all of them count as "
-            "images seen"
+            description="draw another batch for each critic update; all of them count as images "
+            "seen"
         ),
     ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-    """Devices and number formats."""
+    """Devices and numerical precision."""
 
     strategy: Annotated[
         Literal["auto", "one", "mirrored", "multi_worker", "tpu"],
-        Field(description="auto: TPU if asked for, TF_CONFIG's workers, all GPUs, else one device"),
+        Field(
+            description="auto: a TPU if --tpu is set, else the workers of TF_CONFIG, all GPUs, or "
+            "one device"
+        ),
     ] = "auto"
     tpu: Annotated[
-        str | None, Field(description="TPU name or address; `--tpu` alone is the local one")
+        str | None,
+        Field(description="TPU name or address; `--tpu` without a value is the local one"),
     ] = None
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="auto: bfloat16 on TPUs and GPUs that have it, else float32"),
+        Field(description="auto: bfloat16 on TPUs and GPUs that support it, else float32"),
     ] = "auto"
     xla: Annotated[
         Literal["auto", "on", "off"],
-        Field(description="compile the step with XLA; auto: TPU only (it always does)"),
+        Field(description="compile the step with XLA; auto: on TPUs only, where it is always on"),
     ] = "auto"
     deterministic: Annotated[
-        bool, Field(description="repeatable to the bit; slower, since operations run in turn")
+        bool, Field(description="bit-exact; slower, because ops run serially")
     ] = False
-    steps_per_loop: Annotated[
-        int, Field(ge=1, description="updates between two looks at the results")
-    ] = 50
+    steps_per_loop: Annotated[int, Field(ge=1, description="training steps per host loop")] = 50
     worker_minutes: Annotated[
         float,
-        Field(gt=0, le=1e6, description="how long the workers of TF_CONFIG wait for each other"),
+        Field(
+            gt=0, le=1e6, description="minutes that the workers of TF_CONFIG wait for each other"
+        ),
     ] = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    """What is kept of a run."""
+    """Logs, validation and checkpoints of a run."""
 
-    log_every: Annotated[Period, Field(description="scalars")] = "200 steps"
-    validate_every: Annotated[Period, Field(description="validation")] = "1 epochs"
-    validation_split: Annotated[str, Field(description="split that is validated on")] = "val"
+    log_every: Annotated[Period, Field(description="interval of logged scalars")] = "200 steps"
+    validate_every: Annotated[Period, Field(description="interval of validation")] = "1 epochs"
+    validation_split: Annotated[str, Field(description="split to validate on")] = "val"
     validation_images: Annotated[
-        int | None, Field(ge=1, description="validate on the first so many images only")
+        int | None, Field(ge=1, description="validate on only the first N images")
     ] = None
     best_metric: Annotated[
-        Literal["psnr_db", "ssim", "mse", "mae", "log_cosh"],
-        Field(description="metric of the validation that names the best checkpoint"),
+        str,
+        Field(
+            description="validation metric that selects the best checkpoint, such as psnr_db or "
+            "ssim"
+        ),
     ] = "psnr_db"
-    save_every: Annotated[Interval, Field(description="checkpoints; 'N minutes' as well")] = (
-        "1 epochs"
-    )
-    keep: Annotated[Keep, Field(description="newest checkpoints that are kept: N or all")] = 2
+    save_every: Annotated[
+        Interval, Field(description="interval of checkpoints; also 'N minutes'")
+    ] = "1 epochs"
+    keep: Annotated[Keep, Field(description="number of newest checkpoints to keep, or all")] = 2
     pictures: Annotated[
-        int, Field(ge=0, description="images that are pictured, with each validation")
+        int, Field(ge=0, description="images written as pictures at each validation")
     ] = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A whole training run."""
+    """A training run."""
 
     workdir: Annotated[
-        str, Field(min_length=1, description="folder of the run; the same one resumes it")
+        str, Field(min_length=1, description="work directory; an existing one is resumed")
     ]
     model: PlugIn
     objective: PlugIn
     critic: Annotated[
         PlugIn | None,
-        Field(description="the network that judges, for objectives with an opponent"),
+        Field(description="network that scores images, for adversarial objectives"),
     ] = None
     recipe: Annotated[str | None, Field(description="published recipe to start from")] = None
-    seed: Annotated[int, Field(ge=0, description="fixes weights, order and augmentation")] = 0
+    seed: Annotated[
+        int, Field(ge=0, description="seed of initial weights, data order and augmentation")
+    ] = 0
     data: DataConfig = DataConfig()
     synthesis: Annotated[
         Degradation,
-        Field(description="blur made from the sharp halves while training, anew in each epoch"),
+        Field(description="blur synthesized from sharp images on the fly, different in each epoch"),
     ] = dataclasses.field(default_factory=Degradation)
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    players: Annotated[
-        Mapping[str, PlayerConfig],
-        Field(description="what of optimizer and schedule differs for single players, by name"),
-    ] = dataclasses.field(default_factory=dict)
+    networks: Annotated[
+        NetworksConfig,
+        Field(description="optimizer and schedule of a single network, if they differ"),
+    ] = NetworksConfig()
     training: TrainingConfig = TrainingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
     guards: Guards = dataclasses.field(default_factory=Guards)
 
-    def player(self, name: str) -> tuple[OptimizerConfig, ScheduleConfig]:
-        """Returns the optimizer and schedule of a player: its own, else the common ones."""
-        own = self.players.get(name, PlayerConfig())
+    def for_network(self, name: str) -> tuple[OptimizerConfig, ScheduleConfig]:
+        """Returns the optimizer and schedule of a network: its own, else the common ones."""
+        own = getattr(self.networks, name) or NetworkConfig()
         return own.optimizer or self.optimizer, own.schedule or self.schedule
 
 
-# ----------------------------------------------------------------------------------- the two stages
+# --------------------------------------------------------------------------------------- resolution
 
 
-def resolve(*layers: Mapping[str, Any]) -> TrainConfig:
-    """Merges layers of plain values, later ones winning, and validates the result.
+def resolve(*layers: Mapping[str, Any], problems: Sequence[settings.Problem] = ()) -> TrainConfig:
+    """Merges layers of plain values, later ones taking precedence, and validates the result.
 
-    The recipe is looked up in the layers themselves, so a ``--config`` file may name it.
+    Args:
+        *layers: Sections by name. Any layer may name the recipe.
+        problems: Errors found earlier, such as unknown flags, which are reported with the others.
 
     Raises:
-        ConfigError: Lists everything that is wrong, in the core and in the plug-ins' options.
+        ConfigError: Lists all errors, those in the options of plug-ins included.
+
+    Example:
+        >>> run_config = resolve({"recipe": "unet16_cifar10", "workdir": "runs/unet16"},
+        ...                      {"training": {"global_batch": 64}})
+        >>> run_config.model.name, run_config.training.global_batch
+        ('unet16', 64)
     """
     given: dict[str, Any] = {}
     for layer in layers:
         given = settings.merge(given, _normalized(layer))
     name = given.get("recipe")
     tree = settings.merge(_normalized(recipes.load(name).config) if name else {}, given)
-    problems: list[settings.Problem] = []
-    for section in ("model", "objective"):
-        tree[section], found = _resolve_plug_in(section, tree.get(section), PLUG_INS[section])
-        problems += found
-    tree["critic"], found = _resolve_critic(tree.get("critic"), tree["objective"]["name"])
-    problems += found
-    _complete_players(tree)
-    problems += _unknown_players(tree)
-    config, found = settings.check(TrainConfig, tree)
-    # What is wrong with a plug-in is reported once, by its own stage.
-    problems += [p for p in found if p.path.split(".")[0] not in PLUG_INS]
-    settings.raise_problems(problems)
+    tree["model"], of_model = resolve_plug_in("model", tree.get("model"))
+    tree["objective"], of_objective = resolve_plug_in("objective", tree.get("objective"))
+    tree["critic"], of_critic = _resolve_critic(tree.get("critic"), tree["objective"])
+    _complete_networks(tree)
+    config, of_core = settings.check(TrainConfig, tree)
+    of_core = [*_unknown_metric(tree), *of_core]
+    settings.raise_problems([*problems, *of_model, *of_objective, *of_critic, *of_core])
     if config is None:
         raise ConfigError("The configuration could not be built.")
     return config
 
 
 def _normalized(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes ``model: unet16`` out as ``model: {name: unet16}``, so that layers merge."""
+    """Expands ``model: unet16`` to ``model: {name: unet16}``, so that layers can be merged."""
     return {
         key: {"name": value} if key in PLUG_INS and isinstance(value, str) else value
         for key, value in layer.items()
     }
 
 
-def _unknown_players(tree: Mapping[str, Any]) -> list[settings.Problem]:
-    """Finds settings of players that no run has: they would have no effect.
-
-    The critic's may stand where there is none: the same file may serve another objective.
-    """
-    players = tree.get("players")
-    if not isinstance(players, Mapping):
+def _unknown_metric(tree: Mapping[str, Any]) -> list[settings.Problem]:
+    """Finds a `best_metric` that validation does not measure."""
+    output = tree.get("output")
+    metric = output.get("best_metric") if isinstance(output, Mapping) else None
+    if not isinstance(metric, str):
         return []
-    known = ("generator", "critic")
-    return [
-        settings.Problem(f"players.{name}", f"there is no such player.{did_you_mean(name, known)}")
-        for name in players
-        if name not in known
-    ]
+    families = [METRIC_FAMILIES.load(name).METRICS for name in METRIC_FAMILIES.names()]
+    known = [found.key for family in families for found in family if found.quick]
+    if metric in known:
+        return []
+    message = f"unknown metric {metric!r}.{did_you_mean(metric, known)}"
+    return [settings.Problem("output.best_metric", message)]
 
 
-def _complete_players(tree: dict[str, Any]) -> None:
-    """Lets a player's settings change what they name and keep the rest of the common ones.
+def _complete_networks(tree: dict[str, Any]) -> None:
+    """Fills the settings of single networks with the common ones.
 
-    A player with another optimizer or another kind of schedule begins with that one's defaults.
+    If a network has another optimizer or another kind of schedule, the defaults of that kind apply
+    instead.
     """
-    if not isinstance(tree.get("players"), Mapping):
+    if not isinstance(tree.get("networks"), Mapping):
         return
-    tree["players"] = copy.deepcopy(tree["players"])
+    tree["networks"] = copy.deepcopy(tree["networks"])
     for part, kind in (("optimizer", OptimizerConfig), ("schedule", ScheduleConfig)):
         given = tree.get(part)
         common = {"name": kind().name, **(given if isinstance(given, Mapping) else {})}
-        for own in tree["players"].values():
+        for own in tree["networks"].values():
             if isinstance(own, dict) and isinstance(own.get(part), Mapping):
                 own[part] = settings.merge({part: common}, {part: own[part]})[part]
 
 
-def _resolve_plug_in(
-    section: str, value: Any, registry: Registry
-) -> tuple[dict[str, Any], list[settings.Problem]]:
-    """Validates one plug-in's name and options; returns them as `PlugIn` holds them."""
+def resolve_plug_in(section: str, value: Any) -> tuple[PlugIn, list[settings.Problem]]:
+    """Validates the name and the options of a plug-in.
+
+    Args:
+        section: A key of `PLUG_INS`.
+        value: The section as YAML stores it, such as ``{name: unet16, width: 8}``.
+
+    Returns:
+        The plug-in, whose name is empty if it is unknown, and all problems.
+    """
+    registry, unresolved = PLUG_INS[section], PlugIn(name="")
     known = registry.names()
     if not isinstance(value, Mapping) or "name" not in value:
-        message = f"name one of: {', '.join(known)}, or give a --recipe"
-        return {"name": ""}, [settings.Problem(section, message)]
-    plug_in = PlugIn.of(value)
-    if plug_in.name not in known:
-        hint = did_you_mean(plug_in.name, known)
-        return {"name": ""}, [
-            settings.Problem(f"{section}.name", f"unknown {registry.kind} {plug_in.name!r}.{hint}")
-        ]
-    options_class = registry.options(plug_in.name)
-    options, problems = settings.check(
-        options_class, _lists(options_class, plug_in.options), f"{section}."
-    )
-    return {"name": plug_in.name, "options": settings.to_plain(options)}, problems
+        message = f"is required: one of {', '.join(known)}; or choose a --recipe"
+        return unresolved, [settings.Problem(section, message)]
+    name = str(value["name"])
+    if name not in known:
+        message = f"unknown {registry.kind} {name!r}.{did_you_mean(name, known)}"
+        return unresolved, [settings.Problem(f"{section}.name", message)]
+    options_class = registry.options(name)
+    options = {key: option for key, option in value.items() if key != "name"}
+    options = _with_lists(options_class, options)
+    resolved, problems = settings.check(options_class, options, f"{section}.")
+    return PlugIn(name=name, options=resolved), problems
 
 
-def _lists(options_class: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes one word of the command line a list where the option takes several."""
-    several = {
+def _with_lists(options_class: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts a single word of the command line to a list if the option takes several."""
+    lists = {
         f.name for f in settings.fields_of(options_class) if settings.is_sequence(f.annotation)
     }
     return {
-        key: [value] if key in several and isinstance(value, str) else value
+        key: [value] if key in lists and isinstance(value, str) else value
         for key, value in options.items()
     }
 
 
-def _resolve_critic(
-    value: Any, objective: str
-) -> tuple[dict[str, Any] | None, list[settings.Problem]]:
-    """Validates the critic: there is one where the objective needs it, and nowhere else."""
-    if not objective:  # unknown, which has been said already
+def _resolve_critic(value: Any, objective: PlugIn) -> tuple[PlugIn | None, list[settings.Problem]]:
+    """Validates the critic, which only some objectives have."""
+    if not objective.name:  # unknown, which is reported already
         return None, []
-    needed = getattr(OBJECTIVES.options(objective), "needs_critic", False)
-    if needed:
-        return _resolve_plug_in("critic", {"name": DEFAULT_CRITIC, **(value or {})}, CRITICS)
+    if getattr(OBJECTIVES.options(objective.name), "needs_critic", False):
+        return resolve_plug_in("critic", {"name": DEFAULT_CRITIC, **(value or {})})
     if value:
-        message = f"the objective {objective!r} has no critic; leave this section away"
+        message = f"objective {objective.name!r} has no critic; remove this section"
         return None, [settings.Problem("critic", message)]
     return None, []
 
 
 def to_yaml(config: TrainConfig) -> str:
-    """Writes a configuration so that `resolve` reads the same one back."""
+    """Writes a configuration as YAML, from which `resolve` returns an equal one."""
     tree = settings.to_plain(config)
     for section in PLUG_INS:
         plug_in = getattr(config, section)
         tree[section] = None if plug_in is None else plug_in.section()
-    # Sizes are (height, width) inside and WIDTHxHEIGHT outside.
-    crop = config.data.crop
-    tree["data"]["crop"] = None if crop is None else f"{crop[1]}x{crop[0]}"
     return str(yaml.safe_dump(tree, sort_keys=False))

@@ -1,13 +1,14 @@
-"""Flags out of dataclasses, and all errors at once."""
+"""Flags generated from dataclasses, and all configuration errors at once."""
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
-from tfdeblur import cli
+from tfdeblur import cli, train
 from tfdeblur.cli import flags
 from tfdeblur.config import settings
 from tfdeblur.config.fields import Size
@@ -37,7 +38,7 @@ def run_and_catch(argv, **kwargs):
     return code, caught[0] if caught else None
 
 
-def test_flags_become_the_dataclass():
+def test_flags_set_fields_of_dataclass():
     code, config = run_and_catch(
         ["--out", "x", "--inputs", "a", "b", "--count", "3", "--verbose", "--inner.rate", "1e-3"]
     )
@@ -47,42 +48,42 @@ def test_flags_become_the_dataclass():
     )
 
 
-def test_words_that_are_choices_of_numbers():
+def test_word_for_choice_of_numbers_becomes_number():
     _, config = run_and_catch(["--out", "x", "--inner.depth", "20"])
     assert config.inner.depth == 20
 
 
-def test_numbers_stay_text_where_text_is_wanted():
+def test_number_for_text_field_stays_text():
     _, config = run_and_catch(["--out", "2024"])
     assert config.out == "2024"
 
 
-def test_none_on_the_command_line():
+def test_none_for_optional_field_unsets_it():
     _, config = run_and_catch(["--out", "x", "--count", "none"])
     assert config.count is None
 
 
 @pytest.mark.parametrize("word", ["none", "null"])
-def test_none_is_a_choice_where_it_is_offered(word):
+def test_none_for_field_with_that_choice_selects_it(word):
     _, config = run_and_catch(["--out", "x", "--inner.norm", word])
     assert config.inner.norm == "none"
 
 
-def test_positional_words():
+def test_positional_arguments_set_their_field():
     _, config = run_and_catch(["a.png", "b.png", "--out", "x"], positional="inputs")
     assert config.inputs == ("a.png", "b.png")
     _, config = run_and_catch(["--out", "x"], positional="inputs")
     assert config.inputs == ()
 
 
-def test_file_below_flags(tmp_path):
+def test_config_file_is_overridden_by_flags(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("out: from_file\ncount: 5\ninner: {rate: 2.0}\n")
     _, config = run_and_catch(["--config", str(path), "--count", "6"])
     assert (config.out, config.count, config.inner.rate) == ("from_file", 6, 2.0)
 
 
-def test_every_error_at_once_with_near_names(capsys, tmp_path):
+def test_errors_of_file_and_flags_are_listed_together_with_near_names(capsys, tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("cuont: 5\ninner: {rate: -1, nam: fancy}\n")
     code, config = run_and_catch(["--config", str(path), "--verbos"])
@@ -90,23 +91,24 @@ def test_every_error_at_once_with_near_names(capsys, tmp_path):
     assert config is None
     message = capsys.readouterr().err
     for part in (
-        "--verbos: unknown flag. Did you mean '--verbose'",
-        "cuont: unknown key. Did you mean 'count'",
-        "inner.nam: unknown key. Did you mean 'name'",
-        "inner.rate: Input should be greater than 0; got -1",
-        "out: is needed and was not given",
+        r"--verbos: .*'--verbose'",
+        r"cuont: .*'count'",
+        r"inner\.nam: .*'name'",
+        r"inner\.rate: .*0; got -1",
+        r"out: is required",
     ):
-        assert part in message
+        assert re.search(part, message)
+    assert "5 configuration errors" in message
     assert "Traceback" not in message
 
 
-def test_abbreviated_flags_are_refused():
+def test_abbreviated_flag_is_an_error():
     code, _ = run_and_catch(["--ou", "x"])
     assert code == cli.command.EXIT_USER_ERROR
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "just words"])
-def test_files_that_are_no_mapping(tmp_path, text, capsys):
+def test_config_file_without_mapping_is_an_error_that_names_it(tmp_path, text, capsys):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     code, _ = run_and_catch(["--config", str(path)])
@@ -114,20 +116,20 @@ def test_files_that_are_no_mapping(tmp_path, text, capsys):
     assert "bad.yaml" in capsys.readouterr().err
 
 
-def test_missing_config_file(capsys):
+def test_missing_config_file_is_an_error_that_names_it(capsys):
     code, _ = run_and_catch(["--config", "nowhere.yaml"])
     assert code == cli.command.EXIT_USER_ERROR
-    assert "nowhere.yaml: there is no such file" in capsys.readouterr().err
+    assert "nowhere.yaml" in capsys.readouterr().err
 
 
-def test_exit_codes(capsys):
-    def mistake():
+def test_guard_returns_exit_code_of_each_error(capsys):
+    def fails():
         raise UserError("photo.png is empty")
 
     def interrupted():
         raise KeyboardInterrupt
 
-    assert cli.guard(mistake) == 2
+    assert cli.guard(fails) == 2
     assert capsys.readouterr().err == "error: photo.png is empty\n"
     assert cli.guard(interrupted) == 130
     assert cli.guard(lambda: 1) == 1
@@ -135,7 +137,7 @@ def test_exit_codes(capsys):
         cli.guard(lambda: 1 // 0)
 
 
-def test_merge_starts_afresh_where_another_plug_in_is_named():
+def test_merge_of_another_plug_in_drops_the_options_of_the_first():
     base = {"model": {"name": "a", "width": 3}, "data": {"crop": 1, "flip": True}}
     assert settings.merge(base, {"model": {"name": "b"}})["model"] == {"name": "b"}
     assert settings.merge(base, {"model": {"name": "a", "depth": 2}})["model"] == {
@@ -147,9 +149,9 @@ def test_merge_starts_afresh_where_another_plug_in_is_named():
     assert base["data"]["crop"] == 1
 
 
-def test_validate_for_notebooks():
+def test_validate_without_required_value_raises_config_error():
     assert settings.validate(Outer, {"out": "x"}).out == "x"
-    with pytest.raises(ConfigError, match="out: is needed"):
+    with pytest.raises(ConfigError, match=r"^out: "):
         settings.validate(Outer, {})
 
 
@@ -161,12 +163,12 @@ def test_help_shows_choices_and_defaults(capsys):
     assert "{plain,fancy}" in text
 
 
-def test_short_flags(capsys):
+def test_short_flag_sets_field_and_is_in_help(capsys):
     _, config = run_and_catch(["-o", "x"], short={"out": "o"})
     assert config.out == "x"
     with pytest.raises(SystemExit):
         run_and_catch(["--help"], short={"out": "o"})
-    # Python 3.13 names the value once, before that it stands behind both flags.
+    # Python 3.13 prints the metavar once, earlier versions after both flags.
     assert re.search(r"-o( OUT)?, --out OUT", capsys.readouterr().out)
 
 
@@ -178,49 +180,92 @@ def test_short_flags(capsys):
         (("a.b", None), ("a.b.c.d", 1)),
     ],
 )
-def test_a_value_and_a_section_of_one_name_are_refused(first, second):
+def test_put_of_value_and_section_with_one_name_raises_config_error(first, second):
     tree = {}
     settings.put(tree, *first)
-    with pytest.raises(ConfigError, match=r"^a\.b: was given as .* and as a section \(a\.b\."):
+    with pytest.raises(ConfigError, match=r"^a\.b: .*\(a\.b\."):
         settings.put(tree, *second)
 
 
-def test_a_wrong_member_of_a_list_is_one_problem(capsys):
+def test_invalid_member_of_list_is_one_error(capsys):
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Chips:
         tpu: Annotated[tuple[Literal["v5e", "v6e"], ...], Field(min_length=1)] = ("v5e",)
         path: Annotated[tuple[str, ...], Field(min_length=1, max_length=1)] = ("a",)
 
-    def told(*words):
+    def run(*words):
         code = cli.run_command(Chips, lambda _: 0, list(words), prog="p", description="d")
         return code, capsys.readouterr().err
 
-    code, said = told("--tpu", "v7")
-    assert code == 2 and said.startswith("error: tpu.0: ") and len(said.splitlines()) == 1
-    assert told("--path", "a", "b")[1].strip().endswith("takes at most 1 value; 2 were given")
-    with pytest.raises(ConfigError, match="path: needs at least 1 value; 0 were given"):
+    code, printed = run("--tpu", "v7")
+    assert code == 2 and printed.startswith("error: tpu.0: ") and len(printed.splitlines()) == 1
+    assert "path: takes at most 1 value, got 2" in run("--path", "a", "b")[1]
+    with pytest.raises(ConfigError, match="path: takes at least 1 value, got 0"):
         settings.validate(Chips, {"path": []})
 
 
-def test_a_flag_without_its_section_is_understood(capsys):
+def test_unknown_flag_suggests_near_flag(capsys):
     parser = flags.make_parser("p", "d")
     for flag in ("--optimizer.learning-rate", "--crop", "--data.crop"):
         parser.add_argument(flag)
     for word, near in (
-        ("--learning-rate", "Did you mean '--optimizer.learning-rate'?"),
-        ("--crap", "Did you mean '--crop'?"),
-        ("--hlep", "Give --help to see the flags."),
+        ("--learning-rate", "'--optimizer.learning-rate'?"),
+        ("--lr", "'--optimizer.learning-rate'?"),
+        ("--patch-size", "'--data.crop'?"),
+        ("--batch-size", "--help to see all flags."),  # this parser does not have our flag
+        ("--crap", "'--crop'?"),
+        ("--hlep", "--help to see all flags."),
     ):
         (problem,) = flags.reject_unknown_flags([word], parser)
         assert str(problem).endswith(near)
 
 
-def test_sizes_in_the_help_are_as_they_are_written(capsys):
+def test_help_shows_size_as_width_x_height(capsys):
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Crops:
-        crops: Size | None = (128, 256)
+        crops: Size | None = Size(128, 256)
 
     assert cli.run_command(Crops, lambda _: 0, [], prog="p", description="d") == 0
     with pytest.raises(SystemExit):
         cli.run_command(Crops, lambda _: 0, ["--help"], prog="p", description="d")
     assert "(default 256x128)" in capsys.readouterr().out
+
+
+def test_flags_of_other_toolkits_suggest_existing_flags():
+    parser = train._parser()
+    known = {option for action in parser._actions for option in action.option_strings}
+    assert set(flags.FOREIGN.values()) <= known
+    assert not flags.FOREIGN.keys() & known
+
+
+def test_renamed_flag_error_gives_new_flag():
+    parser = flags.make_parser("p", "d")
+    words = ["--guards.most-skips=3", "--players.critic.optimizer.clip-norm", "1"]
+    first, second = flags.reject_unknown_flags(words, parser)
+    assert first.path == "--guards.most-skips"
+    assert "--guards.max-consecutive-skips" in first.message
+    assert "--networks.critic.optimizer.clip-norm" in second.message
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Weighted:
+    losses: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"mse": 1.0})
+    depths: tuple[int, ...] = (1, 2)
+
+
+def test_help_of_mapping_and_list_shows_what_the_flag_accepts(capsys):
+    with pytest.raises(SystemExit):
+        cli.run_command(Weighted, lambda _: 0, ["--help"], prog="p", description="d")
+    text = capsys.readouterr().out
+    losses = re.search(r"--losses .*\(default (.*)\)", text)[1]
+    depths = re.search(r"--depths .*\(default (.*)\)", text)[1]
+    caught = []
+    words = ["--losses", losses, "--depths", *depths.split()]
+    assert cli.run_command(Weighted, caught.append, words, prog="p", description="d") == 0
+    assert caught == [Weighted()]
+
+
+@pytest.mark.parametrize("value", ["{mse: [}", "[1, }]"])
+def test_invalid_yaml_in_flag_raises_config_error_that_names_the_key(value):
+    with pytest.raises(ConfigError, match=r"^objective\.losses: "):
+        flags.plain_value("objective.losses", value)

@@ -1,12 +1,17 @@
-"""The tree of a training run: precedence, two stages of validation, recipes."""
+"""The configuration of a training run: precedence, validation, recipes."""
 
+import dataclasses
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import pytest
 import yaml
+from pydantic import Field
 
-from tfdeblur import config
+from tfdeblur import config, models, objectives
 from tfdeblur.config import recipes, settings
 from tfdeblur.config.fields import images_of
 from tfdeblur.errors import ConfigError
@@ -14,7 +19,7 @@ from tfdeblur.errors import ConfigError
 BASE = {"workdir": "w", "model": "unet16", "objective": "content"}
 
 
-def test_defaults_recipe_file_flags():
+def test_layers_override_recipe_and_defaults():
     recipe = config.resolve({"recipe": "unet16_cifar10", "workdir": "w"})
     assert recipe.training.global_batch == 256
     changed = config.resolve(
@@ -25,17 +30,17 @@ def test_defaults_recipe_file_flags():
     assert changed.optimizer.learning_rate == recipe.optimizer.learning_rate
 
 
-def test_another_model_than_the_recipes_drops_its_options():
+def test_model_other_than_that_of_recipe_drops_its_options():
     resolved = config.resolve(
         {"recipe": "rednet30_cifar10", "workdir": "w", "model": {"depth": 20}}
     )
-    assert resolved.model.options["depth"] == 20
+    assert resolved.model.options.depth == 20
     resolved = config.resolve({"recipe": "rednet30_cifar10", "workdir": "w"}, {"model": "unet16"})
     assert resolved.model.name == "unet16"
-    assert "depth" not in resolved.model.options
+    assert not hasattr(resolved.model.options, "depth")
 
 
-def test_errors_of_both_stages_come_together():
+def test_errors_of_plug_ins_and_core_are_listed_together():
     with pytest.raises(ConfigError) as error:
         config.resolve(
             {
@@ -47,41 +52,40 @@ def test_errors_of_both_stages_come_together():
             }
         )
     message = str(error.value)
+    assert message.startswith("7 configuration errors:")
     for part in (
-        "model.depht: unknown key. Did you mean 'depth'",
-        "model.width: Input should be greater than",
-        "objective.name: unknown objective 'contnt'. Did you mean 'content'",
-        "training.global_batch",
-        "needs `every`",
-        "data.crop: must look like 256 or 128x96",
-        "workdir: is needed",
+        r"model\.depht: .*'depth'",
+        r"model\.width: .*; got -1",
+        r"objective\.name: .*'contnt'.*'content'",
+        r"training\.global_batch: must be at least 1; got 0",
+        r"schedule: .*`every`",
+        r"data\.crop: .*; got 'axb'",
+        r"workdir: is required",
     ):
-        assert part in message
+        assert re.search(part, message), part
 
 
-def test_unknown_recipe_suggests_the_nearest():
-    with pytest.raises(ConfigError, match=r"unknown recipe 'unet16_cifar'. Did you mean 'unet16_c"):
+def test_unknown_recipe_suggests_near_name():
+    with pytest.raises(ConfigError, match=r"'unet16_cifar'.*'unet16_cifar10'"):
         config.resolve({"recipe": "unet16_cifar", "workdir": "w"})
 
 
-def test_unknown_content_loss_suggests_the_nearest():
-    with pytest.raises(
-        ConfigError, match=r"unknown content loss 'log_cos'. Did you mean 'log_cosh"
-    ):
+def test_unknown_content_loss_suggests_near_name():
+    with pytest.raises(ConfigError, match=r"^objective\.losses: .*'log_cos'.*'log_cosh'"):
         config.resolve({**BASE, "objective": {"name": "content", "losses": {"log_cos": 1.0}}})
 
 
-def test_without_a_model_the_known_ones_are_named():
-    with pytest.raises(ConfigError, match=r"model: name one of: .*rednet30, resnet16, .*unet16"):
+def test_missing_model_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"^model: is required: .*rednet30, resnet16, .*unet16"):
         config.resolve({"workdir": "w", "objective": "content"})
 
 
-def test_yaml_reads_back_as_the_same_configuration():
+def test_to_yaml_resolves_to_equal_configuration():
     first = config.resolve(
         {
             **BASE,
             "data": {"crop": "128x96", "paths": ["a", "b"], "weights": [0.25, 0.75]},
-            "players": {"critic": {"optimizer": {"name": "rmsprop"}}},
+            "networks": {"critic": {"optimizer": {"name": "rmsprop"}}},
             "schedule": {"name": "cosine", "warmup": "500 steps"},
         }
     )
@@ -93,113 +97,118 @@ def test_yaml_reads_back_as_the_same_configuration():
     ("text", "images"),
     [("3 epochs", 300), ("7 steps", 56), ("2.5 epochs", 250), (1234, 1234), ("1e6 images", 10**6)],
 )
-def test_durations(text, images):
+def test_duration_is_converted_to_images(text, images):
     resolved = config.resolve({**BASE, "training": {"duration": text}})
     duration = resolved.training.duration
     assert images_of(duration, epoch_images=100, global_batch=8) == images
 
 
 @pytest.mark.parametrize("text", ["3 epoch", "-1 steps", "", "many", True, "1 2 steps"])
-def test_durations_that_are_none(text):
-    with pytest.raises(ConfigError, match=r"training.duration: must look like"):
+def test_invalid_duration_is_an_error(text):
+    with pytest.raises(ConfigError, match=r"^training\.duration: "):
         config.resolve({**BASE, "training": {"duration": text}})
 
 
 @pytest.mark.parametrize(
     ("text", "size"), [("256", (256, 256)), (64, (64, 64)), ("128x96", (96, 128))]
 )
-def test_sizes(text, size):
+def test_size_is_height_and_width(text, size):
     assert config.resolve({**BASE, "data": {"crop": text}}).data.crop == size
 
 
 @pytest.mark.parametrize(("given", "kept"), [(3, 3), ("5", 5), ("all", "all")])
-def test_checkpoints_kept(given, kept):
+def test_keep_reads_back_from_yaml(given, kept):
     resolved = config.resolve({**BASE, "output": {"keep": given}})
     assert resolved.output.keep == kept
     assert config.resolve(yaml.safe_load(config.to_yaml(resolved))) == resolved
 
 
 @pytest.mark.parametrize("given", [0, -1, True, 2.5, None, "al"])
-def test_checkpoints_kept_are_at_least_one(given):
-    with pytest.raises(ConfigError, match=r"^output.keep: must be a number of at least 1, or"):
+def test_invalid_keep_is_an_error(given):
+    with pytest.raises(ConfigError, match=r"^output\.keep: "):
         config.resolve({**BASE, "output": {"keep": given}})
 
 
-def test_players_fall_back_to_the_common_settings():
+def test_network_without_own_settings_has_the_common_ones():
     resolved = config.resolve(
-        {**BASE, "optimizer": {"learning_rate": 0.1}, "players": {"critic": {"schedule": {}}}}
+        {**BASE, "optimizer": {"learning_rate": 0.1}, "networks": {"critic": {"schedule": {}}}}
     )
-    optimizer, schedule = resolved.player("critic")
+    optimizer, schedule = resolved.for_network("critic")
     assert optimizer.learning_rate == 0.1
     assert schedule == config.ScheduleConfig()
 
 
-def test_players_change_what_they_name_and_keep_the_rest():
+def test_network_settings_override_single_common_values():
     common = {"learning_rate": 0.1, "beta_1": 0.5}
     own = {"optimizer": {"clip_norm": 2.0}, "schedule": {"warmup": "5 steps"}}
     tree = {
         **BASE,
         "optimizer": common,
         "schedule": {"name": "cosine", "final": 0.01},
-        "players": {"critic": own},
+        "networks": {"critic": own},
     }
-    optimizer, schedule = config.resolve(tree).player("critic")
+    optimizer, schedule = config.resolve(tree).for_network("critic")
     assert optimizer == config.OptimizerConfig(learning_rate=0.1, beta_1=0.5, clip_norm=2.0)
     assert schedule == config.ScheduleConfig(name="cosine", final=0.01, warmup="5 steps")
-    assert config.resolve(tree).player("generator")[0].clip_norm is None
+    assert config.resolve(tree).for_network("generator")[0].clip_norm is None
     assert own == {"optimizer": {"clip_norm": 2.0}, "schedule": {"warmup": "5 steps"}}
 
 
 @pytest.mark.parametrize(
-    ("player", "hint"),
-    [
-        ("generater", "Did you mean 'generator'?"),
-        ("critics", "Did you mean 'critic'?"),
-        ("x", "Known: critic, generator."),
-    ],
+    ("network", "hint"),
+    [("generater", "'generator'"), ("critics", "'critic'"), ("x", "critic, generator")],
 )
-def test_players_that_are_none_are_told(player, hint):
+def test_unknown_network_suggests_near_name(network, hint):
     tree = {"workdir": "w", "recipe": "quickstart"}
-    tree["players"] = {player: {"optimizer": {"learning_rate": 3.0}}}
-    with pytest.raises(ConfigError, match=f"players.{player}: there is no such player") as told:
+    tree["networks"] = {network: {"optimizer": {"learning_rate": 3.0}}}
+    with pytest.raises(ConfigError, match=rf"^networks\.{network}: .*{hint}"):
         config.resolve(tree)
-    assert str(told.value).endswith(hint)
+
+
+def test_unknown_key_in_network_suggests_near_name():
+    tree = {**BASE, "networks": {"critic": {"optimizer": {"lerning_rate": 3.0}}}}
+    with pytest.raises(
+        ConfigError, match=r"^networks\.critic\.optimizer\.lerning_rate: .*'learning_rate'"
+    ):
+        config.resolve(tree)
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
-def test_a_player_with_another_optimizer_begins_with_its_defaults(name):
+def test_network_with_another_optimizer_has_its_defaults(name):
     tree = {**BASE, "optimizer": {"learning_rate": 0.1}}
-    resolved = config.resolve({**tree, "players": {"critic": {"optimizer": {"name": name}}}})
+    resolved = config.resolve({**tree, "networks": {"critic": {"optimizer": {"name": name}}}})
     rate = 0.1 if name == "adam" else 1e-3
-    assert resolved.player("critic")[0] == config.OptimizerConfig(name=name, learning_rate=rate)
+    assert resolved.for_network("critic")[0] == config.OptimizerConfig(
+        name=name, learning_rate=rate
+    )
 
 
 @pytest.mark.parametrize("part", ["optimizer", "schedule"])
 @pytest.mark.parametrize("wrong", [3, "adam", []])
-def test_wrong_players_are_told(part, wrong):
-    for players in ({"critic": {part: wrong}}, {"critic": wrong}, wrong):
-        with pytest.raises(ConfigError, match=r"players"):
-            config.resolve({**BASE, "players": players})
+def test_invalid_network_section_is_an_error(part, wrong):
+    for networks in ({"critic": {part: wrong}}, {"critic": wrong}, wrong):
+        with pytest.raises(ConfigError, match=r"^networks"):
+            config.resolve({**BASE, "networks": networks})
 
 
 @pytest.mark.parametrize(
     "key", ["training.duration", "output.log_every", "output.validate_every", "output.save_every"]
 )
 @pytest.mark.parametrize("nothing", ["0 steps", "0 images", 0, "0.0 epochs"])
-def test_periods_are_more_than_nothing(key, nothing):
+def test_period_of_zero_is_an_error(key, nothing):
     section, name = key.split(".")
-    with pytest.raises(ConfigError, match=rf"^{key}: must be more than 0"):
+    with pytest.raises(ConfigError, match=rf"^{key}: "):
         config.resolve({**BASE, section: {name: nothing}})
 
 
-def test_the_shortest_period_is_an_image():
+def test_short_period_is_at_least_one_image():
     assert images_of("0.2 images", epoch_images=100, global_batch=8) == 1
     assert images_of("0.001 epochs", epoch_images=100, global_batch=8) == 1
     assert images_of("0 epochs", epoch_images=100, global_batch=8) == 0
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_resolves_and_says_where_it_comes_from(name):
+def test_recipe_resolves_and_cites_its_source(name):
     recipe = recipes.load(name)
     resolved = config.resolve({"recipe": name, "workdir": "w"})
     assert resolved.recipe == name
@@ -207,7 +216,7 @@ def test_every_recipe_resolves_and_says_where_it_comes_from(name):
     assert f"--recipe {name}" in recipe.about["command"]
 
 
-def test_help_is_possible_without_tensorflow_or_keras():
+def test_help_without_tensorflow_and_keras_is_printed():
     code = (
         "import sys\n"
         "for name in ('tensorflow', 'keras'): sys.modules[name] = None\n"
@@ -219,7 +228,84 @@ def test_help_is_possible_without_tensorflow_or_keras():
     assert "--recipe" in done.stdout
 
 
-def test_to_plain_takes_dataclasses_apart():
-    plain = settings.to_plain(config.PlayerConfig(schedule=config.ScheduleConfig()))
+def test_to_plain_of_nested_dataclass_is_nested_dict():
+    plain = settings.to_plain(config.NetworkConfig(schedule=config.ScheduleConfig()))
     assert plain["schedule"]["name"] == "constant"
     assert plain["optimizer"] is None
+
+
+def test_key_without_its_section_suggests_the_section():
+    with pytest.raises(ConfigError, match=r"^learning_rate: .*'optimizer\.learning_rate'"):
+        config.resolve({**BASE, "learning_rate": 0.1})
+
+
+def test_plug_in_options_are_validated_once(monkeypatch):
+    checked = []
+    check = settings.check
+
+    def counted(config_class, *arguments):
+        checked.append(config_class)
+        return check(config_class, *arguments)
+
+    monkeypatch.setattr(settings, "check", counted)
+    resolved = config.resolve(BASE, {"model": {"width": 4}})
+    generator = models.create(resolved.model.name, resolved.model.options)
+    objectives.create(resolved.objective.name, resolved.objective.options)
+    assert generator.options["width"] == 4
+    assert checked.count(config.MODELS.options("unet16")) == 1
+    assert checked.count(config.OBJECTIVES.options("content")) == 1
+
+
+@pytest.mark.parametrize(("value", "read"), [(True, "on"), (False, "off"), ("auto", "auto")])
+def test_yaml_on_and_off_are_choices_of_xla(value, read):
+    assert config.resolve({**BASE, "runtime": {"xla": value}}).runtime.xla == read
+
+
+def test_home_directory_in_paths_is_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    weights = {"name": "content", "perceptual": {"weights": "~/vgg.npz"}}
+    resolved = config.resolve(
+        {
+            **BASE,
+            "workdir": "~/run",
+            "objective": weights,
+            "data": {"paths": ["~/data", "a~/b"]},
+            "training": {"init_from": "~"},
+        }
+    )
+    assert resolved.workdir == f"{tmp_path}/run"
+    assert resolved.data.paths == (f"{tmp_path}/data", "a~/b")
+    assert resolved.training.init_from == str(tmp_path)
+    assert resolved.objective.options.perceptual.weights == f"{tmp_path}/vgg.npz"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    rate: Annotated[float, Field(gt=0)] = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Union:
+    window: Annotated[int, Field(ge=1)] | Literal["auto", "off"] | None = None
+    sizes: tuple[int, ...] | Annotated[int, Field(ge=1)] = 1
+    weights: Mapping[str, Annotated[float, Field(gt=0)]] | None = None
+    part: Part | Literal["none"] = "none"
+
+
+@pytest.mark.parametrize(
+    ("tree", "path", "parts"),
+    [
+        ({"window": "x"}, "window", ("integer", "'auto' or 'off'", "got 'x'")),
+        ({"window": "atuo"}, "window", ("Did you mean 'auto'?",)),
+        ({"sizes": [1, "x"]}, "sizes.1", ("integer",)),
+        ({"weights": {"int": 1.0, "float": -1.0}}, "weights.float", ("0", "got -1")),
+        ({"part": {"rate": 0}}, "part.rate", ("0", "got 0")),
+    ],
+)
+def test_error_in_union_names_the_key_only(tree, path, parts):
+    """Pydantic's location also has the alternatives of the union, such as `tuple[int, ...]`."""
+    _, problems = settings.check(Union, tree)
+    (problem,) = [problem for problem in problems if problem.path == path]
+    assert all(part in problem.message for part in parts)
+    known = {path, path.partition(".")[0]}  # the other alternatives fail at the key itself
+    assert {problem.path for problem in problems} <= known

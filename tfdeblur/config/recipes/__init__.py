@@ -1,4 +1,4 @@
-"""Published training runs, one YAML file each, and how they are found: data, not code."""
+"""Recipes: the configurations of published training runs, one YAML file each."""
 
 import dataclasses
 import importlib.resources
@@ -12,12 +12,13 @@ from tfdeblur.registry import did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A published training run as data.
+    """A published training run.
 
     Attributes:
-        name: File name without its ending.
-        about: `paper`, `section`, `data` (the build command), `reported` and `measured` figures.
-        config: The layer of configuration it stands for.
+        name: File name without its suffix.
+        about: `paper`, `data` and `command` (commands to build the data and to train), `protocol`,
+            `reported` and `measured` scores.
+        config: A layer of the configuration.
     """
 
     name: str
@@ -39,7 +40,7 @@ def load(name: str) -> Recipe:
     """Reads a recipe by name.
 
     Raises:
-        ConfigError: There is no such recipe; the nearest names are suggested.
+        ConfigError: Unknown recipe; near names are suggested.
     """
     known = names()
     if name not in known:
