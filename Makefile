@@ -21,7 +21,7 @@ TEST_PROCESSES ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test test-slow test-all test-matrix lint types contracts format check \
+.PHONY: help env quickstart test test-slow test-long test-all test-matrix lint types contracts format check \
 	docs bench clean
 
 help: ## this list
@@ -48,6 +48,9 @@ test: env ## the quick tests
 
 test-slow: env ## the slow tests: real data, whole runs, several processes
 	$(BIN)/python -m pytest -m slow -n $(TEST_PROCESSES)
+
+test-long: env ## the tests that take many minutes each
+	$(BIN)/python -m pytest -m long -n $(TEST_PROCESSES)
 
 test-all: env ## every test
 	$(BIN)/python -m pytest --run-slow -n $(TEST_PROCESSES)

@@ -1,1 +1,1 @@
-"""Benchmarks: each shows a ratio of two things that ran side by side."""
+"""Benchmarks: each reports ratios between programs that were timed in alternation."""

@@ -1,23 +1,23 @@
-"""How fast a data set is built, and in how much memory, against decoding its PNG files alone.
+"""Speed and memory of building a data set, compared with only decoding its PNG files.
 
     python -m benchmarks.build_set --data /data/GOPRO_Large --pairs 100 500
 
-The real pairs are repeated under distinct names, by links, to so many pairs. Then these take
-turns, each in a fresh process that has done its imports, with the same number of workers:
+The real pairs are repeated under distinct names, as links, up to the given counts. Then these two
+alternate, each in a new process after its imports, with the same number of workers:
 
-* `decode`: Pillow decodes both halves of every pair, in a pool of processes, and drops them;
+* `decode`: Pillow decodes both halves of every pair in a pool of processes and discards them;
 * `build`: `data_prep.build`, from listing the files to the finished manifest, raw encoding.
 
-So both include the start of their worker processes. Pairs and megabytes (of the finished set) are
-medians over all rounds. Memory is the peak of the sum over the main process and its workers; pages
-that they share are counted once (Pss). The ratio of build to decode is to be at least 0.8, and the
-memory of the largest set at most 1.1 times that of the smallest. The files are read from the page
-cache, which makes the ratio harder to reach: a disk would slow both. Beside the time by the clock
-stands the processors' time, which says more on a machine that has other things to do.
+Both include the start of their worker processes. Pairs and megabytes (of the finished set) are
+medians over all rounds. Memory is the peak of the sum over the main process and its workers, with
+shared pages counted once (Pss). Targets: a ratio of build to decode of at least 0.8, and memory of
+the largest set at most 1.1 times that of the smallest. The files are read from the page cache,
+which makes the ratio harder to reach: a disk would slow both. CPU time is printed beside the wall
+time; it is more meaningful on a busy machine.
 
-From the largest set follows on paper how long the 24,000 training pairs of REDS take, which are of
-the same size. That is an estimate: 100 workers of Apache Beam are taken to be as fast as the cores
-here, and reading and writing to keep up with them.
+The largest set also gives an estimate for the 24,000 training pairs of REDS, which have the same
+size. It assumes that 100 workers of Apache Beam are as fast as the cores here, and that reading and
+writing keep up with them.
 """
 
 import argparse
@@ -37,20 +37,22 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-LEAST_RATIO, MOST_GROWTH = 0.8, 1.1
+MIN_RATIO, MAX_GROWTH = 0.8, 1.1
 REDS_PAIRS, BEAM_WORKERS = 24_000, 100
 SAMPLE_SECONDS = 0.1
-# Files that a decoding worker takes at once: about as many as are in a shard.
+# Files per task of a decoding worker: about as many as in a shard.
 CHUNK = 12
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code tells whether speed and memory are as they should be."""
+    """Runs the benchmark; returns 1 if a target for speed or memory was missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="GoPro folder: train or test with SCENE/...")
-    parser.add_argument("--pairs", type=int, nargs="+", default=[100, 500], help="sizes of the set")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of each")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each contestant")
+    parser.add_argument(
+        "--pairs", type=int, nargs="+", default=[100, 500], help="sizes of the data sets"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="worker processes")
+    parser.add_argument("--rounds", type=int, default=3, help="turns per contestant")
     parser.add_argument("--encoding", default="raw", help="raw or png")
     parser.add_argument("--runner", default="local", help="local or beam")
     arguments = parser.parse_args()
@@ -66,14 +68,14 @@ def main() -> int:
         f"\nREDS, {REDS_PAIRS} pairs, on paper: {hours:.2f} h with {workers} workers as here, "
         f"{60 * hours * workers / BEAM_WORKERS:.1f} min with {BEAM_WORKERS}"
     )
-    # A build that is over before memory was looked at once has no peak.
+    # A build that ends before the first sample has no peak.
     growth = peaks[-1] / peaks[0] if peaks[0] else 1.0
-    print(f"memory of the largest set / the smallest = {growth:.2f} (at most {MOST_GROWTH})")
-    return 0 if ratio >= LEAST_RATIO and growth <= MOST_GROWTH else 1
+    print(f"memory of the largest set / the smallest = {growth:.2f} (at most {MAX_GROWTH})")
+    return 0 if ratio >= MIN_RATIO and growth <= MAX_GROWTH else 1
 
 
 def repeat_pairs(data: str, folder: str, pairs: int) -> str:
-    """Links the real pairs under distinct names until there are enough; returns the folder."""
+    """Links the real pairs repeatedly under distinct names; returns the folder."""
     found = sorted(pathlib.Path(data).absolute().glob("t*/*/sharp/*.png"))
     if not found:
         sys.exit(f"{data} holds no train/SCENE/sharp/*.png and no test/SCENE/sharp/*.png.")
@@ -90,7 +92,7 @@ def repeat_pairs(data: str, folder: str, pairs: int) -> str:
 def compare(
     source: str, out: str, pairs: int, arguments: argparse.Namespace
 ) -> tuple[float, float, float]:
-    """Times both in turns; prints and returns pairs/s, the ratio, and the peak in MB."""
+    """Times both in alternation; prints and returns pairs/s, the ratio, and the peak in MB."""
     workers = arguments.workers
     options = {"encoding": arguments.encoding, "runner": arguments.runner, "workers": workers}
     options |= {"source": source, "out": out, "val_share": 0.0}
@@ -122,7 +124,7 @@ def compare(
     ratios = [d / b for d, b in zip(seconds["decode"], seconds["build"], strict=True)]
     ratio = statistics.median(ratios)
     each = ", ".join(f"{value:.2f}" for value in ratios)
-    print(f"  build / decode = {ratio:.2f} ({each}; at least {LEAST_RATIO})")
+    print(f"  build / decode = {ratio:.2f} ({each}; at least {MIN_RATIO})")
     by_work = statistics.median(d / b for d, b in zip(work["decode"], work["build"], strict=True))
     print(f"  the same by processor time = {by_work:.2f}")
     return pairs / statistics.median(seconds["build"]), ratio, max(peaks["build"])
@@ -132,7 +134,7 @@ def compare(
 
 
 def decode(source: str, workers: int) -> Callable[[], None]:
-    """Returns what decodes all files of a folder in a pool of processes."""
+    """Returns a function that decodes all files of a folder in a pool of processes."""
     paths = sorted(str(path) for path in pathlib.Path(source).glob("*/*/*/*.png"))
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
 
@@ -154,8 +156,8 @@ def _decode_files(paths: list[str]) -> None:
 
 
 def build_set(options: dict[str, Any]) -> Callable[[], None]:
-    """Returns what builds the data set; TensorFlow is imported before the clock starts."""
-    import tensorflow  # noqa: F401  # for its import alone
+    """Returns a function that builds the data set; imports TensorFlow before the timing."""
+    import tensorflow  # noqa: F401  # only imported
 
     from data_prep import build
 
@@ -175,7 +177,7 @@ def build_set(options: dict[str, Any]) -> Callable[[], None]:
 def in_fresh_process(
     make: Callable[..., Callable[[], None]], *words: Any
 ) -> tuple[float, float, float]:
-    """Runs what `make(*words)` returns; returns seconds, CPU seconds and peak MB."""
+    """Runs the function that `make(*words)` returns; returns seconds, CPU seconds and peak MB."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_timed, args=(theirs, make, words))
@@ -203,13 +205,13 @@ def _timed(
 
 
 def _cpu_seconds() -> float:
-    # With those of workers that have ended; both contestants wait for theirs.
+    # Includes ended workers; both contestants wait for theirs.
     usage = os.times()
     return usage.user + usage.system + usage.children_user + usage.children_system
 
 
 def family(pid: int) -> Iterator[int]:
-    """Yields a process and all that descend from it."""
+    """Yields a process and all its descendants."""
     yield pid
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):

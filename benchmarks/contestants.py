@@ -1,8 +1,8 @@
-"""Two libraries side by side: a process for each, which works on request and waits in between.
+"""Benchmarks of two libraries: one process per library, which works on request and idles otherwise.
 
-The referee starts a `Worker` with settings and asks it; a contestant's program reads its settings
-with `settings` and then calls `answer`. Every message is one line of JSON. Nothing here needs
-TensorFlow or PyTorch, which never meet in one process.
+The benchmark starts a `Worker` with settings and sends it requests; the worker's program reads its
+settings with `settings` and then calls `answer`. Each message is one line of JSON. This module
+needs neither TensorFlow nor PyTorch, which are never loaded into one process.
 """
 
 import json
@@ -18,15 +18,15 @@ import numpy as np
 
 
 class Worker:
-    """A contestant, as the referee sees it.
+    """A library in a process of its own.
 
     Args:
-        command: Its program.
-        settings: What it is to do.
-        environment: Variables beside those of this process.
+        command: Command of the process.
+        settings: Sent to the process as its first message.
+        environment: Environment variables in addition to those of this process.
 
     Attributes:
-        about: What it said of itself.
+        about: The answer to the settings, such as versions.
     """
 
     def __init__(self, command: list[str], settings: dict[str, Any], **environment: str) -> None:
@@ -51,19 +51,19 @@ class Worker:
         return json.loads(answer)
 
     def close(self) -> None:
-        """Ends the process, which has nothing to save; TensorFlow's own end takes seconds."""
+        """Kills the process, because a regular exit of TensorFlow takes seconds."""
         self._process.kill()
         self._process.wait()
 
 
 def settings() -> dict[str, Any]:
-    """Reads a contestant's settings, its first line."""
+    """Reads the settings, the first line of standard input."""
     found: dict[str, Any] = json.loads(sys.stdin.readline())
     return found
 
 
 def limit_tensorflow(threads: int) -> None:
-    """Gives TensorFlow as many threads; before it has started."""
+    """Sets TensorFlow's number of threads; must precede its first operation."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -71,7 +71,7 @@ def limit_tensorflow(threads: int) -> None:
 
 
 def answer(about: dict[str, Any], function: Callable[[dict[str, Any]], Any]) -> None:
-    """Says what a contestant is, and answers requests until there are no more."""
+    """Sends `about`, then answers requests until standard input ends."""
     print(json.dumps(about), flush=True)
     for line in iter(sys.stdin.readline, ""):
         print(json.dumps(function(json.loads(line))), flush=True)
@@ -81,12 +81,12 @@ def timed(request: dict[str, Any], restore: Callable[[np.ndarray], np.ndarray]) 
     """Restores the image of a request.
 
     Args:
-        request: `image`, an .npy file of float32 [H, W, 3]; `out`, where the result is written, or
-            nothing.
+        request: `image`, an .npy file of float32 [H, W, 3]; `out`, the .npy file for the result,
+            or an empty string.
         restore: From an image to the restored one.
 
     Returns:
-        The seconds that it took, and the peak of the process's memory until now in GiB.
+        The seconds taken, and the peak memory of the process so far in GiB.
     """
     image = np.load(request["image"])
     start = time.perf_counter()

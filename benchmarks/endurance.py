@@ -1,14 +1,14 @@
-"""Does the memory of a training grow? Does it take long to start?
+"""Memory growth during training, and the time to start a run.
 
     python -m benchmarks.endurance --data data/cifar10
 
-A small network trains for 5,000 steps, with everything that a run does: reading, scalars,
-validation, pictures, checkpoints. The memory of the process is read again and again; a line is
-fitted through the second half, when buffers and caches have grown to their size. The exit code
-tells whether it rises by less than ``--limit`` MiB in a thousand steps.
+A small network trains for 5,000 steps with everything that a run does: reading, scalars,
+validation, images, checkpoints. The memory of the process is sampled, and a line is fitted to the
+second half, after buffers and caches have reached their size. The exit code is 1 if memory grows by
+``--limit`` MiB or more per thousand steps.
 
-Before that, the phases of a start are timed in a process of their own: from nothing to the first
-step, which contains tracing and compilation, and the second step, which does not.
+Before that, the phases of a start are timed in a separate process, up to the first step, which
+includes tracing and compilation, and the second step, which does not.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from typing import Any
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code tells whether the memory stays flat."""
+    """Runs the benchmark; returns 1 if memory grows beyond the limit."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="folder made by data_prep.build")
     parser.add_argument("--steps", type=int, default=5000, help="length of the run")
-    parser.add_argument("--limit", type=float, default=1.0, help="MiB in a thousand steps")
-    parser.add_argument("--recipe", default="unet16_cifar10", help="whose start is timed")
-    parser.add_argument("--batch", type=int, default=8, help="images in a batch of that recipe")
+    parser.add_argument("--limit", type=float, default=1.0, help="MiB per thousand steps")
+    parser.add_argument("--recipe", default="unet16_cifar10", help="recipe whose start is timed")
+    parser.add_argument("--batch", type=int, default=8, help="batch size of that recipe")
     parser.add_argument("--phases-only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.phases_only:
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def watch(arguments: argparse.Namespace) -> list[tuple[float, float]]:
-    """Trains, and returns pairs of steps done and MiB of memory."""
+    """Trains; returns samples of (steps done, MiB of memory)."""
     with tempfile.TemporaryDirectory() as folder:
         history = pathlib.Path(folder) / "run" / "history.csv"
         process = subprocess.Popen(
@@ -82,7 +82,7 @@ def watch(arguments: argparse.Namespace) -> list[tuple[float, float]]:
 
 
 def resident(pid: int) -> float:
-    """Returns the resident memory of a process in MiB; 0 where it has ended."""
+    """Returns the resident memory of a process in MiB; 0 if it has ended."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as file:
             pages = int(file.read().split()[1])
@@ -92,7 +92,7 @@ def resident(pid: int) -> float:
 
 
 def fit(samples: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Fits a line through the second half: MiB in a thousand steps, and the line at its ends."""
+    """Fits a line to the second half; returns MiB per thousand steps and the ends of the line."""
     import numpy as np
 
     steps, memory = np.array(samples).T
@@ -103,7 +103,7 @@ def fit(samples: list[tuple[float, float]]) -> tuple[float, float, float]:
 
 
 def phases(arguments: argparse.Namespace) -> dict[str, float]:
-    """Times the phases of a start in this process."""
+    """Times the phases of a start in this process, in seconds."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     times: dict[str, float] = {}
     last = time.perf_counter()
@@ -130,11 +130,12 @@ def phases(arguments: argparse.Namespace) -> dict[str, float]:
 
         done("the rest of the library")
         strategy = runtime.make_strategy(resolved.runtime.strategy)
-        runtime.seed_everything(resolved.seed)
         done("devices")
         data = inputs.open_training_data(resolved)
         done("data opened and checked")
-        run = trainer.Run(resolved, strategy, data, folder)
+        run = trainer.Trainer(resolved, train_data=data, strategy=strategy)
+        run.prepare()
+        run.build()
         done("networks, optimizers, state")
         iterator = iter(run.batches())
         tf.nest.map_structure(lambda x: x, next(iterator))

@@ -1,23 +1,23 @@
-"""One generator under every objective: what a critic costs, and what it gives.
+"""One generator trained with every objective: cost and benefit of a critic.
 
     python -m benchmarks.gan_bench --data data/cifar10 --model rednet30 --option output=tanh
 
-Every contestant has the same generator with the same first weights, the same pairs in the same
+All contestants have the same generator with the same initial weights, the same pairs in the same
 order and the same number of images seen; only the objective differs:
 
-* `content`: log-cosh, the content loss of all the others as well;
-* `content + fft`: the same with the loss of Fourier coefficients beside it;
-* one for every objective that has a critic, with the same critic and the same adversarial weight.
+* `content`: log-cosh, which is also the content loss of all the others;
+* `content + fft`: the same, plus the loss on Fourier coefficients;
+* one for each objective with a critic, with the same critic and the same adversarial weight.
 
-All sit in one process and take turns of a few steps, every other round backwards, so that a busy
-machine slows all of them alike. A turn ends when the results have been read from the device. The
-first step of each, in which it is compiled, is trained and not timed. A round gives one ratio to
-`content`; the median over rounds is reported, with the least and the most. PSNR and SSIM are those
-of the validation split after the last step, of one seed.
+All run in one process and alternate in turns of a few steps, in reverse order every other round, so
+that other load on the machine affects all of them equally. A turn ends when the metrics have been
+read back from the device. The first step, which includes compilation, is not timed. Each round
+gives one ratio to `content`; the median, minimum and maximum over rounds are reported. PSNR and
+SSIM are those of the validation split after the last step, for one seed.
 
-Two claims of DeblurGAN_PRO (Kuspys and Lutchyn) are held against the figures: that GANs train about
-three times slower, and that the FFT loss gives more precise results. How much slower depends on
-the updates of the critic in a step and on the sizes of both networks: they stand in the table.
+Two claims of DeblurGAN_PRO (Kuspys and Lutchyn) are compared with the results: that GANs train
+about three times slower, and that the FFT loss gives more precise results. The slowdown depends on
+the critic updates per step and on the sizes of both networks, which the table lists.
 """
 
 import argparse
@@ -50,7 +50,7 @@ from tfdeblur.training.validation import Validator
 
 REFERENCE, FFT = "content", "content + fft"
 
-# "About three times" may be this much off.
+# Tolerance of "about three times".
 CLAIMED, TOLERANCE = 3.0, 0.5
 
 
@@ -58,31 +58,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark and returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="folder made by data_prep.build")
-    parser.add_argument("--split", default="val", help="split that is judged")
-    parser.add_argument("--limit", type=int, help="judge only the first images of it")
-    parser.add_argument("--crop", help="random crop, 256 or WIDTHxHEIGHT; else the whole tile")
+    parser.add_argument("--split", default="val", help="split for evaluation")
+    parser.add_argument("--limit", type=int, help="evaluate only its first images")
+    parser.add_argument("--crop", help="random crop, 256 or WIDTHxHEIGHT; the whole tile if unset")
     parser.add_argument("--model", default="unet16", help="the generator")
-    parser.add_argument("--width", type=int, help="its option `width`")
+    parser.add_argument("--width", type=int, help="option `width` of the generator")
     parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="another of its options"
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another option of the generator",
     )
     parser.add_argument("--critic-width", type=int, default=64, help="channels of the critic")
-    parser.add_argument("--critic-layers", type=int, default=3, help="its stride-2 convolutions")
-    parser.add_argument("--adversarial-weight", type=float, default=1e-4, help="beside log-cosh")
-    parser.add_argument("--fft-weight", type=float, default=0.1, help="beside log-cosh")
-    parser.add_argument("--learning-rate", type=float, default=2e-4, help="Adam's, for all players")
-    parser.add_argument("--steps", type=int, default=2000, help="timed steps of each contestant")
-    parser.add_argument("--rounds", type=int, default=10, help="turns of each contestant")
-    parser.add_argument("--batch", type=int, default=32, help="images in a batch")
-    parser.add_argument("--seed", type=int, default=0, help="fixes weights, order, augmentation")
+    parser.add_argument(
+        "--critic-layers", type=int, default=3, help="stride-2 convolutions of the critic"
+    )
+    parser.add_argument(
+        "--adversarial-weight", type=float, default=1e-4, help="relative to log-cosh"
+    )
+    parser.add_argument("--fft-weight", type=float, default=0.1, help="relative to log-cosh")
+    parser.add_argument(
+        "--learning-rate", type=float, default=2e-4, help="of Adam, for all networks"
+    )
+    parser.add_argument("--steps", type=int, default=2000, help="timed steps per contestant")
+    parser.add_argument("--rounds", type=int, default=10, help="turns per contestant")
+    parser.add_argument("--batch", type=int, default=32, help="images per batch")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, order and augmentation"
+    )
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument("--out", help="file for all figures, as JSON")
+    parser.add_argument("--out", help="JSON file for all results")
     arguments = parser.parse_args(argv)
     return cli.guard(lambda: _main(arguments))
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    # Many graphs of one kind are the point here; TensorFlow takes them for one that is made anew.
+    # TensorFlow warns that many similar graphs look like accidental retracing.
     tf.get_logger().setLevel("ERROR")
     figures = bench(arguments)
     print(table(figures))
@@ -96,7 +108,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 def objectives(adversarial_weight: float, fft_weight: float) -> dict[str, dict[str, Any]]:
-    """Returns the `objective` section of each contestant by its name in the table."""
+    """Returns the `objective` section of each contestant, by its name in the table."""
     content = {"log_cosh": 1.0}
     sections: dict[str, dict[str, Any]] = {
         REFERENCE: {"name": "content", "losses": content},
@@ -118,7 +130,7 @@ def run_config(
     """Returns the configuration of one contestant.
 
     Raises:
-        ConfigError: Everything that is wrong with the flags.
+        ConfigError: All errors in the flags.
     """
     model: dict[str, Any] = {"name": arguments.model}
     if arguments.width is not None:
@@ -126,8 +138,10 @@ def run_config(
     for text in arguments.option:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--option {text}: give NAME=VALUE, such as --option output=tanh.")
-        model[name] = flags.plain_value(value)
+            raise ConfigError(
+                f"--option {text}: expected NAME=VALUE, such as --option output=tanh."
+            )
+        model[name] = flags.plain_value(f"model.{name}", value)
     tree: dict[str, Any] = {
         "workdir": workdir,
         "seed": arguments.seed,
@@ -139,7 +153,7 @@ def run_config(
             "duration": f"{arguments.steps + 1} steps",
             "global_batch": arguments.batch,
         },
-        # A turn is one compiled call, however long.
+        # A whole turn is one compiled call.
         "runtime": {"precision": arguments.precision, "steps_per_loop": arguments.steps + 1},
     }
     if objective["name"] != "content":
@@ -152,13 +166,12 @@ def run_config(
 
 
 class Contestant:
-    """One training run in memory that goes on by some steps when it is its turn.
+    """One training run in memory, which advances by some steps per turn.
 
     Args:
-        run: Its configuration.
-        strategy: Places it on devices.
-        data: What it trains on.
-        folder: For what a run writes.
+        run: The training configuration.
+        strategy: Distribution over devices.
+        data: The training data.
     """
 
     def __init__(
@@ -166,11 +179,11 @@ class Contestant:
         run: config.TrainConfig,
         strategy: tf.distribute.Strategy,
         data: TrainingData,
-        folder: str,
     ) -> None:
-        # The first weights depend on this alone: the generator is built before any critic.
-        runtime.seed_everything(run.seed, run.runtime.deterministic)
-        self._run = trainer.Run(run, strategy, data, folder)
+        # The first weights depend on the seed alone: the generator is built before any critic.
+        self._run = trainer.Trainer(run, train_data=data, strategy=strategy)
+        self._run.prepare()
+        self._run.build()
         self._iterator = iter(self._run.batches())
         self._strategy = strategy
         self.diverged = ""
@@ -183,24 +196,24 @@ class Contestant:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Parameters of each player's network."""
-        players = self._run.state.players
-        return {name: int(player.network.count_params()) for name, player in players.items()}
+        """Parameter count of each network."""
+        networks = self._run.state.networks
+        return {name: int(trained.network.count_params()) for name, trained in networks.items()}
 
     @property
     def critic_updates(self) -> int:
-        """Updates of the critic in one step."""
+        """Critic updates per step."""
         chosen = self._run.config
-        return 0 if chosen.critic is None else int(chosen.objective.options["critic_updates"])
+        return 0 if chosen.critic is None else int(chosen.objective.options.critic_updates)
 
     def advance(self, steps: int, *, timed: bool) -> None:
-        """Trains some steps, unless it has diverged; remembers the seconds of one of them."""
+        """Trains some steps, unless diverged; records the seconds per step if `timed`."""
         if self.diverged:
             return
         goal = self.images + steps * self._run.step_images
         start = time.perf_counter()
         try:
-            # Returns after the losses have been read: the device has nothing left to do.
+            # Returns after the losses have been read back, so the device is idle.
             self._run.loop.run(self._iterator, goal, hooks=[])
         except Diverged as error:
             self.diverged = str(error)
@@ -209,7 +222,7 @@ class Contestant:
             self.seconds.append((time.perf_counter() - start) / steps)
 
     def judge(self, data: EvaluationData) -> Validation:
-        """Goes over the validation split."""
+        """Evaluates on the validation split."""
         generator = self._run.state.generator
         return Validator(generator, data, self._strategy, pictures=0)()
 
@@ -218,13 +231,15 @@ class Contestant:
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Lets the contestants take turns and judges them; returns all figures.
+    """Trains the contestants in turns and evaluates them; returns all results.
 
     Raises:
-        UserError: A flag is wrong, or the data cannot be used.
+        UserError: A flag is invalid, or the data cannot be used.
     """
     if not 1 <= arguments.rounds <= arguments.steps:
-        raise ConfigError("--rounds: at least 1 and at most --steps; a turn has whole steps.")
+        raise ConfigError(
+            "--rounds must be at least 1 and at most --steps, because a turn has at least one step."
+        )
     sections = objectives(arguments.adversarial_weight, arguments.fft_weight)
     with tempfile.TemporaryDirectory() as folder:
         runs = {
@@ -237,9 +252,7 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
         data = inputs.open_training_data(reference)
         judged = EvaluationData(arguments.data, arguments.split, arguments.limit)
         with runtime.precision_scope(policy):
-            contestants = {
-                name: Contestant(run, strategy, data, run.workdir) for name, run in runs.items()
-            }
+            contestants = {name: Contestant(run, strategy, data) for name, run in runs.items()}
             take_turns(list(contestants.values()), arguments.steps, arguments.rounds)
             rows = {name: figures_of(each, judged) for name, each in contestants.items()}
     times = {name: each.seconds for name, each in contestants.items()}
@@ -258,19 +271,19 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def take_turns(contestants: Sequence[Contestant], steps: int, rounds: int) -> None:
-    """Trains all of them by one untimed step and then by `steps`, in turns."""
+    """Trains each contestant for one untimed step, and then for `steps` in turns."""
     for each in contestants:
         each.advance(1, timed=False)
     for number in range(rounds):
-        # Whole steps that add up, however they divide.
+        # Rounded so that the turns add up to `steps`.
         share = steps * (number + 1) // rounds - steps * number // rounds
-        # Every other round runs backwards, so that nobody always follows the same one.
+        # In reverse order every other round, so that no contestant always follows the same one.
         for each in contestants if number % 2 == 0 else contestants[::-1]:
             each.advance(share, timed=True)
 
 
 def figures_of(contestant: Contestant, judged: EvaluationData) -> dict[str, Any]:
-    """Returns what one contestant is and what it scores."""
+    """Returns the properties and scores of one contestant."""
     row: dict[str, Any] = {
         "images_seen": contestant.images,
         "critic_updates": contestant.critic_updates,
@@ -286,8 +299,8 @@ def figures_of(contestant: Contestant, judged: EvaluationData) -> dict[str, Any]
 
 
 def ratio_to(reference: Sequence[float], seconds: Sequence[float]) -> dict[str, float | None]:
-    """Returns how many times longer a step takes: the median over rounds, least and most."""
-    # One that diverged has fewer rounds.
+    """Returns the time per step relative to the reference: median, minimum and maximum."""
+    # A diverged contestant has fewer rounds.
     found = [own / other for own, other in zip(seconds, reference, strict=False)]
     if not found:
         return {"time": None, "time_least": None, "time_most": None}
@@ -302,7 +315,7 @@ def settings_of(run: config.TrainConfig) -> dict[str, Any]:
     }
 
 
-# --------------------------------------------------------------------------------- what people read
+# ------------------------------------------------------------------------------------------- output
 
 
 # Titles and widths.
@@ -317,7 +330,7 @@ _COLUMNS = (
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Returns the figures as aligned text; `time` is that of a step relative to `content`."""
+    """Returns the results as aligned text; `time` is per step, relative to `content`."""
     rows = figures["contestants"]
     first = rows[REFERENCE]
     arguments = figures["arguments"]
@@ -356,12 +369,12 @@ def _line(name: str, values: Sequence[float | None], last: str) -> str:
 
 
 def verdicts(figures: Mapping[str, Any]) -> list[str]:
-    """Returns what the figures say of the two claims, one sentence each."""
+    """Returns one sentence for each of the two claims."""
     return [slower(figures["contestants"]), more_precise(figures)]
 
 
 def slower(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns what the times say of "GANs train about three times slower"."""
+    """Returns the result for the claim "GANs train about three times slower"."""
     times = {
         name: row["time"]
         for name, row in rows.items()
@@ -379,7 +392,7 @@ def slower(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def more_precise(figures: Mapping[str, Any]) -> str:
-    """Returns what the scores say of "the FFT loss gives more precise results"."""
+    """Returns the result for the claim "the FFT loss gives more precise results"."""
     rows = figures["contestants"]
     plain, fft = (rows[name].get("scores", {}) for name in (REFERENCE, FFT))
     if plain.get("psnr_db") is None or fft.get("psnr_db") is None:

@@ -1,16 +1,16 @@
-"""How fast training pairs are read: the pipeline, a bare tf.data loop, and whole PNG frames.
+"""Reading speed of training pairs: the pipeline, a bare tf.data loop, and whole PNG frames.
 
     python -m benchmarks.input_pipeline --data /data/GOPRO_Large
 
-Real frames are cut into 256x256 tiles and stored both ways, raw and PNG. Then these take turns in
-one process, so that a busy machine slows all of them alike:
+Real frames are cut into 256x256 tiles and stored in both encodings, raw and PNG. Then these
+alternate in one process, so that other load on the machine affects all of them equally:
 
 * `pipeline`: `tfdeblur.data.pipeline.TrainingData` with its shuffled order, random crops and flips;
-* `bare`: records of the same files, parsed, decoded and batched, with nothing else done;
-* `frames`: whole frames, read and decoded as PNG files, from which one crop is taken.
+* `bare`: records of the same files, only parsed, decoded and batched;
+* `frames`: whole frames, read and decoded as PNG files, with one crop from each.
 
-Each figure is the median over all rounds. The ratios are to be at least 0.85 (pipeline to bare)
-and 10 (pipeline to frames). The frames are read from the page cache, which flatters all three.
+Results are medians over all rounds. Targets: ratios of at least 0.85 (pipeline to bare) and 10
+(pipeline to frames). The frames are read from the page cache, which favors all three.
 """
 
 import argparse
@@ -28,25 +28,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from data_prep import build
+from tfdeblur.config import DataConfig
+from tfdeblur.config.fields import Size
 from tfdeblur.data import schema
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.io import files
 
 TILE = 256
-LEAST_TO_BARE, LEAST_TO_FRAMES = 0.85, 10.0
+MIN_TO_BARE, MIN_TO_FRAMES = 0.85, 10.0
 
-# Long enough for prefetched blocks to be used up and for autotuning to have settled.
+# Long enough to use up prefetched blocks and for autotuning to settle.
 WARM_UP_SECONDS, WARM_UP_IMAGES = 1.5, 1024
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code tells whether the ratios were reached."""
+    """Runs the benchmark; returns 1 if a target ratio was missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="GoPro folder: train or test with SCENE/...")
     parser.add_argument("--crop", type=int, default=224, help="side of the random crops")
-    parser.add_argument("--stride", type=int, default=32, help="pixels between two tiles")
-    parser.add_argument("--batch", type=int, default=16, help="pairs in one batch")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
+    parser.add_argument("--stride", type=int, default=32, help="stride between tiles in pixels")
+    parser.add_argument("--batch", type=int, default=16, help="pairs per batch")
+    parser.add_argument("--rounds", type=int, default=5, help="turns per contestant")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one turn")
     parser.add_argument("--encodings", nargs="+", default=["raw", "png"], help="raw, png or both")
     arguments = parser.parse_args()
@@ -61,7 +63,7 @@ def main() -> int:
 
 
 def native_layout(data: str, folder: str) -> str:
-    """Returns a GoPro folder whose frames are all training frames; a link where `data` is not."""
+    """Returns a GoPro folder whose frames are all training frames, linked if necessary."""
     if files.is_dir(files.join(data, "train")):
         return data
     os.makedirs(folder)
@@ -78,9 +80,9 @@ def build_tiles(source: str, out: str, encoding: str, stride: int) -> None:
 
 
 def compare(source: str, path: str, encoding: str, arguments: argparse.Namespace) -> bool:
-    """Times the three contestants in turns, prints the medians and judges the ratios."""
+    """Times the contestants in alternation; returns whether the ratios reach their targets."""
     crop, batch = arguments.crop, arguments.batch
-    data = TrainingData(path, crop=(crop, crop))
+    data = TrainingData(DataConfig(paths=(path,), crop=Size(crop, crop)))
     contestants: dict[str, Callable[[], tf.data.Dataset]] = {
         "pipeline": lambda: data.dataset(batch),
         "bare": lambda: bare(path, batch),
@@ -100,7 +102,7 @@ def compare(source: str, path: str, encoding: str, arguments: argparse.Namespace
         each = 1e6 * statistics.median(work[name])
         print(f"  {name:9s}{value:8.0f} pairs/s ({low:.0f} to {high:.0f}), CPU {each:6.0f} us/pair")
     reached = True
-    for other, least in (("bare", LEAST_TO_BARE), ("frames", LEAST_TO_FRAMES)):
+    for other, least in (("bare", MIN_TO_BARE), ("frames", MIN_TO_FRAMES)):
         ratio = medians["pipeline"] / medians[other]
         reached &= ratio >= least
         print(f"  pipeline / {other} = {ratio:.2f} (at least {least:g})")
@@ -108,7 +110,7 @@ def compare(source: str, path: str, encoding: str, arguments: argparse.Namespace
 
 
 def timed(dataset: tf.data.Dataset, batch: int, seconds: float) -> tuple[float, float]:
-    """Returns pairs per second once a dataset runs evenly, and seconds of CPU time for a pair."""
+    """Returns pairs per second after warm-up, and CPU seconds per pair."""
     iterator = iter(dataset)
     _consume(iterator, WARM_UP_SECONDS, WARM_UP_IMAGES // batch)
     before, begin = _cpu_seconds(), time.perf_counter()
@@ -148,7 +150,7 @@ def bare(path: str, batch: int) -> tf.data.Dataset:
 
 
 def frames(source: str, crop: int, batch: int) -> tf.data.Dataset:
-    """Returns crops of whole frames, each read from its PNG file."""
+    """Returns crops of whole frames, read from PNG files."""
     sharp = [
         files.join(source, "train", name)
         for name in files.walk_files(files.join(source, "train"))

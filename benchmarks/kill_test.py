@@ -1,16 +1,15 @@
-"""Kills a real training again and again, and compares what it reaches with an undisturbed run.
+"""Kills a training run repeatedly and compares its result with that of an undisturbed run.
 
     python -m benchmarks.kill_test --data data/cifar10 --out kills
 
-First the run is made undisturbed. Then it is made once more in another work directory, where the
-process is killed with SIGKILL at random: at a random time after it has saved something that it had
-not when it was killed before, so that every kill counts and some of them hit a checkpoint that is
-being written. The same command is started again each time. In the end every array of the last
-checkpoint (weights, optimizers, averages, seeds, counters) must be the same to the bit.
+First the run is trained undisturbed. Then it is trained again in another work directory, where the
+process is killed with SIGKILL at a random time after it has saved a new checkpoint, so that every
+kill counts and some hit a checkpoint while it is written. The same command is restarted each time.
+In the end every array of the last checkpoint (weights, optimizers, averages, seeds, counters) must
+be bit-exact.
 
-The run is REDNet at depth 10 against the critic of `rednet30wgan_cifar10`, WGAN-GP, with
-deterministic operations. What was done so far is kept in ``OUT/kills.json``: the same command goes
-on where this benchmark itself was stopped.
+The run is REDNet at depth 10 with the critic of `rednet30wgan_cifar10`, WGAN-GP, with deterministic
+ops. The progress is kept in ``OUT/kills.json``, from which the same command resumes this benchmark.
 """
 
 import argparse
@@ -24,22 +23,24 @@ import sys
 import time
 from typing import Any
 
-# A process that has saved nothing after so many seconds will not.
+# A process that saves nothing for this long is considered stuck.
 PATIENCE_SECONDS = 1200
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code tells whether the runs agree."""
+    """Runs the benchmark; returns 1 if the runs differ or there were too few kills."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="CIFAR-10, built by data_prep.build")
-    parser.add_argument("--out", required=True, help="folder for both runs and the figures")
-    parser.add_argument("--kills", type=int, default=50, help="kills that count")
-    parser.add_argument("--steps", type=int, default=400, help="length of the run")
-    parser.add_argument("--save-steps", type=int, default=2, help="between two checkpoints")
-    parser.add_argument("--batch", type=int, default=4, help="images in a batch")
-    parser.add_argument("--critic-updates", type=int, default=5, help="of each step")
-    parser.add_argument("--spread", type=float, default=4.0, help="longest wait before a kill, s")
-    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
+    parser.add_argument("--out", required=True, help="folder for both runs and the results")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills")
+    parser.add_argument("--steps", type=int, default=400, help="length of the run in steps")
+    parser.add_argument("--save-steps", type=int, default=2, help="steps between checkpoints")
+    parser.add_argument("--batch", type=int, default=4, help="images per batch")
+    parser.add_argument("--critic-updates", type=int, default=5, help="critic updates per step")
+    parser.add_argument(
+        "--spread", type=float, default=4.0, help="longest wait before a kill in seconds"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times of kills")
     arguments = parser.parse_args()
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,14 +72,14 @@ def start(workdir: pathlib.Path, arguments: argparse.Namespace) -> subprocess.Po
             command(workdir, arguments),
             stdout=log,
             stderr=subprocess.STDOUT,
-            # Sums are the same to the bit only with as many threads, and a process has as many
-            # as there are cores that it may use when it starts.
+            # Sums are bit-exact only for a fixed number of threads, which by default is the
+            # number of cores available at the start.
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "1"},
         )
 
 
 def finish(workdir: pathlib.Path, arguments: argparse.Namespace) -> None:
-    """Lets a run come to its end."""
+    """Runs until the end."""
     process = start(workdir, arguments)
     try:
         code = process.wait()
@@ -86,18 +87,18 @@ def finish(workdir: pathlib.Path, arguments: argparse.Namespace) -> None:
         process.kill()
         raise
     if code:
-        sys.exit(f"The run left with {code}; see {workdir}.log.")
+        sys.exit(f"The run exited with code {code}; see {workdir}.log.")
 
 
 def newest(workdir: pathlib.Path) -> int:
-    """Returns the images seen at the newest checkpoint, 0 where there is none."""
+    """Returns the images seen at the newest checkpoint; 0 without a checkpoint."""
     names = (path.parent.name for path in workdir.glob("checkpoints/*/meta.json"))
-    # A damaged one, which should not be there, was put aside under another name.
+    # A damaged checkpoint, which should not occur, is set aside under another name.
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def disturb(out: pathlib.Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Kills the second run as often as asked for, then lets it end."""
+    """Kills the second run the requested number of times, then lets it finish."""
     path, workdir = out / "kills.json", out / "killed"
     figures: dict[str, Any] = {"kills": 0, "in_a_checkpoint": 0, "seconds_to_progress": []}
     if path.exists():
@@ -110,7 +111,7 @@ def disturb(out: pathlib.Path, arguments: argparse.Namespace) -> dict[str, Any]:
         try:
             while newest(workdir) <= before:
                 if process.poll() is not None or time.monotonic() - begun > PATIENCE_SECONDS:
-                    sys.exit(f"The run did not go on; see {workdir}.log.")
+                    sys.exit(f"The run made no progress; see {workdir}.log.")
                 time.sleep(0.05)
             figures["seconds_to_progress"].append(time.monotonic() - begun)
             time.sleep(chance.uniform(0.0, arguments.spread))
@@ -128,25 +129,27 @@ def disturb(out: pathlib.Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(one: pathlib.Path, other: pathlib.Path) -> list[str]:
-    """Returns the names of the arrays of the last checkpoints that differ."""
+    """Returns the names of arrays that differ between the last checkpoints."""
     import numpy as np
-    import tensorflow as tf
 
-    readers = [
-        tf.train.load_checkpoint(str(run / "checkpoints" / f"{newest(run):012d}" / "state"))
+    from tfdeblur.checkpoints.arrays import read_arrays
+    from tfdeblur.checkpoints.manifest import STATE, checkpoint_name
+
+    first, second = (
+        read_arrays(str(run / "checkpoints" / checkpoint_name(newest(run)) / STATE))
         for run in (one, other)
+    )
+    different = sorted(first.keys() ^ second.keys())
+    different += [
+        name
+        for name in sorted(first.keys() & second.keys())
+        if not np.array_equal(first[name], second[name])
     ]
-    names = [set(reader.get_variable_to_shape_map()) for reader in readers]
-    different = sorted(names[0] ^ names[1])
-    for name in sorted(names[0] & names[1]):
-        first, second = (np.asarray(reader.get_tensor(name)) for reader in readers)
-        if "OBJECT_GRAPH" not in name and not np.array_equal(first, second):
-            different.append(name)
     return different
 
 
 def table(figures: dict[str, Any], different: list[str]) -> str:
-    """Returns the figures for people."""
+    """Returns the results as text."""
     seconds = figures["seconds_to_progress"] or [0.0]
     verdict = "every array equal" if not different else f"{len(different)} differ: {different[:3]}"
     return (

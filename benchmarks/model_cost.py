@@ -1,16 +1,16 @@
-"""What each generator costs: parameters, and multiply-adds for one image.
+"""Cost of each generator: parameters, and multiply-adds per image.
 
     python -m benchmarks.model_cost [MODEL ...] [--size 256]
 
 A multiply-add is one multiplication and one addition of a convolution or a dense layer; norms,
-activations, sums and pooling are left out, as most papers do. A transposed convolution multiplies
+activations, sums and pooling are omitted, as in most papers. A transposed convolution multiplies
 every input pixel by its kernel; tools that count its output pixels instead report up to four times
-as many for it. Batch norm's moving statistics do not count as
-parameters here. Nothing is run: shapes tell everything.
+as many. The moving statistics of batch norm do not count as parameters. The costs follow from
+shapes; no network is run.
 
-The question behind it is the claim that a dense network is smaller and cheaper than DeblurGAN,
-whose paper does not give the widths; so `dense_deblurgan` stands here at three growths beside
-`deblurgan` with nine blocks. The last line holds the default one against it.
+This checks the claim that a dense network is smaller and cheaper than DeblurGAN, whose paper does
+not give the widths: `dense_deblurgan` is listed with three growth rates, and `deblurgan` with nine
+blocks. The last line compares the default growth with the latter.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from typing import Any
 
 import keras
 
-from tfdeblur import models
+from tfdeblur import config, models
 from tfdeblur.errors import ConfigError
 
-# Configurations that papers name; every other model is counted with its defaults.
+# Configurations from papers; all other models are counted with their defaults.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "deblurgan": ({"blocks": 9}, {"blocks": 6}),
     "dense_deblurgan": ({"growth": 16}, {"growth": 32}, {"growth": 64}),
@@ -36,10 +36,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a network takes.
+    """Size and work of a network.
 
     Attributes:
-        parameters: Trained numbers.
+        parameters: Number of trainable parameters.
         multiply_adds: Multiply-adds of the convolutions and dense layers for one image.
     """
 
@@ -48,14 +48,14 @@ class Cost:
 
 
 def cost(network: keras.Model, size: int) -> Cost:
-    """Counts what a functional network takes for one image of `size` by `size` pixels.
+    """Returns the cost of a functional network for one image of `size` by `size` pixels.
 
     Args:
         network: Functional model of one image batch, [B, H, W, C].
-        size: Height and width, a multiple of what the network asks for.
+        size: Height and width in pixels, a multiple of the network's stride.
 
     Returns:
-        The cost; a layer that is called several times counts as often.
+        The cost, with layers that are called several times counted per call.
     """
     multiply_adds = 0
 
@@ -66,7 +66,7 @@ def cost(network: keras.Model, size: int) -> Cost:
             multiply_adds += _multiply_adds(layer, inputs[0].shape, output.shape)
         return output
 
-    # The same layers called again, with symbolic tensors of known sizes.
+    # Calls the same layers again, with symbolic tensors of known sizes.
     keras.models.clone_model(
         network,
         input_tensors=keras.Input((size, size, network.input.shape[-1]), batch_size=1),
@@ -78,14 +78,14 @@ def cost(network: keras.Model, size: int) -> Cost:
 
 
 def _multiply_adds(layer: Any, source: Sequence[int], target: Sequence[int]) -> int:
-    """Returns the multiply-adds of one layer from the shape of its input and of its output."""
+    """Returns the multiply-adds of one layer from the shapes of its input and output."""
     kinds = keras.layers
     pixels = math.prod(target[1:-1])
     if isinstance(layer, kinds.SeparableConv2D):
         weights = (layer.depthwise_kernel, layer.pointwise_kernel)
         return pixels * sum(math.prod(kernel.shape) for kernel in weights)
     if isinstance(layer, kinds.Conv2DTranspose):
-        # Every input pixel is multiplied by the whole kernel.
+        # Each input pixel is multiplied by the whole kernel.
         return math.prod(source[1:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, kinds.Conv2D | kinds.DepthwiseConv2D | kinds.Dense):
         return pixels * math.prod(layer.kernel.shape)
@@ -93,7 +93,7 @@ def _multiply_adds(layer: Any, source: Sequence[int], target: Sequence[int]) -> 
 
 
 def rows(names: Sequence[str], size: int) -> list[tuple[str, Mapping[str, Any], Cost]]:
-    """Builds every variant of the models named, and counts."""
+    """Builds all variants of the named models and returns their costs."""
     found: list[tuple[str, Mapping[str, Any], Cost]] = []
     for name in names:
         for options in VARIANTS.get(name, ({},)):
@@ -103,7 +103,7 @@ def rows(names: Sequence[str], size: int) -> list[tuple[str, Mapping[str, Any], 
 
 
 def table(found: Sequence[tuple[str, Mapping[str, Any], Cost]], size: int) -> str:
-    """Returns the costs as a table for people."""
+    """Returns the costs as aligned text."""
     lines = [f"{'model':<34}{'parameters':>14}  multiply-adds, {size}x{size}"]
     for name, options, spent in found:
         label = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
@@ -123,14 +123,16 @@ def table(found: Sequence[tuple[str, Mapping[str, Any], Cost]], size: int) -> st
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    names = models.REGISTRY.names()
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="all of them by default")
+    names = config.MODELS.names()
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="models to count; all by default"
+    )
     parser.add_argument("--size", type=int, default=256, help="side of the image in pixels")
     chosen = parser.parse_args(arguments)
     for name in chosen.models:
         try:
-            models.REGISTRY.load(name)
-        except ConfigError as error:  # it names the nearest model
+            config.MODELS.load(name)
+        except ConfigError as error:  # names the nearest model
             parser.error(str(error))
     print(table(rows(chosen.models or names, chosen.size), chosen.size))
 

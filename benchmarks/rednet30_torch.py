@@ -1,8 +1,9 @@
-"""The REDNet30 of `tfdeblur.models.rednet30` in PyTorch, for `benchmarks.train_step` to race with.
+"""The REDNet30 of `tfdeblur.models.rednet30` in PyTorch, for `benchmarks.train_step`.
 
-Run by the Python that has PyTorch; it needs nothing else. The measure of a PyTorch program written
-with care is meant: channels-last memory, the fused Adam, no synchronization within a step, and for
-bfloat16 autocast with float32 weights. It answers requests on standard input, one JSON line each.
+Runs in an environment with PyTorch and needs nothing else. It is meant as a carefully written
+PyTorch program: channels-last memory, the fused Adam, no synchronization within a step, and
+autocast with float32 weights for bfloat16. It answers requests on standard input, one JSON line
+each.
 """
 
 import json
@@ -14,14 +15,14 @@ from torch import nn
 
 
 class REDNet30(nn.Module):
-    """Fifteen convolutions down, fifteen up, with every second pair joined by a skip."""
+    """Fifteen convolutions and fifteen mirrored ones, with a skip for every second pair."""
 
     def __init__(self, half: int = 15, width: int = 64) -> None:
         super().__init__()
         channels = [3, *[width] * (2 * half - 1)]
         self.half = half
         self.convolutions = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1) for c in channels)
-        # PyTorch's momentum is the weight of the new value, Keras's that of the old one.
+        # PyTorch's momentum weights the new value, Keras's the old one.
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(width, eps=1e-3, momentum=0.01) for _ in range(2 * half)
         )
@@ -45,7 +46,7 @@ class REDNet30(nn.Module):
 
 
 class Trainer:
-    """Trains the network on the same batch of noise, again and again."""
+    """Trains the network on one batch of noise, repeatedly."""
 
     def __init__(self, precision: str, batch: int, size: int) -> None:
         torch.manual_seed(0)
@@ -58,7 +59,7 @@ class Trainer:
         )
 
     def step(self) -> None:
-        """Makes one update for the log-cosh loss."""
+        """Performs one update on the log-cosh loss."""
         blurred, sharp = self.blurred.float() / 255, self.sharp.float() / 255
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
@@ -69,7 +70,7 @@ class Trainer:
         self.optimizer.step()
 
     def run(self, steps: int) -> dict[str, float]:
-        """Returns the milliseconds of a step by the clock and of CPU time, averaged over some."""
+        """Returns the average wall and CPU milliseconds per step."""
         start, start_cpu = time.perf_counter(), time.process_time()
         for _ in range(steps):
             self.step()
@@ -78,7 +79,7 @@ class Trainer:
 
 
 def main() -> None:
-    """Serves: first line the settings, then `{"precision": ..., "steps": ...}` a line."""
+    """Answers requests: first the settings, then lines `{"precision": ..., "steps": ...}`."""
     settings = json.loads(sys.stdin.readline())
     torch.set_num_threads(settings["threads"])
     trainers = {

@@ -1,13 +1,13 @@
-"""The other side of `benchmarks.restore`: NAFNet-32 and MIMO-UNet in PyTorch, restoring images.
+"""NAFNet-32 and MIMO-UNet in PyTorch, restoring images for `benchmarks.restore`.
 
-Run by the Python that has PyTorch, from the repository's root; it needs NumPy besides. A program
-written with care is meant: inference mode, channels-last memory, PyTorch's own layer norm, fused
-sums, and the local converter's means by the same matrix products as ours, of each window once
-(running sums, as its authors have them, took half as long again). Tiles are placed and blended by
-`tfdeblur.ops.tiling`, so that the networks are compared.
+Runs in an environment with PyTorch and NumPy, from the root of the repository. It is meant as a
+carefully written program: inference mode, channels-last memory, PyTorch's own layer norm, fused
+sums, and the window means of TLC by the same matrix products as in tfdeblur, once per window
+(running sums, as in the authors' code, took 1.5 times as long). Tiles are placed and blended by
+`tfdeblur.ops.tiling`, so that only the networks are compared.
 
-It answers requests on standard input, one JSON line each. With `--weights FOLDER` it writes random
-weights under the authors' names instead, for both sides.
+It answers requests on standard input, one JSON line each. With `--weights FOLDER` it instead writes
+random weights for both libraries, under the authors' names.
 """
 
 import functools
@@ -25,7 +25,7 @@ from tests.torch_networks.examples import build, picture, restore
 from tfdeblur.ops import tiling
 
 NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
-    # Architecture, options, and what sizes must be multiples of.
+    # Architecture, options, and the multiple that sizes must have.
     "nafnet32": (
         "nafnet",
         {"width": 32, "encoder": (1, 1, 1, 28), "middle": 1, "decoder": (1, 1, 1, 1)},
@@ -37,13 +37,13 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
 
 @functools.cache
 def band(size: int, side: int) -> torch.Tensor:
-    """Returns [size - side + 1, size]: a row for each window, one inside it and zero outside."""
+    """Returns [size - side + 1, size]: per window a row of ones inside and zeros outside."""
     steps = torch.arange(size) - torch.arange(size - side + 1)[:, None]
     return ((steps >= 0) & (steps < side)).float()
 
 
 def window_means(x: torch.Tensor, side: int) -> torch.Tensor:
-    """Returns the mean of each window of [B, C, H, W] that lies inside."""
+    """Returns the means of all windows that lie inside [B, C, H, W]."""
     batch, channels, height, width = x.shape
     rows, columns = min(side, height), min(side, width)
     x = x.permute(0, 2, 3, 1)
@@ -53,13 +53,13 @@ def window_means(x: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def normalized(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-    """Layer norm over the channels, which lie next to each other."""
+    """Applies layer norm over the channels, which are contiguous in memory."""
     x = functional.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], norm.weight, norm.bias, 1e-6)
     return x.permute(0, 3, 1, 2)
 
 
 def gate(x: torch.Tensor) -> torch.Tensor:
-    """The simple gate."""
+    """Applies NAFNet's simple gate."""
     half = x.shape[1] // 2
     return x[:, :half] * x[:, half:]
 
@@ -89,7 +89,7 @@ class LocalBlock(nn.Module):
 
 
 def load(name: str, path: str, window: int) -> nn.Module:
-    """Builds a network with the weights of a file, ready to restore."""
+    """Builds a network with the weights of a file, for inference."""
     architecture, options, _ = NETWORKS[name]
     network: Any = build(architecture, **options)
     network.load_state_dict(torch.load(path, weights_only=True))
@@ -98,7 +98,7 @@ def load(name: str, path: str, window: int) -> nn.Module:
         stages = {
             **dict(enumerate(network.encoders)),
             deepest: network.middle_blks,
-            # The decoder counts from the smallest size.
+            # The decoder starts at the smallest resolution.
             **{2 * deepest - level: stage for level, stage in enumerate(network.decoders[::-1])},
         }
         for place, stage in stages.items():
@@ -112,8 +112,8 @@ class Restorer:
     """Restores images as `tfdeblur.inference.restorer.Restorer` does.
 
     Args:
-        settings: `network`, `weights`, `window`, `threads`, and how images are cut: `max_pixels`,
-            `side`, `overlap`.
+        settings: `network`, `weights`, `window`, `threads`, and for the tiles `max_pixels`,
+            `side` and `overlap`.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ class Restorer:
         height, width = image.shape[:2]
         missing = [(0, -size % self._multiple) for size in (height, width)]
         padded = np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
-        # Channels-last memory is how the image lies already.
+        # The image is channels-last already.
         x = torch.from_numpy(np.ascontiguousarray(padded)).permute(2, 0, 1)[None]
         y = self._network(x)
         finest = y[0] if isinstance(y, list) else y
@@ -151,7 +151,7 @@ class Restorer:
 
 
 def write_weights(folder: str) -> None:
-    """Writes random weights of every network, by which a restored image is mostly in [0, 1]."""
+    """Writes random weights that restore images to values mostly within [0, 1]."""
     for name, (architecture, options, _) in NETWORKS.items():
         network: Any = build(architecture, seed=1, **options)
         image = picture(128, 128)
@@ -164,7 +164,7 @@ def write_weights(folder: str) -> None:
 
 
 def main() -> None:
-    """Serves: first line the settings, then images as `benchmarks.restore` asks for them."""
+    """Answers requests: first the settings, then images of `benchmarks.restore`."""
     if sys.argv[1:2] == ["--weights"]:
         write_weights(sys.argv[2])
         return

@@ -1,36 +1,35 @@
-"""Seconds and peak memory of restoring an image, beside the same networks in PyTorch, on a CPU.
+"""Time and peak memory for restoring an image on a CPU, compared with PyTorch.
 
     python -m benchmarks.restore --torch-python /path/to/an/environment/bin/python
 
-NAFNet-32 with its local converter and MIMO-UNet restore a frame of 1280x720, which goes through
-whole, and one of 3840x2160, which goes in tiles: ours by `tfdeblur.load` and `deblur` as they are,
-PyTorch's by `benchmarks.restoration_torch`, with the same weights, the same tiles, one in a batch,
-the same blending and the same number of threads. Ours restores several tiles at the same time,
-which share the threads.
+NAFNet-32 with TLC and MIMO-UNet restore a frame of 1280x720, which is not tiled, and one of
+3840x2160, which is: tfdeblur by `tfdeblur.load` and `deblur` with their defaults, PyTorch by
+`benchmarks.restoration_torch`, with the same weights, the same tiles in batches of one, the same
+blending and the same number of threads. tfdeblur restores several tiles in parallel, which share
+the threads.
 
-Each library, network and size has a process of its own, which reports its own peak of resident
-memory, the library and the weights included. Each restores a small image or a single tile first;
-then the two take turns, and the clock is read when the result is on the host. The results of the
-first turn must agree to 1e-4 before a time is believed (MIMO-UNet's are equal to the bit: both
-libraries call oneDNN's convolutions). Ratios are PyTorch's seconds by ours; the median over rounds
-is reported.
+Each library, network and size has its own process, which reports its peak resident memory,
+including the library and the weights. Each process first restores a small image or a single tile;
+then the two alternate, timed until the result is on the host. The results of the first turn must
+agree to 1e-4 (those of MIMO-UNet are bit-exact: both libraries call oneDNN's convolutions). Ratios
+are PyTorch's seconds divided by tfdeblur's; the median over rounds is reported.
 
 Targets: ratios of at least 1, and less than 6 GiB for 3840x2160.
 
-What was found on the way (TensorFlow 2.21, two cores, tiles of 512x512):
+Findings (TensorFlow 2.21, two cores, tiles of 512x512):
 
 * NAFNet's pooling over windows by running sums took a third of the time. Products with band
-  matrices, only for windows that lie inside the image, and the attention's convolution once a
-  window and not once a pixel took that to a twentieth.
-* Keras's layer normalization makes seven passes over tensors of full size; see
+  matrices, only for windows inside the image, with the attention's convolution per window instead
+  of per pixel, reduced that to a twentieth.
+* Keras's layer normalization makes seven passes over full-size tensors; see
   `tfdeblur.models.nafnet.LayerNormalization`.
-* A batch of four tiles takes as long as four batches of one, and twice the memory. Two tiles at the
-  same time take a tenth to a fifth less, because many operations keep one core busy.
-* XLA (`jit_compile`) takes one and a half times as long for MIMO-UNet and three times for NAFNet.
-* PyTorch gives its memory back after each operation and takes it anew, with a page fault for every
+* A batch of four tiles takes as long as four batches of one, and twice the memory. Two tiles in
+  parallel take a tenth to a fifth less, because many operations use one core only.
+* XLA (`jit_compile`) takes 1.5 times as long for MIMO-UNet and three times for NAFNet.
+* PyTorch frees its memory after each operation and allocates it again, with a page fault for every
   4 KiB: a third of its time for NAFNet. An allocator that keeps memory, or glibc's with
   `MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864` in
-  the environment, prevents that; `--torch-keeps-memory` sets these for PyTorch's side.
+  the environment, prevents that; `--torch-keeps-memory` sets these for PyTorch.
 """
 
 import argparse
@@ -49,10 +48,10 @@ import numpy as np
 from benchmarks import contestants
 
 NETWORKS = {"nafnet32": 384, "mimo_unet": 0}
-"""What is restored with, and the local converter's window: one and a half of 256-pixel crops."""
+"""Networks and their TLC windows in pixels: 1.5 times crops of 256 pixels; 0 without TLC."""
 
 TOLERANCE = 1e-4
-MOST_GIB = 6.0
+MAX_GIB = 6.0
 _TILED = 3840 * 2160
 _KEEP = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
@@ -62,26 +61,26 @@ _KEEP = {
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code tells whether the targets were reached."""
+    """Runs the benchmark; returns 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--torch-python", help="Python that has PyTorch")
+    parser.add_argument("--torch-python", help="Python of an environment with PyTorch")
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NETWORK"
     )
     parser.add_argument("--sizes", nargs="+", default=["1280x720", "3840x2160"], metavar="WxH")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each contestant")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each")
+    parser.add_argument("--rounds", type=int, default=3, help="turns per contestant")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads per library")
     parser.add_argument(
-        "--torch-keeps-memory", action="store_true", help="PyTorch's freed memory is not given back"
+        "--torch-keeps-memory", action="store_true", help="make PyTorch keep freed memory"
     )
-    parser.add_argument("--out", help="file for all figures, as JSON")
+    parser.add_argument("--out", help="JSON file for all results")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         serve()
         return 0
     if not arguments.torch_python:
-        parser.error("--torch-python is needed: there is nothing to compare with.")
+        parser.error("--torch-python is required for the comparison.")
     figures = race(arguments)
     print(table(figures))
     if arguments.out:
@@ -90,14 +89,14 @@ def main() -> int:
     return 0 if all(reached(row) for row in figures["rows"]) else 1
 
 
-# ------------------------------------------------------------------------------------ the referee
+# --------------------------------------------------------------------------------------- comparison
 
 
 class Worker(contestants.Worker):
-    """A process that restores on request."""
+    """A process that restores images on request."""
 
     def restore(self, image: str, out: str = "", *, as_tile: bool = False) -> dict[str, float]:
-        """Returns the seconds for an image in an .npy file, and the peak memory until now."""
+        """Returns the seconds for an image in an .npy file, and the peak memory so far."""
         answer: dict[str, float] = self.ask({"image": image, "out": out, "as_tile": as_tile})
         return answer
 
@@ -106,7 +105,7 @@ class Worker(contestants.Worker):
 def workers(
     arguments: argparse.Namespace, folder: str, network: str
 ) -> Iterator[dict[str, Worker]]:
-    """Starts one process for each library, with a network."""
+    """Starts one process per library for a network."""
     settings = {
         "network": network,
         "weights": os.path.join(folder, f"{network}.pth"),
@@ -124,7 +123,7 @@ def workers(
         started["torch"] = Worker(theirs, settings, **keep)
         counts = {worker.about["parameters"] for worker in started.values()}
         if len(counts) > 1:
-            sys.exit(f"The networks are not the same: {counts} parameters.")
+            sys.exit(f"The networks differ: {counts} parameters.")
         yield started
     finally:
         for worker in started.values():
@@ -132,7 +131,7 @@ def workers(
 
 
 def race(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Lets the contestants take turns with each network and size; returns all figures."""
+    """Times both libraries on each network and size; returns all results."""
     rows: list[dict[str, Any]] = []
     versions: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -151,12 +150,12 @@ def race(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def turns(started: dict[str, Worker], folder: str, size: str, rounds: int) -> dict[str, Any]:
-    """Returns the seconds of each turn, the peaks of memory and how far the results differ."""
+    """Returns the seconds per turn, the peak memory and the difference of the results."""
     width, height = map(int, size.split("x"))
     cut = started["tfdeblur"].about["cut"]
     image = write_image(folder, height, width)
     tiles = 1 if height * width <= cut["max_pixels"] else count_tiles(height, width, cut)
-    # A whole image of any size, or a tile of the only size: that program is then compiled.
+    # Compiles the program for whole images of any size, or for tiles.
     small = write_image(folder, *((128, 96) if tiles == 1 else (cut["side"], cut["side"])))
     for worker in started.values():
         worker.restore(small, as_tile=tiles > 1)
@@ -172,16 +171,18 @@ def turns(started: dict[str, Worker], folder: str, size: str, rounds: int) -> di
         if number == 0:
             ours, theirs = (np.load(out) for out in outs.values())
             if np.mean((theirs > 0) & (theirs < 1)) < 0.5:
-                sys.exit("Most of the restored image is black or white, which tells nothing.")
+                sys.exit("Most of the restored image is black or white, which makes it no test.")
             differ = float(np.abs(ours - theirs).max())
             if not differ <= TOLERANCE:
-                sys.exit(f"The restored images differ by up to {differ:g}: no time is believed.")
+                sys.exit(
+                    f"The restored images differ by up to {differ:g}; times are not comparable."
+                )
     ratio = statistics.median(t / o for o, t in zip(*seconds.values(), strict=True))
     return {"tiles": tiles, "seconds": seconds, "gib": peaks, "ratio": ratio, "differ": differ}
 
 
 def write_image(folder: str, height: int, width: int) -> str:
-    """Writes smooth colors with noise, float32 [height, width, 3] in [0, 1]; returns the file."""
+    """Writes smooth colors with noise, float32 [height, width, 3] in [0, 1]; returns the path."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:height, :width].astype(np.float32)[..., None] / 9
     waves = np.sin(rows * rng.uniform(0.5, 2, 3) + columns * rng.uniform(0.5, 2, 3))
@@ -192,7 +193,7 @@ def write_image(folder: str, height: int, width: int) -> str:
 
 
 def count_tiles(height: int, width: int, cut: dict[str, int]) -> int:
-    """Returns how many tiles a large image is cut into."""
+    """Returns the number of tiles of a large image."""
     from tfdeblur.ops import tiling
 
     side, stride = cut["side"], cut["side"] - cut["overlap"]
@@ -200,14 +201,14 @@ def count_tiles(height: int, width: int, cut: dict[str, int]) -> int:
 
 
 def reached(row: dict[str, Any]) -> bool:
-    """Tells whether a network and size are as fast and small as they must be."""
+    """Returns whether a network and size reach the targets for speed and memory."""
     width, height = map(int, row["size"].split("x"))
     large = height * width >= _TILED
-    return row["ratio"] >= 1 and not (large and row["gib"]["tfdeblur"] >= MOST_GIB)
+    return row["ratio"] >= 1 and not (large and row["gib"]["tfdeblur"] >= MAX_GIB)
 
 
 def table(figures: dict[str, Any]) -> str:
-    """Returns the figures for people."""
+    """Returns the results as text."""
     lines = [
         f"{figures['threads']} threads; {', '.join(figures['versions'])}",
         f"{'':11s}{'':>10s}{'tiles':>7s}{'seconds: ours':>15s}{'PyTorch':>9s}{'ratio':>7s}"
@@ -223,11 +224,11 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# ------------------------------------------------------------------------------ ours, in a process
+# ------------------------------------------------------------------------------- tfdeblur's process
 
 
 def serve() -> None:
-    """Reads the settings and then requests from standard input, and answers with JSON lines."""
+    """Reads settings and then requests from standard input; answers with JSON lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     given = contestants.settings()
     import keras

@@ -1,15 +1,15 @@
-"""What restoring a batch once for a whole WGAN-GP step saves, against restoring it for each update.
+"""Speedup of a WGAN-GP step that restores its batch once instead of once per update.
 
     python -m benchmarks.shared_pass
 
-Both sides are the library's own training step as one `tf.function`, in one process, with the same
-networks, precision, batch and fused pass of the critic over true and restored images; only the
-number of the generator's passes differs: one, or six with five updates of the critic. They take
-turns of a few steps in alternating order, the first step of a turn is not counted, and the clock is
-read after the results have arrived. A round gives one ratio of speeds; the median is reported.
+Both variants are the library's own training step as one `tf.function`, in one process, with the
+same networks, precision, batch and fused critic pass over sharp and restored images; only the
+number of generator passes differs: one, or six with five critic updates. They run in turns of a few
+steps in alternating order; the first step of a turn is not timed, and timing ends when the metrics
+have been read back. Each round gives one ratio of speeds; the median is reported.
 
-Also compared, with the same first weights, are the losses and the weights after one step of either
-kind: networks with batch norm differ in their moving averages alone.
+The losses and weights after one step from the same initial weights are compared as well: networks
+with batch norm differ in their moving averages only.
 
 Targets in float32: 1.5 for REDNet30WGAN, 2.2 for MSDeblurWGAN.
 """
@@ -22,19 +22,19 @@ import sys
 import time
 from typing import Any
 
-LEAST = {"rednet30wgan_cifar10": 1.5, "msdeblurwgan_cifar10": 2.2}
+MIN_SPEEDUP = {"rednet30wgan_cifar10": 1.5, "msdeblurwgan_cifar10": 2.2}
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code tells whether the ratios were reached."""
+    """Runs the benchmark; returns 1 if a target ratio was missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--recipes", nargs="+", default=list(LEAST), help="what is trained")
+    parser.add_argument("--recipes", nargs="+", default=list(MIN_SPEEDUP), help="recipes to train")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--batch", type=int, default=8, help="images in a batch")
+    parser.add_argument("--batch", type=int, default=8, help="images per batch")
     parser.add_argument("--size", type=int, default=32, help="side of the images in pixels")
-    parser.add_argument("--rounds", type=int, default=6, help="turns of each side")
-    parser.add_argument("--steps", type=int, default=2, help="counted steps in one turn")
-    parser.add_argument("--out", help="file for all figures, as JSON")
+    parser.add_argument("--rounds", type=int, default=6, help="turns per variant")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps per turn")
+    parser.add_argument("--out", help="JSON file for all results")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     figures = {recipe: race(recipe, arguments) for recipe in arguments.recipes}
@@ -42,11 +42,13 @@ def main() -> int:
     if arguments.out:
         with open(arguments.out, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)
-    return 0 if all(f["speedup"] >= LEAST.get(name, 1.0) for name, f in figures.items()) else 1
+    return (
+        0 if all(f["speedup"] >= MIN_SPEEDUP.get(name, 1.0) for name, f in figures.items()) else 1
+    )
 
 
 class Side:
-    """One way of making the step, on the same batch again and again."""
+    """One variant of the step, run repeatedly on one batch."""
 
     def __init__(self, recipe: str, share: bool, arguments: argparse.Namespace) -> None:
         import numpy as np
@@ -55,7 +57,7 @@ class Side:
         from tfdeblur import config, models, objectives
         from tfdeblur.models import critics
         from tfdeblur.training.engines.tensorflow import runtime
-        from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+        from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
         from tfdeblur.training.state import TrainingState
 
         batch = arguments.batch
@@ -64,14 +66,14 @@ class Side:
         )
         chosen = run_config.critic
         if chosen is None:
-            sys.exit(f"The recipe {recipe} has no critic: there is nothing to share.")
+            sys.exit(f"The recipe {recipe} has no critic, so there is no pass to share.")
         runtime.seed_everything(0)
         objective = objectives.create(run_config.objective.name, run_config.objective.options)
         with runtime.precision_scope(runtime.resolve_precision(arguments.precision)):
             generator = models.create(run_config.model.name, run_config.model.options)
-            opponents = {"critic": critics.create(chosen.name, chosen.options)}
+            built = {"critic": critics.create(chosen.name, chosen.options)}
             self.state = TrainingState(
-                run_config, generator, opponents, total_images=10**9, epoch_images=10**6
+                run_config, generator, built, total_images=10**9, epoch_images=10**6
             )
         step = ReplicaStep(
             generator, objective, self.state, global_batch=batch, share_generator_pass=share
@@ -85,11 +87,11 @@ class Side:
         }
 
     def step(self) -> dict[str, float]:
-        """Makes one step and waits for its results."""
+        """Runs one step and waits for its metrics."""
         return {name: float(value) for name, value in self._run(self._pair).items()}
 
     def turn(self, steps: int) -> float:
-        """Returns the seconds of a step, after one that does not count."""
+        """Returns the seconds per step, after an untimed step."""
         self.step()
         start = time.perf_counter()
         for _ in range(steps):
@@ -98,7 +100,7 @@ class Side:
 
 
 def race(recipe: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Lets both sides take turns; returns their times, the ratio, and how far they differ."""
+    """Times both variants in turns; returns times, ratios, and their difference."""
     sides = {"shared": Side(recipe, True, arguments), "literal": Side(recipe, False, arguments)}
     first = {name: side.step() for name, side in sides.items()}
     difference = compare(sides, first)
@@ -117,10 +119,7 @@ def race(recipe: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(sides: dict[str, Side], first: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Returns the largest differences after one step, relative to the largest value.
-
-    Weights are compared by what the step did to them, but for moving averages.
-    """
+    """Returns the largest differences after one step: of scalars (relative) and of weights."""
     import numpy as np
 
     scalars = max(
@@ -128,15 +127,15 @@ def compare(sides: dict[str, Side], first: dict[str, dict[str, float]]) -> dict[
         for name, value in first["shared"].items()
     )
     weights = 0.0
-    players = (sides["shared"].state.players, sides["literal"].state.players)
-    for name in players[0]:
-        pairs = zip(players[0][name].variables, players[1][name].variables, strict=True)
+    networks = (sides["shared"].state.networks, sides["literal"].state.networks)
+    for name in networks[0]:
+        pairs = zip(networks[0][name].variables, networks[1][name].variables, strict=True)
         weights = max(weights, *(float(np.abs(a.numpy() - b.numpy()).max()) for a, b in pairs))
     return {"scalars_differ": scalars, "weights_differ": weights}
 
 
 def table(figures: dict[str, Any], arguments: argparse.Namespace) -> str:
-    """Returns the figures for people."""
+    """Returns the results as text."""
     lines = [
         f"batch {arguments.batch} of {arguments.size}x{arguments.size}, {arguments.precision}; "
         "seconds a step",

@@ -1,18 +1,19 @@
-"""How much blur made on the fly costs: the same input pipeline with and without it.
+"""Cost of blur synthesized on the fly: the same input pipeline with and without it.
 
     python -m benchmarks.synthesis
 
-Records of random pictures are written to a temporary folder, raw, so that reading is as fast as it
-can be. Then these take turns in one process, so that a busy machine slows all of them alike:
+Records of random images are written to a temporary folder in raw encoding, so that reading is as
+fast as possible. Then these alternate in one process, so that other load on the machine affects all
+of them equally:
 
-* `stored`: `tfdeblur.data.pipeline.TrainingData` with the stored blurred half;
+* `stored`: `tfdeblur.data.pipeline.TrainingData` with the stored blurred images;
 * `gaussian`, `disc`, `trajectory`, `varying`, `camera`: the same with `synthesis`; `varying` has
-  four kernels a picture, and `camera` adds linear light, highlights, noise and JPEG to one;
-* `scipy`: pictures of float32 that are padded already, convolved with kernels that are made
-  already, by `scipy.signal.fftconvolve` in as many threads as there are cores.
+  four kernels per image, and `camera` adds linear light, highlights, noise and JPEG to one;
+* `scipy`: padded float32 images convolved with precomputed kernels by `scipy.signal.fftconvolve`,
+  in as many threads as there are cores.
 
-Each figure is the median over all rounds; the clock is read when the last batch is there. A ratio
-of 0.5 means that making the blur takes as long as all the rest of the pipeline.
+Results are medians over all rounds, timed until the last batch has arrived. A ratio of 0.5 means
+that synthesizing the blur takes as long as the rest of the pipeline.
 """
 
 import argparse
@@ -33,18 +34,19 @@ import numpy as np
 import scipy.signal
 import tensorflow as tf
 
+from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.degradation import kernels
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.io import files
 
-# Turns in which batches made ahead are used up and autotuning settles.
+# Enough to use up prefetched batches and for autotuning to settle.
 WARM_UP_BATCHES = 6
 
 
 def contestants() -> dict[str, Degradation | None]:
-    """Returns what is compared, by name; None is the stored blur."""
+    """Returns the degradations to compare, by name; None is the stored blur."""
     trajectory = Degradation(blur="trajectory")
     camera = dataclasses.replace(
         trajectory, linear_light=True, highlights=4.0, read_noise=0.01, shot_noise=0.02, jpeg=50
@@ -62,18 +64,18 @@ def contestants() -> dict[str, Degradation | None]:
 def main() -> int:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures")
-    parser.add_argument("--batch", type=int, default=32, help="pictures in one batch")
-    parser.add_argument("--records", type=int, default=256, help="pictures in the data set")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
-    parser.add_argument("--batches", type=int, default=8, help="batches in one turn")
+    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, default=32, help="images per batch")
+    parser.add_argument("--records", type=int, default=256, help="images in the data set")
+    parser.add_argument("--rounds", type=int, default=5, help="turns per contestant")
+    parser.add_argument("--batches", type=int, default=8, help="batches per turn")
     arguments = parser.parse_args()
     batch, count = arguments.batch, arguments.batches
     turns: dict[str, Callable[[], float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_records(folder, arguments.records, arguments.size)
         for name, options in contestants().items():
-            dataset = TrainingData(folder, synthesis=options).dataset(batch)
+            dataset = TrainingData(DataConfig(paths=(folder,)), synthesis=options).dataset(batch)
             turns[name] = functools.partial(pipeline_speed, dataset, batch, count)
         turns["scipy"] = functools.partial(scipy_speed, arguments.size, batch)
         speeds: dict[str, list[float]] = {name: [] for name in turns}
@@ -111,7 +113,7 @@ def write_records(folder: str, records: int, size: int) -> None:
 
 
 def pipeline_speed(dataset: tf.data.Dataset, batch: int, batches: int) -> float:
-    """Returns images per second of a pipeline that runs evenly."""
+    """Returns images per second of a pipeline, after warm-up."""
     iterator = iter(dataset)
     for _ in range(WARM_UP_BATCHES):
         next(iterator)
@@ -123,7 +125,7 @@ def pipeline_speed(dataset: tf.data.Dataset, batch: int, batches: int) -> float:
 
 
 def scipy_speed(size: int, pictures: int) -> float:
-    """Returns images per second of SciPy's convolution alone, on all cores."""
+    """Returns images per second of SciPy's convolution only, on all cores."""
     rng = np.random.default_rng(0)
     paths = kernels.trajectories(kernels.draw_trajectories(rng, pictures), 60.0)
     shapes = [kernels.path_kernel(path, 64)[..., None] for path in paths]

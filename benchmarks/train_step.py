@@ -1,31 +1,32 @@
-"""How fast REDNet30 trains on a CPU, beside the same network in PyTorch.
+"""Training speed of REDNet30 on a CPU, compared with the same network in PyTorch.
 
     python -m benchmarks.train_step --torch-python /path/to/an/environment/bin/python
 
-The step is the whole of a training run's: `tfdeblur.training.Loop` with uint8 pairs from a tf.data
-iterator, range conversion, log-cosh loss, Adam, the reported scalars. PyTorch makes the same step
-eagerly, with channels-last memory and the fused Adam; see `benchmarks.rednet30_torch`. The two
-libraries sit in processes of their own, with the same number of threads, and take turns of a few
-steps, so that a busy machine slows all of them alike; whoever waits, waits idle. The first step of
-a turn is not counted. A round gives one ratio, and the median over rounds is reported. CPU time
-stands beside the clock: where other programs run, it is the steadier of the two. PyTorch's threads
-spin while they wait for each other, which costs several times the step on a busy machine;
-`GOMP_SPINCOUNT=0` in the environment prevents that, but only an idle machine gives ratios to quote.
+The step is the complete step of a training run: `training.loop.Loop` with uint8 pairs from a
+tf.data iterator, range conversion, log-cosh loss, Adam, and the reported scalars. PyTorch runs the
+same step eagerly, with channels-last memory and the fused Adam; see `benchmarks.rednet30_torch`.
+Each library has its own process with the same number of threads. They alternate in turns of a few
+steps, so that other load on the machine affects both equally; the other process is idle meanwhile.
+The first step of a turn is not timed. Each round gives one ratio; the median over rounds is
+reported. CPU time is reported beside the wall time and is steadier on a busy machine. PyTorch's
+threads spin while they wait for each other, which costs several times the step on a busy machine;
+`GOMP_SPINCOUNT=0` in the environment prevents that, but only ratios from an idle machine should be
+quoted.
 
 Targets on two cores with AVX-512 and AMX: float32 at least 0.95 of PyTorch's float32 speed, and
 bfloat16 at least 1.3 of it.
 
-What was found on the way (TensorFlow 2.21, batch 32 of 32x32):
+Findings (TensorFlow 2.21, batch 32 of 32x32):
 
-* Keras's `BatchNormalization` does not use TensorFlow's fused kernel. It became some twenty
-  operations, in float32 even in a bfloat16 network: a third of the float32 step's work and, with
-  the casts, more than half of the bfloat16 step's. `models.layers.BatchNormalization` calls the
-  fused kernel in training; the bfloat16 step then took less than half the time.
-* `Conv2DTranspose` of stride 1 computes what `Conv2D` does with mirrored weights; the plain one has
-  fused forms (bias and ELU inside the convolution) that the transposed one lacks.
+* Keras's `BatchNormalization` does not use TensorFlow's fused kernel but about twenty operations,
+  in float32 even in a bfloat16 network: a third of the float32 step's work and, with the casts,
+  more than half of the bfloat16 step's. `models.layers.BatchNormalization` calls the fused kernel
+  in training; the bfloat16 step then took less than half the time.
+* `Conv2DTranspose` of stride 1 equals `Conv2D` with mirrored weights; the latter has
+  fused forms (bias and ELU inside the convolution) that the former lacks.
 * XLA on the CPU (`runtime.xla: on`) does not use oneDNN's convolutions here and was 1.5 times
   slower.
-* The allocator was not in the way: with memory kept between steps (`MALLOC_TRIM_THRESHOLD_`,
+* The allocator is no bottleneck: with memory kept between steps (`MALLOC_TRIM_THRESHOLD_`,
   huge pages) the step took as long.
 """
 
@@ -43,19 +44,21 @@ from typing import Any
 from benchmarks import contestants
 
 PRECISIONS = ("float32", "bfloat16")
-LEAST = {"float32": 0.95, "bfloat16": 1.3}
+MIN_SPEED = {"float32": 0.95, "bfloat16": 1.3}
 
 
 def main() -> int:
-    """Runs the benchmark; the exit code tells whether the ratios were reached."""
+    """Runs the benchmark; returns 1 if a target ratio was missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--torch-python", help="Python that has PyTorch; without it, ours alone")
-    parser.add_argument("--rounds", type=int, default=12, help="turns of each contestant")
-    parser.add_argument("--steps", type=int, default=3, help="counted steps in one turn")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each")
-    parser.add_argument("--batch", type=int, default=32, help="images in a batch")
+    parser.add_argument(
+        "--torch-python", help="Python of an environment with PyTorch; if unset, tfdeblur only"
+    )
+    parser.add_argument("--rounds", type=int, default=12, help="turns per contestant")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps per turn")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads per library")
+    parser.add_argument("--batch", type=int, default=32, help="images per batch")
     parser.add_argument("--size", type=int, default=32, help="side of the images in pixels")
-    parser.add_argument("--out", help="file for all figures, as JSON")
+    parser.add_argument("--out", help="JSON file for all results")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -67,17 +70,17 @@ def main() -> int:
         with open(arguments.out, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)
     reached = figures["speed_against_torch_float32"]
-    return 0 if all(reached[f"tfdeblur {p}"] >= LEAST[p] for p in PRECISIONS if reached) else 1
+    return 0 if all(reached[f"tfdeblur {p}"] >= MIN_SPEED[p] for p in PRECISIONS if reached) else 1
 
 
-# ------------------------------------------------------------------------------------ the referee
+# --------------------------------------------------------------------------------------- comparison
 
 
 class Worker(contestants.Worker):
     """A process that trains on request."""
 
     def milliseconds(self, precision: str, steps: int) -> dict[str, float]:
-        """Returns the time of a step by the clock and on CPUs, after one that does not count."""
+        """Returns the wall and CPU time per step, after an untimed step."""
         self.ask({"precision": precision, "steps": 1})
         answer: dict[str, float] = self.ask({"precision": precision, "steps": steps})
         return answer
@@ -85,7 +88,7 @@ class Worker(contestants.Worker):
 
 @contextlib.contextmanager
 def workers(arguments: argparse.Namespace) -> Iterator[dict[str, Worker]]:
-    """Starts one process for each library."""
+    """Starts one process per library."""
     settings = {
         "precisions": PRECISIONS,
         "threads": arguments.threads,
@@ -107,18 +110,18 @@ def workers(arguments: argparse.Namespace) -> Iterator[dict[str, Worker]]:
 
 
 def race(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Lets the contestants take turns; returns all times and the ratios of their speeds."""
+    """Times the contestants in turns; returns all times and the ratios of their speeds."""
     times: dict[str, dict[str, list[float]]] = {"clock": {}, "cpu": {}}
     with workers(arguments) as started:
         about = {name: worker.about for name, worker in started.items()}
         counts = {a["trainable"] for a in about.values()}
         if len(counts) > 1:
-            sys.exit(f"The networks are not the same: {about}.")
+            sys.exit(f"The networks differ: {about}.")
         turns = [(name, precision) for precision in PRECISIONS for name in started]
         for name, precision in turns:
             started[name].milliseconds(precision, 1)
         for number in range(arguments.rounds):
-            # Every other round runs backwards, so that nobody always follows the same one.
+            # In reverse order every other round, so that no one always follows the same one.
             for name, precision in turns if number % 2 == 0 else turns[::-1]:
                 worker = started[name]
                 milliseconds = worker.milliseconds(precision, arguments.steps)
@@ -137,7 +140,7 @@ def race(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def ratios(times: dict[str, list[float]]) -> dict[str, float]:
-    """Returns the median over rounds of each contestant's speed relative to PyTorch's float32."""
+    """Returns each contestant's median speed relative to PyTorch's float32."""
     reference = times.get("torch float32", [])
     return {
         name: statistics.median(r / v for r, v in zip(reference, values, strict=True))
@@ -147,7 +150,7 @@ def ratios(times: dict[str, list[float]]) -> dict[str, float]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """Returns the figures for people."""
+    """Returns the results as text."""
     versions = ", ".join(about["version"] for about in figures["about"].values())
     lines = [
         f"REDNet30, batch {figures['batch']} of {figures['size']}x{figures['size']}, "
@@ -168,11 +171,11 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# ------------------------------------------------------------------------------ ours, in a process
+# ------------------------------------------------------------------------------- tfdeblur's process
 
 
 def serve() -> None:
-    """Reads the settings and then requests from standard input, and answers with JSON lines."""
+    """Reads settings and then requests from standard input; answers with JSON lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     settings = contestants.settings()
     import keras
@@ -189,7 +192,7 @@ def serve() -> None:
 
 
 class Trainer:
-    """A training loop of the library on the same batch of noise, again and again."""
+    """The library's training loop, run repeatedly on one batch of noise."""
 
     def __init__(self, precision: str, batch: int, size: int) -> None:
         import numpy as np
@@ -197,7 +200,8 @@ class Trainer:
 
         from tfdeblur import config, models, objectives
         from tfdeblur.training.engines.tensorflow import runtime
-        from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+        from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
+        from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
         from tfdeblur.training.loop import Loop
         from tfdeblur.training.state import TrainingState
 
@@ -216,8 +220,7 @@ class Trainer:
         step = ReplicaStep(generator, objective, self._state, global_batch=batch)
         self._batch = batch
         self._loop = Loop(
-            strategy,
-            step,
+            TensorFlowEngine(strategy, step, self._state, step_images=batch),
             self._state,
             step_images=batch,
             epoch_images=10**6,
@@ -231,7 +234,7 @@ class Trainer:
         self.trainable = sum(int(np.prod(v.shape)) for v in generator.network.trainable_variables)
 
     def run(self, steps: int) -> dict[str, float]:
-        """Returns the milliseconds of a step by the clock and of CPU time, averaged over some."""
+        """Returns the average wall and CPU milliseconds per step."""
         goal = self._state.images_seen + steps * self._batch
         start, start_cpu = time.perf_counter(), time.process_time()
         self._loop.run(self._iterator, goal, hooks=[])

@@ -1,19 +1,19 @@
-"""What several workers reach together, and how much of it they spend on talking.
+"""Throughput of several workers, and the share of time spent on communication.
 
     python -m benchmarks.workers --recipe unet16_cifar10 --replica-batch 32
 
-One, two and three processes on this machine, each with one thread for its operations, train the
-library's own step over loopback with MultiWorkerMirroredStrategy; each has the same batch of its
-own, so that the global batch grows with them. Then the sum over workers of as many bytes as the
-gradients have is timed alone in the same job. Its share of a step is the share of time spent in
-communication, provided that nothing overlaps; with more workers than cores the processes also wait
-for each other's turn, which no longer says anything about communication, and the table says so.
+One, two and three processes on this machine, each with one thread for its ops, run the library's
+training step over loopback with MultiWorkerMirroredStrategy. The batch per worker is fixed, so the
+global batch grows with the workers. Then an all-reduce of as many bytes as the gradients have is
+timed separately in the same job. Its share of a step is the share of time spent on communication,
+provided that nothing overlaps; with more workers than cores the processes also wait for a core,
+which the table notes, because the share then says nothing about communication.
 
-From the bytes follows, on paper, what a ring over n chips needs: 2 (n - 1) / n times the bytes over
-the bandwidth of a link, and 2 (n - 1) times its latency. The published figures of TPU v5e are 1,600
-Gbit/s a chip between chips, on four links of which a ring in one direction of the torus uses one;
-a microsecond a hop is assumed. Steps of a chip are not measured here: the table gives the
-communication alone, which a step must be long against.
+The bytes also give an estimate for a ring of n chips: 2 (n - 1) / n times the bytes divided by the
+bandwidth of a link, plus 2 (n - 1) times its latency. The published bandwidth of TPU v5e is 1,600
+Gbit/s per chip over four links, of which a ring in one direction of the torus uses one; a latency
+of one microsecond per hop is assumed. Steps on chips are not measured here: the table shows the
+communication only, which should be short compared with a step.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import sys
 import time
 from typing import Any
 
-# TPU v5e: 1,600 Gbit/s a chip over four links.
+# TPU v5e: 1,600 Gbit/s per chip over four links.
 LINK_BYTES_PER_SECOND = 1600e9 / 8 / 4
 HOP_SECONDS = 1e-6
 CHIPS = (8, 256)
@@ -36,13 +36,13 @@ CHIPS = (8, 256)
 def main() -> int:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--recipe", default="unet16_cifar10", help="what is trained")
-    parser.add_argument("--replica-batch", type=int, default=32, help="images of one worker")
+    parser.add_argument("--recipe", default="unet16_cifar10", help="recipe to train")
+    parser.add_argument("--replica-batch", type=int, default=32, help="images per worker")
     parser.add_argument("--size", type=int, default=32, help="side of the images in pixels")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=10, help="counted steps in one turn")
-    parser.add_argument("--rounds", type=int, default=5, help="turns")
-    parser.add_argument("--out", help="file for all figures, as JSON")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps per turn")
+    parser.add_argument("--rounds", type=int, default=5, help="number of turns")
+    parser.add_argument("--out", help="JSON file for all results")
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.as_worker:
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def job(count: int) -> dict[str, Any]:
-    """Starts the workers of one job and returns what the first one measured."""
+    """Starts the workers of one job and returns the first worker's measurements."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -81,7 +81,7 @@ def job(count: int) -> dict[str, Any]:
 
 
 def work(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measures a step and the sum of its gradients, as one worker of a job."""
+    """Measures a step and the all-reduce of its gradients, as one worker of a job."""
     import numpy as np
     import tensorflow as tf
 
@@ -89,7 +89,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     from tfdeblur import config, models, objectives
     from tfdeblur.models import critics
     from tfdeblur.training.engines.tensorflow import runtime
-    from tfdeblur.training.engines.tensorflow.step import ReplicaStep
+    from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
     from tfdeblur.training.state import TrainingState
 
     strategy = runtime.make_strategy("multi_worker")
@@ -102,11 +102,9 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     with strategy.scope():
         generator = models.create(run_config.model.name, run_config.model.options)
         chosen = run_config.critic
-        opponents = {"critic": critics.create(chosen.name, chosen.options)} if chosen else {}
+        built = {"critic": critics.create(chosen.name, chosen.options)} if chosen else {}
         objective.prepare()
-        state = TrainingState(
-            run_config, generator, opponents, total_images=10**9, epoch_images=10**6
-        )
+        state = TrainingState(run_config, generator, built, total_images=10**9, epoch_images=10**6)
     step = ReplicaStep(generator, objective, state, global_batch=batch)
     shape = (arguments.replica_batch, arguments.size, arguments.size, 3)
     rng = np.random.default_rng(0)
@@ -120,8 +118,8 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         results = strategy.run(step, args=(pair,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, results["generator/loss"], axis=None)
 
-    # What one step sums: a player's gradients as often as it moves.
-    shapes = [v.shape for m in objective.moves for v in state.players[m].variables]
+    # Sums per step: the gradients of each network, once per update.
+    shapes = [v.shape for m in objective.updates for v in state.networks[m].variables]
 
     def send() -> tf.Tensor:
         context = tf.distribute.get_replica_context()
@@ -145,7 +143,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         "workers": replicas,
         "replica_batch": arguments.replica_batch,
         "bytes": 4 * sum(int(np.prod(shape)) for shape in shapes),
-        "moves": len(objective.moves),
+        "updates": len(objective.updates),
         "cores": len(os.sched_getaffinity(0)),
         "step": statistics.median(times["step"]),
         "sum": statistics.median(times["sum"]) if replicas > 1 else 0.0,
@@ -153,13 +151,13 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def ring_seconds(bytes_: int, sums: int, chips: int) -> float:
-    """Returns the seconds in which a ring of chips adds up so many bytes, in so many sums."""
+    """Returns the estimated seconds of all-reducing `bytes_` in `sums` parts over a ring."""
     turns = 2 * (chips - 1)
     return turns / chips * bytes_ / LINK_BYTES_PER_SECOND + sums * turns * HOP_SECONDS
 
 
 def table(figures: list[dict[str, Any]]) -> str:
-    """Returns the figures for people."""
+    """Returns the results as text."""
     first = figures[0]
     alone = first["workers"] * first["replica_batch"] / first["step"]
     lines = [
@@ -178,7 +176,7 @@ def table(figures: list[dict[str, Any]]) -> str:
             f"{1e3 * f['sum']:10.1f}{share:8.0%}{note}"
         )
     for chips in CHIPS:
-        seconds = ring_seconds(first["bytes"], first["moves"], chips)
+        seconds = ring_seconds(first["bytes"], first["updates"], chips)
         lines.append(f"on paper, {chips} chips of TPU v5e in a ring: {1e3 * seconds:.2f} ms a step")
     return "\n".join(lines)
 

@@ -1,9 +1,9 @@
-"""The whole path in one program: data, training, judging, shipping, on a machine with a CPU.
+"""The whole workflow in one program, on a CPU: data, training, evaluation, export, restoration.
 
     python examples/quickstart.py --out quickstart
 
-Each step calls the function behind a command, so a notebook can take the same steps. Running it
-again goes on where it stopped; what is finished is not done again.
+Each step calls the function behind a command, as a notebook would. Running it again resumes where
+it stopped and skips finished steps.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tfdeblur.evaluation import ScoreCard
 
-# Photographs inside scikit-image's wheel; the others there need a download.
+# Photographs in the wheel of scikit-image; its others need a download.
 TRAINING_PHOTOS = (
     "astronaut.png",
     "brick.png",
@@ -41,12 +41,12 @@ TRAINING_PHOTOS = (
     "rocket.jpg",
     "text.png",
 )
-HELD_PHOTOS = ("chelsea.png", "coffee.png")
+HELD_OUT_PHOTOS = ("chelsea.png", "coffee.png")
 
 BLUR: dict[str, Any] = {"blur": "gaussian", "min_sigma": 1.0, "max_sigma": 2.5}
 
-# The strip of pictures: how many scenes, the side of a picture in pixels, and where the squares
-# are cut out of the held photographs (top, left).
+# The strip of images: number of scenes, side of an image in pixels, and positions (top, left) of
+# the squares cut out of the held-out photographs.
 SCENE_ROWS = 2
 SIDE = 128
 CORNERS = {"chelsea.png": (86, 152), "coffee.png": (36, 330)}
@@ -54,14 +54,14 @@ CORNERS = {"chelsea.png": (86, 152), "coffee.png": (36, 330)}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Row:
-    """One line of the strip; each picture is uint8 [SIDE, SIDE, 3]."""
+    """One row of the strip; each image is uint8 [SIDE, SIDE, 3]."""
 
     blurred: "np.ndarray"
     restored: "np.ndarray"
     sharp: "np.ndarray"
 
     def psnr_db(self, picture: "np.ndarray") -> float:
-        """Returns the PSNR of one of the two against the truth, on this square alone."""
+        """Returns the PSNR of an image against the sharp one, for this square only."""
         import numpy as np
 
         error = np.mean(np.square(picture.astype(np.float64) - self.sharp))
@@ -70,21 +70,21 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
-    """How much is made and where it goes."""
+    """Settings of the quickstart."""
 
-    out: Annotated[str, Field(description="folder for everything", min_length=1)] = "quickstart"
-    scenes: Annotated[int, Field(ge=8, description="generated scenes, all splits together")] = 96
+    out: Annotated[str, Field(description="folder for all files", min_length=1)] = "quickstart"
+    scenes: Annotated[int, Field(ge=8, description="generated scenes in all splits")] = 96
     images: Annotated[
-        int | None, Field(ge=1, description="train on so many images; the recipe's where not given")
+        int | None, Field(ge=1, description="training images; those of the recipe if unset")
     ] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class QuickstartResult:
-    """Where things lie, and whether the network helps.
+    """Paths and scores.
 
     Attributes:
-        places: Path of each thing by what it is.
+        places: Paths by description.
         cards: Score card of each test set.
     """
 
@@ -93,12 +93,12 @@ class QuickstartResult:
 
     @property
     def better(self) -> bool:
-        """Whether restored pictures beat blurred ones on every test set, in every metric."""
-        return not any(card.losses() for card in self.cards.values())
+        """Whether restored images beat blurred ones on every test set, in every metric."""
+        return not any(card.worse_than_input() for card in self.cards.values())
 
 
 def run(settings: QuickstartConfig) -> QuickstartResult:
-    """Goes the whole path."""
+    """Runs all steps."""
     out = pathlib.Path(settings.out)
     photos = collect_photos(out / "photos")
 
@@ -116,14 +116,14 @@ def run(settings: QuickstartConfig) -> QuickstartResult:
         layer["training"] = {"duration": settings.images}
     print(train.run(config.resolve(layer)))
 
-    cards, places = {}, {"pictures as training ran": str(out / "run" / "index.html")}
+    cards, places = {}, {"images of the training's progress": str(out / "run" / "index.html")}
     for name, folder in data.items():
-        say(f"Judging on {name} kept apart")
+        say(f"Evaluation on held-out {name}")
         judged = evaluate.run(evaluate.EvaluateConfig(workdir=workdir, data=folder))
         print(judged.card.table())
         cards[name], places[f"report on {name}"] = judged.card, judged.report
 
-    say("Shipping: a SavedModel, and photographs restored with it")
+    say("Export: a SavedModel, and photographs restored with it")
     model = export.run(export.ExportConfig(workdir=workdir, out=str(out / "saved_model"))).path
     blurred, restored, strip = out / "blurred", out / "restored", out / "before_and_after.png"
     blur_photos(photos, blurred)
@@ -147,7 +147,7 @@ def say(heading: str) -> None:
 
 
 def collect_photos(folder: pathlib.Path) -> pathlib.Path:
-    """Copies the photographs out of scikit-image's wheel; returns their folder."""
+    """Copies the photographs from the wheel of scikit-image; returns their folder."""
     try:
         import skimage
     except ImportError as error:
@@ -157,15 +157,15 @@ def collect_photos(folder: pathlib.Path) -> pathlib.Path:
         ) from error
     source = pathlib.Path(skimage.__file__).parent / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*TRAINING_PHOTOS, *HELD_PHOTOS):
+    for name in (*TRAINING_PHOTOS, *HELD_OUT_PHOTOS):
         if not (folder / name).exists():
             shutil.copyfile(source / name, folder / name)
     return folder
 
 
 def build_data(out: pathlib.Path, photos: pathlib.Path, scenes: int) -> dict[str, str]:
-    """Builds both data sets, or finds them built; returns their folders by name."""
-    # Training validates on the first that has a validation split.
+    """Builds both data sets, unless they exist; returns their folders by name."""
+    # Training validates on the first data set with a validation split.
     built = {"scenes": str(out / "data" / "scenes"), "photos": str(out / "data" / "photos")}
     build_one(
         "sharp",
@@ -175,39 +175,39 @@ def build_data(out: pathlib.Path, photos: pathlib.Path, scenes: int) -> dict[str
         copies=4,
         stride="48x48",
         test_tile="96x96",
-        # Photographs are few: all others are trained on, and generated scenes validate.
+        # Photographs are few: all others are for training, and generated scenes for validation.
         val_share=0.0,
-        test_scenes=tuple(pathlib.Path(name).stem for name in HELD_PHOTOS),
+        test_scenes=tuple(pathlib.Path(name).stem for name in HELD_OUT_PHOTOS),
     )
     build_one("scenes", out=built["scenes"], count=scenes, width=192, height=192)
     return built
 
 
 def build_one(dataset: str, **options: Any) -> None:
-    """Runs one build; mistakes in the options are reported as the command reports them."""
+    """Runs one build, with the validation of options of the command."""
     tree = {**options, **BLUR, "tile": "64x64", "encoding": "raw"}
     build.run(validate(build.config_class(dataset), tree))
 
 
 def blur_photos(photos: pathlib.Path, blurred: pathlib.Path) -> None:
-    """Writes the held photographs blurred as the test data are, whole and with fresh draws."""
-    from data_prep.blur import item_rng
+    """Blurs the whole held-out photographs as in the test data, with other random draws."""
+    from data_prep.blur import blur_for, item_rng
     from data_prep.images import load_rgb
     from data_prep.sources import sharp
 
-    blur = sharp.Options(source=str(photos), **BLUR).make_blur()
+    blur = blur_for(sharp.Options(source=str(photos), **BLUR))
     blurred.mkdir(exist_ok=True)
-    for name in HELD_PHOTOS:
+    for name in HELD_OUT_PHOTOS:
         picture = blur.apply(load_rgb(str(photos / name)), item_rng(1, name))
         write_png(blurred / name, picture)
 
 
 def photo_rows(photos: pathlib.Path, blurred: pathlib.Path, restored: pathlib.Path) -> list[Row]:
-    """Cuts one square out of each held photograph, before, after and true."""
+    """Cuts one square out of each held-out photograph: blurred, restored and sharp."""
     from data_prep.images import load_rgb
 
     rows = []
-    for name in HELD_PHOTOS:
+    for name in HELD_OUT_PHOTOS:
         top, left = CORNERS[name]
         square = (slice(top, top + SIDE), slice(left, left + SIDE))
         whole = (load_rgb(str(folder / name)) for folder in (blurred, restored, photos))
@@ -217,7 +217,7 @@ def photo_rows(photos: pathlib.Path, blurred: pathlib.Path, restored: pathlib.Pa
 
 def scene_rows(workdir: str, data: str, count: int) -> list[Row]:
     """Restores the first scenes of the test split, as a notebook would."""
-    from tfdeblur.data.pipeline import EvaluationData
+    from tfdeblur.data.evaluation import EvaluationData
 
     batch = next(iter(EvaluationData(data, "test", limit=count).dataset(count)))
     blurred, sharp = batch["blurred"].numpy(), batch["sharp"].numpy()
@@ -229,10 +229,10 @@ def scene_rows(workdir: str, data: str, count: int) -> list[Row]:
 
 
 def draw_strip(rows: Sequence[Row], path: pathlib.Path) -> None:
-    """Draws one line of pictures for each row, with its PSNR before and after."""
+    """Draws a strip with one line per row, with the PSNR before and after."""
     from matplotlib.figure import Figure
 
-    # Every picture twice its size, pixel for pixel, with a line of text above it.
+    # Each image at twice its size, without interpolation, below a line of text.
     side, gap, text, dpi = 2 * SIDE, 6, 24, 100
     width, height = 3 * side + 2 * gap, len(rows) * (side + text)
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
@@ -241,7 +241,7 @@ def draw_strip(rows: Sequence[Row], path: pathlib.Path) -> None:
         pictures = {
             f"blurred, {row.psnr_db(row.blurred):.1f} dB": row.blurred,
             f"restored, {row.psnr_db(row.restored):.1f} dB": row.restored,
-            "truth": row.sharp,
+            "sharp": row.sharp,
         }
         for column, (title, picture) in enumerate(pictures.items()):
             left = column * (side + gap)
@@ -253,16 +253,16 @@ def draw_strip(rows: Sequence[Row], path: pathlib.Path) -> None:
 
 
 def write_png(path: pathlib.Path, picture: "np.ndarray") -> None:
-    """Writes a uint8 picture."""
+    """Writes a uint8 image."""
     from PIL import Image
 
     Image.fromarray(picture).save(path)
 
 
 def report(settings: QuickstartConfig) -> int:
-    """Runs, tells where everything lies, and fails where the network does not help."""
+    """Runs all steps and prints all paths; returns 1 if the network does not help."""
     result = run(settings)
-    say("Where everything lies")
+    say("Paths")
     width = max(map(len, result.places))
     for name, place in result.places.items():
         print(f"{name:<{width}}  {place}")
@@ -270,11 +270,11 @@ def report(settings: QuickstartConfig) -> int:
     for name, card in result.cards.items():
         before, after = card.rows["blurred"], card.rows["restored"]
         print(
-            f"{name} kept apart: {before.psnr_db:.2f} dB blurred, {after.psnr_db:.2f} dB restored "
-            f"(SSIM {before.ssim:.3f}, {after.ssim:.3f})"
+            f"held-out {name}: {before['psnr_db']:.2f} dB blurred, {after['psnr_db']:.2f} dB "
+            f"restored (SSIM {before['ssim']:.3f}, {after['ssim']:.3f})"
         )
     if not result.better:
-        print("error: the restored pictures are not better than the blurred ones.", file=sys.stderr)
+        print("error: the restored images are not better than the blurred ones.", file=sys.stderr)
         return 1
     return 0
 
@@ -286,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report,
         argv,
         prog="python examples/quickstart.py",
-        description="Builds data, trains for a few minutes, judges, exports and restores.",
+        description="Builds data, trains for a few minutes, evaluates, exports and restores.",
     )
 
 

@@ -50,12 +50,17 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects slow tests unless they were asked for, by flag or by a -m expression."""
-    if config.getoption("--run-slow") or "slow" in config.getoption("-m"):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    """Deselects slow and long tests unless a flag or a -m expression selects them."""
+    expression = config.getoption("-m")
+    hidden = {"long"} - set(expression.split())
+    if not config.getoption("--run-slow") and "slow" not in expression:
+        hidden |= {"slow"} - set(expression.split())
+
+    def is_hidden(item: pytest.Item) -> bool:
+        return any(item.get_closest_marker(marker) for marker in hidden)
+
+    config.hook.pytest_deselected(items=list(filter(is_hidden, items)))
+    items[:] = [item for item in items if not is_hidden(item)]
 
 
 @pytest.fixture(autouse=True)

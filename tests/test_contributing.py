@@ -53,7 +53,7 @@ def test_objective_is_zero_but_for_epsilon_at_the_truth_and_scales_with_the_rang
             blurred=restored,
             sharp=sharp,
             outputs=(restored,),
-            networks={},
+            critics={},
             data_range=1.0,
             gradient=lambda function, x: x,
             uniform=np.zeros(3, np.float32),
@@ -73,10 +73,10 @@ def test_objective_is_zero_but_for_epsilon_at_the_truth_and_scales_with_the_rang
     assert np.allclose(noisy.per_example, expected, rtol=1e-6)
 
 
-def test_objective_with_a_critic_has_two_players(example) -> None:
+def test_objective_with_a_critic_has_two_networks(example) -> None:
     module = example("tfdeblur/objectives/hinge.py")
     objective = module.build(settings.validate(module.Options, {"critic_updates": 2}))
-    assert objective.moves == ("critic", "critic", "generator")
+    assert objective.updates == ("critic", "critic", "generator")
     assert module.Options.needs_critic
     scores = np.array([-2.0, 0.5, 3.0], np.float32).reshape(3, 1, 1, 1)
     assert np.allclose(objective.critic_loss(scores, scores, None), [3.0, 2.0, 4.0])
@@ -97,7 +97,7 @@ def test_source_lists_and_loads(example, tmp_path: pathlib.Path) -> None:
     blurred, sharp = source.load(first)
     assert blurred is None and sharp.shape == (first.height, first.width, 3)
     assert source.describe_blur()["kind"] == "gaussian"
-    plans = plan.make_plan(listing, plan.Settings(tile=plan.Size(16, 12)))
+    plans = plan.make_plan(listing, plan.Settings(tile=(12, 16)))
     assert plans["train"].records == 8
 
 

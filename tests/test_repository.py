@@ -131,7 +131,7 @@ def figures(values: Mapping[str, Any] | None, absent: str) -> str:
 
 
 def recipe_row(name: str) -> str:
-    """The row of README's table that a recipe's file asks for."""
+    """The row of the table in docs/recipes.md that a recipe's file asks for."""
     about = recipes.load(name).about
     built = re.search(r"data_prep\.build (\w+)", about["data"])
     known = {
@@ -150,11 +150,38 @@ def recipe_row(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", tfdeblur.list_recipes())
-def test_readme_lists_the_recipe_with_the_figures_of_its_file(
+def test_recipe_is_in_the_table_with_the_figures_of_its_file(
     repository: pathlib.Path, name: str
 ) -> None:
+    page = (repository / "docs/recipes.md").read_text(encoding="utf-8")
+    assert recipe_row(name) in page.splitlines()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in tfdeblur.list_recipes() if recipes.load(name).about["measured"]]
+)
+def test_readme_table_has_the_figures_of_the_recipe(repository: pathlib.Path, name: str) -> None:
+    if name == "quickstart":
+        pytest.skip("its figures are in the caption of the picture")
+    about = recipes.load(name).about
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    assert recipe_row(name) in readme.splitlines()
+    (row,) = [line for line in readme.splitlines() if f"`{name}`" in line and line[0] == "|"]
+    for figures in (about["reported"], about["measured"]):
+        assert f"{figures['psnr_db']:.2f} / {figures['ssim']:.4f}".replace(" 0.", " .") in row
+
+
+def test_readme_is_short(repository: pathlib.Path) -> None:
+    assert len((repository / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_markdown_lines_are_below_160_characters(repository: pathlib.Path) -> None:
+    long = [
+        f"{path.relative_to(repository)}:{number}"
+        for path in sources(repository, ".md")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if len(line) > 160
+    ]
+    assert not long
 
 
 @pytest.mark.parametrize("name", tfdeblur.list_recipes())

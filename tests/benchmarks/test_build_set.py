@@ -1,15 +1,15 @@
-"""The benchmark of building runs from end to end; what it measures is not looked at."""
+"""The benchmark of building runs; its measurements are not checked."""
 
 import sys
 
 import pytest
 
 from benchmarks import build_set
-from tests.data_prep.conftest import make_gopro
+from tests.helpers.raw_data import make_gopro
 
 
 @pytest.mark.slow
-def test_both_contestants_have_their_line(tmp_path, monkeypatch, capsys):
+def test_build_set_prints_a_line_for_each_contestant(tmp_path, monkeypatch, capsys):
     data = make_gopro(tmp_path / "gopro", {"test": ["GOPR01"]}, frames=2)
     words = ["build_set", "--data", str(data), "--pairs", "3", "6", "--rounds", "1"]
     monkeypatch.setattr(sys, "argv", [*words, "--workers", "2"])

@@ -1,4 +1,4 @@
-"""The figures of the endurance benchmark: a line through the late half, the memory of a process."""
+"""The endurance benchmark: the fitted line, and the memory of a process."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from benchmarks import endurance
 
 
-def test_growth_at_the_beginning_does_not_count():
+def test_fit_ignores_growth_in_the_first_half():
     early = [(step, 100.0 + step) for step in range(0, 1000, 50)]
     late = [(step, 1100.0 + 0.002 * (step - 1000)) for step in range(1000, 2500, 50)]
     slope, start, end = endurance.fit(early + late)
@@ -15,6 +15,6 @@ def test_growth_at_the_beginning_does_not_count():
     assert start < end == pytest.approx(1100.0 + 0.002 * 1450)
 
 
-def test_memory_of_a_process():
+def test_resident_of_a_process_and_of_none():
     assert 1 < endurance.resident(os.getpid()) < 1e6
     assert endurance.resident((1 << 22) + 1) == 0.0

@@ -1,4 +1,4 @@
-"""The GAN bench: a fair race in small, and what it makes of its figures."""
+"""The GAN benchmark: a small run, and the evaluation of its results."""
 
 import numpy as np
 import pytest
@@ -35,25 +35,25 @@ def figures(**rows):
     }
 
 
-def test_every_objective_with_a_critic_takes_part():
+def test_objectives_contain_every_objective_with_a_critic():
     sections = gan_bench.objectives(1e-4, 0.1)
     assert list(sections)[:2] == ["content", "content + fft"]
     assert {"gan", "lsgan", "wgan", "wgan_gp", "ragan_ls"} <= sections.keys()
     for name, section in sections.items():
-        # The same content loss for all, so that only the duel differs.
+        # The same content loss for all, so that only the adversarial part differs.
         assert section["losses"]["log_cosh"] == 1.0
         assert section["name"] in config.OBJECTIVES.names()
         assert ("fft" in section["losses"]) == (name == "content + fft")
 
 
-def test_a_ratio_is_taken_within_its_round():
+def test_ratio_to_compares_within_rounds():
     found = gan_bench.ratio_to([1.0, 10.0, 2.0], [2.0, 20.0, 8.0])
     assert found == {"time": 2.0, "time_least": 2.0, "time_most": 4.0}
     assert gan_bench.ratio_to([1.0, 1.0], [3.0])["time"] == 3.0
     assert gan_bench.ratio_to([1.0], [])["time"] is None
 
 
-def test_turns_share_the_steps_and_reverse():
+def test_take_turns_divides_the_steps_and_reverses_every_other_round():
     order = []
 
     class Recorder:
@@ -70,7 +70,7 @@ def test_turns_share_the_steps_and_reverse():
     assert "".join(order) == "ab" + "ab" + "ba" + "ab"
 
 
-def test_claims_are_held_against_the_figures():
+def test_verdicts_compare_claims_with_results():
     claims = gan_bench.verdicts(figures(gan=row(1.5, 24.0, 1), wgan_gp=row(3.2, 24.0, 5)))
     assert "1.50 to 3.20 times" in claims[0] and claims[0].endswith("2.5 to 3.5: wgan_gp.")
     assert "yes here, by PSNR +0.50 dB and SSIM +0.0000" in claims[1]
@@ -84,7 +84,7 @@ def test_claims_are_held_against_the_figures():
     ]
 
 
-def test_the_table_says_who_diverged():
+def test_table_lists_diverged_contestants():
     text = gan_bench.table(figures(wgan=row(2.0, None, 5, diverged="Training diverged in step 3.")))
     lines = text.splitlines()
     assert "critic 9,000 parameters; 1,000 images of 64x48 in batches of 8" in lines[0]
@@ -93,20 +93,20 @@ def test_the_table_says_who_diverged():
     assert lines[6] == "wgan: Training diverged in step 3."
 
 
-def test_wrong_flags_are_one_clear_error(tmp_path, capsys):
+def test_gan_bench_with_invalid_flags_exits_with_2(tmp_path, capsys):
     data = write_data_set(str(tmp_path / "pairs"))
-    for flags, message in (
+    for flags, named in (
         (["--option", "width"], "NAME=VALUE"),
         (["--steps", "2", "--rounds", "3"], "--rounds"),
         (["--model", "unet17"], "unet16"),
         (["--split", "vla"], "vla"),
     ):
         assert gan_bench.main(["--data", data, *flags]) == 2
-        assert message in capsys.readouterr().err
+        assert named in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_whole_race(tmp_path, monkeypatch, capsys):
+def test_gan_bench_trains_all_contestants_alike(tmp_path, monkeypatch, capsys):
     data = write_data_set(str(tmp_path / "pairs"), {"train": 24, "val": 6}, side=32)
     first_weights, seen = [], {}
     take_turns = gan_bench.take_turns
@@ -119,7 +119,7 @@ def test_a_whole_race(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(gan_bench, "take_turns", watched)
     flags = ["--width", "4", "--critic-width", "4", "--critic-layers", "2", "--batch", "4"]
-    # A correction of its input: an untrained network from scratch restores nothing but black.
+    # Residual, because an untrained plain network returns black.
     flags += ["--option", "residual=true", "--learning-rate", "0.01"]
     flags += [
         "--adversarial-weight",
@@ -132,7 +132,7 @@ def test_a_whole_race(tmp_path, monkeypatch, capsys):
         str(tmp_path / "figures.json"),
     ]
     assert gan_bench.main(["--data", data, *flags]) == 0
-    # The same network before the first step, and as many images at the end.
+    # Equal initial weights, and equal image counts at the end.
     for weights in first_weights[1:]:
         for own, reference in zip(weights, first_weights[0], strict=True):
             np.testing.assert_array_equal(own, reference)
@@ -140,7 +140,7 @@ def test_a_whole_race(tmp_path, monkeypatch, capsys):
     stored = files.read_json(str(tmp_path / "figures.json"))
     assert stored["contestants"]["content"]["time"] == 1.0
     assert stored["contestants"]["wgan_gp"]["critic_updates"] == 5
-    # They part ways: each follows an objective of its own.
+    # Each contestant follows its own objective.
     scores = [row["scores"]["mse"] for row in stored["contestants"].values()]
     assert len(set(scores)) == len(scores)
     assert "GANs about three times slower" in capsys.readouterr().out

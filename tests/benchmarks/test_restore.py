@@ -1,4 +1,4 @@
-"""The benchmark of restoring compares two sides that compute the same."""
+"""The restoration benchmark: targets, output, and equal results of both libraries."""
 
 import argparse
 import importlib.util
@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks import restore
-from tfdeblur.inference.restorer import DEFAULT_OVERLAP, DEFAULT_TILE
+from tfdeblur.inference.tiles import DEFAULT_OVERLAP, DEFAULT_TILE
 
 CUT = {"side": DEFAULT_TILE, "overlap": DEFAULT_OVERLAP}
 ROW = {
@@ -21,11 +21,11 @@ ROW = {
 }
 
 
-def test_a_frame_of_4k_has_45_tiles():
+def test_count_tiles_of_a_4k_frame_is_45():
     assert restore.count_tiles(2160, 3840, CUT) == 45
 
 
-def test_speed_counts_always_and_memory_at_4k():
+def test_reached_checks_speed_always_and_memory_at_4k():
     large = {"tfdeblur": 6.5, "torch": 1.0}
     assert restore.reached(ROW)
     assert not restore.reached({**ROW, "ratio": 0.99})
@@ -33,34 +33,34 @@ def test_speed_counts_always_and_memory_at_4k():
     assert restore.reached({**ROW, "gib": large, "size": "1280x720"})
 
 
-def test_the_table_shows_medians():
+def test_table_shows_medians():
     printed = restore.table({"threads": 2, "versions": ["A 1", "B 2"], "rows": [ROW]})
     assert printed.splitlines()[0] == "2 threads; A 1, B 2"
     shown = ["nafnet32", "3840x2160", "45", "3.0", "6.0", "2.00", "1.50", "1.25", "3e-07"]
     assert printed.splitlines()[2].split() == shown
 
 
-def test_without_pytorch_there_is_nothing_to_compare_with(monkeypatch, capsys):
+def test_restore_without_pytorch_names_the_flag(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["restore"])
     with pytest.raises(SystemExit):
         restore.main()
-    assert "--torch-python is needed" in capsys.readouterr().err
+    assert "--torch-python" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 @pytest.mark.parametrize("network", restore.NETWORKS)
-def test_both_sides_restore_alike(network):
+def test_race_of_both_libraries_restores_alike(network):
     arguments = argparse.Namespace(
         torch_python=sys.executable,
         networks=[network],
-        sizes=["400x398"],  # wider than the window, and no multiple of 16
+        sizes=["400x398"],  # wider than the window, not a multiple of 16
         rounds=1,
         threads=1,
         torch_keeps_memory=False,
     )
     (row,) = restore.race(arguments)["rows"]
     assert row["tiles"] == 1
-    # Zero where both libraries call the same convolutions.
+    # Zero if both libraries call the same convolutions.
     assert row["differ"] < restore.TOLERANCE
     assert min(row["gib"].values()) > 0

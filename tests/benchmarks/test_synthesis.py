@@ -1,4 +1,4 @@
-"""The benchmark of blur made on the fly runs; what it measures is not looked at."""
+"""The benchmark of synthetic blur runs; its measurements are not checked."""
 
 import sys
 
@@ -8,7 +8,7 @@ from benchmarks import synthesis
 
 
 @pytest.mark.slow
-def test_every_contestant_has_its_line(
+def test_synthesis_prints_a_line_for_each_contestant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "synthesis --size 16 --batch 2 --records 4 --rounds 1 --batches 1"

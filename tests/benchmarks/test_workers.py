@@ -1,4 +1,4 @@
-"""The figures of the workers' benchmark."""
+"""The workers benchmark: estimates, output, and a small run."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import pytest
 from benchmarks import workers
 
 
-def test_a_ring_sends_everything_almost_twice():
+def test_ring_seconds_of_many_chips_approach_twice_the_bytes():
     bytes_ = 10**9
     bandwidth = bytes_ / workers.LINK_BYTES_PER_SECOND
     two, many = (workers.ring_seconds(bytes_, 1, chips) for chips in (2, 256))
@@ -16,8 +16,8 @@ def test_a_ring_sends_everything_almost_twice():
     assert many == pytest.approx(2 * 255 / 256 * bandwidth + 510e-6)
 
 
-def test_the_table_compares_with_the_first_row():
-    row = {"recipe": "r", "replica_batch": 8, "bytes": 1 << 20, "moves": 1, "cores": 2}
+def test_table_compares_with_the_first_row():
+    row = {"recipe": "r", "replica_batch": 8, "bytes": 1 << 20, "updates": 1, "cores": 2}
     figures = [
         {**row, "workers": 1, "step": 0.1, "sum": 0.0},
         {**row, "workers": 2, "step": 0.125, "sum": 0.025},
@@ -31,7 +31,7 @@ def test_the_table_compares_with_the_first_row():
 
 
 @pytest.mark.slow
-def test_two_workers_are_measured(tmp_path, monkeypatch, capsys):
+def test_workers_measures_two_workers(tmp_path, monkeypatch, capsys):
     out = tmp_path / "figures.json"
     words = ["--workers", "2", "--steps", "1", "--rounds", "1", "--replica-batch", "1"]
     monkeypatch.setattr(sys, "argv", ["workers", *words, "--out", str(out)])

@@ -1,4 +1,4 @@
-"""Every notebook is small, without outputs, and its code runs."""
+"""Notebooks are small, have no outputs, and run."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ def code_cells(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_small_and_hold_no_outputs(path):
+def test_notebook_is_small_without_outputs(path):
     assert path.stat().st_size < 50_000
     for cell in json.loads(path.read_text("utf-8"))["cells"]:
         if cell["cell_type"] == "code":
@@ -29,7 +29,7 @@ def test_notebooks_are_small_and_hold_no_outputs(path):
 
 
 def run(name, settings):
-    """Runs a notebook with other settings than those of its first cell; returns its names."""
+    """Runs a notebook with changed settings of its first cell; returns its namespace."""
     first, *rest = code_cells(next(path for path in NOTEBOOKS if path.stem == name))
     names = {}
     exec(first, names)
@@ -42,7 +42,7 @@ def run(name, settings):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Counts the figures that are shown."""
+    """Counts the figures displayed."""
     figures = []
     monkeypatch.setattr("matplotlib.pyplot.show", lambda: figures.append(1))
     yield figures
@@ -52,7 +52,7 @@ def shown(monkeypatch):
 
 
 @pytest.mark.slow
-def test_deblur_your_photos_runs_from_nothing(tmp_path, monkeypatch, shown, capsys):
+def test_deblur_your_photos_without_a_model_trains_one(tmp_path, monkeypatch, shown, capsys):
     monkeypatch.chdir(tmp_path)
     names = run("deblur_your_photos", {"DURATION": "64 images"})
     assert len(shown) == 2
@@ -61,7 +61,7 @@ def test_deblur_your_photos_runs_from_nothing(tmp_path, monkeypatch, shown, caps
             assert before.size == after.size
             assert np.any(np.asarray(before) != np.asarray(after))
     assert "2 restored" in capsys.readouterr().out
-    # Now with a model that is there, and one photograph among others that are none.
+    # With an existing model, and a file that is no image next to a photo.
     monkeypatch.setattr("tfdeblur.train.run", lambda config: pytest.fail("trained again"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "deep").mkdir()
@@ -83,13 +83,13 @@ def test_look_at_data_and_blur_runs(tmp_path, monkeypatch, shown, capsys):
     assert len(shown) == 5
     assert names["report"].exit_code == 0
     printed = capsys.readouterr().out
-    assert "shard-truncated" in printed and "[repaired]" in printed
+    assert "shard-damaged" in printed and "[repaired]" in printed
     assert names["pairs"]["blurred"].shape == (5, 96, 96, 3)
 
 
 @pytest.mark.slow
 def test_train_a_recipe_runs(tmp_path, monkeypatch, shown, capsys):
-    """With a data set that is there already, in place of the 60,000 images."""
+    """Runs with an existing small data set instead of the 60,000 images."""
     data, workdir = str(tmp_path / "data"), str(tmp_path / "run")
     write_data_set(data, side=32)
     monkeypatch.setattr("data_prep.build.run", lambda config: schema.Manifest.load(config.out))
