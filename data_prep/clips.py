@@ -19,7 +19,7 @@ VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mt
 
 
 def is_video(name: str) -> bool:
-    """Returns whether a file is a video, judging by its name; hidden files are not."""
+    """Returns whether a file is a video, by its name; hidden files are not."""
     base = name.rsplit("/", 1)[-1]
     return base.lower().endswith(VIDEOS) and not base.startswith(".")
 

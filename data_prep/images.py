@@ -66,7 +66,7 @@ class Unreadable(DataError):
 
 
 def is_picture(name: str) -> bool:
-    """Returns whether a file is an image, judging by its name; hidden files are not."""
+    """Returns whether a file is an image, by its name; hidden files are not."""
     base = name.rsplit("/", 1)[-1]
     return base.lower().endswith(SUFFIXES) and not base.startswith(".")
 

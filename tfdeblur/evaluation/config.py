@@ -131,7 +131,7 @@ def open_data(config: EvaluationInputs) -> "EvaluationData":
     """Opens the split.
 
     Raises:
-        UserError: `data` is not given.
+        UserError: `data` is unset.
         DataError: The data cannot be read.
     """
     from tfdeblur.data.evaluation import EvaluationData

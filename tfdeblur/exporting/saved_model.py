@@ -73,7 +73,7 @@ def export_saved_model(
         UserError: `out_dir` is a file, holds other files and `overwrite` is not set, holds a file
             that would be overwritten but does not belong to an export, or cannot be written.
     """
-    if files.is_local(out_dir) and os.path.islink(out_dir):
+    if files.is_link(out_dir):
         out_dir = os.path.realpath(out_dir)
     _finish_replacement(out_dir)
     _refuse_other_content(out_dir, overwrite)

@@ -125,6 +125,11 @@ def exists(path: str) -> bool:
         return bool(_gfile().exists(path))
 
 
+def is_link(path: str) -> bool:
+    """Returns whether a path is a symbolic link, which only local file systems have."""
+    return is_local(path) and os.path.islink(path)
+
+
 def is_dir(path: str) -> bool:
     """Returns whether `path` is a folder."""
     if is_local(path):
@@ -173,7 +178,7 @@ def _raise_walk_error(error: OSError) -> None:
 def _links_to_parent(folder: str, name: str) -> bool:
     """Returns whether a folder is a link to one of its parents, which would be walked forever."""
     path = join(folder, name)
-    if "://" in path or not os.path.islink(path):
+    if not is_link(path):
         return False
     target = os.path.realpath(path)
     parent_folder = folder
@@ -323,7 +328,7 @@ def _beside(path: str) -> Iterator[str]:
     name is unique: if several processes write the same file, the last to finish wins. A link at
     `path` is followed.
     """
-    if is_local(path) and os.path.islink(path):
+    if is_link(path):
         path = os.path.realpath(path)
     partial = f"{path}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}"
     if len(os.fsencode(base_name(partial))) > _MAX_NAME_BYTES:

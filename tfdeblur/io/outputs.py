@@ -6,7 +6,6 @@ in that folder. Only files on the list that have not changed since are replaced 
 
 import hashlib
 import json
-import os
 from typing import Any
 
 from tfdeblur.errors import UserError
@@ -50,7 +49,7 @@ class OutputFolder:
         """Returns whether a command wrote a file that has not changed since."""
         path = files.join(self.path, name)
         hashes = self._written.get(name, ())
-        if not hashes or _is_link(path) or not files.exists(path) or files.is_dir(path):
+        if not hashes or files.is_link(path) or not files.exists(path) or files.is_dir(path):
             return False
         return hashlib.sha256(files.read_bytes(path)).hexdigest() in hashes
 
@@ -105,10 +104,10 @@ class OutputFolder:
 
     def _check(self, name: str) -> None:
         path = files.join(self.path, name)
-        if files.is_dir(path) and not _is_link(path):
+        if files.is_dir(path) and not files.is_link(path):
             for inside in files.walk_files(path):
                 self._check(f"{name}/{inside}")
-        elif (_is_link(path) or files.exists(path)) and not self.owns(name):
+        elif (files.is_link(path) or files.exists(path)) and not self.owns(name):
             raise UserError(
                 f"{path} would be overwritten, but this command did not write it, or it has "
                 "changed since. Move it, or choose another output folder."
@@ -128,7 +127,3 @@ def _read_list(path: str) -> dict[str, tuple[str, ...]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Without a list no file is known to be the command's, so none is replaced.
         return {}
-
-
-def _is_link(path: str) -> bool:
-    return files.is_local(path) and os.path.islink(path)

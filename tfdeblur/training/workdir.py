@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdeblur import config
+from tfdeblur.checkpoints.weights import CHECKPOINTS
 from tfdeblur.config import CONFIG_FILE, PlugIn, TrainConfig, renamed, settings
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
+from tfdeblur.training.gallery import INDEX, PICTURES
+from tfdeblur.training.history import HISTORY
+from tfdeblur.training.resilience.incidents import INCIDENTS
 
 # Settings that may differ between the hosts of a job.
 _HOST_SETTINGS = {
@@ -21,7 +25,7 @@ _HOST_SETTINGS = {
 }
 
 # Files and folders that a run writes to its directory under a fixed name.
-_RESERVED = ("history.csv", "index.html", "incidents.json", "pictures")
+_RESERVED = (HISTORY, INDEX, INCIDENTS, PICTURES)
 
 # Sections of every configuration that a run has written.
 _SECTIONS = {"workdir", "model", "objective", "data", "training"}
@@ -51,7 +55,7 @@ def check_workdir(run_config: TrainConfig) -> list[str]:
                     "same settings to resume that run."
                 )
         changes = _changes(old, new)
-    elif not files.exists(files.join(run_config.workdir, "checkpoints")):
+    elif not files.exists(files.join(run_config.workdir, CHECKPOINTS)):
         for name in _RESERVED:
             taken = files.join(run_config.workdir, name)
             if files.exists(taken):
