@@ -191,11 +191,11 @@ def build_one(dataset: str, **options: Any) -> None:
 
 def blur_photos(photos: pathlib.Path, blurred: pathlib.Path) -> None:
     """Blurs the whole held-out photographs as in the test data, with other random draws."""
-    from data_prep.blur import blur_for, item_rng
+    from data_prep.blur import Blur, item_rng
     from data_prep.images import load_rgb
     from data_prep.sources import sharp
 
-    blur = blur_for(sharp.Options(source=str(photos), **BLUR))
+    blur = Blur(sharp.Options(source=str(photos), **BLUR))
     blurred.mkdir(exist_ok=True)
     for name in HELD_OUT_PHOTOS:
         picture = blur.apply(load_rgb(str(photos / name)), item_rng(1, name))

@@ -16,9 +16,10 @@ from typing import Annotated, Any, BinaryIO
 import numpy as np
 from pydantic import Field
 
-from data_prep.blur import GaussianBlur
+from data_prep.blur import Blur
 from data_prep.images import open_file
 from data_prep.sources.source import Item, Listing, Source
+from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
@@ -114,7 +115,7 @@ class Cifar10(Source):
     """CIFAR-10 in its original python batches."""
 
     def __init__(self, options: Options) -> None:
-        self.blur = GaussianBlur(options.max_sigma)
+        self.blur = Blur(Degradation(blur="gaussian", max_sigma=options.max_sigma))
         self._path = options.source
         self._pixels: dict[str, np.ndarray] = {}
 

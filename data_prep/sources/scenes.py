@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import leaves
-from data_prep.blur import BlurOptions, blur_for, item_rng
+from data_prep.blur import Blur, BlurOptions, item_rng
 from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
 from data_prep.sources.source import Item, Listing, Source
 
@@ -37,7 +37,7 @@ class Scenes(Source):
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.blur = blur_for(options)
+        self.blur = Blur(options)
 
     def listing(self) -> Listing:
         """Lists the scenes without drawing them."""

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import images
-from data_prep.blur import BlurOptions, blur_for
+from data_prep.blur import Blur, BlurOptions
 from data_prep.layouts import faults
 from data_prep.layouts.folders import by_stem, unrecognized, walk_files
 from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
@@ -47,7 +47,7 @@ class Sharp(Source):
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.blur = blur_for(options)
+        self.blur = Blur(options)
 
     def listing(self) -> Listing:
         """Lists all photographs below the folder; see `Source.listing`."""

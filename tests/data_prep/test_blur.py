@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 
 from data_prep import blur, leaves
+from data_prep.blur import Blur
 from tests.helpers.raw_data import picture
 from tfdeblur.degradation.degradation import Degradation
-from tfdeblur.errors import ConfigError
+
+
+def gaussian(max_sigma=3.0, **options):
+    return Blur(Degradation(blur="gaussian", max_sigma=max_sigma, **options))
+
+
+def shake(length=60.0, exposures=(0.01, 0.1, 0.5, 1.0), **options):
+    return Blur(Degradation(blur="trajectory", length=length, exposures=exposures, **options))
 
 
 @pytest.fixture
@@ -18,9 +26,7 @@ def mean_shift(a, b):
     return abs(a.astype(float).mean() - b.astype(float).mean())
 
 
-@pytest.mark.parametrize(
-    "kind", [blur.GaussianBlur(), blur.TrajectoryBlur(20.0), blur.TrajectoryBlur(20.0, gamma=2.2)]
-)
+@pytest.mark.parametrize("kind", [gaussian(), shake(20.0), shake(20.0, linear_light=True)])
 def test_blur_same_seed_and_key_is_deterministic(kind, sharp):
     first = kind.apply(sharp, blur.item_rng(0, "a/1"))
     assert first.dtype == np.uint8 and first.shape == sharp.shape
@@ -40,7 +46,7 @@ def test_item_rng_known_key_draws_known_value():
 
 
 def test_gaussian_sigma_near_zero_is_identity(sharp):
-    result = blur.GaussianBlur(0.08).apply(sharp, blur.item_rng(0, "x"))
+    result = gaussian(0.08).apply(sharp, blur.item_rng(0, "x"))
     np.testing.assert_array_equal(result, sharp)
 
 
@@ -50,7 +56,7 @@ def test_gaussian_sigma_is_uniform_in_range():
     point[16, 16] = 255
     peaks = np.array(
         [
-            blur.GaussianBlur(3.0).apply(point, blur.item_rng(0, str(number)))[16, 16, 0]
+            gaussian(3.0).apply(point, blur.item_rng(0, str(number)))[16, 16, 0]
             for number in range(400)
         ]
     )
@@ -72,33 +78,33 @@ def test_gaussian_matches_opencv(sharp, sigma):
     assert (ours == theirs).mean() > 0.6
 
 
-@pytest.mark.parametrize("gamma", [1.0, 2.2])
-def test_blur_uniform_image_is_unchanged(gamma):
+@pytest.mark.parametrize("linear", [False, True])
+def test_blur_uniform_image_is_unchanged(linear):
     flat = np.full((20, 24, 3), 131, np.uint8)
-    for kind in (blur.GaussianBlur(3.0, gamma), blur.TrajectoryBlur(30.0, (1.0,), gamma)):
+    for kind in (gaussian(linear_light=linear), shake(30.0, (1.0,), linear_light=linear)):
         np.testing.assert_array_equal(kind.apply(flat, blur.item_rng(0, "x")), flat)
 
 
 def test_blur_linear_light_preserves_mean_of_light(sharp):
-    plain = blur.TrajectoryBlur(12.0, (1.0,)).apply(sharp, blur.item_rng(0, "x"))
-    linear = blur.TrajectoryBlur(12.0, (1.0,), 2.2).apply(sharp, blur.item_rng(0, "x"))
+    plain = shake(12.0, (1.0,)).apply(sharp, blur.item_rng(0, "x"))
+    linear = shake(12.0, (1.0,), linear_light=True).apply(sharp, blur.item_rng(0, "x"))
     assert linear.mean() > plain.mean() + 0.2
     light = [((image / 255.0) ** 2.2).mean() for image in (sharp, plain, linear)]
     assert abs(light[2] - light[0]) < abs(light[1] - light[0])
 
 
 def test_trajectory_straight_path_fits_canvas():
-    kind = blur.TrajectoryBlur(60.0)
-    assert kind.canvas == 64
+    canvas = shake(60.0).describe()["canvas"]
+    assert canvas == 64
     straight = np.linspace(0, 60, 500) + 0j
-    kernel = blur.kernels.path_kernel(straight, kind.canvas)
+    kernel = blur.kernels.path_kernel(straight, canvas)
     assert kernel[:, 0].sum() == 0 and kernel[:, -1].sum() == 0
 
 
 def test_describe_contains_all_parameters():
-    gaussian = blur.GaussianBlur(2.0).describe()
-    assert gaussian["kind"] == "gaussian" and gaussian["sigma"] == [0.0, 2.0]
-    trajectory = blur.TrajectoryBlur(30.0, (0.5,), 2.2).describe()
+    described = gaussian(2.0).describe()
+    assert described["kind"] == "gaussian" and described["sigma"] == [0.0, 2.0]
+    trajectory = shake(30.0, (0.5,), linear_light=True).describe()
     assert trajectory["kind"] == "trajectory"
     assert (trajectory["length"], trajectory["exposures"], trajectory["gamma"]) == (
         30.0,
@@ -108,24 +114,22 @@ def test_describe_contains_all_parameters():
 
 
 def test_gaussian_min_sigma_bounds_sigma():
-    assert blur.GaussianBlur(2.5, min_sigma=1.0).describe()["sigma"] == [1.0, 2.5]
+    assert gaussian(2.5, min_sigma=1.0).describe()["sigma"] == [1.0, 2.5]
     sharp = np.zeros((33, 33, 3), np.uint8)
     sharp[16:] = 255
     # The steepest step of a blurred edge is 255 / (sqrt(2 pi) sigma).
     for key in range(20):
-        blurred = blur.GaussianBlur(2.5, min_sigma=1.0).apply(sharp, blur.item_rng(0, str(key)))
+        blurred = gaussian(2.5, min_sigma=1.0).apply(sharp, blur.item_rng(0, str(key)))
         steepest = np.diff(blurred[:, 16, 0].astype(float)).max()
         assert 255 / (np.sqrt(2 * np.pi) * 2.6) < steepest < 255 / (np.sqrt(2 * np.pi) * 0.9)
-    with pytest.raises(ConfigError, match="min_sigma"):
-        blur.GaussianBlur(1.0, min_sigma=2.0)
 
 
-def test_blur_for_options_returns_matching_blur():
-    given = Degradation(blur="gaussian", strength=0.5, min_sigma=1.0, linear_light=True)
-    assert blur.blur_for(given) == blur.GaussianBlur(1.5, 2.2, 0.5)
-    given = Degradation(blur="trajectory", strength=0.5, exposures=(0.5,))
-    assert blur.blur_for(given) == blur.TrajectoryBlur(30.0, (0.5,))
-    assert blur.blur_for(Degradation(blur="disc", strength=2.0)).describe() == {
+def test_describe_strength_multiplies_parameters():
+    given = gaussian(strength=0.5, min_sigma=1.0, linear_light=True).describe()
+    assert (given["sigma"], given["gamma"]) == ([0.5, 1.5], 2.2)
+    given = shake(strength=0.5, exposures=(0.5,)).describe()
+    assert (given["length"], given["canvas"], given["exposures"]) == (30.0, 34, [0.5])
+    assert Blur(Degradation(blur="disc", strength=2.0)).describe() == {
         "kind": "disc",
         "radius": [0.0, 8.0],
         "border": "reflect101",
@@ -146,7 +150,7 @@ def test_blur_for_options_returns_matching_blur():
     ids=str,
 )
 def test_degraded_same_seed_and_key_is_deterministic(options, sharp):
-    kind = blur.blur_for(Degradation(**options))
+    kind = Blur(Degradation(**options))
     first = kind.apply(sharp, blur.item_rng(0, "a/1"))
     assert first.dtype == np.uint8 and first.shape == sharp.shape
     assert (first != sharp).any()
@@ -161,17 +165,18 @@ def test_degraded_same_seed_and_key_is_deterministic(options, sharp):
 
 
 def test_degraded_without_effects_is_identity(sharp):
-    still = blur.Degraded(blur.NoBlur(), Degradation())
+    still = Blur(Degradation())
     np.testing.assert_array_equal(still.apply(sharp, blur.item_rng(0, "x")), sharp)
 
 
-def test_shapes_with_variation_differ_between_corners():
+def test_draw_kernels_with_variation_differ_between_corners():
     rng = blur.item_rng(0, "x")
-    shapes = blur.DiscBlur(8.0).shapes(rng, 1.0)
+    shapes = Blur(Degradation(blur="disc", max_radius=8.0, variation=1.0)).draw_kernels(rng)
     assert len(shapes) == 4 and len({shape.shape for shape in shapes}) > 1
-    near = [len(shape) for shape in blur.DiscBlur(8.0, 6.0).shapes(rng, 0.1)]
+    options = Degradation(blur="disc", max_radius=8.0, min_radius=6.0, variation=0.1)
+    near = [len(shape) for shape in Blur(options).draw_kernels(rng)]
     assert max(near) - min(near) <= 2
-    paths = blur.TrajectoryBlur(20.0, (1.0,)).shapes(rng, 0.3)
+    paths = shake(20.0, (1.0,), variation=0.3).draw_kernels(rng)
     assert len(paths) == 4 and all(path.sum() == pytest.approx(1, abs=1e-5) for path in paths)
 
 
@@ -187,7 +192,7 @@ def test_shapes_with_variation_differ_between_corners():
 )
 def test_blur_preserves_mean_brightness(options):
     """Only border reflection and rounding change it, by less than 0.1 %."""
-    made = blur.blur_for(options)
+    made = Blur(options)
     changes = []
     for number in range(4):
         sharp = leaves.draw_scene(blur.item_rng(0, f"scene {number}"), 192, 256)
