@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from data_prep import plan
 from data_prep.printable import print_line, printable_errors
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
-from tfdeblur.config.fields import Size
 from tfdeblur.config.settings import to_plain, validate
 from tfdeblur.errors import ConfigError
 
@@ -36,37 +36,12 @@ PROG = "python -m data_prep.build"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BuildConfig:
+class BuildConfig(plan.Settings):
     """Options that every build has, whatever its source."""
 
     dataset: ClassVar[str] = ""
 
     out: Annotated[str, Field(description="folder of the data set; any tf.io.gfile path")]
-    encoding: Annotated[
-        Literal["png", "raw"], Field(description="pixel encoding; raw is larger and faster")
-    ] = "png"
-    resize: Annotated[
-        Size | None, Field(description="resize frames to this size first, such as 512x288")
-    ] = None
-    tile: Annotated[
-        Size | None,
-        Field(description="cut train and val into tiles of this size, such as 128x96"),
-    ] = None
-    stride: Annotated[
-        Size | None, Field(description="distance between training tiles; default: the tile size")
-    ] = None
-    test_tile: Annotated[
-        Size | None, Field(description="tile size of the test split; default: whole frames")
-    ] = None
-    fraction: Annotated[
-        float, Field(gt=0, le=1, description="fraction of the training frames, evenly spaced")
-    ] = 1.0
-    limit: Annotated[
-        int | None, Field(gt=0, description="maximum frames per split, evenly spaced")
-    ] = None
-    seed: Annotated[
-        int, Field(ge=0, description="seeds the blur of each image and the training order")
-    ] = 0
     workers: Annotated[
         int | None, Field(gt=0, description="worker processes; default: one per core")
     ] = None
@@ -105,7 +80,7 @@ def make_job(config: BuildConfig) -> "Job":
     Raises:
         ConfigError: A size is malformed, or `stride` is set without `tile`.
     """
-    from data_prep import frames, plan
+    from data_prep import frames
 
     def part(part_class: type[Any]) -> dict[str, Any]:
         return {f.name: getattr(config, f.name) for f in dataclasses.fields(part_class)}
@@ -131,7 +106,7 @@ def run(config: BuildConfig) -> "Manifest":
     """
     require_file_layer()
     # TensorFlow is imported here so that --help is fast.
-    from data_prep import plan, writer
+    from data_prep import writer
     from tfdeblur.data import schema
 
     if not config.dataset:

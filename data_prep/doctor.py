@@ -99,7 +99,7 @@ def run(config: DoctorConfig) -> "Report":
     """
     require_file_layer()
     # TensorFlow is imported here so that --help is fast.
-    from data_prep.checks import page, raw, report, shards
+    from data_prep.checks import page, raw, shards
     from tfdeblur.io import files
 
     (path,) = config.path
@@ -111,12 +111,11 @@ def run(config: DoctorConfig) -> "Report":
             raise UserError(f"{file} is a folder. Set it to the name of a file.")
     workers = config.workers or os.cpu_count() or 1
     if config.source is None and shards.is_built(path):
-        found = shards.examine(path, config.sample, workers, config.repair, config.raw)
+        result = shards.examine(path, config.sample, workers, config.repair, config.raw)
     else:
-        found = raw.examine(path, config.source, _source_options(config), config.sample, workers)
+        result = raw.examine(path, config.source, _source_options(config), config.sample, workers)
         if config.repair:
-            found.notes.append("Nothing was repaired: raw data sets are never modified.")
-    result = report.Report(path, found)
+            result.notes.append("Nothing was repaired: raw data sets are never modified.")
     print(result.to_text())
     if config.json:
         files.write_json(config.json, result.to_json())

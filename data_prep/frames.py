@@ -19,24 +19,12 @@ from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
 
-@dataclasses.dataclass(frozen=True)
-class EncodedTile:
-    """A record with encoded images; the fields are the arguments of `tfrecord.record_pieces`."""
-
-    blurred: bytes
-    sharp: bytes
-    scene: str
-    frame: str
-    top: int
-    left: int
-    source_height: int
-    source_width: int
-
-
 def frame_tiles(
     source: Source, item: Item, plan: ShardPlan, settings: Settings
-) -> Iterator[EncodedTile]:
+) -> Iterator[list[bytes]]:
     """Yields the tiles of one frame: loads, resizes, blurs if necessary, cuts and encodes it.
+
+    A tile is a record in pieces; see `tfrecord.record_pieces`.
 
     Raises:
         DataError: A half is unreadable, or its size differs from the listing.
@@ -57,7 +45,7 @@ def frame_tiles(
         assert source.blur is not None
         blurred = source.blur.apply(sharp, item_rng(settings.seed, item.key))
     for box in boxes(size, plan.tile, plan.stride):
-        yield EncodedTile(
+        yield tfrecord.record_pieces(
             blurred=encode_image(blurred[box.slices], settings.encoding),
             sharp=encode_image(sharp[box.slices], settings.encoding),
             scene=item.scene,
@@ -69,7 +57,7 @@ def frame_tiles(
         )
 
 
-def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator[EncodedTile]:
+def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator[list[bytes]]:
     """Yields the tiles of a shard in the order in which they are stored.
 
     A frame is loaded when its first tile is due, and only tiles that are still due are kept in
@@ -83,7 +71,7 @@ def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator
     if plan.shuffled:
         permutation = item_rng(settings.seed, plan.file).permutation(len(order))
         order = [order[place] for place in permutation]
-    held: dict[int, list[EncodedTile | None]] = {}
+    held: dict[int, list[list[bytes] | None]] = {}
     for number, place in order:
         if number not in held:
             held[number] = list(frame_tiles(source, plan.items[number], plan, settings))
@@ -140,7 +128,7 @@ class Job:
         with files.open_new(files.join(self.directory, plan.file), fsync=True) as file:
             writer = tfrecord.ShardWriter(file)
             for tile in shard_tiles(source, plan, self.settings):
-                writer.write(tfrecord.record_pieces(**vars(tile)))
+                writer.write(tile)
             shard = writer.shard(plan.file)
             if expected is not None and shard.sha256 != expected.sha256:
                 raise DataError(

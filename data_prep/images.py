@@ -12,7 +12,7 @@ Images that are not plain 8-bit RGB are converted:
 | EXIF orientation | rotated upright |
 | several frames | the first |
 
-All other files raise `Unreadable`, which names the file: empty, truncated or damaged files, files
+All other files raise a `Fault`, which names the file: empty, truncated or damaged files, files
 that are not images, anything but a regular file, dangling and circular links, images larger than
 Pillow opens safely (decompression bombs), floating-point pixels, and color spaces that cannot be
 converted to RGB faithfully.
@@ -23,16 +23,14 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tfdeblur.errors import DataError
+from data_prep.faults import Code, Fault
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-
-Problem = Literal["not-a-file", "unreadable", "too-large", "unsupported-pixels"]
 
 # Raised by Pillow for truncated and damaged files and files that are not images.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -44,25 +42,6 @@ _SIDEWAYS = (5, 6, 7, 8)
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\x00", b"MM\x00*", b"P6", b"P5")
 # Words in the messages of Pillow's decoders when the bytes end too early.
 _TRUNCATED = ("truncated", "unexpected end", "not enough", "failed to read", "end of file")
-
-
-class Unreadable(DataError):
-    """A file that cannot be read as an image.
-
-    Args:
-        path: The file.
-        problem: Kind of the problem; one of the finding codes of the data doctor.
-        message: The message of the exception.
-    """
-
-    def __init__(self, path: str, problem: Problem, message: str) -> None:
-        super().__init__(message)
-        self.path = path
-        self.problem = problem
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Workers send it to the main process; by default only the message would be pickled.
-        return type(self), (self.path, self.problem, str(self))
 
 
 def is_picture(name: str) -> bool:
@@ -95,11 +74,8 @@ def _check_regular(path: str) -> None:
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise Unreadable(
-            path,
-            "not-a-file",
-            f"{path} cannot be read as an image: it is {kind}. Remove or rename it.",
-        )
+        message = f"{path} cannot be read as an image: it is {kind}. Remove or rename it."
+        raise Fault("not-a-file", path, message)
 
 
 @contextmanager
@@ -107,7 +83,7 @@ def open_image(path: str) -> Iterator[Any]:
     """Opens an image; its pixels are decoded on first use, inside the `with` block.
 
     Raises:
-        Unreadable: The file is missing, damaged or not an image; also inside the `with` block.
+        Fault: The file is missing, damaged or not an image; also inside the `with` block.
     """
     try:
         _check_regular(path)
@@ -115,18 +91,18 @@ def open_image(path: str) -> Iterator[Any]:
             yield picture
     except FileNotFoundError as error:
         link = "is a link to a file that " if os.path.islink(path) else ""
-        raise Unreadable(path, "not-a-file", f"{path} {link}does not exist.") from error
+        raise Fault("not-a-file", path, f"{path} {link}does not exist.") from error
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: str, error: Exception) -> Unreadable:
+def _unreadable(path: str, error: Exception) -> Fault:
     """Returns an error with the reason why a file cannot be read, and the remedy."""
-    problem, reason, remedy = _diagnose(path, error)
-    return Unreadable(path, problem, f"{path} cannot be read as an image ({reason}). {remedy}")
+    code, reason, remedy = _diagnose(path, error)
+    return Fault(code, path, f"{path} cannot be read as an image ({reason}). {remedy}")
 
 
-def _diagnose(path: str, error: Exception) -> tuple[Problem, str, str]:
+def _diagnose(path: str, error: Exception) -> tuple[Code, str, str]:
     if isinstance(error, Image.DecompressionBombError):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         return (
@@ -177,7 +153,7 @@ def size_of(path: str) -> tuple[int, int]:
     """Returns the height and width of an image after EXIF rotation; reads only its header.
 
     Raises:
-        Unreadable: The file is missing or not an image.
+        Fault: The file is missing or not an image.
     """
     with open_image(path) as picture:
         return upright_size(picture)
@@ -190,7 +166,7 @@ def load_rgb(path: str) -> np.ndarray:
         uint8 [height, width, 3], read-only.
 
     Raises:
-        Unreadable: The file is missing, damaged or truncated, or its pixels are not supported.
+        Fault: The file is missing, damaged or truncated, or its pixels are not supported.
     """
     with open_image(path) as picture:
         return to_rgb(picture, path)
@@ -200,14 +176,14 @@ def to_rgb(picture: Any, path: str) -> np.ndarray:
     """Returns the pixels of an open image as `load_rgb` does.
 
     Raises:
-        Unreadable: The pixels are floating-point or in a color space that is not supported.
+        Fault: The pixels are floating-point or in a color space that is not supported.
     """
     if orientation(picture) != 1:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
-        raise Unreadable(
-            path,
+        raise Fault(
             "unsupported-pixels",
+            path,
             f"{path} has floating-point pixels of unknown scale. Convert it to 8-bit RGB.",
         )
     if picture.mode.startswith("I"):
@@ -216,9 +192,9 @@ def to_rgb(picture: Any, path: str) -> np.ndarray:
         gray = np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
     if picture.mode not in _KNOWN_MODES:
-        raise Unreadable(
-            path,
+        raise Fault(
             "unsupported-pixels",
+            path,
             f"{path} has {picture.mode} pixels, which cannot be converted to RGB faithfully. "
             "Convert it to 8-bit RGB with another program.",
         )

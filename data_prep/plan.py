@@ -11,9 +11,10 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from data_prep.blur import item_rng
 from data_prep.sources.source import Item, Listing
@@ -35,27 +36,35 @@ def size_text(size: tuple[int, int]) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the frames of any source are processed.
+    """How the frames of any source are processed."""
 
-    Attributes:
-        encoding: Pixel encoding, `png` or `raw`.
-        seed: Seeds the order of training records and the blur of each image.
-        resize: Size that frames are resized to first; None keeps their size.
-        tile: Tile size of the train and val splits; None keeps whole frames.
-        stride: Distance between training tiles; None places them side by side.
-        test_tile: Tile size of the test split; None keeps whole frames.
-        fraction: Fraction of the training frames to use.
-        limit: Maximum number of frames per split; None for no limit.
-    """
-
-    encoding: Literal["png", "raw"] = "png"
-    seed: int = 0
-    resize: fields.Size | None = None
-    tile: fields.Size | None = None
-    stride: fields.Size | None = None
-    test_tile: fields.Size | None = None
-    fraction: float = 1.0
-    limit: int | None = None
+    encoding: Annotated[
+        Literal["png", "raw"], Field(description="pixel encoding; raw is larger and faster")
+    ] = "png"
+    resize: Annotated[
+        fields.Size | None, Field(description="resize frames to this size first, such as 512x288")
+    ] = None
+    tile: Annotated[
+        fields.Size | None,
+        Field(description="cut train and val into tiles of this size, such as 128x96"),
+    ] = None
+    stride: Annotated[
+        fields.Size | None,
+        Field(description="distance between training tiles; default: the tile size"),
+    ] = None
+    test_tile: Annotated[
+        fields.Size | None,
+        Field(description="tile size of the test split; default: whole frames"),
+    ] = None
+    fraction: Annotated[
+        float, Field(gt=0, le=1, description="fraction of the training frames, evenly spaced")
+    ] = 1.0
+    limit: Annotated[
+        int | None, Field(gt=0, description="maximum frames per split, evenly spaced")
+    ] = None
+    seed: Annotated[
+        int, Field(ge=0, description="seeds the blur of each image and the training order")
+    ] = 0
 
     def tiling_of(self, split: str) -> tuple[fields.Size | None, fields.Size | None]:
         """Returns the tile size (None for whole frames) and the stride of a split."""

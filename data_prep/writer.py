@@ -161,9 +161,7 @@ def _made_before(
 
 def _is_intact(directory: str, shard: schema.Shard, deep: bool) -> bool:
     path = files.join(directory, shard.file)
-    if not files.exists(path) or files.size(path) != shard.bytes:
-        return False
-    return not deep or schema.sha256_of(path) == shard.sha256
+    return files.exists(path) and not schema.difference_of(path, shard, deep)
 
 
 def _check_same(

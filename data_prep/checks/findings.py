@@ -2,7 +2,6 @@
 
 import dataclasses
 import enum
-from collections.abc import Iterable
 
 
 class Severity(enum.IntEnum):
@@ -44,11 +43,6 @@ class Finding:
     def severity(self) -> Severity:
         """Severity of its code."""
         return CODES[self.code].severity
-
-
-def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Returns unique findings, sorted by descending severity, then by code, file and detail."""
-    return sorted(set(findings), key=lambda f: (-f.severity, f.code, f.file, f.detail))
 
 
 _INFO, _WARNING, _ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR

@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+from PIL import Image
 
 # Images are reduced by an integer factor below this longer side before their shift is measured,
 # which is fast and stays accurate to a tenth of a pixel.
@@ -35,30 +36,13 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
 
 def thumbnail(gray: np.ndarray) -> np.ndarray:
     """Returns float32 [16, 16]: the means of parts of a float [h, w] image."""
-    return _box_means(gray, THUMB, THUMB).astype(np.float32)
+    return _box_means(gray, THUMB, THUMB)
 
 
 def _box_means(gray: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Divides an image into a grid of boxes and returns their means, float64 [rows, columns]."""
-    # The sum over any box follows from a cumulative sum. Boxes have at least one pixel, even if
-    # the image is smaller than the grid.
-    total = np.zeros((gray.shape[0] + 1, gray.shape[1] + 1))
-    total[1:, 1:] = gray.cumsum(0, dtype=np.float64).cumsum(1)
-    edges = [
-        np.linspace(0, side, count + 1).astype(int)
-        for side, count in zip(gray.shape, (rows, columns), strict=True)
-    ]
-    (tops, bottoms), (lefts, rights) = (
-        (places[:-1], np.maximum(places[1:], places[:-1] + 1)) for places in edges
-    )
-    sums = (
-        total[np.ix_(bottoms, rights)]
-        - total[np.ix_(tops, rights)]
-        - total[np.ix_(bottoms, lefts)]
-        + total[np.ix_(tops, lefts)]
-    )
-    means: np.ndarray = sums / np.outer(bottoms - tops, rights - lefts)
-    return means
+    """Divides an image into a grid of boxes and returns their means, float32 [rows, columns]."""
+    picture = Image.fromarray(gray.astype(np.float32, copy=False))
+    return np.asarray(picture.resize((columns, rows), Image.Resampling.BOX))
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -31,18 +31,16 @@ def render(report: Report, pictures: int) -> str:
         pictures: Maximum number of pairs, and of duplicates across splits, to show. Each adds some
             tens of kilobytes.
     """
-    found = report.examination
     return (
         _environment()
         .get_template("doctor.html.j2")
         .render(
             report=report,
-            found=found,
             codes=CODES,
             shown=SHOWN,
             bars=_bars(report.psnr),
             pairs=[_pair(report, measure) for measure in report.worst(pictures)],
-            twins=[_twin(report, twin) for twin in found.twins[:pictures]],
+            twins=[_twin(report, twin) for twin in report.twins[:pictures]],
         )
     )
 
@@ -78,7 +76,7 @@ def _pair(report: Report, measure: Measure) -> dict[str, Any]:
 
 
 def _halves(report: Report, key: str) -> dict[str, str]:
-    load = report.examination.load
+    load = report.load
     assert load is not None, "every examination with pairs can load them"
     try:
         blurred, sharp = load(key)

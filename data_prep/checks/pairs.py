@@ -7,7 +7,7 @@ and 40 (320x180) of REDS. The comment of each limit gives their measured values,
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -207,52 +207,37 @@ def _median(tiles: Sequence[Measure]) -> Measure:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageTask:
-    """An image file: a sharp photograph for synthetic blur, or (without key) not in any pair."""
-
-    path: str
-    deep: bool
-    key: str = ""
-    split: str = ""
-
-    def run(self) -> Outcome:
-        """Examines the file, and measures it if it has a key."""
-        picture = examine(self.path, self.deep)
-        if picture.pixels is None or not self.key:
-            return Outcome(picture.findings)
-        measure = measure_pair(self.key, self.split, None, picture.pixels)
-        flat = (Finding("flat-picture", self.path),) if measure.flat else ()
-        return Outcome((*picture.findings, *flat), measure)
+# Examines a part of a data set; can be sent to another process.
+Task = Callable[[], Outcome]
 
 
-@dataclasses.dataclass(frozen=True)
-class PairTask:
-    """A pair of two files."""
+def examine_image(path: str, deep: bool, key: str = "", split: str = "") -> Outcome:
+    """Examines an image file: a sharp photograph, or (without key) one that is in no pair."""
+    picture = examine(path, deep)
+    if picture.pixels is None or not key:
+        return Outcome(picture.findings)
+    measure = measure_pair(key, split, None, picture.pixels)
+    flat = (Finding("flat-picture", path),) if measure.flat else ()
+    return Outcome((*picture.findings, *flat), measure)
 
-    key: str
-    split: str
-    blurred: str
-    sharp: str
-    deep: bool
 
-    def run(self) -> Outcome:
-        """Examines both files and, if both are readable, the pair."""
-        halves = [examine(path, self.deep) for path in (self.blurred, self.sharp)]
-        findings = [finding for half in halves for finding in half.findings]
-        kinds = [half.kind for half in halves]
-        # A blurred JPEG with a sharp PNG is common; gray with color is not.
-        if all(kinds) and kinds[0].split()[1:] != kinds[1].split()[1:]:
-            detail = f"The blurred half is {kinds[0]}, the sharp half {kinds[1]}."
-            findings.append(Finding("modes-differ", self.blurred, detail))
-        blurred, sharp = (half.pixels for half in halves)
-        if blurred is None or sharp is None:
-            return Outcome(tuple(findings))
-        if blurred.shape != sharp.shape:
-            # The listing has compared the sizes in the headers; the file has changed since.
-            return Outcome((*findings, Finding("size-differs", self.blurred)))
-        checked = check_pair(self.blurred, measure_pair(self.key, self.split, blurred, sharp))
-        return Outcome((*findings, *checked.findings), checked.measure)
+def examine_pair(blurred_path: str, sharp_path: str, deep: bool, key: str, split: str) -> Outcome:
+    """Examines both files of a pair and, if both are readable, the pair."""
+    halves = [examine(path, deep) for path in (blurred_path, sharp_path)]
+    findings = [finding for half in halves for finding in half.findings]
+    kinds = [half.kind for half in halves]
+    # A blurred JPEG with a sharp PNG is common; gray with color is not.
+    if all(kinds) and kinds[0].split()[1:] != kinds[1].split()[1:]:
+        detail = f"The blurred half is {kinds[0]}, the sharp half {kinds[1]}."
+        findings.append(Finding("modes-differ", blurred_path, detail))
+    blurred, sharp = (half.pixels for half in halves)
+    if blurred is None or sharp is None:
+        return Outcome(tuple(findings))
+    if blurred.shape != sharp.shape:
+        # The listing has compared the sizes in the headers; the file has changed since.
+        return Outcome((*findings, Finding("size-differs", blurred_path)))
+    checked = check_pair(blurred_path, measure_pair(key, split, blurred, sharp))
+    return Outcome((*findings, *checked.findings), checked.measure)
 
 
 @functools.lru_cache(maxsize=1)
@@ -270,63 +255,46 @@ def load_frame(name: str, options: Any, item: Item) -> np.ndarray:
     return _source(name, options).load(item)[1]
 
 
-@dataclasses.dataclass(frozen=True)
-class LoadTask:
-    """A frame that only its source can load; any blurred half is synthetic."""
-
-    key: str
-    split: str
-    source: str
-    options: Any
-    item: Item
-
-    def run(self) -> Outcome:
-        """Measures the sharp half."""
-        try:
-            sharp = load_frame(self.source, self.options, self.item)
-        except DataError as error:
-            return Outcome((Finding("unreadable", self.item.sharp or self.key, str(error)),))
-        return Outcome((), measure_pair(self.key, self.split, None, sharp))
+def examine_frame(load: Callable[[Item], np.ndarray], item: Item, key: str, split: str) -> Outcome:
+    """Measures a frame that only its source can load; any blurred half is synthetic."""
+    try:
+        sharp = load(item)
+    except DataError as error:
+        return Outcome((Finding("unreadable", item.sharp or key, str(error)),))
+    return Outcome((), measure_pair(key, split, None, sharp))
 
 
-@dataclasses.dataclass(frozen=True)
-class RecordTask:
-    """A record of a built data set, with encoded images."""
+def examine_record(
+    halves: tuple[bytes, bytes],
+    size: tuple[int, int],
+    encoding: Encoding,
+    key: str,
+    split: str,
+    *,
+    place: str,
+    frame: str,
+    recorded: bool,
+) -> Outcome:
+    """Decodes a record of a built data set and measures the pair; checks it if it is whole.
 
-    key: str
-    split: str
-    place: str
-    frame: str
-    blurred: bytes
-    sharp: bytes
-    height: int
-    width: int
-    encoding: Encoding
-    recorded: bool
-
-    def run(self) -> Outcome:
-        """Decodes both halves and measures the pair; checks it if it is a whole frame.
-
-        Synthetic blur is not checked: noise may make it sharper, and a kernel may be the identity.
-        """
-        try:
-            blurred, sharp = (
-                decode_image(data, self.height, self.width, self.encoding)
-                for data in (self.blurred, self.sharp)
-            )
-        except DataError as error:
-            return Outcome((Finding("shard-damaged", self.place, f"Cannot be decoded: {error}"),))
-        measure = measure_pair(self.key, self.split, blurred, sharp)
-        if not self.recorded:
-            return Outcome((), measure)
-        if self.frame:
-            return Outcome((), dataclasses.replace(measure, frame=self.frame))
-        return check_pair(self.place, measure)
-
-
-Task = ImageTask | PairTask | LoadTask | RecordTask
-
-
-def run_task(task: Task) -> Outcome:
-    """Runs a task; a module-level function, for other processes."""
-    return task.run()
+    Args:
+        halves: The encoded blurred and sharp image.
+        size: Height and width of the images.
+        encoding: Their encoding.
+        key: Name of the pair.
+        split: Its split.
+        place: The shard and the index of the record.
+        frame: The frame of which the pair is a tile; empty for a whole frame.
+        recorded: Whether the blur was recorded. Synthetic blur is not checked: noise may make it
+            sharper, and a kernel may be the identity.
+    """
+    try:
+        blurred, sharp = (decode_image(data, *size, encoding) for data in halves)
+    except DataError as error:
+        return Outcome((Finding("shard-damaged", place, f"Cannot be decoded: {error}"),))
+    measure = measure_pair(key, split, blurred, sharp)
+    if not recorded:
+        return Outcome((), measure)
+    if frame:
+        return Outcome((), dataclasses.replace(measure, frame=frame))
+    return check_pair(place, measure)

@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 
 from data_prep import images
 from data_prep.checks.findings import Finding
+from data_prep.faults import Fault
 
 # Extensions by Pillow's name of the format.
 _EXTENSIONS = {
@@ -54,8 +55,8 @@ def examine(path: str, deep: bool = True) -> Picture:
                 kind = f"{picture.format} {picture.mode} {bits}"
                 findings += _check_header(path, picture, bits)
                 pixels = images.to_rgb(picture, path) if deep else None
-    except images.Unreadable as error:
-        return Picture((Finding(error.problem, path, str(error)),))
+    except Fault as fault:
+        return Picture((Finding(fault.code, fault.file, str(fault)),))
     return Picture(tuple(findings), kind, pixels)
 
 

@@ -1,113 +1,139 @@
 """Examines a raw data set: names, layout, every file, every pair, and the set as a whole."""
 
 import dataclasses
+import functools
+import operator
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from data_prep import images
-from data_prep.checks import sets
+from data_prep import faults, images
+from data_prep.checks import pairs, sets
 from data_prep.checks.findings import Finding
-from data_prep.checks.layout import Layout, read
-from data_prep.checks.pairs import ImageTask, LoadTask, PairTask, Task, load_frame, run_task
-from data_prep.checks.report import Examination, Halves, sampled
+from data_prep.checks.report import Halves, Report, sampled
+from data_prep.layouts.folders import contents
+from data_prep.layouts.pairs import PairSource
 from data_prep.processes import ordered
-from data_prep.sources.source import Item
-from tfdeblur.errors import UserError
+from data_prep.sources import REGISTRY
+from data_prep.sources.source import Item, Listing, Source
+from tfdeblur.config import settings
+from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
+
+# These sources read almost any folder, so they are tried after the specific ones.
+_GENERIC = ("pairs", "frames", "sharp")
 
 
 def examine(
     root: str, source: str | None, given: Mapping[str, Any], sample: int | None, workers: int
-) -> Examination:
+) -> Report:
     """Examines a raw data set without changing it.
 
     Args:
         root: Its folder; for some sources an archive or a video.
         source: Name of the source; None recognizes it.
-        given: Options of the source.
+        given: Options of the source, if `source` is set.
         sample: How many pairs, and how many other images, to decode; None decodes all.
         workers: Number of processes.
 
     Raises:
         UserError: The options do not fit the source, or a process was killed.
     """
-    tree = survey(root) if files.is_dir(root) else Tree((), 0, (), listable=True)
-    if tree.listable:
-        layout = read(root, source, given)
-    else:
-        layout = Layout(description="not read, because of names that are not UTF-8")
-    splits = {split: Counter(item.scene for item in part) for split, part in layout.splits.items()}
-    found = Examination(
-        "raw",
-        source=layout.source,
-        layout=layout.description,
-        splits={split: dict(sorted(scenes.items())) for split, scenes in splits.items()},
-        files={"pictures": len(tree.pictures), "others": tree.others},
-        findings=[*tree.findings, *layout.findings, *sets.sizes(layout.splits)],
-        notes=list(layout.notes),
-    )
-    tasks, keys = _tasks(layout, tree, sample, found)
-    outcomes = ordered(run_task, tasks, workers)
+    report = Report(root, "raw", layout="not read, because of names that are not UTF-8")
+    pictures = _survey(root, report) if files.is_dir(root) else []
+    # TensorFlow, and so sources, cannot list other names.
+    readable = not any(finding.code == "bad-name" for finding in report.found)
+    options, built = _open(root, source, given, report) if readable else (None, None)
+    splits = _list(built, report) if built is not None else {}
+    report.found += sets.sizes(splits)
+    paired = isinstance(built, PairSource)
+    frame = functools.partial(pairs.load_frame, report.source, options)
+    tasks = _tasks(report, splits, pictures, frame, paired, sample)
+    outcomes = ordered(operator.call, tasks, workers)
     for outcome in tqdm(outcomes, total=len(tasks), unit=" files and pairs", desc="doctor"):
-        found.add(outcome)
-    sets.check(found)
+        report.add(outcome)
+    sets.check(report)
+    items = {item.key: item for part in splits.values() for item in part}
 
     def load(key: str) -> Halves:
-        item = keys[key]
-        if layout.paired:
+        item = items[key]
+        if paired:
             return images.load_rgb(item.blurred), images.load_rgb(item.sharp)
-        if images.is_picture(item.sharp):
-            return None, images.load_rgb(item.sharp)
-        return None, load_frame(layout.source, layout.options, item)
+        return None, images.load_rgb(item.sharp) if images.is_picture(item.sharp) else frame(item)
 
-    found.load = load
-    return found
+    report.load = load
+    return report
 
 
-@dataclasses.dataclass(frozen=True)
-class Tree:
-    """The files below a folder.
+def _tasks(
+    report: Report,
+    splits: Mapping[str, tuple[Item, ...]],
+    pictures: list[str],
+    frame: Callable[[Item], np.ndarray],
+    paired: bool,
+    sample: int | None,
+) -> list[pairs.Task]:
+    """Returns a task for each pair or sharp image, and for each other image."""
+    items = [(split, item) for split, part in splits.items() for item in part]
+    report.pairs = len(items)
+    chosen = sampled(len(items), sample)
+    tasks: list[pairs.Task] = []
+    covered: set[str] = set()
+    for index, (split, item) in enumerate(items):
+        deep = index in chosen
+        report.examined += deep
+        covered |= {item.blurred, item.sharp}
+        name = (item.key, split)
+        if paired:
+            halves = (item.blurred, item.sharp)
+            tasks.append(functools.partial(pairs.examine_pair, *halves, deep, *name))
+        elif images.is_picture(item.sharp):
+            tasks.append(functools.partial(pairs.examine_image, item.sharp, deep, *name))
+        elif deep:
+            tasks.append(functools.partial(pairs.examine_frame, frame, item, *name))
+    rest = sorted(set(pictures) - covered)
+    chosen = sampled(len(rest), sample)
+    tasks += [
+        functools.partial(pairs.examine_image, path, index in chosen)
+        for index, path in enumerate(rest)
+    ]
+    if sample is not None and max(len(items), len(rest)) > sample:
+        report.notes.append(
+            f"Decoded {report.examined} of {len(items)} pairs and {min(sample, len(rest))} of "
+            f"{len(rest)} other images (--sample). Of the others, only headers were checked, and "
+            "they were not compared."
+        )
+    return tasks
 
-    Attributes:
-        pictures: Paths of all files with the name of an image, sorted.
-        others: Number of other files, without hidden ones.
-        findings: Problems of names and links.
-        listable: Whether all names are UTF-8; otherwise TensorFlow, and so sources, cannot list
-            the folder.
-    """
 
-    pictures: tuple[str, ...]
-    others: int
-    findings: tuple[Finding, ...]
-    listable: bool
-
-
-def survey(root: str) -> Tree:
+def _survey(root: str, report: Report) -> list[str]:
     """Walks all folders below `root`, following links to folders except to parents.
 
     Object stores have neither links nor names that clash, so only names are checked there.
 
+    Returns:
+        The sorted paths of all files with the name of an image.
+
     Raises:
         UserError: A folder cannot be listed.
     """
-    findings: list[Finding] = []
     if "://" in root:
         paths = [files.join(root, name) for name in files.walk_files(root)]
-        findings = [finding for path in paths for finding in _check_name(path)]
+        report.found += [finding for path in paths for finding in _check_name(path)]
     else:
         paths = []
         pending: list[tuple[str, tuple[str, ...]]] = [(root, (os.path.realpath(root),))]
         while pending:
             folder, parents = pending.pop()
             names = _visible(folder)
-            findings += _clashes(folder, names)
+            report.found += _clashes(folder, names)
             for path in (os.path.join(folder, name) for name in names):
-                findings += _check_name(path)
+                report.found += _check_name(path)
                 if not os.path.isdir(path):
                     paths.append(path)
                     continue
@@ -115,12 +141,12 @@ def survey(root: str) -> Tree:
                 paths += [path] if images.is_picture(path) else []
                 target = os.path.realpath(path)
                 if target in parents:
-                    findings.append(Finding("link-loop", path, f"It points to {target}."))
+                    report.found.append(Finding("link-loop", path, f"It points to {target}."))
                 else:
                     pending.append((path, (*parents, target)))
     pictures = sorted(filter(images.is_picture, paths))
-    listable = not any(finding.code == "bad-name" for finding in findings)
-    return Tree(tuple(pictures), len(paths) - len(pictures), tuple(findings), listable)
+    report.files = {"pictures": len(pictures), "others": len(paths) - len(pictures)}
+    return pictures
 
 
 def _visible(folder: str) -> list[str]:
@@ -154,32 +180,108 @@ def _clashes(folder: str, names: list[str]) -> list[Finding]:
     return found
 
 
-def _tasks(
-    layout: Layout, tree: Tree, sample: int | None, found: Examination
-) -> tuple[list[Task], dict[str, Item]]:
-    """Returns all tasks, and the frames by key."""
-    items = layout.items
-    chosen = sampled(len(items), sample)
-    tasks: list[Task] = []
-    covered: set[str] = set()
-    for index, (split, item) in enumerate(items):
-        deep = index in chosen
-        found.examined += deep
-        covered |= {item.blurred, item.sharp}
-        if layout.paired:
-            tasks.append(PairTask(item.key, split, item.blurred, item.sharp, deep))
-        elif images.is_picture(item.sharp):
-            tasks.append(ImageTask(item.sharp, deep, item.key, split))
-        elif deep:
-            tasks.append(LoadTask(item.key, split, layout.source, layout.options, item))
-    found.pairs = len(items)
-    rest = sorted({*tree.pictures, *layout.suspects} - covered)
-    chosen = sampled(len(rest), sample)
-    tasks += [ImageTask(path, index in chosen) for index, path in enumerate(rest)]
-    if sample is not None and max(len(items), len(rest)) > sample:
-        found.notes.append(
-            f"Decoded {found.examined} of {len(items)} pairs and {min(sample, len(rest))} of "
-            f"{len(rest)} other images (--sample). Of the others, only headers were checked, and "
-            "they were not compared."
+def _recognizers() -> dict[str, Any]:
+    """Returns the function `recognize` of each source that has one, specific sources first."""
+    names = [*(name for name in REGISTRY.names() if name not in _GENERIC), *_GENERIC]
+    found = {name: getattr(REGISTRY.load(name), "recognize", None) for name in names}
+    return {name: recognize for name, recognize in found.items() if recognize is not None}
+
+
+def recognize(root: str) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the sources that recognize a layout with the options for it, best first."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name, function in _recognizers().items():
+        # A generic source is tried only if no other source recognizes the folder.
+        if not (found and name in _GENERIC):
+            found += [(name, options) for options in function(root)]
+    return found
+
+
+def _open(
+    root: str, source: str | None, given: Mapping[str, Any], report: Report
+) -> tuple[Any, Source | None]:
+    """Returns the options and the source that read a data set; None if no source does.
+
+    Raises:
+        ConfigError: The options do not fit the source.
+    """
+    notes: list[str] = []
+    if source is None:
+        found = recognize(root)
+        if not found:
+            known = ", ".join(_recognizers())
+            detail = f"It contains: {contents(root)}. Known layouts: {known}."
+            report.found.append(Finding("layout-unknown", root, detail))
+            report.layout = ""
+            return None, None
+        source, options = found[0]
+        notes = _alternatives(found)
+    else:
+        options = {**given, **_location(root, source, given)}
+    source_options = settings.validate(REGISTRY.options(source), options)
+    report.source, report.notes = source, notes
+    return source_options, REGISTRY.load(source).build(source_options)
+
+
+def _list(source: Source, report: Report) -> dict[str, tuple[Item, ...]]:
+    """Returns the frames of the splits that have any, and continues after faults."""
+    listing = Listing({})
+    with faults.collecting() as reported:
+        try:
+            listing = source.listing()
+        except ConfigError:
+            raise
+        except DataError as error:
+            report.found.append(Finding("layout-faulty", report.path, str(error)))
+    report.found += [Finding(fault.code, fault.file, str(fault)) for fault in reported]
+    report.layout = listing.layout or f"source {report.source}"
+    report.notes = [*listing.notes, *report.notes]
+    splits = {split: items for split, items in listing.splits.items() if items}
+    for split, items in splits.items():
+        scenes = Counter(item.scene for item in items)
+        report.splits[split] = dict(sorted(scenes.items()))
+    return splits
+
+
+def _alternatives(found: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Returns notes about other ways to read a recognized data set."""
+    source, options = found[0]
+    notes = []
+    for name, other in found[1:]:
+        flags = [f"--{key} {value}" for key, value in other.items() if options.get(key) != value]
+        notes.append(f"Can also be read with {' '.join([f'--source {name}', *flags])}.")
+    if source == "sharp":
+        notes.append(
+            "No layout of pairs was recognized: the images are treated as sharp photographs for "
+            "synthetic blur (--source sharp; for clips, --source frames)."
         )
-    return tasks, {item.key: item for _, item in items}
+    return notes
+
+
+def _location(root: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options with the location of the data set for a named source."""
+    if "source" not in {field.name for field in dataclasses.fields(REGISTRY.options(source))}:
+        raise ConfigError(f"--source {source} generates its images: there is nothing to examine.")
+    if source != "pairs":
+        return {"source": root}
+    halves = {
+        key: _half(root, given[key], f"--{key}") for key in ("blurred", "sharp") if given.get(key)
+    }
+    if halves:
+        return halves
+    if given.get("blurred_name") or given.get("sharp_name"):
+        return {"source": root}
+    common = REGISTRY.load(source).recognize(root)
+    return dict(common[0]) if common else {"source": root}
+
+
+def _half(root: str, name: str, flag: str) -> str:
+    """Returns the folder of one half: relative to PATH, or as for a build."""
+    places = (files.join(root, name), name)
+    for place in places:
+        if files.is_dir(place):
+            return place
+    raise ConfigError(
+        f"{flag} {name}: neither {places[0]} nor {places[1]} is a folder. Set it to a path, or to "
+        "a name below the folder that is examined."
+    )

@@ -1,6 +1,7 @@
 """Results of an examination, as text for a terminal and as plain values for JSON."""
 
 import dataclasses
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Container
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.checks.findings import CODES, EXIT_CODES, Finding, Severity, in_order
+from data_prep.checks.findings import CODES, EXIT_CODES, Finding, Severity
 from data_prep.checks.pairs import Measure, Outcome
 from data_prep.plan import thin
 from data_prep.printable import printable
@@ -39,10 +40,11 @@ class Twin:
 
 
 @dataclasses.dataclass
-class Examination:
+class Report:
     """Findings and measurements of one data set.
 
     Attributes:
+        path: The examined folder or file.
         kind: `raw` or `built`.
         source: Name of the source; empty if unknown.
         layout: Description of the layout.
@@ -50,13 +52,14 @@ class Examination:
         files: Number of files by kind.
         pairs: Number of pairs.
         examined: Number of decoded pairs.
-        findings: All findings.
+        found: All findings, in any order, with whole paths.
         measures: Measurements of the decoded pairs.
         twins: Sharp images that are in two splits.
         notes: Notes about the data set and the limits of the examination.
         load: Returns both halves of a pair by its key, for the pictures of the page.
     """
 
+    path: str
     kind: str
     source: str = ""
     layout: str = ""
@@ -64,7 +67,7 @@ class Examination:
     files: dict[str, int] = dataclasses.field(default_factory=dict)
     pairs: int = 0
     examined: int = 0
-    findings: list[Finding] = dataclasses.field(default_factory=list)
+    found: list[Finding] = dataclasses.field(default_factory=list)
     measures: list[Measure] = dataclasses.field(default_factory=list)
     twins: list[Twin] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -72,37 +75,31 @@ class Examination:
 
     def add(self, outcome: Outcome) -> None:
         """Adds the result of a task."""
-        self.findings += outcome.findings
+        self.found += outcome.findings
         if outcome.measure is not None:
             self.measures.append(outcome.measure)
 
+    @functools.cached_property
+    def findings(self) -> list[Finding]:
+        """The findings without repetition, by severity, with paths relative to the data set.
 
-def sampled(total: int, sample: int | None) -> Container[int]:
-    """Returns `sample` of `total` indices, evenly spaced; all of them if `sample` is None."""
-    return range(total) if sample is None else set(thin(range(total), sample))
-
-
-class Report:
-    """The sorted findings of an examination, with paths relative to the examined folder.
-
-    Args:
-        path: The examined folder or file.
-        examination: The results.
-    """
-
-    def __init__(self, path: str, examination: Examination) -> None:
-        self.path = path
-        self.examination = examination
-        self.psnr = psnr_summary(examination.measures)
-        root = path.rstrip("/")
-        self.findings = in_order(
+        Read after the examination.
+        """
+        root = self.path.rstrip("/")
+        unique = {
             Finding(
                 f.code,
                 "." if f.file.rstrip("/") == root else _text(f.file.removeprefix(f"{root}/")),
                 _text(f.detail).replace(f"{root}/", ""),
             )
-            for f in examination.findings
-        )
+            for f in self.found
+        }
+        return sorted(unique, key=lambda f: (-f.severity, f.code, f.file, f.detail))
+
+    @functools.cached_property
+    def psnr(self) -> dict[str, Any]:
+        """Statistics and a histogram of the finite PSNR between halves, in dB."""
+        return psnr_summary(self.measures)
 
     @property
     def severity(self) -> Severity:
@@ -140,28 +137,27 @@ class Report:
 
     def worst(self, count: int) -> list[Measure]:
         """Returns the pairs to inspect first: those with findings, then the strongest blur."""
-        paired = [(m.psnr, m) for m in self.examination.measures if m.psnr is not None]
+        paired = [(m.psnr, m) for m in self.measures if m.psnr is not None]
         paired.sort(key=lambda pair: (-_priority(pair[1]), pair[0], pair[1].key))
         return [measure for _, measure in paired[:count]]
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything except images as plain values."""
-        found = self.examination
-        shifts = [math.hypot(*m.shift) if m.shift else None for m in found.measures]
+        shifts = [math.hypot(*m.shift) if m.shift else None for m in self.measures]
         return {
             "format": FORMAT,
             "path": self.path,
-            "kind": found.kind,
-            "source": found.source,
-            "layout": found.layout,
-            "files": found.files,
+            "kind": self.kind,
+            "source": self.source,
+            "layout": self.layout,
+            "files": self.files,
             "splits": {
                 name: {"pairs": sum(scenes.values()), "scenes": scenes}
-                for name, scenes in found.splits.items()
+                for name, scenes in self.splits.items()
             },
-            "pairs": found.pairs,
-            "examined": found.examined,
-            "notes": found.notes,
+            "pairs": self.pairs,
+            "examined": self.examined,
+            "notes": self.notes,
             "severity": self.severity.name.lower() if self.findings else "none",
             "exit_code": self.exit_code,
             "counts": {code: len(group) for code, group in self.groups.items()},
@@ -176,18 +172,17 @@ class Report:
             ],
             "psnr": self.psnr,
             "shift": _spread(shifts),
-            "softening": _spread([m.softening for m in found.measures]),
-            "brightness": _spread([m.brightness for m in found.measures]),
-            "tone": _spread([m.tone for m in found.measures]),
+            "softening": _spread([m.softening for m in self.measures]),
+            "brightness": _spread([m.brightness for m in self.measures]),
+            "tone": _spread([m.tone for m in self.measures]),
         }
 
     def to_text(self) -> str:
         """Returns the report for a terminal; unprintable characters are escaped."""
-        found = self.examination
-        lines = [f"{self.path}: {found.kind} data set"]
-        lines += [f"Layout: {found.layout}."] if found.layout else []
-        lines.append("Files: " + ", ".join(f"{n} {kind}" for kind, n in found.files.items()) + ".")
-        for name, scenes in found.splits.items():
+        lines = [f"{self.path}: {self.kind} data set"]
+        lines += [f"Layout: {self.layout}."] if self.layout else []
+        lines.append("Files: " + ", ".join(f"{n} {kind}" for kind, n in self.files.items()) + ".")
+        for name, scenes in self.splits.items():
             listed = ", ".join(
                 f"{scene} {count}" for scene, count in list(scenes.items())[:_SCENES]
             )
@@ -195,7 +190,7 @@ class Report:
             lines.append(
                 f"  {name:5} {sum(scenes.values()):7,} in {len(scenes):,} scenes: {listed}{more}"
             )
-        lines += [f"Note: {note}" for note in found.notes]
+        lines += [f"Note: {note}" for note in self.notes]
         lines += self._histogram()
         for code, group in self.groups.items():
             kind = CODES[code]
@@ -264,3 +259,8 @@ def psnr_summary(found: list[Measure]) -> dict[str, Any]:
         "std": float(np.std(values)),
         "histogram": {"edges": edges, "counts": [int(count) for count in counts]},
     }
+
+
+def sampled(total: int, sample: int | None) -> Container[int]:
+    """Returns `sample` of `total` indices, evenly spaced; all of them if `sample` is None."""
+    return range(total) if sample is None else set(thin(range(total), sample))

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.checks import measures
 from data_prep.checks.findings import Finding
 from data_prep.checks.pairs import Measure
-from data_prep.checks.report import Examination, Twin
+from data_prep.checks.report import Report, Twin
 from data_prep.plan import size_text
 from data_prep.sources.source import Item
 
@@ -29,12 +29,12 @@ USUAL_FRACTION = 0.9
 MAX_NEAR = 1000
 
 
-def check(found: Examination) -> None:
-    """Adds findings about the data set as a whole to an examination."""
-    findings, found.twins = duplicates(found.measures)
-    found.findings += [*findings, *mixture(found.measures)]
-    if sum(twin.bits > 0 for twin in found.twins) >= MAX_NEAR:
-        found.notes.append(f"Only the first {MAX_NEAR} near duplicates are listed.")
+def check(report: Report) -> None:
+    """Adds findings about the data set as a whole to its report."""
+    findings, report.twins = duplicates(report.measures)
+    report.found += [*findings, *mixture(report.measures)]
+    if sum(twin.bits > 0 for twin in report.twins) >= MAX_NEAR:
+        report.notes.append(f"Only the first {MAX_NEAR} near duplicates are listed.")
 
 
 def duplicates(found: Sequence[Measure]) -> tuple[list[Finding], list[Twin]]:
@@ -95,17 +95,11 @@ def _close(
     """Yields pairs of indices whose hashes differ in few bits, with the number of bits."""
     hashes = np.array([found[index].hash for index in ones], np.uint64)
     for index in twos:
-        distance = _count_bits(hashes ^ np.uint64(found[index].hash))
+        # numpy.bitwise_count requires NumPy 2.
+        differing = (hashes ^ np.uint64(found[index].hash)).view(np.uint8).reshape(-1, 8)
+        distance = np.unpackbits(differing, axis=1).sum(axis=1)
         for near in np.flatnonzero(distance <= NEAR_BITS):
             yield ones[int(near)], index, int(distance[near])
-
-
-_BITS = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
-
-
-def _count_bits(values: np.ndarray) -> np.ndarray:
-    # numpy.bitwise_count requires NumPy 2.
-    return _BITS[values.view(np.uint16).reshape(-1, 4)].sum(1, dtype=np.uint8)
 
 
 def mixture(found: Sequence[Measure]) -> list[Finding]:

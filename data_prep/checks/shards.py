@@ -2,25 +2,28 @@
 
 import collections
 import dataclasses
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
 
+from data_prep import build, frames, plan
 from data_prep.checks import sets
 from data_prep.checks.findings import Finding
-from data_prep.checks.pairs import RecordTask, check_frames, run_task
-from data_prep.checks.repair import Repair
-from data_prep.checks.report import Examination, Halves, sampled
+from data_prep.checks.pairs import Task, check_frames, examine_record
+from data_prep.checks.report import Halves, Report, sampled
 from data_prep.journal import FOLDER as JOURNAL
-from data_prep.plan import size_text
 from data_prep.processes import ordered
+from data_prep.sources.source import Source
+from tfdeblur.config import settings
 from tfdeblur.data import schema
 from tfdeblur.data.encoding import decode_image
-from tfdeblur.errors import DataError, UserError
+from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
 
 # Maximum bytes of records that are sent to a process together.
@@ -38,7 +41,7 @@ def is_built(root: str) -> bool:
 
 def examine(
     root: str, sample: int | None, workers: int, repair: bool = False, raw: str | None = None
-) -> Examination:
+) -> Report:
     """Examines a built data set, and optionally remakes damaged shards.
 
     Args:
@@ -51,121 +54,142 @@ def examine(
     Raises:
         UserError: A process was killed, or a shard cannot be written.
     """
-    found = Examination("built")
+    report = Report(root, "built")
     names = files.list_dir(root)
-    found.findings += [
+    report.found += [
         Finding("partial-file", files.join(root, name))
         for name in names
         if name.endswith(files.PARTIAL_SUFFIX)
     ]
-    manifest = _load_manifest(root, found)
+    manifest = _load_manifest(report)
     shards = [name for name in names if name.endswith(schema.SHARD_SUFFIX)]
-    found.files = {"shards": len(shards), "others": len(names) - len(shards)}
+    report.files = {"shards": len(shards), "others": len(names) - len(shards)}
     if manifest is None:
         if repair:
-            found.notes.append("Nothing was repaired: without a manifest the options are unknown.")
-        return found
-    found.source = manifest.source
-    found.layout = (
+            report.notes.append("Nothing was repaired: without a manifest the options are unknown.")
+        return report
+    report.source = manifest.source
+    report.layout = (
         f"built from {manifest.source}, schema {manifest.schema_version}, blur "
         f"{manifest.blur.get('kind', 'unknown')}"
     )
-    found.notes += manifest.notes
-    damaged = _check_files(root, manifest, set(shards), found)
+    report.notes += manifest.notes
+    damaged = _check_files(manifest, set(shards), report)
     if repair:
-        damaged = _repair(Repair(root, manifest, raw), damaged, found)
-    _check_records(_Records(root, manifest, damaged, found, sample), workers)
-    return found
+        damaged = _repair(manifest, raw, damaged, report)
+    _check_records(_Records(manifest, damaged, report, sample), workers)
+    return report
 
 
-def _load_manifest(root: str, found: Examination) -> schema.Manifest | None:
+def _load_manifest(report: Report) -> schema.Manifest | None:
     """Returns the manifest; wrong numbers of records are findings and corrected."""
-    path = files.join(root, schema.MANIFEST_NAME)
+    path = files.join(report.path, schema.MANIFEST_NAME)
     if not files.exists(path):
-        found.findings.append(Finding("build-unfinished", root))
+        report.found.append(Finding("build-unfinished", report.path))
         return None
     try:
-        return schema.Manifest.load(root)
+        return schema.Manifest.load(report.path)
     except UserError as error:
         message = str(error)
     try:
         content = files.read_json(path)
-        splits = {}
         for name, split in content["splits"].items():
-            shards = tuple(schema.Shard(**shard) for shard in split["shards"])
-            records = sum(shard.records for shard in shards)
+            records = sum(shard["records"] for shard in split["shards"])
             if records != split["records"]:
                 detail = f"Split {name} has {split['records']} records, its shards {records}."
-                found.findings.append(Finding("records-inconsistent", path, detail))
-            splits[name] = schema.Split(
-                **{**split, "shards": shards, "scenes": tuple(split["scenes"]), "records": records}
-            )
-        manifest = schema.Manifest(
-            **{**content, "splits": splits, "notes": tuple(content.get("notes", ()))}
-        )
+                report.found.append(Finding("records-inconsistent", path, detail))
+                split["records"] = records
+        manifest = schema.manifest_from(content)
         if manifest.schema_version == schema.SCHEMA_VERSION:
             return manifest
     except (UserError, AttributeError, KeyError, TypeError, ValueError):
         pass  # The first message is more precise.
-    found.findings.append(Finding("manifest-damaged", path, message))
+    report.found.append(Finding("manifest-damaged", path, message))
     return None
 
 
 def _check_files(
-    root: str, manifest: schema.Manifest, present: set[str], found: Examination
+    manifest: schema.Manifest, present: set[str], report: Report
 ) -> dict[str, Finding]:
     """Compares sizes and SHA-256 with the manifest; returns the findings by shard."""
     damaged: dict[str, Finding] = {}
     listed = [shard for split in manifest.splits.values() for shard in split.shards]
     for shard in tqdm(listed, unit=" checksums", desc="doctor"):
-        problem = _file_problem(root, shard, present)
+        path, problem = files.join(report.path, shard.file), "missing"
+        if shard.file in present:
+            problem = schema.difference_of(path, shard, deep=True)
         if problem:
-            path = files.join(root, shard.file)
-            damaged[shard.file] = Finding("shard-damaged", path, problem)
-    found.findings += damaged.values()
+            damaged[shard.file] = Finding("shard-damaged", path, f"It is {problem}.")
+    report.found += damaged.values()
     unlisted = sorted(present - {shard.file for shard in listed})
-    found.findings += [Finding("shard-unlisted", files.join(root, name)) for name in unlisted]
+    report.found += [Finding("shard-unlisted", files.join(report.path, n)) for n in unlisted]
     return damaged
 
 
-def _file_problem(root: str, shard: schema.Shard, present: set[str]) -> str:
-    path = files.join(root, shard.file)
-    if shard.file not in present:
-        return "It is missing."
-    size = files.size(path)
-    if size != shard.bytes:
-        problem = "truncated" if size < shard.bytes else "altered"
-        return f"It is {problem}: {size} bytes instead of {shard.bytes}."
-    if schema.sha256_of(path) != shard.sha256:
-        return "It is altered: its SHA-256 differs from the manifest."
-    return ""
+def _repair(
+    manifest: schema.Manifest, raw: str | None, damaged: dict[str, Finding], report: Report
+) -> dict[str, Finding]:
+    """Remakes damaged shards from the source and the options in the manifest.
 
+    A shard is a pure function of the source's listing, the options and its number, so it is
+    written only if it has exactly the SHA-256 of the manifest; otherwise nothing is changed.
 
-def _repair(repair: Repair, damaged: dict[str, Finding], found: Examination) -> dict[str, Finding]:
-    """Remakes damaged shards; returns those that are still damaged."""
+    Args:
+        manifest: The manifest.
+        raw: Current location of the raw data set; None uses the one in the manifest.
+        damaged: The findings by shard.
+        report: Gets the outcome.
+
+    Returns:
+        The findings of the shards that are still damaged.
+    """
     if not damaged:
-        found.notes.append("Nothing needed repair: all shards match the manifest.")
+        report.notes.append("Nothing needed repair: all shards match the manifest.")
+    known = {shard.file: shard for split in manifest.splits.values() for shard in split.shards}
+    rebuild = functools.cache(lambda: _rebuild(report.path, manifest, raw))
     left = {}
     for file, finding in tqdm(sorted(damaged.items()), unit=" shards remade", desc="doctor"):
         try:
-            repair.remake(file)
+            source, job, plans = rebuild()
+            job.write_shard(source, plans[file], known[file])
         except UserError as error:
             left[file] = finding
-            found.findings.append(Finding("not-repaired", finding.file, str(error)))
+            report.found.append(Finding("not-repaired", finding.file, str(error)))
         else:
-            found.findings.remove(finding)
-            found.findings.append(Finding("repaired", finding.file, f"Before: {finding.detail}"))
+            report.found.remove(finding)
+            report.found.append(Finding("repaired", finding.file, f"Before: {finding.detail}"))
     return left
+
+
+def _rebuild(
+    root: str, manifest: schema.Manifest, raw: str | None
+) -> tuple[Source, frames.Job, dict[str, plan.ShardPlan]]:
+    """Returns the source and the job of a build, and its shards by name.
+
+    Raises:
+        UserError: The source is missing or has changed.
+    """
+    options = dict(manifest.options)
+    if raw is not None:
+        if "source" not in options:
+            raise ConfigError(f"--raw: the source {manifest.source} reads no files.")
+        options["source"] = raw
+    config_class = build.config_class(manifest.source)
+    job = build.make_job(settings.validate(config_class, {**options, "out": root}))
+    source = job.build_source()
+    plans = plan.make_plan(source.listing(), job.settings)
+    if plan.fingerprint(manifest.source, options, plans) != manifest.fingerprint:
+        raise DataError("The frames of the source have changed since the data set was built.")
+    return source, job, {s.file: s for split in plans.values() for s in split.shards}
 
 
 @dataclasses.dataclass
 class _Records:
     """Reads and checks the records of a data set."""
 
-    root: str
     manifest: schema.Manifest
     damaged: dict[str, Finding]
-    found: Examination
+    report: Report
     sample: int | None
 
     def __post_init__(self) -> None:
@@ -176,12 +200,12 @@ class _Records:
         self._tiles: set[int] = set()
         self._home: dict[str, str] = {}
 
-    def tasks(self) -> Iterator[RecordTask]:
+    def tasks(self) -> Iterator[Task]:
         """Parses all records and yields a task for each one to decode."""
         first = 0
         for name, split in self.manifest.splits.items():
             for shard in split.shards:
-                path = files.join(self.root, shard.file)
+                path = files.join(self.report.path, shard.file)
                 if shard.file in self.damaged:
                     self._locate_damage(path, split, shard)
                 else:
@@ -195,7 +219,7 @@ class _Records:
             if damage is not None:
                 self._add("shard-damaged", path, damage)
 
-    def _shard_tasks(self, name: str, path: str, expected: int, first: int) -> Iterator[RecordTask]:
+    def _shard_tasks(self, name: str, path: str, expected: int, first: int) -> Iterator[Task]:
         count = 0
         try:
             for index, data in enumerate(read_records(path)):
@@ -237,31 +261,30 @@ class _Records:
         height, width = record["source_height"], record["source_width"]
         if not (0 <= top <= height - split.height and 0 <= left <= width - split.width):
             tile_text, frame_text = (
-                size_text(size) for size in ((split.height, split.width), (height, width))
+                plan.size_text(size) for size in ((split.height, split.width), (height, width))
             )
             detail = f"Its tile of {tile_text} at {left}, {top} is outside its frame, {frame_text}."
             self._add("records-inconsistent", place, detail)
 
-    def _task(self, name: str, path: str, index: int, record: dict[str, Any]) -> RecordTask:
+    def _task(self, name: str, path: str, index: int, record: dict[str, Any]) -> Task:
         split, key = self.manifest.splits[name], _key(record)
         self._places[key] = (split, path, index)
-        self.found.examined += 1
+        self.report.examined += 1
         whole = (record["source_height"], record["source_width"]) == (split.height, split.width)
-        return RecordTask(
-            key=key,
-            split=name,
+        return functools.partial(
+            examine_record,
+            (record["blurred"], record["sharp"]),
+            (split.height, split.width),
+            split.encoding,
+            key,
+            name,
             place=f"{path}, record {index}",
             frame="" if whole else f"{record['scene']}/{record['frame']}",
-            blurred=record["blurred"],
-            sharp=record["sharp"],
-            height=split.height,
-            width=split.width,
-            encoding=split.encoding,
             recorded=self.manifest.blur.get("kind") == "recorded",
         )
 
     def _add(self, code: str, file: str, detail: str) -> None:
-        self.found.findings.append(Finding(code, file, detail))
+        self.report.found.append(Finding(code, file, detail))
 
     def load(self, key: str) -> Halves:
         """Returns both halves of a decoded record."""
@@ -299,23 +322,23 @@ def read_records(path: str) -> Iterator[bytes]:
 
 
 def _check_records(records: _Records, workers: int) -> None:
-    found, splits = records.found, records.manifest.splits
+    report, splits = records.report, records.manifest.splits
     sizes = [2 * 3 * split.height * split.width for split in splits.values()]
     chunk = max(1, min(64, _CHUNK_BYTES // max(sizes, default=1)))
     sample = records.total if records.sample is None else min(records.sample, records.total)
-    outcomes = ordered(run_task, records.tasks(), workers, chunk)
+    outcomes = ordered(operator.call, records.tasks(), workers, chunk)
     for outcome in tqdm(outcomes, total=sample, unit=" records", desc="doctor"):
-        found.add(outcome)
-    found.measures, findings = check_frames(found.measures)
-    found.findings += findings
-    if found.measures and all(m.psnr == math.inf for m in found.measures):
-        found.findings.append(Finding("identical-halves", records.root, "In all records."))
-    found.pairs = records.total
-    found.splits = {name: dict(sorted(scenes.items())) for name, scenes in records.scenes.items()}
+        report.add(outcome)
+    report.measures, findings = check_frames(report.measures)
+    report.found += findings
+    if report.measures and all(m.psnr == math.inf for m in report.measures):
+        report.found.append(Finding("identical-halves", report.path, "In all records."))
+    report.pairs = records.total
+    report.splits = {name: dict(sorted(scenes.items())) for name, scenes in records.scenes.items()}
     if sample < records.total:
-        found.notes.append(
-            f"Decoded {found.examined} of {records.total} records (--sample); the others were only "
-            "parsed."
+        report.notes.append(
+            f"Decoded {report.examined} of {records.total} records (--sample); the others were "
+            "only parsed."
         )
-    sets.check(found)
-    found.load = records.load
+    sets.check(report)
+    report.load = records.load

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from data_prep import images
-from data_prep.layouts import faults
+from data_prep.faults import Fault, report
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
@@ -68,7 +68,7 @@ def by_stem(folder: str, names: Iterable[str]) -> dict[str, str]:
                 f"{files.join(folder, other)} and {path} differ only in their extension. Rename "
                 "one, or remove it if both are the same photograph."
             )
-            faults.report("bad-name", path, message)
+            report(Fault("bad-name", path, message))
     return found
 
 

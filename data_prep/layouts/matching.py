@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from data_prep.layouts import faults
+from data_prep.faults import Fault, is_collecting, report
 from data_prep.layouts.folders import by_stem, contents, pictures
 from data_prep.sources.source import Item
 from tfdeblur.errors import DataError
@@ -46,14 +46,14 @@ def match_halves(
     for half, present, other in (("sharp", blurred, sharp), ("blurred", sharp, blurred)):
         missing = sorted(present.keys() - other.keys())
         more = ""
-        if len(missing) > 1 and not faults.is_collecting():
+        if len(missing) > 1 and not is_collecting():
             more = f", and {len(missing) - 1} more"
         for name in missing:
             message = (
                 f"{path_of(half, name)}, the {half} half of a pair, is missing{more}. Fetch it, or "
                 "remove the other half."
             )
-            faults.report("missing-half", present[name], message)
+            report(Fault("missing-half", present[name], message))
     return sorted(blurred.keys() & sharp.keys())
 
 
@@ -83,7 +83,7 @@ def folder_pairs(
         if not files.is_dir(folder):
             parent = files.parent(folder)
             message = f"{label}: there is no folder {folder}; {parent} contains {contents(parent)}."
-            faults.report("missing-half", folder, message)
+            report(Fault("missing-half", folder, message))
             return {}
         names = by_stem(folder, pictures(folder))
         found.append({name.removeprefix(prefix): file for name, file in names.items()})
@@ -101,7 +101,7 @@ def folder_pairs(
     ]
     matched = match_halves(paths[0], paths[1], path_of)
     if not matched and not (found[0] or found[1]):
-        faults.report("missing-half", blurred, f"{label}: {blurred} contains no images.")
+        report(Fault("missing-half", blurred, f"{label}: {blurred} contains no images."))
     return {name: (paths[0][name], paths[1][name]) for name in matched}
 
 
@@ -122,7 +122,7 @@ def group(
         try:
             scene, frame = parse(name)
         except DataError as error:
-            faults.report("bad-name", blurred, str(error))
+            report(Fault("bad-name", blurred, str(error)))
             continue
         found.setdefault(scene, []).append(Item(scene, frame, 0, 0, sharp=sharp, blurred=blurred))
     return [Scene(name, split, items=tuple(items)) for name, items in found.items()]

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from data_prep import images
-from data_prep.layouts import faults
+from data_prep.faults import Fault, report
 from data_prep.layouts.lists import apply_lists
 from data_prep.layouts.matching import Scene, items_of
 from data_prep.layouts.splits import SPLITS, SceneOptions, assign_splits, by_split, select
@@ -75,7 +75,7 @@ def list_pairs(
                 f"Scene {scene.name!r} is in both {other} and {scene.split}, so a network would be "
                 "evaluated on a training scene. Remove it from one of them."
             )
-            faults.report("scene-in-two-splits", scene.name, message)
+            report(Fault("scene-in-two-splits", scene.name, message))
     notes = list(notes)
     lists = options.lists() or lists
     if lists:
@@ -92,20 +92,20 @@ def list_pairs(
                 if isinstance(checked, Item):
                     items.setdefault(scene.name, []).append(checked)
                 else:
-                    faults.report(checked.kind, checked.file, checked.message)
+                    report(checked)
     return Listing(by_split(items, splits), (*notes, *split_notes), layout)
 
 
-def _check_pair(item: Item) -> Item | faults.Fault:
+def _check_pair(item: Item) -> Item | Fault:
     # Threads do not inherit the context variable that collects faults.
     try:
         blurred, sharp = images.size_of(item.blurred), images.size_of(item.sharp)
-    except images.Unreadable as error:
-        return faults.Fault("unreadable", error.path, str(error))
+    except Fault as fault:
+        return fault
     if blurred != sharp:
         message = (
             f"{item.blurred} is {size_text(blurred)}, but its sharp half {item.sharp} is "
             f"{size_text(sharp)}."
         )
-        return faults.Fault("size-differs", item.blurred, message)
+        return Fault("size-differs", item.blurred, message)
     return dataclasses.replace(item, height=sharp[0], width=sharp[1])

@@ -31,7 +31,7 @@ from pydantic import Field
 from data_prep import images, motion
 from data_prep.blur import item_rng
 from data_prep.clips import VIDEOS, is_video, open_clip
-from data_prep.layouts import faults
+from data_prep.faults import Fault, report
 from data_prep.layouts.folders import unrecognized, walk_files
 from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
 from data_prep.sources.source import Item, Listing, Source
@@ -115,8 +115,8 @@ class Frames(Source):
             for name, windows in zip(
                 names, pool.map(lambda name: self._probe(name, clips[name]), names), strict=True
             ):
-                if isinstance(windows, faults.Fault):
-                    faults.report(windows.kind, windows.file, windows.message)
+                if isinstance(windows, Fault):
+                    report(windows)
                 else:
                     found[name] = windows
             names = list(found)
@@ -170,13 +170,13 @@ class Frames(Source):
             "gamma": options.gamma,
         }
 
-    def _probe(self, name: str, path: str) -> list[Item] | faults.Fault:
+    def _probe(self, name: str, path: str) -> list[Item] | Fault:
         """Returns the windows of one clip, or its fault."""
         # Threads do not inherit the context variable that collects faults.
         try:
             return self._windows(name, path)
         except DataError as error:
-            return faults.Fault("unreadable", path, str(error))
+            return Fault("unreadable", path, str(error))
 
     def _windows(self, name: str, path: str) -> list[Item]:
         """Returns the windows of one clip, named by the number of their middle frame."""

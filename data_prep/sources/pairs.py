@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data_prep import images
-from data_prep.layouts import faults
+from data_prep.faults import Fault, report
 from data_prep.layouts.folders import (
     pictures,
     skipped,
@@ -218,7 +218,7 @@ def _find(root: str, paths: Sequence[str], pattern: Pattern, half: str) -> dict[
                     f"{other} and {full} are both the {half} half of the pair {name}. Rename one, "
                     "or set a more specific pattern."
                 )
-                faults.report("bad-name", full, message)
+                report(Fault("bad-name", full, message))
     return found
 
 

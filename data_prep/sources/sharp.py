@@ -11,7 +11,7 @@ from pydantic import Field
 
 from data_prep import images
 from data_prep.blur import Blur, BlurOptions
-from data_prep.layouts import faults
+from data_prep.faults import Fault, report
 from data_prep.layouts.folders import by_stem, unrecognized, walk_files
 from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
 from data_prep.sources.source import Item, Listing, Source
@@ -63,8 +63,8 @@ class Sharp(Source):
         for name in names:
             try:
                 height, width = images.size_of(paths[name])
-            except images.Unreadable as error:
-                faults.report("unreadable", error.path, str(error))
+            except Fault as fault:
+                report(fault)
                 continue
             items[name] = [
                 Item(name, f"{copy:03d}", height, width, sharp=paths[name])

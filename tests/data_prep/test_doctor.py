@@ -125,7 +125,7 @@ def test_doctor_real_pairs_have_no_findings(real_data, folder, source, options, 
         path=(str(real_data / folder),), source=source, workers=2, **options
     )
     report = doctor.run(config)
-    found = report.examination
+    found = report
     assert found.examined == found.pairs == pairs
     assert report.findings == [], report.to_text()
     assert 17 < report.psnr["min"] <= report.psnr["max"] < 40

@@ -134,7 +134,7 @@ class Manifest:
                 + remedy
             )
         try:
-            return _manifest_from(content)
+            return manifest_from(content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} is damaged: {error!r}. Build the data set again.") from error
 
@@ -152,7 +152,13 @@ class Manifest:
         return self.splits[name]
 
 
-def _manifest_from(content: Mapping[str, Any]) -> Manifest:
+def manifest_from(content: Mapping[str, Any]) -> Manifest:
+    """Returns the manifest with the content of a `manifest.json` of this version.
+
+    Raises:
+        ValueError: A split states another number of records than its shards. Other damage raises
+            an AttributeError, a KeyError or a TypeError.
+    """
     splits = {}
     for name, split in content["splits"].items():
         shards = tuple(Shard(**shard) for shard in split["shards"])
@@ -318,6 +324,23 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
+def difference_of(path: str, shard: Shard, deep: bool = False) -> str:
+    """Returns how a file differs from its entry in the manifest, as a clause; empty if intact.
+
+    Args:
+        path: The file, which exists.
+        shard: Its entry.
+        deep: Also read the file and compare its SHA-256.
+    """
+    size = files.size(path)
+    if size != shard.bytes:
+        kind = "truncated" if size < shard.bytes else "altered"
+        return f"{kind}: {size} bytes instead of {shard.bytes}"
+    if deep and sha256_of(path) != shard.sha256:
+        return "altered: its SHA-256 differs from the manifest"
+    return ""
+
+
 def verify(directory: str, manifest: Manifest, deep: bool = False) -> list[str]:
     """Compares the shards of a data set with its manifest.
 
@@ -341,12 +364,9 @@ def verify(directory: str, manifest: Manifest, deep: bool = False) -> list[str]:
                 problems.append(f"{path} is missing.")
                 continue
             present.discard(shard.file)
-            size = files.size(path)
-            if size != shard.bytes:
-                cut = "truncated: " if size < shard.bytes else ""
-                problems.append(f"{path} is {cut}{size} bytes instead of {shard.bytes}.")
-            elif deep and sha256_of(path) != shard.sha256:
-                problems.append(f"{path} was altered: its SHA-256 differs from the manifest.")
+            difference = difference_of(path, shard, deep)
+            if difference:
+                problems.append(f"{path} is {difference}.")
     problems.extend(
         f"{files.join(directory, name)} is a shard that the manifest does not list."
         for name in sorted(present)

@@ -137,4 +137,4 @@ def test_examine_clean_set_of_each_format_has_no_findings(tmp_path, examine):
     for ending in ("png", "bmp", "ppm", "tif"):
         report = examine(faulty.make_pairs(tmp_path / ending, ending=ending))
         assert report.findings == [] and report.exit_code == 0, report.to_text()
-        assert report.examination.examined == 6
+        assert report.examined == 6

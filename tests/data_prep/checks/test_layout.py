@@ -1,5 +1,6 @@
 """Layouts are recognized, and all their faults are reported at once."""
 
+import dataclasses
 import os
 import shutil
 import unicodedata
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.checks import layout
-from data_prep.layouts import faults
+from data_prep import faults
+from data_prep.checks import raw
 from data_prep.sources import REGISTRY, gopro
 from tests.helpers import faulty_data as faulty
 from tfdeblur.errors import ConfigError, DataError
@@ -109,7 +110,7 @@ LAYOUTS = {
 def test_examine_clean_layout_is_recognized(tmp_path, examine, name):
     make, words, pairs = LAYOUTS[name]
     report = examine(make(tmp_path / "set"))
-    found = report.examination
+    found = report
     assert found.source == name.split("-")[0] and found.layout.startswith(words)
     assert (found.pairs, found.examined) == (pairs, pairs)
     assert sum(sum(scenes.values()) for scenes in found.splits.values()) == pairs
@@ -119,9 +120,7 @@ def test_examine_clean_layout_is_recognized(tmp_path, examine, name):
 def test_recognize_exists_for_every_source_with_files():
     for name in REGISTRY.names():
         takes = hasattr(REGISTRY.load(name), "recognize")
-        assert takes == (
-            "source" in {f.name for f in layout.dataclasses.fields(REGISTRY.options(name))}
-        )
+        assert takes == ("source" in {f.name for f in dataclasses.fields(REGISTRY.options(name))})
 
 
 def test_examine_unknown_layout_lists_contents(tmp_path, examine):
@@ -137,7 +136,7 @@ def test_examine_named_source_uses_its_options(tmp_path, examine):
     root = faulty.make_pairs(tmp_path / "set")
     os.rename(f"{root}/blur", f"{root}/soft")
     report = examine(root, "pairs", blurred="soft", sharp="sharp", test_scenes=("dusk",))
-    assert report.examination.splits["test"] == {"dusk": 2}
+    assert report.splits["test"] == {"dusk": 2}
     assert report.findings == [], report.to_text()
     report = examine(root, "reds")
     (finding,) = report.findings
@@ -153,7 +152,7 @@ def test_examine_pairs_accepts_absolute_and_relative_halves(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for blurred in ("set/blur", "blur", str(tmp_path / "set" / "blur")):
         report = examine(root, "pairs", blurred=blurred, sharp="set/sharp", test_share=0)
-        assert report.examination.pairs == 6
+        assert report.pairs == 6
     with pytest.raises(ConfigError, match=r"--blurred blurr: .*set/blurr"):
         examine(root, "pairs", blurred="blurr", sharp="sharp")
 
@@ -161,7 +160,7 @@ def test_examine_pairs_accepts_absolute_and_relative_halves(tmp_path, monkeypatc
 def test_examine_several_tracks_adds_note(tmp_path, examine):
     root = reds(tmp_path / "set")
     shutil.copytree(f"{root}/train_blur", f"{root}/train_blur_comp")
-    notes = examine(root).examination.notes
+    notes = examine(root).notes
     assert any("--source reds --track blur_comp" in note for note in notes)
 
 
@@ -269,7 +268,7 @@ FAULTS = [
 )
 def test_examine_faulty_layout_is_found_and_ends_build(tmp_path, examine, name, plant, code, file):
     root = LAYOUTS[name][0](tmp_path / "set")
-    source, options = layout.recognize(root)[0]
+    source, options = raw.recognize(root)[0]
     plant(root)
     if name == "gopro-flat" and code == "bad-name":
         report = examine(root, "gopro")
@@ -279,7 +278,7 @@ def test_examine_faulty_layout_is_found_and_ends_build(tmp_path, examine, name, 
     assert named == [file], report.to_text()
     assert report.exit_code == 4
     # Intact pairs are examined all the same.
-    assert report.examination.examined >= 2
+    assert report.examined >= 2
     # A build of the same folder raises a single error.
     built = REGISTRY.load(source).build(REGISTRY.options(source)(**options))
     with pytest.raises(DataError) as caught:
@@ -385,8 +384,8 @@ def test_examine_with_sample_decodes_some_and_adds_note(tmp_path, examine):
     with open(f"{root}/blur/b/0.png", "r+b") as file:
         file.truncate(os.path.getsize(file.name) // 2)
     report = examine(root, sample=3)
-    assert report.examination.examined == 3 and len(report.examination.measures) <= 3
-    assert any("3 of 12 pairs" in note and "--sample" in note for note in report.examination.notes)
+    assert report.examined == 3 and len(report.measures) <= 3
+    assert any("3 of 12 pairs" in note and "--sample" in note for note in report.notes)
     assert examine(root).exit_code == 4
 
 
@@ -403,5 +402,5 @@ def test_examine_memory_file_system_reports_the_same(tmp_path, examine):
             with open(path, "rb") as file, tf.io.gfile.GFile(target, "wb") as out:
                 out.write(file.read())
     report = examine(remote)
-    assert report.findings == [] and report.examination.examined == 6
+    assert report.findings == [] and report.examined == 6
     np.testing.assert_equal(report.psnr, examine(local).psnr)

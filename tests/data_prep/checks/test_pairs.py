@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from data_prep.checks import sets
 from tests.helpers import faulty_data as faulty
 from tests.helpers.faulty_data import pair, write
 
@@ -89,7 +88,7 @@ def test_examine_faulty_pair_is_found_and_built(
 def test_examine_shifted_pair_measures_shift(tmp_path, examine):
     root = faulty.make_pairs(tmp_path / "set", frames=1)
     shifted(root)
-    (measure,) = [m for m in examine(root).examination.measures if m.key == "day/0"]
+    (measure,) = [m for m in examine(root).measures if m.key == "day/0"]
     np.testing.assert_allclose(measure.shift, (0, 5), atol=1)
 
 
@@ -117,7 +116,7 @@ def test_examine_duplicate_across_splits_is_error(tmp_path, examine):
         ("duplicate-across-splits", "GOPR0D/000007")
     ]
     assert report.exit_code == 4 and "GOPR0A/000000 in train" in report.findings[0].detail
-    (twin,) = report.examination.twins
+    (twin,) = report.twins
     assert (twin.first, twin.second, twin.bits) == (
         "train: GOPR0A/000000",
         "test: GOPR0D/000007",
@@ -149,16 +148,10 @@ def test_examine_duplicate_in_split_is_info(tmp_path, examine):
 
 def test_report_psnr_has_statistics_and_histogram(tmp_path, examine):
     report = examine(faulty.make_pairs(tmp_path / "set"))
-    values = [m.psnr for m in report.examination.measures]
+    values = [m.psnr for m in report.measures]
     found = report.psnr
     assert found["pairs"] == 6 and found["mean"] == pytest.approx(np.mean(values))
     assert (found["min"], found["max"]) == (min(values), max(values))
     edges, counts = found["histogram"]["edges"], found["histogram"]["counts"]
     assert sum(counts) == 6 and edges[0] <= found["min"] and found["max"] <= edges[-1]
     assert len(edges) == len(counts) + 1
-
-
-def test_count_bits_matches_python():
-    rng = np.random.default_rng(0)
-    values = rng.integers(0, 1 << 63, 50, dtype=np.uint64)
-    assert sets._count_bits(values).tolist() == [bin(int(value)).count("1") for value in values]

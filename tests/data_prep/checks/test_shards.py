@@ -49,7 +49,7 @@ def test_examine_clean_built_set_has_no_findings(built, examine):
     before = content(built)
     report = examine(built)
     assert report.findings == [] and report.exit_code == 0, report.to_text()
-    found = report.examination
+    found = report
     assert (found.kind, found.source, found.pairs, found.examined) == ("built", "gopro", 8, 8)
     assert found.splits["test"] == {"GOPR0D": 2}
     assert report.psnr["pairs"] == 8
@@ -274,13 +274,13 @@ def test_repair_raw_set_changes_nothing(original, examine, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     report = examine(raw, repair=True)
     assert path.stat().st_size == 500 and report.exit_code == 4
-    assert any("Nothing was repaired" in note for note in report.examination.notes)
+    assert any("Nothing was repaired" in note for note in report.notes)
 
 
 def test_examine_built_set_with_sample_decodes_some(built, examine):
     report = examine(built, sample=2)
-    assert report.examination.examined == 2 and report.examination.pairs == 8
-    assert any("2 of 8 records" in note for note in report.examination.notes)
+    assert report.examined == 2 and report.pairs == 8
+    assert any("2 of 8 records" in note for note in report.notes)
 
 
 def test_examine_built_set_any_number_of_workers_reports_the_same(built):

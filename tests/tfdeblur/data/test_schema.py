@@ -199,7 +199,7 @@ def damage_unknown(path):
         (damage_missing, "00001-of-00002.tfrecord is missing", False),
         (damage_truncated, "00001-of-00002.tfrecord is truncated", False),
         (damage_longer, "00001-of-00002.tfrecord is ", False),
-        (damage_altered, "00001-of-00002.tfrecord was altered", True),
+        (damage_altered, "00001-of-00002.tfrecord is altered", True),
         (damage_unknown, "00007-of-00009.tfrecord", False),
     ],
 )
