@@ -1,7 +1,8 @@
-"""Process pools that end with their parent and can be abandoned at once."""
+"""Worker processes: pools that end with their parent and can be abandoned at once, and memory."""
 
 import collections
 import contextlib
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -12,10 +13,20 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from tfdeblur.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# Option numbers of glibc's <malloc.h>.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+# The maximum that glibc accepts; an image of 3840x2160 fits.
+_MAX_PIECE = 32 << 20
+_KEPT_BYTES = 64 << 20
+# 16 MiB blocks that Pillow keeps for its next image.
+_KEPT_BLOCKS = 4
 
 
 def _start(then: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
@@ -102,3 +113,19 @@ def ordered(
             if not pending:
                 return
             yield from pending.popleft().result()
+
+
+def keep_freed_memory() -> None:
+    """Makes this process reuse the memory of one image for the next.
+
+    By default, Pillow and glibc return it to the system at once and get it back page by page, which
+    costs a tenth of the decoding time. Has no effect on other C libraries.
+
+    Reference: mallopt(3); Pillow's documentation, Reference / Internal reference / Block allocator.
+    """
+    Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]  # documented, untyped
+    # TypeError: Windows cannot load the process itself as a library.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _MAX_PIECE)
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)

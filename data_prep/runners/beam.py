@@ -31,7 +31,7 @@ from apache_beam.runners import create_runner
 from data_prep import journal
 from data_prep.frames import Job
 from data_prep.plan import ShardPlan
-from data_prep.runners.memory import keep_freed_memory
+from data_prep.processes import keep_freed_memory
 from tfdeblur.data.tfrecord import Shard
 from tfdeblur.errors import ConfigError, UserError
 

@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from data_prep import processes
 from data_prep.frames import Job
 from data_prep.plan import ShardPlan
-from data_prep.runners.memory import keep_freed_memory
 from data_prep.sources.source import Source
 from tfdeblur.data.tfrecord import Shard
 
@@ -21,7 +20,7 @@ _worker: tuple[Job, Source] | None = None
 
 def _start_worker(job: Job) -> None:
     global _worker
-    keep_freed_memory()
+    processes.keep_freed_memory()
     _worker = (job, job.build_source())
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from data_prep import blur, leaves
+from data_prep import blur
 from data_prep.blur import Blur
+from data_prep.sources import scenes
 from tests.helpers.raw_data import picture
 from tfdeblur.degradation.degradation import Degradation
 
@@ -195,7 +196,7 @@ def test_blur_preserves_mean_brightness(options):
     made = Blur(options)
     changes = []
     for number in range(4):
-        sharp = leaves.draw_scene(blur.item_rng(0, f"scene {number}"), 192, 256)
+        sharp = scenes.draw_scene(blur.item_rng(0, f"scene {number}"), 192, 256)
         blurred = made.apply(sharp, blur.item_rng(1, f"{number}"))
         changes.append(np.abs(blurred.astype(int) - sharp).mean())
         assert abs(blurred.mean() - sharp.mean()) / 255 < 1e-3

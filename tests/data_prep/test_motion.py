@@ -6,7 +6,8 @@ import functools
 import numpy as np
 import pytest
 
-from data_prep import leaves, motion
+from data_prep import motion
+from data_prep.sources import scenes
 from tfdeblur.errors import UserError
 
 cv2 = pytest.importorskip("cv2")
@@ -14,7 +15,7 @@ cv2 = pytest.importorskip("cv2")
 
 @functools.cache
 def scene(seed, height, width):
-    return leaves.draw_scene(np.random.default_rng(seed), height, width)
+    return scenes.draw_scene(np.random.default_rng(seed), height, width)
 
 
 def shifted(x, y=0.0, width=160, height=120, seed=3):

@@ -9,7 +9,7 @@ import pytest
 _SCRIPT = """
 import resource
 import numpy as np
-from data_prep.runners.memory import keep_freed_memory
+from data_prep.processes import keep_freed_memory
 keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
