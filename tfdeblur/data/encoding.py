@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tfdeblur.errors import DataError
+from tfdeblur.io.pictures import open_image
 
 Encoding = Literal["png", "raw"]
 
@@ -56,7 +57,7 @@ def decode_image(data: bytes, height: int, width: int, encoding: Encoding) -> np
             raise DataError(f"{len(data)} raw bytes instead of a {width}x{height} RGB image.")
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with open_image(io.BytesIO(data), ["PNG"]) as image:
             # Before decoding: a damaged header may claim more pixels than fit in memory.
             if image.size != (width, height) or image.mode != "RGB":
                 raise DataError(

@@ -244,5 +244,5 @@ def compress(image: np.ndarray, quality: int) -> np.ndarray:
     """Returns uint8 [height, width, 3] after JPEG compression with a quality from 1 to 100."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    with Image.open(file) as compressed:
+    with Image.open(file, formats=["JPEG"]) as compressed:
         return np.asarray(compressed)

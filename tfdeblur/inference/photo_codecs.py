@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from tfdeblur.errors import UserError
+from tfdeblur.io.pictures import open_image
 
 _STRIP_BYTES = 2**20  # of a TIFF, before compression
 _SAME_ORDER = {"L": "L", "B": "B", "N": "N"}
@@ -160,7 +161,7 @@ def _decode_tiff(
     if image.tag_v2.get(_TAG.PLANAR_CONFIGURATION) == 2:
         raise UserError("has planar 16-bit channels; save it interleaved.")
     high = _tiff_pass(image, _SAME_ORDER)
-    with Image.open(io.BytesIO(data)) as reopened:
+    with open_image(io.BytesIO(data), ["TIFF"]) as reopened:
         low = _tiff_pass(reopened, _OTHER_ORDER)
     array = high.astype(np.uint16) << 8 | low
     pixels, alpha = _without_alpha(array)

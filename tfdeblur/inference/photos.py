@@ -19,13 +19,17 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, Unidentif
 from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_codecs
 from tfdeblur.io import files
+from tfdeblur.io.pictures import open_image
 
 _SUFFIXES = (
     ".avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pgm .png .ppm .tga .tif "
     ".tiff .webp"
 )
 SUFFIXES = tuple(_SUFFIXES.split())
-"""Suffixes searched for in folders; a file given by name may have any that Pillow reads."""
+"""Suffixes searched for in folders; a file given by name may have any.
+
+The format is detected from the content; see `tfdeblur.io.pictures.RASTER_FORMATS`.
+"""
 
 MAX_PIXELS = 2**30
 """Files that claim more pixels are rejected as decompression bombs."""
@@ -114,7 +118,7 @@ def read_photo(path: str) -> Photo:
         path: Any scheme TensorFlow reads.
 
     Raises:
-        UserError: The file is missing, damaged, animated, not an image that Pillow reads, or has
+        UserError: The file is missing, damaged, animated, not a raster image, or has
             floating-point pixels; the message names it.
     """
     files.require_regular_file(path)
@@ -123,7 +127,7 @@ def read_photo(path: str) -> Photo:
         raise UserError(f"{path} is empty.")
     with _pillow(path):
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with open_image(io.BytesIO(data)) as image:
                 return _photo(image, data)
         except UserError as error:
             raise UserError(f"{path} {error}") from error
