@@ -19,8 +19,6 @@ converted to RGB faithfully.
 """
 
 import errno
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -29,6 +27,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_prep.faults import Code, Fault
+from tfdeblur.errors import UserError
+from tfdeblur.io import files, pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
@@ -67,17 +67,6 @@ def open_file(path: str) -> BinaryIO:
     return file
 
 
-def _check_regular(path: str) -> None:
-    # Opening a pipe would block.
-    if "://" in path:
-        return
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        message = f"{path} cannot be read as an image: it is {kind}. Remove or rename it."
-        raise Fault("not-a-file", path, message)
-
-
 @contextmanager
 def open_image(path: str) -> Iterator[Any]:
     """Opens an image; its pixels are decoded on first use, inside the `with` block.
@@ -86,12 +75,14 @@ def open_image(path: str) -> Iterator[Any]:
         Fault: The file is missing, damaged or not an image; also inside the `with` block.
     """
     try:
-        _check_regular(path)
-        with open_file(path) as file, Image.open(file) as picture:
+        files.require_regular_file(path)
+    except UserError as error:
+        raise Fault("not-a-file", path, f"{error} Remove or rename it.") from error
+    try:
+        with open_file(path) as file, pictures.open_image(file) as picture:
             yield picture
     except FileNotFoundError as error:
-        link = "is a link to a file that " if os.path.islink(path) else ""
-        raise Fault("not-a-file", path, f"{path} {link}does not exist.") from error
+        raise Fault("not-a-file", path, f"{path} does not exist.") from error
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
 

@@ -5,9 +5,8 @@ Both use OpenCV's dense optical flow (DIS), which the extra `video` installs.
 Reference: Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,17 +36,13 @@ def opencv() -> Any:
     return cv2
 
 
-@dataclasses.dataclass(frozen=True)
-class Displacement:
-    """Displacement from one frame to the next, in pixels.
+class Displacement(NamedTuple):
+    """Displacement from one frame to the next, in pixels: two percentiles over its pixels."""
 
-    Attributes:
-        median: 50th percentile over the pixels of the image.
-        high: 95th percentile.
-    """
+    high: float
+    """95th percentile."""
 
     median: float
-    high: float
 
 
 def measure(before: np.ndarray, after: np.ndarray) -> Displacement:
@@ -68,7 +63,7 @@ def measure(before: np.ndarray, after: np.ndarray) -> Displacement:
     flow = _flow(cv2, small[0], small[1], fast=True)
     lengths = np.hypot(flow[..., 0] * (width / size[0]), flow[..., 1] * (height / size[1]))
     median, high = np.percentile(lengths, (50, 95))
-    return Displacement(float(median), float(high))
+    return Displacement(float(high), float(median))
 
 
 def _flow(cv2: Any, before: np.ndarray, after: np.ndarray, fast: bool = False) -> np.ndarray:

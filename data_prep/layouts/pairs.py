@@ -35,7 +35,14 @@ class PairOptions(SceneOptions):
 
 
 class PairSource(Source):
-    """A source whose halves are both files: `Item.blurred` and `Item.sharp` are their paths."""
+    """A source whose halves are both files: `Item.blurred` and `Item.sharp` are their paths.
+
+    Args:
+        options: Its own `Options`.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
 
     def load(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
         """Returns both halves of a pair."""

@@ -198,8 +198,7 @@ class Frames(Source):
         places = [(2 * part + 1) * pairs // (2 * count) for part in range(count)]
         measured = [motion.measure(*clip.read(place, 2)) for place in places]
         parts = self._options.interpolate + 1
-        worst = max(measured, key=lambda found: found.high)
-        return motion.Displacement(worst.median / parts, worst.high / parts)
+        return motion.Displacement(*(percentile / parts for percentile in max(measured)))
 
     def _warnings(self, moved: dict[str, motion.Displacement]) -> list[str]:
         """Returns warnings about clips with too much motion between frames."""

@@ -96,8 +96,7 @@ def recognize(root: str) -> list[dict[str, Any]]:
 class GoPro(PairSource):
     """GoPro in its native layout, flattened, or as input and target."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    _options: Options
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""

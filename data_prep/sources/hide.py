@@ -69,8 +69,7 @@ def recognize(root: str) -> list[dict[str, Any]]:
 class Hide(PairSource):
     """HIDE in its published layout, or as input and target."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    _options: Options
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""

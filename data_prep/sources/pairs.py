@@ -116,8 +116,7 @@ def recognize(root: str) -> list[dict[str, Any]]:
 class Pairs(PairSource):
     """Pairs matched by name."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    _options: Options
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""

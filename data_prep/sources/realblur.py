@@ -70,8 +70,7 @@ def recognize(root: str) -> list[dict[str, Any]]:
 class RealBlur(PairSource):
     """RealBlur in its published layout."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    _options: Options
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""

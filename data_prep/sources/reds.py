@@ -63,8 +63,7 @@ def recognize(root: str) -> list[dict[str, Any]]:
 class Reds(PairSource):
     """REDS in its original layout."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    _options: Options
 
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
