@@ -20,7 +20,6 @@ import argparse
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import os
 import statistics
 import sys
@@ -97,17 +96,16 @@ def main() -> int:
 def write_records(folder: str, records: int, size: int) -> None:
     """Writes a data set of blocks of random colors, in one raw shard."""
     rng = np.random.default_rng(0)
-    name = schema.shard_name("train", 0, 1)
-    path = files.join(folder, name)
-    with tf.io.TFRecordWriter(path) as writer:
-        for number in range(records):
-            colors = rng.integers(0, 256, (-(-size // 8), -(-size // 8), 3), np.uint8)
-            picture = colors.repeat(8, axis=0).repeat(8, axis=1)[:size, :size]
-            record = schema.Record(picture, picture, "scene", f"{number}", 0, 0, size, size)
-            writer.write(schema.encode_record(record, "raw"))
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    shard = schema.Shard(name, records, files.size(path), digest)
+
+    def record(number: int) -> schema.Record:
+        colors = rng.integers(0, 256, (-(-size // 8), -(-size // 8), 3), np.uint8)
+        picture = colors.repeat(8, axis=0).repeat(8, axis=1)[:size, :size]
+        return schema.Record(picture, picture, "scene", f"{number}", 0, 0, size, size)
+
+    shard = schema.write_shard(
+        files.join(folder, schema.shard_name("train", 0, 1)),
+        (schema.encode_record(record(number), "raw") for number in range(records)),
+    )
     split = schema.Split(size, size, "raw", records, ("scene",), (shard,))
     schema.Manifest("benchmark", {"kind": "none"}, {}, {"train": split}).save(folder)
 

@@ -105,7 +105,7 @@ def test_make_shard_records_match_cut_pixels(tmp_path_factory, sizes, options, p
             path = files.join(out, shard.file)
             assert made == journal.made(out)[shard.file]
             assert made.records == shard.records
-            assert (made.bytes, made.sha256) == (files.size(path), schema.sha256_of(path))
+            assert (made.bytes, made.sha256) == (files.size(path), files.sha256_of(path))
             check_records(source, shard, options, path)
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.helpers.tiny_data import write_split
 from tfdeblur.data import schema
+from tfdeblur.data.shuffle import ShardOrder
 from tfdeblur.io import files
 
 PLAIN = {"horizontal_flips": False, "vertical_flips": False}
@@ -85,3 +86,11 @@ def take(dataset: tf.data.Dataset, count: int) -> dict[str, np.ndarray]:
 def indices(dataset: tf.data.Dataset, count: int) -> list[int]:
     """Returns the records of the first `count` samples without augmentation."""
     return [index_of(image) for image in take(dataset, count)["blurred"]]
+
+
+def records_at(order: ShardOrder, position: int, count: int) -> list[int]:
+    """Returns the records at `count` positions from `position` on in an endless order."""
+    first, start = divmod(position, order.records)
+    last = (position + count) // order.records
+    epochs = [order.epoch(epoch) for epoch in range(first, last + 1)]
+    return np.concatenate(epochs)[start : start + count].tolist()

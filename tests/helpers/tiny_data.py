@@ -1,14 +1,13 @@
 """Small data sets on disk or in memory."""
 
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.io import files
 
-_ARGUMENTS = ("seed", "synthesis", "modify", "reading")
+_ARGUMENTS = ("seed", "synthesis")
 
 
 def training_data(paths, **options):
@@ -32,19 +31,8 @@ def write_split(directory, name, shards):
     written = []
     for index, records in enumerate(shards):
         file = schema.shard_name(name, index, len(shards))
-        path = files.join(directory, file)
-        write_records(path, records)
-        written.append(schema.Shard(file, len(records), files.size(path), schema.sha256_of(path)))
+        written.append(schema.write_shard(files.join(directory, file), records))
     return tuple(written)
-
-
-def write_records(path, records):
-    """Writes serialized records to a shard; `ram://` would append to an existing file."""
-    if tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)
-    with tf.io.TFRecordWriter(path) as writer:
-        for data in records:
-            writer.write(data)
 
 
 def write_data_set(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tfdeblur.data import schema
-from tfdeblur.data.dataset import check_positive, open_split
+from tfdeblur.data.dataset import check_positive, open_split, reading_options
 
 _FEATURES = ("blurred", "sharp", "scene", "frame")
 
@@ -72,11 +72,7 @@ class EvaluationData:
         missing = self.batches(batch_size, multiple_of) * batch_size - self.records
         padding = tf.data.Dataset.from_tensors(self._blank()).repeat(missing)
         batches = pairs.concatenate(padding).batch(batch_size, drop_remainder=True)
-        options = tf.data.Options()
-        options.deterministic = True
-        off = tf.data.experimental.AutoShardPolicy.OFF
-        options.experimental_distribute.auto_shard_policy = off
-        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(reading_options())
 
     def _parsed(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
         stored = self._opened.split

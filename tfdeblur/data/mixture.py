@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from tfdeblur.config import DataConfig
 from tfdeblur.data.dataset import OpenSplit
-from tfdeblur.data.reader import ReadOptions, RecordStream, ShardRange
+from tfdeblur.data.reader import RecordStream, ShardRange
 from tfdeblur.data.shuffle import MIXTURE, ORDER, Mixture, ShardOrder
 from tfdeblur.errors import ConfigError
 from tfdeblur.ops.random import key_of
@@ -30,6 +30,10 @@ from tfdeblur.ops.random import key_of
 # Raw pixels of a block of records by default; three blocks are in memory at a time.
 _BLOCK_BYTES = 24 << 20
 _MIN_BLOCK, _MAX_BLOCK = 16, 4096
+
+# Shards of a data set that are read at once, over all parts, so that their scenes mix; the order of
+# the samples depends on it.
+OPEN_SHARDS = 16
 
 # Positions whose data sets are drawn per step.
 _CHUNK = 1024
@@ -90,14 +94,12 @@ class RecordMixture:
         config: Weights, parts, size of blocks, and whether to cache the records, which are loaded
             when their part is first read.
         seed: Seed of order and mixture.
-        reading: How shards are read.
         wrapped: Whether to return records wrapped; see `reader.wrap`.
     """
 
     opened: Sequence[OpenSplit]
     config: DataConfig
     seed: int
-    reading: ReadOptions
     wrapped: bool
     _loaded: dict[StreamId, tf.Tensor] = dataclasses.field(default_factory=dict, init=False)
 
@@ -146,12 +148,10 @@ class RecordMixture:
                     counts=tuple(piece.count for piece in ranges),
                     key=self.key(ORDER, stream),
                     # Open files and memory do not grow with the number of parts.
-                    open_shards=math.ceil(self.reading.open_shards / parts),
+                    open_shards=math.ceil(OPEN_SHARDS / parts),
                     block=math.ceil(block / parts),
                 )
-                streams[stream] = RecordStream(
-                    opened, ranges, order, self.wrapped, self.reading.parallel_reads
-                )
+                streams[stream] = RecordStream(opened, ranges, order, self.wrapped)
         return streams
 
     def key(self, purpose: int, stream: StreamId) -> int:

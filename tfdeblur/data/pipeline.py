@@ -8,7 +8,6 @@
 | draw | crops, flips, rotations and blur are drawn for each position | `TrainingData._with_draws` |
 | mix | several data sets are mixed | `mixture.RecordMixture.mix` |
 | parse | records become uint8 pairs | `schema.parse_example`, `schema.parse_batch` |
-| modify | the caller's function changes pairs, if given | argument `modify` |
 | augment | pairs are cropped, flipped and rotated as drawn | `augment.Augmentation` |
 | batch | pairs of static shape become batches of static shape | `TrainingData.dataset` |
 | synthesize | blurred images are made from sharp ones, if requested | `degradation.synthesis` |
@@ -18,7 +17,7 @@ Pixels stay uint8 until they are on the device: a quarter of float32's bytes to 
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -26,16 +25,14 @@ import tensorflow as tf
 from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
 from tfdeblur.data.augment import Augmentation, Pair
-from tfdeblur.data.dataset import OpenSplit, check_positive, open_to_train, read_errors
+from tfdeblur.data.dataset import check_positive, open_to_train, read_errors, reading_options
 from tfdeblur.data.mixture import RecordMixture, StreamId
-from tfdeblur.data.reader import MIN_WRAPPED_BYTES, ReadOptions, unwrap
+from tfdeblur.data.reader import MIN_WRAPPED_BYTES, unwrap
 from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.degradation.synthesis import synthesis_of
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.ops.random import subkey_tensor
-
-Modify = Callable[[Pair], Pair]
 
 HALVES = ("blurred", "sharp")
 
@@ -43,9 +40,9 @@ HALVES = ("blurred", "sharp")
 class TrainingData:
     """An endless, reproducible sequence of training pairs from one or several data sets.
 
-    The sequence is a function of the data sets, the seed, `modify`, `synthesis`, the configuration
-    except `cache`, and `reading.open_shards`. The batch size, the number of threads, replicas and
-    hosts, caching and the position at which reading starts do not change it.
+    The sequence is a function of the data sets, the seed, `synthesis` and the configuration except
+    `cache`. The batch size, the number of threads, replicas and hosts, caching and the position at
+    which reading starts do not change it.
 
     With several data sets, a random draw per position selects the data set, and each data set
     advances through epochs of its own.
@@ -61,13 +58,7 @@ class TrainingData:
     """
 
     def __init__(
-        self,
-        config: DataConfig,
-        *,
-        seed: int = 0,
-        synthesis: Degradation | None = None,
-        modify: Modify | None = None,
-        reading: ReadOptions | None = None,
+        self, config: DataConfig, *, seed: int = 0, synthesis: Degradation | None = None
     ) -> None:
         """Opens the data sets, with all checks that are possible before reading.
 
@@ -77,27 +68,20 @@ class TrainingData:
             synthesis: Synthesizes the blurred images from the sharp ones, after augmentation and
                 with new draws at each position; the stored blurred images are not read. The
                 default options, which change nothing, keep the stored ones.
-            modify: Changes pairs right after parsing. Called while a graph is traced, with uint8
-                [height, width, 3] for `blurred` and `sharp`; must return uint8 images of one fixed
-                size for both. Its result is not cached, so it must be deterministic.
-            reading: How shards are read; defaults if None.
 
         Raises:
             DataError: A data set is missing, incomplete, of another version, without the split,
                 too small for the crop, or of another size than the others.
             ConfigError: Arguments are invalid or contradict each other.
         """
-        reading = reading or ReadOptions()
         check_positive(shuffle_block=config.shuffle_block, parts=config.parts)
-        check_positive(open_shards=reading.open_shards, threads=reading.threads)
-        check_positive(parallel_reads=reading.parallel_reads)
         self.paths = config.paths
         self.split = config.split
         self.parts = config.parts
         self._opened = open_to_train(config)
         self.manifests = tuple(opened.manifest for opened in self._opened)
         self.records = sum(opened.split.records for opened in self._opened)
-        sizes = [_size_after(modify, opened) for opened in self._opened]
+        sizes = [(opened.split.height, opened.split.width) for opened in self._opened]
         self.height, self.width = _sample_size(config, sizes)
         if config.quarter_turns and self.height != self.width:
             raise ConfigError(
@@ -108,23 +92,18 @@ class TrainingData:
             config.horizontal_flips, config.vertical_flips, config.quarter_turns
         )
         self._slacks = [(rows - self.height, columns - self.width) for rows, columns in sizes]
-        self._modify = modify
         self._synthesis = synthesis_of(synthesis)
-        # `modify` may use both halves.
-        sharp_only = self._synthesis is not None and modify is None
-        self._halves = ("sharp",) if sharp_only else HALVES
+        self._halves = HALVES if self._synthesis is None else ("sharp",)
         formats = {(o.split.height, o.split.width, o.split.encoding) for o in self._opened}
         self._one_format = len(formats) == 1
         large = any(opened.record_bytes >= MIN_WRAPPED_BYTES for opened in self._opened)
         self._parses_batches = (
             self._one_format
             and self._opened[0].split.encoding == "raw"
-            and modify is None
             and sizes[0] == (self.height, self.width)
             and not large
         )
-        self._mixture = RecordMixture(self._opened, config, seed, reading, wrapped=large)
-        self._options = _tf_data_options(reading)
+        self._mixture = RecordMixture(self._opened, config, seed, wrapped=large)
 
     def identity(self, validation_split: str | None = None) -> dict[str, Any]:
         """Returns JSON values that identify the images (`sets`) and their order (`order`).
@@ -201,7 +180,7 @@ class TrainingData:
             batches = samples.batch(batch_size, drop_remainder=True)
         if self._synthesis is not None:
             batches = batches.map(self._synthesized, tf.data.AUTOTUNE)
-        return batches.prefetch(tf.data.AUTOTUNE).with_options(self._options)
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(reading_options())
 
     @property
     def remote(self) -> bool:
@@ -238,7 +217,7 @@ class TrainingData:
         return blocks.map(draw)
 
     def _sample(self, record: tf.Tensor, draws: tf.Tensor) -> Pair:
-        """Parses, modifies and augments one record."""
+        """Parses and augments one record."""
         if self._one_format:
             return self._sample_from(self._opened[0].split, record, draws)
         branches = [
@@ -253,14 +232,12 @@ class TrainingData:
             unwrap(record), stored.height, stored.width, stored.encoding, self._halves
         )
         pair = {half: parsed[half] for half in self._halves}
-        if self._modify is not None:
-            pair = self._modify(pair)
         pair = self._augmentation.place(pair, draws[1:], (self.height, self.width))
         return self._keyed(pair, draws)
 
     def _sample_batch(self, records: tf.Tensor, draws: tf.Tensor) -> Pair:
         """Does the same as `_sample` for a batch of small raw records, at a far lower cost."""
-        parsed = schema.parse_batch(records, self.height, self.width, "raw", self._halves)
+        parsed = schema.parse_raw_batch(records, self.height, self.width, self._halves)
         pair = {half: parsed[half] for half in self._halves}
         pair = self._augmentation.place_batch(pair, draws[:, 1:])
         return self._keyed(pair, draws)
@@ -278,40 +255,6 @@ class TrainingData:
             "blurred": self._synthesis(batch["sharp"], batch["key"]),
             "sharp": batch["sharp"],
         }
-
-
-def _tf_data_options(reading: ReadOptions) -> tf.data.Options:
-    options = tf.data.Options()
-    options.deterministic = reading.deterministic
-    if reading.threads is not None:
-        options.threading.private_threadpool_size = reading.threads
-    # Positions determine what each host reads; TensorFlow must not divide the files again.
-    off = tf.data.experimental.AutoShardPolicy.OFF
-    options.experimental_distribute.auto_shard_policy = off
-    return options
-
-
-def _size_after(modify: Modify | None, opened: OpenSplit) -> tuple[int, int]:
-    """Returns height and width of the pairs after the stage `modify`."""
-    shape = [opened.split.height, opened.split.width, 3]
-    if modify is None:
-        return shape[0], shape[1]
-    parsed = {half: tf.TensorSpec(shape, tf.uint8) for half in HALVES}
-    modified = tf.function(modify).get_concrete_function(parsed).structured_outputs
-    sizes = set()
-    for half in HALVES:
-        spec = modified.get(half) if isinstance(modified, dict) else None
-        if spec is not None and spec.dtype == tf.uint8 and spec.shape.is_fully_defined():
-            sizes.add(tuple(spec.shape))
-        else:
-            sizes.add(())
-    size = sizes.pop()
-    if sizes or len(size) != 3 or size[2] != 3:
-        raise ConfigError(
-            "modify must return 'blurred' and 'sharp' as uint8 images of one fixed size "
-            f"[height, width, 3]. Received: {modified}."
-        )
-    return size[0], size[1]
 
 
 def _sample_size(config: DataConfig, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

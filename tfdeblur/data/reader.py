@@ -48,25 +48,6 @@ def keep_freed_memory() -> None:
     np.empty((32 << 20) - (1 << 16), np.uint8)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReadOptions:
-    """Options of reading that no configuration sets.
-
-    Attributes:
-        open_shards: Shards that are read at once, over all parts, so that their scenes mix.
-            Changes the order of the samples; the other options do not.
-        parallel_reads: Shards that are read in parallel; see `RecordStream`.
-        threads: Threads of the pipeline; TensorFlow's shared pool if None.
-        deterministic: Keep the order exactly. False allows samples to overtake each other if that
-            is faster.
-    """
-
-    open_shards: int = 16
-    parallel_reads: int | None = None
-    threads: int | None = None
-    deterministic: bool = True
-
-
 @dataclasses.dataclass(frozen=True)
 class ShardRange:
     """Consecutive records of one shard.
@@ -98,15 +79,12 @@ class RecordStream:
         ranges: The records: shards, of which the first and the last may be incomplete.
         order: Order of the records; `order.counts` are the counts of `ranges`.
         wrapped: Whether to return records wrapped; see `wrap`.
-        parallel_reads: Shards that are read in parallel. If None, TensorFlow decides for remote
-            files and large records, and others are read by one thread, which costs least.
     """
 
     opened: OpenSplit
     ranges: tuple[ShardRange, ...]
     order: ShardOrder
     wrapped: bool
-    parallel_reads: int | None
 
     def load(self) -> tf.Tensor:
         """Reads all records, as stored, into memory: string or variant [records]."""
@@ -203,14 +181,13 @@ class RecordStream:
             records = records.apply(tf.data.experimental.assert_cardinality(remaining))
             return records.map(wrap) if self.wrapped else records
 
-        parallel = min(self.parallel_reads or 1, order.readers)
-        if self.parallel_reads is None and (self.opened.remote or self.wrapped):
-            parallel = tf.data.AUTOTUNE
+        # One thread costs least, unless files are remote or records large.
+        parallel = self.opened.remote or self.wrapped
         cycle = tf.data.Dataset.range(next_reader, next_reader + order.readers)
         return cycle.map(lambda number: number % order.readers).interleave(
             read,
             cycle_length=order.readers,
             block_length=1,
-            num_parallel_calls=None if parallel == 1 else parallel,
-            deterministic=None if parallel == 1 else True,
+            num_parallel_calls=tf.data.AUTOTUNE if parallel else None,
+            deterministic=True if parallel else None,
         )

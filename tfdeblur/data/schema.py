@@ -15,9 +15,8 @@ holds an unfinished build.
 """
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from tfdeblur.data.encoding import Encoding, decode_image, encode_image
 from tfdeblur.data.tfrecord import Shard as Shard
-from tfdeblur.data.tfrecord import serialize
+from tfdeblur.data.tfrecord import ShardWriter, record_pieces
 from tfdeblur.errors import DataError, reason_of
 from tfdeblur.io import files
 from tfdeblur.registry import did_you_mean
@@ -187,7 +186,7 @@ def encode_record(record: Record, encoding: Encoding) -> bytes:
             f"The images of a record must have one shape. Received: {record.blurred.shape} and "
             f"{record.sharp.shape}."
         )
-    return serialize(
+    pieces = record_pieces(
         blurred=encode_image(record.blurred, encoding),
         sharp=encode_image(record.sharp, encoding),
         scene=record.scene,
@@ -197,6 +196,21 @@ def encode_record(record: Record, encoding: Encoding) -> bytes:
         source_height=record.source_height,
         source_width=record.source_width,
     )
+    return b"".join(pieces)
+
+
+def write_shard(path: str, records: Iterable[bytes]) -> Shard:
+    """Writes a shard atomically, and returns its entry in the manifest.
+
+    Args:
+        path: The shard, in an existing folder.
+        records: Results of `encode_record`.
+    """
+    with files.open_new(path) as file:
+        writer = ShardWriter(file)
+        for record in records:
+            writer.write([record])
+    return writer.shard(files.base_name(path))
 
 
 def decode_record(data: bytes, height: int, width: int, encoding: Encoding) -> Record:
@@ -278,50 +292,27 @@ def parse_example(
     return parsed
 
 
-def parse_batch(
-    serialized: tf.Tensor,
-    height: int,
-    width: int,
-    encoding: Encoding,
-    images: Sequence[str] = _IMAGES,
+def parse_raw_batch(
+    serialized: tf.Tensor, height: int, width: int, images: Sequence[str] = _IMAGES
 ) -> dict[str, tf.Tensor]:
-    """Parses a batch of serialized records; see `parse_example`.
+    """Parses a batch of serialized records with raw images; see `parse_example`.
 
-    For many small raw records, one call costs far less than one per record.
+    For many small records, one call costs far less than one per record.
 
     Args:
         serialized: string [batch].
         height: Rows of the split's images.
         width: Columns of the split's images.
-        encoding: The split's encoding.
         images: The images to parse; a record may lack others.
 
     Returns:
         All features by name: images as uint8 [batch, height, width, 3], the others as [batch].
     """
     parsed = dict(tf.io.parse_example(serialized, _features(images)))
-    shape = [serialized.shape[0], height, width, 3]
     for name in images:
-        if encoding == "raw":
-            pixels = tf.io.decode_raw(parsed[name], tf.uint8)
-            image = tf.reshape(pixels, [-1, height, width, 3])
-        else:
-            image = tf.map_fn(
-                lambda data: tf.ensure_shape(tf.io.decode_png(data, 3), shape[1:]),
-                parsed[name],
-                fn_output_signature=tf.TensorSpec(shape[1:], tf.uint8),
-            )
-        parsed[name] = tf.ensure_shape(image, shape)
+        pixels = tf.reshape(tf.io.decode_raw(parsed[name], tf.uint8), [-1, height, width, 3])
+        parsed[name] = tf.ensure_shape(pixels, [serialized.shape[0], height, width, 3])
     return parsed
-
-
-def sha256_of(path: str) -> str:
-    """Returns the SHA-256 of a file, read in chunks."""
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def difference_of(path: str, shard: Shard, deep: bool = False) -> str:
@@ -336,7 +327,7 @@ def difference_of(path: str, shard: Shard, deep: bool = False) -> str:
     if size != shard.bytes:
         kind = "truncated" if size < shard.bytes else "altered"
         return f"{kind}: {size} bytes instead of {shard.bytes}"
-    if deep and sha256_of(path) != shard.sha256:
+    if deep and files.sha256_of(path) != shard.sha256:
         return "altered: its SHA-256 differs from the manifest"
     return ""
 

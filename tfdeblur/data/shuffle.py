@@ -48,8 +48,8 @@ class ShardOrder:
 
     counts: tuple[int, ...]
     key: int
-    open_shards: int = 16
-    block: int = 4096
+    open_shards: int
+    block: int
 
     @functools.cached_property
     def records(self) -> int:
@@ -93,13 +93,6 @@ class ShardOrder:
         index = np.arange(self.records)
         draws = draw(subkey(self.key, _RECORDS, epoch), index)
         return self.reading_order(epoch)[np.lexsort([draws, index // self.block])]
-
-    def records_at(self, position: int, count: int) -> np.ndarray:
-        """Returns the records at `count` positions from `position` on: int64 [count]."""
-        first, start = divmod(position, self.records)
-        last = (position + max(count, 1) - 1) // self.records
-        epochs = [self.epoch(epoch) for epoch in range(first, last + 1)]
-        return np.concatenate(epochs)[start : start + count]
 
     def reader_progress(self, epoch: int, count: int) -> tuple[np.ndarray, int]:
         """Returns the state of the readers after some records of an epoch have been read.

@@ -113,22 +113,6 @@ def record_pieces(
     return [_framed(_EXAMPLE_FEATURES, sum(map(len, pieces))), *pieces]
 
 
-def serialize(
-    blurred: bytes,
-    sharp: bytes,
-    scene: str,
-    frame: str,
-    top: int,
-    left: int,
-    source_height: int,
-    source_width: int,
-) -> bytes:
-    """Returns the serialized `tf.train.Example` of a record; see `record_pieces`."""
-    return b"".join(
-        record_pieces(blurred, sharp, scene, frame, top, left, source_height, source_width)
-    )
-
-
 def _masked(checksum: int) -> bytes:
     rotated = (checksum >> 15 | checksum << 17) & 0xFFFFFFFF
     return struct.pack("<I", (rotated + _MASK_DELTA) & 0xFFFFFFFF)

@@ -1,6 +1,5 @@
 """Measures a recipe's training step, its input and matrix products; also run as a program."""
 
-import hashlib
 import os
 import sys
 import tempfile
@@ -185,7 +184,6 @@ def _rate(call: Callable[[], object], seconds: float) -> float:
 def _write_random_data(folder: str, height: int, width: int) -> str:
     """Writes a small data set of noise and returns its folder."""
     import numpy as np
-    import tensorflow as tf
 
     from tfdeblur.data import schema
     from tfdeblur.io import files
@@ -195,16 +193,15 @@ def _write_random_data(folder: str, height: int, width: int) -> str:
     # At most 64 MiB, unless 8 records are larger.
     count = max(8, min(_RECORDS, (64 << 20) // (height * width * 6)))
     random = np.random.default_rng(0)
-    name = schema.shard_name("train", 0, 1)
-    with tf.io.TFRecordWriter(files.join(path, name)) as writer:
-        for index in range(count):
-            pixels = random.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-            record = schema.Record(
-                pixels[0], pixels[1], "noise", f"{index:04d}", 0, 0, height, width
-            )
-            writer.write(schema.encode_record(record, "raw"))
-    content = files.read_bytes(files.join(path, name))
-    shard = schema.Shard(name, count, len(content), hashlib.sha256(content).hexdigest())
+    pixels = (random.integers(0, 256, (2, height, width, 3), np.uint8) for _ in range(count))
+    records = (
+        schema.Record(blurred, sharp, "noise", f"{index:04d}", 0, 0, height, width)
+        for index, (blurred, sharp) in enumerate(pixels)
+    )
+    shard = schema.write_shard(
+        files.join(path, schema.shard_name("train", 0, 1)),
+        (schema.encode_record(record, "raw") for record in records),
+    )
     split = schema.Split(height, width, "raw", count, ("noise",), (shard,))
     schema.Manifest(source="noise", blur={}, options={}, splits={"train": split}).save(path)
     return path

@@ -10,6 +10,7 @@ that write shards start without it.
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -270,6 +271,15 @@ def read_bytes(path: str) -> bytes:
     return data
 
 
+def sha256_of(path: str) -> str:
+    """Returns the SHA-256 of a file, read in parts."""
+    digest = hashlib.sha256()
+    with open_read(path) as file:
+        while part := file.read(1 << 22):
+            digest.update(part)
+    return digest.hexdigest()
+
+
 def read_text(path: str) -> str:
     """Returns the content of a UTF-8 text file; see `read_bytes`."""
     try:
@@ -364,6 +374,7 @@ def open_new(path: str, fsync: bool = False) -> Iterator[BinaryIO]:
     with _beside(path) as partial:
         if not is_local(path):
             with _gfile().GFile(partial, "wb") as file:
+                file.write(b"")  # creates it, even if nothing else is written
                 yield file
             return
         raw = _WriteThroughFile(partial, "w")

@@ -150,16 +150,12 @@ def write_arrays(folder: str, split: str, pair: Arrays) -> None:
     shards = []
     for index in range(number := min(_SHARDS, count)):
         name = schema.shard_name(split, index, number)
-        path = files.join(folder, name)
-        records = range(index, count, number)
-        with tf.io.TFRecordWriter(path) as writer:
-            for at in records:
-                record = schema.Record(
-                    blurred[at], sharp[at], "arrays", f"{at:08d}", 0, 0, height, width
-                )
-                writer.write(schema.encode_record(record, "raw"))
-        size = tf.io.gfile.stat(path).length
-        shards.append(schema.Shard(name, len(records), size, schema.sha256_of(path)))
+        records = (
+            schema.Record(blurred[at], sharp[at], "arrays", f"{at:08d}", 0, 0, height, width)
+            for at in range(index, count, number)
+        )
+        encoded = (schema.encode_record(record, "raw") for record in records)
+        shards.append(schema.write_shard(files.join(folder, name), encoded))
     written = schema.Split(height, width, "raw", count, ("arrays",), tuple(shards))
     schema.Manifest("arrays", {"kind": "arrays"}, {}, {split: written}).save(folder)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_prep import build, doctor, plan
 from data_prep.checks.findings import CODES
 from tests.helpers import faulty_data as faulty
-from tfdeblur.data import schema
+from tfdeblur.io import files
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def rewritten(change):
                         split["records"] += len(list(change(records))) - shard["records"]
                         shard["records"] = len(list(change(records)))
                         shard["bytes"] = os.path.getsize(path)
-                        shard["sha256"] = schema.sha256_of(path)
+                        shard["sha256"] = files.sha256_of(path)
 
         edit(agree)(root)
 

@@ -9,7 +9,6 @@ from data_prep import frames, journal, plan
 from data_prep.runners import local
 from data_prep.sources import sharp
 from tests.helpers.raw_data import DyingJob
-from tfdeblur.data import schema
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
 
@@ -55,4 +54,4 @@ def test_make_shards_writes_and_enters_shards(job):
     assert journal.made(job.directory) == {shard.file: shard for shard in made}
     for shard in made:
         path = files.join(job.directory, shard.file)
-        assert (files.size(path), schema.sha256_of(path)) == (shard.bytes, shard.sha256)
+        assert (files.size(path), files.sha256_of(path)) == (shard.bytes, shard.sha256)

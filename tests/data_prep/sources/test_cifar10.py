@@ -190,7 +190,7 @@ def test_cifar10_real_test_split_has_known_scores(real_data, tmp_path):
     paths = [str(tmp_path / "out" / shard.file) for shard in split.shards]
     mse, ssim, same = [], [], []
     for batch in tf.data.TFRecordDataset(paths).batch(500):
-        parsed = schema.parse_batch(batch, 32, 32, "raw")
+        parsed = schema.parse_raw_batch(batch, 32, 32)
         blurred, sharp = (tf.cast(parsed[half], tf.float32) / 255 for half in ("blurred", "sharp"))
         mse.append(tf.reduce_mean(tf.square(blurred - sharp), axis=[1, 2, 3]))
         ssim.append(tf.image.ssim(blurred, sharp, 1.0))

@@ -97,13 +97,15 @@ PLACE = {"scene": "a", "frame": "b", "top": 0, "left": 0, "source_height": 1, "s
 @given(image=st.binary(max_size=100).map(lambda tail: INTACT["png"][60:90] + tail))
 def test_png_with_false_header_raises_data_error(image):
     sharp = tf.io.encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).numpy()
-    assert read(tfrecord.serialize(blurred=image, sharp=sharp, **PLACE), "png") is None
+    assert (
+        read(b"".join(tfrecord.record_pieces(blurred=image, sharp=sharp, **PLACE)), "png") is None
+    )
 
 
 @pytest.mark.parametrize("length", [300, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62])
 def test_feature_with_too_large_length_raises_data_error(length):
     """TensorFlow's parser crashes the process for lengths from 2 GB to 4 GB."""
-    data = tfrecord.serialize(blurred=b"", sharp=b"x" * 90, **PLACE)
+    data = b"".join(tfrecord.record_pieces(blurred=b"", sharp=b"x" * 90, **PLACE))
     start = data.index(b"x" * 90) - 1
     assert data[start] == 90
     claimed = bytearray()
@@ -168,7 +170,7 @@ def test_read_error_of_any_damage_names_the_shard(tmp_path, encoding):
                 kind, int(rng.integers(256))
             )
         files.write_bytes(path, bytes(data))
-        if schema.sha256_of(path) == shard.sha256:
+        if files.sha256_of(path) == shard.sha256:
             continue
         try:
             records = tf.data.TFRecordDataset([path])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests.helpers.tiny_data import training_data, write_records
+from tests.helpers.tiny_data import training_data
 from tfdeblur.data import schema
 from tfdeblur.data.dataset import (
     OpenSplit,
@@ -123,7 +123,7 @@ class TestExplainReadError:
         examples = [tf.train.Example.FromString(r.numpy()) for r in tf.data.TFRecordDataset(shard)]
         image = examples[2].features.feature["sharp"].bytes_list.value
         image[0] = image[0][:40] + bytes(len(image[0]) - 40)
-        write_records(
+        schema.write_shard(
             shard, [example.SerializeToString(deterministic=True) for example in examples]
         )
         error = tf.errors.InvalidArgumentError(None, None, "Invalid PNG data")

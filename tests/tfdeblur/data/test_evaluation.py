@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.tiny_data import write_records
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.schema import write_shard
 from tfdeblur.errors import ConfigError, DataError
 
 Write = Callable[..., str]
@@ -72,6 +72,6 @@ def test_split_with_missing_records_raises(dataset: Write) -> None:
     data = EvaluationData(path, "train")
     shard = f"{path}/{data.manifest.splits['train'].shards[0].file}"
     records = [record.numpy() for record in tf.data.TFRecordDataset(shard)]
-    write_records(shard, records[:3])
+    write_shard(shard, records[:3])
     with pytest.raises(DataError, match=shard), read_errors([path], "train"):
         list(data.dataset(2))

@@ -11,12 +11,11 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers.numbered_data import PLAIN, indices, take
-from tests.helpers.tiny_data import training_data, write_records
-from tfdeblur.data import pipeline
+from tests.helpers.numbered_data import PLAIN, indices, records_at, take
+from tests.helpers.tiny_data import training_data
+from tfdeblur.data import mixture, pipeline, schema
 from tfdeblur.data.dataset import OpenSplit, open_split, read_errors
 from tfdeblur.data.mixture import divide
-from tfdeblur.data.reader import ReadOptions
 from tfdeblur.data.shuffle import MIXTURE, Mixture, ShardOrder
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.ops.random import key_of
@@ -24,7 +23,13 @@ from tfdeblur.ops.random import key_of
 Write = Callable[..., str]
 SHARDS = (5, 3, 7, 1, 4, 6, 3)  # 29 records
 RECORDS = sum(SHARDS)
-SMALL = {"shuffle_block": 8, "reading": ReadOptions(open_shards=4)}
+SMALL = {"shuffle_block": 8}
+
+
+@pytest.fixture(autouse=True)
+def few_open_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes readers read several shards, one after another."""
+    monkeypatch.setattr(mixture, "OPEN_SHARDS", 4)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 6))
@@ -77,7 +82,7 @@ def test_parts_are_interleaved_round_robin(
 ) -> None:
     path = dataset(SHARDS, **variant["write"])
     data = training_data(path, seed=3, parts=parts, **SMALL, **PLAIN, **variant["read"])
-    orders = [begin + order.records_at(0, 60) for begin, order in part_orders(parts, 3)]
+    orders = [np.add(begin, records_at(order, 0, 60)) for begin, order in part_orders(parts, 3)]
     expected = np.stack(orders, axis=1).ravel()[:90].tolist()
     assert indices(data.dataset(4), 90) == expected
     for start in (30, 59):
@@ -200,6 +205,6 @@ def test_surplus_or_missing_records_raise_naming_the_shard(dataset: Write) -> No
         data = training_data(path, parts=2)
         shard = f"{path}/{data.manifests[0].splits['train'].shards[1].file}"
         records = [record.numpy() for record in tf.data.TFRecordDataset(shard)] * 2
-        write_records(shard, records[:count])
+        schema.write_shard(shard, records[:count])
         with pytest.raises(DataError, match=shard), read_errors(data.paths, data.split):
             take(data.dataset(2), 60)

@@ -6,22 +6,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.numbered_data import PLAIN, index_of, indices, take
-from tests.helpers.tiny_data import training_data, write_records
+from tests.helpers.numbered_data import PLAIN, index_of, indices, records_at, take
+from tests.helpers.tiny_data import training_data
 from tfdeblur.config import DataConfig
-from tfdeblur.data import pipeline, reader
+from tfdeblur.data import mixture, pipeline, reader, schema
 from tfdeblur.data.dataset import open_split, read_errors
 from tfdeblur.data.mixture import RecordMixture, default_shuffle_block
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.data.reader import ReadOptions
 from tfdeblur.data.shuffle import Mixture, ShardOrder
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.ops.random import key_of
 from tfdeblur.training.engines.tensorflow import runtime
 
 SHARDS = (5, 3, 7, 1, 4, 6, 2)
-SMALL = {"shuffle_block": 8, "reading": ReadOptions(open_shards=3)}
+SMALL = {"shuffle_block": 8}
 Write = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def few_open_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes readers read several shards, one after another."""
+    monkeypatch.setattr(mixture, "OPEN_SHARDS", 3)
 
 
 def expected_order(seed: int, shards: Sequence[int] = SHARDS, data_set: int = 0) -> ShardOrder:
@@ -42,7 +47,7 @@ class TestOrder:
     def test_order_equals_shard_order(self, dataset: Write, variant: dict[str, Any]) -> None:
         path = dataset(SHARDS, **variant["write"])
         data = training_data(path, seed=3, **SMALL, **PLAIN, **variant["read"])
-        expected = expected_order(3).records_at(0, 70).tolist()
+        expected = records_at(expected_order(3), 0, 70)
         assert indices(data.dataset(4), 70) == expected
         assert sorted(expected[:28]) == sorted(expected[28:56]) == list(range(28))
 
@@ -56,7 +61,7 @@ class TestOrder:
     ) -> None:
         path = dataset(SHARDS, **variant["write"])
         data = training_data(path, seed=3, **SMALL, **PLAIN, **variant["read"])
-        expected = expected_order(3).records_at(start, 40).tolist()
+        expected = records_at(expected_order(3), start, 40)
         assert indices(data.dataset(4, start), 40) == expected
 
     @pytest.mark.slow
@@ -68,17 +73,11 @@ class TestOrder:
             for half in part:
                 np.testing.assert_array_equal(part[half], reference[half][start : start + 10])
 
-    @pytest.mark.parametrize(
-        "how",
-        [{"parallel_reads": 4}, {"threads": 1}, {}, {"parallel_reads": 2, "threads": 3}],
-        ids=str,
-    )
-    def test_samples_do_not_depend_on_how_they_are_read(
-        self, dataset: Write, how: dict[str, Any]
-    ) -> None:
+    @pytest.mark.parametrize("cache", [False, True])
+    def test_samples_do_not_depend_on_how_they_are_read(self, dataset: Write, cache: bool) -> None:
         path = dataset(SHARDS, size=(8, 8))
         arguments = {**SMALL, "crop": (5, 5), "quarter_turns": True, "seed": 9}
-        changed = {**arguments, "reading": ReadOptions(open_shards=3, **how), "cache": not how}
+        changed = {**arguments, "cache": cache}
         expected = take(training_data(path, **arguments).dataset(4), 60)
         for batch_size in (1, 7):
             got = take(training_data(path, **changed).dataset(batch_size), 60)
@@ -93,18 +92,19 @@ class TestOrder:
         }
         assert len(sequences) == 3
 
-    def test_shard_before_the_start_is_not_read(self, dataset: Write) -> None:
+    def test_shard_before_the_start_is_not_read(
+        self, dataset: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mixture, "OPEN_SHARDS", 1)
         path = dataset(SHARDS)
-        data = training_data(
-            path, shuffle_block=4, reading=ReadOptions(open_shards=1), seed=1, **PLAIN
-        )
+        data = training_data(path, shuffle_block=4, seed=1, **PLAIN)
         order = ShardOrder(SHARDS, key_of(1, 0, 0), open_shards=1, block=4)
         first = order.reader_shards(0)[0, 0]
         tf.io.gfile.remove(f"{path}/{data.manifests[0].splits['train'].shards[first].file}")
         # The first block without a record of that shard, which was removed.
         start = -(-SHARDS[first] // 4) * 4
         count = sum(SHARDS) - start
-        assert indices(data.dataset(1, start), count) == order.records_at(start, count).tolist()
+        assert indices(data.dataset(1, start), count) == records_at(order, start, count)
         with pytest.raises(tf.errors.NotFoundError):
             indices(data.dataset(1, start - 1), count)
 
@@ -144,33 +144,6 @@ class TestSamples:
         for half in got:
             np.testing.assert_array_equal(got[half], expected[half])
 
-    def test_modify_runs_before_the_crop(self, dataset: Write) -> None:
-        def middle(pair: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return {"blurred": pair["sharp"][1:-1], "sharp": pair["sharp"][1:-1]}
-
-        path = dataset(SHARDS, size=(8, 10))
-        data = training_data(path, modify=middle)
-        assert (data.height, data.width) == (6, 10)
-        batch = next(iter(data.dataset(3)))
-        np.testing.assert_array_equal(batch["blurred"], batch["sharp"])
-        assert training_data(path, modify=middle, crop=(6, 6)).dataset(2).element_spec[
-            "sharp"
-        ].shape == [2, 6, 6, 3]
-
-    @pytest.mark.parametrize(
-        "modify",
-        [
-            lambda pair: pair["sharp"],
-            lambda pair: {"sharp": pair["sharp"]},
-            lambda pair: {name: tf.cast(image, tf.float32) for name, image in pair.items()},
-            lambda pair: {**pair, "sharp": pair["sharp"][:2]},
-            lambda pair: {name: image[..., 0] for name, image in pair.items()},
-        ],
-    )
-    def test_modify_with_invalid_result_raises(self, dataset: Write, modify: Any) -> None:
-        with pytest.raises(ConfigError, match="modify"):
-            training_data(dataset([3]), modify=modify)
-
 
 class TestMixing:
     def test_mixture_follows_the_drawn_choices(self, dataset: Write) -> None:
@@ -179,8 +152,8 @@ class TestMixing:
         assert data.records == 28 + 17
         choices = Mixture((1.0, 2.0), key_of(5, 2)).choices(0, 90)
         streams = [
-            iter(expected_order(5).records_at(0, 90)),
-            iter(1000 + expected_order(5, (9, 8), 1).records_at(0, 90)),
+            iter(records_at(expected_order(5), 0, 90)),
+            (1000 + record for record in records_at(expected_order(5, (9, 8), 1), 0, 90)),
         ]
         expected = [int(next(streams[choice])) for choice in choices]
         assert indices(data.dataset(4), 90) == expected
@@ -306,11 +279,6 @@ class TestErrors:
         with pytest.raises(ConfigError, match=name):
             training_data(dataset([2]), **bad)
 
-    @pytest.mark.parametrize("name", ["open_shards", "parallel_reads", "threads"])
-    def test_read_option_below_one_raises(self, dataset: Write, name: str) -> None:
-        with pytest.raises(ConfigError, match=name):
-            training_data(dataset([2]), reading=ReadOptions(**{name: 0}))
-
     def test_no_paths_raise(self) -> None:
         with pytest.raises(ConfigError, match=r"data\.paths"):
             training_data(())
@@ -324,7 +292,7 @@ class TestErrors:
         data = training_data(path)
         shard = f"{path}/{data.manifests[0].splits['train'].shards[1].file}"
         first = next(iter(tf.data.TFRecordDataset(shard))).numpy()
-        write_records(shard, [first])
+        schema.write_shard(shard, [first])
         with pytest.raises(DataError, match=shard), read_errors(data.paths, data.split):
             take(data.dataset(2), 16)
 
@@ -351,15 +319,13 @@ def test_default_shuffle_block_fits_in_memory(size: tuple[int, int], block: int)
 
 def test_record_stream_drops_records_before_the_start(dataset: Write) -> None:
     opened = open_split(dataset([8, 8]), "train")
-    mixture = RecordMixture(
-        [opened], DataConfig(shuffle_block=16), seed=0, reading=ReadOptions(), wrapped=False
-    )
-    (stream,) = mixture.streams.values()
+    records_of = RecordMixture([opened], DataConfig(shuffle_block=16), seed=0, wrapped=False)
+    (stream,) = records_of.streams.values()
     records, positions = next(iter(stream.blocks(13)))
     assert positions.numpy().tolist() == [13, 14, 15]
     parsed = tf.io.parse_example(records, {"frame": tf.io.FixedLenFeature([], tf.string)})
     got = [int(frame) for frame in parsed["frame"].numpy()]
-    assert got == stream.order.records_at(13, 3).tolist()
+    assert got == records_at(stream.order, 13, 3)
 
 
 def test_unwrap_inverts_wrap() -> None:

@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.numbered_data import PLAIN, take
-from tests.helpers.tiny_data import training_data, write_records
+from tests.helpers.tiny_data import training_data
 from tfdeblur.data import schema
-from tfdeblur.data.reader import ReadOptions
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 
@@ -43,7 +42,9 @@ def test_synthesis_does_not_read_the_blurred_half(dataset: Write) -> None:
     examples = [tf.train.Example.FromString(data.numpy()) for data in tf.data.TFRecordDataset(file)]
     for example in examples:
         del example.features.feature["blurred"]
-    write_records(file, [example.SerializeToString(deterministic=True) for example in examples])
+    schema.write_shard(
+        file, [example.SerializeToString(deterministic=True) for example in examples]
+    )
     size = tf.io.gfile.stat(file).length
     split = dataclasses.replace(
         manifest.splits["train"], shards=(dataclasses.replace(shard, bytes=size),)
@@ -61,7 +62,7 @@ def test_synthesized_sample_depends_on_position_only(dataset: Write) -> None:
     for batch, start, how in [
         (1, 0, {}),
         (4, 5, {"cache": True}),
-        (3, 13, {"reading": ReadOptions(threads=1)}),
+        (3, 13, {}),
     ]:
         data = training_data(path, **arguments, **how).dataset(batch, start)
         for name, half in take(data, 24 - start).items():
@@ -84,16 +85,6 @@ def test_data_sets_of_a_mixture_have_independent_draws(dataset: Write) -> None:
     data = training_data(paths, synthesis=dataclasses.replace(SYNTHESIS, read_noise=0.2))
     samples = take(data.dataset(2), 24)["blurred"]
     assert len({sample.tobytes() for sample in samples}) == 24
-
-
-def test_modify_with_synthesis_receives_both_halves(dataset: Write) -> None:
-    def blurred_twice(pair: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {"blurred": pair["blurred"], "sharp": pair["blurred"]}
-
-    path = dataset([4], size=(8, 8))
-    identity = Degradation(blur="gaussian", max_sigma=0.0)
-    batch = next(iter(training_data(path, modify=blurred_twice, synthesis=identity).dataset(4)))
-    np.testing.assert_array_equal(batch["blurred"], batch["sharp"])
 
 
 def test_default_synthesis_keeps_the_stored_half(dataset: Write) -> None:

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.numbered_data import PLAIN, make_record
+from tests.helpers.numbered_data import PLAIN, make_record, records_at
 from tests.helpers.tiny_data import training_data
 from tfdeblur.data import schema
 from tfdeblur.data.mixture import default_shuffle_block
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.data.reader import ReadOptions
 from tfdeblur.data.shuffle import ShardOrder
 from tfdeblur.ops.random import key_of
 
@@ -37,16 +36,15 @@ def batches(data: TrainingData, replicas: int, count: int, start: int = 0) -> np
         pytest.param("raw", 3 * RECORDS + 77, marks=pytest.mark.slow),
     ],
 )
-def test_global_batches_do_not_depend_on_replicas_and_read_options(
+def test_global_batches_do_not_depend_on_replicas_and_caching(
     dataset: Write, encoding: str, start: int
 ) -> None:
     path = dataset(SHARDS, size=(6, 6), encoding=encoding)
     arguments = {"seed": 4, "crop": (4, 4), "quarter_turns": True, "shuffle_block": 32}
     reference = batches(training_data(path, **arguments), 1, 24, start)
     for replicas, how in (
-        (1, {"reading": ReadOptions(parallel_reads=8, threads=4)}),
-        (2, {"reading": ReadOptions(parallel_reads=3)}),
-        (8, {"reading": ReadOptions(parallel_reads=1, threads=1)}),
+        (2, {}),
+        (8, {}),
         (8, {"cache": True}),
     ):
         got = batches(training_data(path, **arguments, **how), replicas, 24, start)
@@ -82,7 +80,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Parsed]:
 def expected(start: int, count: int) -> list[int]:
     """Returns the records at `count` positions from `start` on, for one block of 32."""
     order = ShardOrder(SHARDS, key_of(1, 0, 0), open_shards=16, block=32)
-    return [int(number) for number in order.records_at(start, count)]
+    return records_at(order, start, count)
 
 
 def indices(images: np.ndarray) -> list[int]:

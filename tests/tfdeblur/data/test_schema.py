@@ -51,11 +51,11 @@ def test_parse_in_a_graph_equals_the_encoded_record(encoding):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def many(serialized):
-        parsed = schema.parse_batch(serialized, 6, 5, encoding)
+        parsed = schema.parse_raw_batch(serialized, 6, 5)
         assert parsed["blurred"].shape.as_list() == [None, 6, 5, 3]
         return parsed
 
-    batch = many(tf.constant(data))
+    batch = many(tf.constant([schema.encode_record(record, "raw") for record in records]))
     for index, record in enumerate(records):
         single = one(tf.constant(data[index]))
         for field in dataclasses.fields(schema.Record):
@@ -73,7 +73,7 @@ def test_parse_in_a_dataset_has_static_shapes(encoding):
     )
     assert dataset.element_spec["sharp"] == tf.TensorSpec([6, 5, 3], tf.uint8)
     batched = tf.data.Dataset.from_tensors(tf.constant([example] * 2)).map(
-        lambda x: schema.parse_batch(x, 6, 5, encoding)
+        lambda x: schema.parse_raw_batch(x, 6, 5)
     )
     assert batched.element_spec["blurred"] == tf.TensorSpec([2, 6, 5, 3], tf.uint8)
 
@@ -234,7 +234,9 @@ def test_find_damage_names_a_truncated_image_in_an_intact_shard(tmp_path):
     intact = encode_image(make_record().sharp, "png")
     place = {"scene": "s", "frame": "f", "top": 0, "left": 0}
     size = {"source_height": 6, "source_width": 5}
-    with tf.io.TFRecordWriter(path) as writer:
-        for sharp in (intact, intact[:-30]):
-            writer.write(tfrecord.serialize(blurred=intact, sharp=sharp, **place, **size))
+    records = [
+        b"".join(tfrecord.record_pieces(blurred=intact, sharp=sharp, **place, **size))
+        for sharp in (intact, intact[:-30])
+    ]
+    schema.write_shard(path, records)
     assert "damaged at record 1" in schema.find_damage(path, 6, 5, "png")

@@ -62,16 +62,16 @@ class TestShardOrder:
     def test_readers_differ_by_at_most_one_shard(
         self, shards: int, open_shards: int, readers: int
     ) -> None:
-        order = ShardOrder((1,) * shards, key=0, open_shards=open_shards)
+        order = ShardOrder((1,) * shards, key=0, open_shards=open_shards, block=1)
         assert order.readers == readers
         lengths = (order.reader_shards(0) >= 0).sum(axis=1)
         assert lengths.max() - lengths.min() <= 1
 
     def test_epoch_depends_on_number_and_seed(self) -> None:
         counts = (50, 50)
-        order = ShardOrder(counts, key_of(0))
+        order = ShardOrder(counts, key_of(0), 16, 4096)
         epochs = [order.epoch(epoch).tolist() for epoch in range(4)]
-        other = ShardOrder(counts, key_of(1)).epoch(0).tolist()
+        other = ShardOrder(counts, key_of(1), 16, 4096).epoch(0).tolist()
         assert len({tuple(epoch) for epoch in [*epochs, other]}) == 5
 
     def test_epoch_is_uncorrelated_with_file_order(self) -> None:
@@ -79,11 +79,6 @@ class TestShardOrder:
         ranks = np.argsort(order.epoch(0))
         correlation = np.corrcoef(ranks, np.arange(800))[0, 1]
         assert abs(correlation) < 0.1
-
-    def test_records_at_spans_epochs(self) -> None:
-        order = ShardOrder((3, 4), key_of(0))
-        expected = np.concatenate([order.epoch(1), order.epoch(2), order.epoch(3)])
-        np.testing.assert_array_equal(order.records_at(7 + 2, 13), expected[2:15])
 
     @given(order=orders, epoch=st.integers(0, 50), share=st.floats(0, 1, exclude_max=True))
     @settings(max_examples=60, deadline=None)
