@@ -19,6 +19,7 @@ from pydantic import Field
 
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.io import files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,6 @@ def run(config: ConvertConfig) -> ConvertResult:
         UserError: The file contains several sets of weights, or the folder cannot be written.
     """
     require_tensorflow()
-    from tfdeblur.io import files
     from tfdeblur.porting import conversion, reading
     from tfdeblur.porting.architectures import REGISTRY
 

@@ -16,16 +16,17 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
+import tqdm
 from pydantic import Field
 
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import UserError, reason_of
+from tfdeblur.inference import photos, video
+from tfdeblur.io import files
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from tfdeblur.inference.photos import Photo
     from tfdeblur.inference.restorer import Restorer
 
 EXIT_SOME_FAILED = 1
@@ -106,12 +107,8 @@ def run(config: DeblurConfig) -> DeblurResult:
             output, or the model cannot be loaded. Nothing is written then.
     """
     require_tensorflow()
-    import tqdm
-
-    from tfdeblur.inference import video
     from tfdeblur.inference.restorer import load_restorer
     from tfdeblur.inference.tiles import Tiles
-    from tfdeblur.io import files
 
     tiles = Tiles.within(config.max_pixels, config.tile, config.overlap)
     plan = plan_outputs(config.photos, config.out, config.side_by_side)
@@ -161,8 +158,6 @@ def _unexpected(error: Exception) -> str:
 
 def outputs(out: str, side_by_side: bool) -> list[str]:
     """Returns the path of the restored file and, if requested, of the side-by-side file."""
-    from tfdeblur.inference import photos
-
     if not side_by_side:
         return [out]
     ending = out[len(out) - len(photos.suffix(out)) :]
@@ -187,9 +182,6 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
     Raises:
         UserError: Nothing to restore, or an output would overwrite an input or another output.
     """
-    from tfdeblur.inference import photos, video
-    from tfdeblur.io import files
-
     known = (*photos.SUFFIXES, *video.SUFFIXES)
     inputs = list({_identity(given): given for given in inputs}.values())
     if not files.is_dir(out) and not out.endswith("/") and photos.suffix(out) in known:
@@ -252,8 +244,6 @@ def _run_and_report(config: DeblurConfig) -> int:
 
 
 def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
-    from tfdeblur.inference import video
-
     # Several small frames in one batch are faster than one by one.
     video.rewrite(
         path,
@@ -266,12 +256,7 @@ def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None =
 
 
 def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
-    import numpy as np
-
-    from tfdeblur.inference import photos
-    from tfdeblur.io import files
-
-    photo: Photo = photos.read_photo(path)
+    photo = photos.read_photo(path)
     _check_memory(path, photo.pixels)
     restored = dataclasses.replace(photo, pixels=restorer.deblur(photo.pixels, progress=True))
     if files.parent(out):
@@ -284,7 +269,7 @@ def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None =
         photos.write_photo(side, dataclasses.replace(photo, pixels=both, alpha=alpha))
 
 
-def _check_memory(path: str, pixels: "np.ndarray") -> None:
+def _check_memory(path: str, pixels: np.ndarray) -> None:
     """Rejects a photo for which the machine lacks memory: the system would kill the command."""
     if "SC_PHYS_PAGES" not in os.sysconf_names:
         return
@@ -298,15 +283,11 @@ def _check_memory(path: str, pixels: "np.ndarray") -> None:
 
 
 def _written_name(name: str) -> str:
-    from tfdeblur.inference import photos, video
-
     return video.written_name(name) if video.is_video(name) else photos.written_name(name)
 
 
 def _check_kind(given: str, out: str) -> None:
     """Rejects an output file of an unsupported format, or a photo for a video and vice versa."""
-    from tfdeblur.inference import photos, video
-
     is_video = video.is_video(out)
     if _written_name(out) != out:
         better = ".mkv" if is_video else ".png"
@@ -320,9 +301,6 @@ def _check_kind(given: str, out: str) -> None:
 
 def _disambiguate(plan: dict[str, str]) -> dict[str, str]:
     """Renames the output of `a.gif` from `a.png` to `a.gif.png` if there is an `a.png` as well."""
-    from tfdeblur.inference import photos
-    from tfdeblur.io import files
-
     counts = collections.Counter(_identity(out) for out in plan.values())
     return {
         given: files.join(files.parent(out), files.base_name(given) + photos.suffix(out))
@@ -352,8 +330,6 @@ def _check_collisions(plan: dict[str, str], side_by_side: bool) -> None:
 
 
 def _folder_name(path: str) -> str:
-    from tfdeblur.io import files
-
     return files.base_name(path if "://" in path else os.path.abspath(path))
 
 

@@ -19,6 +19,7 @@ from tfdeblur import cli
 from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.config.fields import Size
 from tfdeblur.errors import ConfigError
+from tfdeblur.io import files
 
 Format = Literal["saved_model", "litert", "onnx"]
 
@@ -106,7 +107,6 @@ def run(config: ExportConfig) -> ExportResult:
     require_tensorflow()
     from tfdeblur.checkpoints.weights import checkpoint_folder, load_generator
     from tfdeblur.inference import tlc
-    from tfdeblur.io import files
 
     _check(config)
     out = config.out or files.join(config.workdir, DEFAULT_NAMES[config.format])

@@ -16,13 +16,12 @@ ones of killed processes are deleted later (`retention`).
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
-from tfdeblur.checkpoints.arrays import ArrayMismatch, Arrays, read_arrays, write_arrays
+from tfdeblur.checkpoints.arrays import ArrayMismatch, read_arrays, write_arrays
 from tfdeblur.checkpoints.manifest import (
     FORMAT_VERSION,
     STATE,
@@ -34,52 +33,10 @@ from tfdeblur.checkpoints.retention import CheckpointFolder, set_aside
 from tfdeblur.checkpoints.weights import BEST, CHECKPOINTS, write_weights
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
-from tfdeblur.models.generator import Generator
 
-
-class SavedState(Protocol):
-    """What the store needs of a run's state; `training.state.TrainingState` has it."""
-
-    generator: Generator
-    epoch_images: int
-
-    @property
-    def images_seen(self) -> int:
-        """Images used for updates so far."""
-
-    @property
-    def average(self) -> Sequence[Any]:
-        """Averaged weights; empty if the run keeps none."""
-
-    def averaged(self) -> AbstractContextManager[None]:
-        """Puts the averaged weights into the generator while the block runs."""
-
-    def arrays(self) -> Arrays:
-        """Returns everything that training needs to resume."""
-
-    def load_arrays(self, arrays: Arrays) -> None:
-        """Restores what `arrays` returned.
-
-        Raises:
-            ArrayMismatch: The arrays belong to another network or optimizer.
-        """
-
-    def load_format_1(self, path: str) -> None:
-        """Restores the training state of a checkpoint of format 1.
-
-        Args:
-            path: The `tf.train.Checkpoint`, without the suffixes of its files.
-
-        Raises:
-            ArrayMismatch: As for `load_arrays`.
-        """
-
-
-class DirectoryLock(Protocol):
-    """A run's lock on its work directory."""
-
-    def look(self) -> None:
-        """Raises a UserError if the directory now belongs to another run."""
+if TYPE_CHECKING:
+    from tfdeblur.training.resilience.lock import WorkdirLock
+    from tfdeblur.training.state import TrainingState
 
 
 class CheckpointStore:
@@ -96,7 +53,7 @@ class CheckpointStore:
         self,
         workdir: str,
         keep: int | Literal["all"],
-        lock: DirectoryLock | None = None,
+        lock: "WorkdirLock | None" = None,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = files.join(workdir, CHECKPOINTS)
@@ -114,7 +71,7 @@ class CheckpointStore:
         """Returns the folder of the checkpoint at a count of images."""
         return self._checkpoints.path(images)
 
-    def save(self, state: SavedState, metrics: Mapping[str, float]) -> str:
+    def save(self, state: "TrainingState", metrics: Mapping[str, float]) -> str:
         """Writes a checkpoint and deletes those beyond `keep`; returns its folder.
 
         Raises:
@@ -133,7 +90,7 @@ class CheckpointStore:
         self._checkpoints.prune(images, self._keep)
         return folder
 
-    def save_best(self, state: SavedState, metrics: Mapping[str, float]) -> None:
+    def save_best(self, state: "TrainingState", metrics: Mapping[str, float]) -> None:
         """Writes the present weights as the best ones, then deletes the previous best.
 
         Raises:
@@ -147,7 +104,7 @@ class CheckpointStore:
 
     @contextlib.contextmanager
     def _writing(
-        self, place: CheckpointFolder, state: SavedState, metrics: Mapping[str, float]
+        self, place: CheckpointFolder, state: "TrainingState", metrics: Mapping[str, float]
     ) -> Iterator[str]:
         """Yields a new checkpoint's folder; adds weights and manifest after the block."""
         images = state.images_seen
@@ -176,7 +133,7 @@ class CheckpointStore:
             set_aside(found, "" if folder else "The next validation writes new best weights.")
         return dict(read_meta(folder)["metrics"]) if folder else {}
 
-    def restore_latest(self, state: SavedState, aside: bool = True) -> str | None:
+    def restore_latest(self, state: "TrainingState", aside: bool = True) -> str | None:
         """Restores the newest intact checkpoint into a newly built state.
 
         Args:
@@ -230,7 +187,7 @@ class CheckpointStore:
         return folder
 
 
-def _about(state: SavedState, metrics: Mapping[str, float]) -> dict[str, Any]:
+def _about(state: "TrainingState", metrics: Mapping[str, float]) -> dict[str, Any]:
     """Returns the entries of ``meta.json`` that describe the run."""
     generator = state.generator
     return {

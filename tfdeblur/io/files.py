@@ -141,7 +141,7 @@ def is_dir(path: str) -> bool:
 def size(path: str) -> int:
     """Returns the size of a file in bytes."""
     with _named_errors(path, "access"):
-        return int(_gfile().stat(path).length)
+        return os.stat(path).st_size if is_local(path) else int(_gfile().stat(path).length)
 
 
 def list_dir(path: str) -> list[str]:

@@ -51,7 +51,7 @@ class OutputFolder:
         hashes = self._written.get(name, ())
         if not hashes or files.is_link(path) or not files.exists(path) or files.is_dir(path):
             return False
-        return hashlib.sha256(files.read_bytes(path)).hexdigest() in hashes
+        return files.sha256_of(path) in hashes
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Writes a file, which may replace an earlier one of the command.
@@ -96,7 +96,7 @@ class OutputFolder:
     def adopt(self) -> None:
         """Adds every file in the folder to the list, after the caller has written them."""
         self._written = {
-            name: (hashlib.sha256(files.read_bytes(files.join(self.path, name))).hexdigest(),)
+            name: (files.sha256_of(files.join(self.path, name)),)
             for name in files.walk_files(self.path)
             if name != LIST
         }

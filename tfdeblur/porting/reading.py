@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
-import importlib
 import io
 import zipfile
 from collections.abc import Mapping
 
 import numpy as np
+import safetensors
 
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
@@ -61,8 +61,7 @@ def read(path: str, entry: str | None = None) -> WeightsFile:
 
     Raises:
         DataError: The file is damaged, of another format, or contains no weights.
-        UserError: It contains several sets of weights, or not the requested one; or safetensors is
-            not installed.
+        UserError: It contains several sets of weights, or not the requested one.
     """
     data = files.read_bytes(path)
     if is_torch_file(data):
@@ -112,13 +111,6 @@ def _from_numpy(data: bytes, path: str) -> dict[str, np.ndarray]:
 
 
 def _from_safetensors(data: bytes, path: str) -> dict[str, np.ndarray]:
-    try:
-        safetensors = importlib.import_module("safetensors")
-    except ImportError as error:
-        raise UserError(
-            f"{path} needs the package safetensors, which is not installed: "
-            "pip install 'tfdeblur[convert]'."
-        ) from error
     try:
         tensors = safetensors.deserialize(data)
         return {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from tfdeblur.checkpoints.store import DirectoryLock
     from tfdeblur.training.loop import Diverged
+    from tfdeblur.training.resilience.lock import WorkdirLock
 
 
 class Supervisor:
@@ -19,7 +19,7 @@ class Supervisor:
         lock: The run's hold on its work directory, if any.
     """
 
-    lock: "DirectoryLock | None" = None
+    lock: "WorkdirLock | None" = None
 
     def watch(self, steps: int) -> AbstractContextManager[None]:
         """Surrounds a call of `steps` training steps, or a vote among the workers (0)."""

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -60,14 +59,6 @@ def test_safetensors_file_is_read(tmp_path):
     np.testing.assert_array_equal(found["c"], np.float32([1, -2.5]))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"w\.safetensors"):
-        reading.read(str(path))
-
-
-def test_safetensors_not_installed_raises_user_error(tmp_path, monkeypatch):
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(as_safetensors(ARRAYS))
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(UserError, match=r"pip install 'tfdeblur\[convert\]'"):
         reading.read(str(path))
 
 
