@@ -26,6 +26,7 @@ from data_prep.printable import printable_errors
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
+from tfdeblur.config import settings
 from tfdeblur.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,8 +75,12 @@ def config_class(source: str | None = None) -> type[DoctorConfig]:
     options = REGISTRY.options(source)
     hints = typing.get_type_hints(options, include_extras=True)
     own = {field.name for field in dataclasses.fields(DoctorConfig)}
+    described = {
+        field.name: Annotated[hints[field.name], Field(description=field.description)]
+        for field in settings.fields_of(options)
+    }
     more = [
-        (field.name, hints[field.name], dataclasses.field(default=field.default))
+        (field.name, described[field.name], dataclasses.field(default=field.default))
         for field in dataclasses.fields(options)
         if field.name not in own
     ]

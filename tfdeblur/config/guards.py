@@ -10,51 +10,28 @@ from pydantic import Field
 class Guards:
     """What happens at non-finite values, and when a run logs a warning."""
 
-    on_nonfinite: Annotated[
-        Literal["stop", "skip", "rollback"],
-        Field(
-            description="at a non-finite loss or gradient: stop; skip: omit the update of that "
-            "step; rollback: return to the last checkpoint and reduce the learning rates"
-        ),
-    ] = "stop"
-    max_consecutive_skips: Annotated[
-        int, Field(ge=1, description="skip: maximum number of skipped steps in a row")
-    ] = 20
-    max_rollbacks: Annotated[
-        int, Field(ge=1, description="rollback: maximum number of rollbacks in a run")
-    ] = 3
-    rollback_factor: Annotated[
-        float, Field(gt=0, lt=1, description="rollback: factor of all learning rates, each time")
-    ] = 0.5
-    data_wait: Annotated[
-        float,
-        Field(
-            gt=0, le=1, description="warn if the devices wait for data for this share of the time"
-        ),
-    ] = 0.3
-    stall_seconds: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=1e6,
-            description="warn if no call of steps has finished for this long (five times as long "
-            "for the first call, which includes compilation)",
-        ),
-    ] = 120.0
-    min_gradient: Annotated[
-        float, Field(ge=0, description="warn if the gradient norm of a network is below this")
-    ] = 1e-8
-    max_gradient: Annotated[
-        float, Field(gt=0, description="warn if the gradient norm of a network is above this")
-    ] = 1e5
-    min_wasserstein: Annotated[
-        float,
-        Field(ge=0, description="warn if the magnitude of the Wasserstein estimate is below this"),
-    ] = 1e-7
-    max_wasserstein: Annotated[
-        float,
-        Field(gt=0, description="warn if the magnitude of the Wasserstein estimate is above this"),
-    ] = 1e4
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    """at a non-finite loss or gradient: stop; skip: omit the update of that step; rollback: return
+    to the last checkpoint and reduce the learning rates"""
+    max_consecutive_skips: Annotated[int, Field(ge=1)] = 20
+    """skip: maximum number of skipped steps in a row"""
+    max_rollbacks: Annotated[int, Field(ge=1)] = 3
+    """rollback: maximum number of rollbacks in a run"""
+    rollback_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """rollback: factor of all learning rates, each time"""
+    data_wait: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """warn if the devices wait for data for this share of the time"""
+    stall_seconds: Annotated[float, Field(gt=0, le=1e6)] = 120.0
+    """warn if no call of steps has finished for this long (five times as long for the first call,
+    which includes compilation)"""
+    min_gradient: Annotated[float, Field(ge=0)] = 1e-8
+    """warn if the gradient norm of a network is below this"""
+    max_gradient: Annotated[float, Field(gt=0)] = 1e5
+    """warn if the gradient norm of a network is above this"""
+    min_wasserstein: Annotated[float, Field(ge=0)] = 1e-7
+    """warn if the magnitude of the Wasserstein estimate is below this"""
+    max_wasserstein: Annotated[float, Field(gt=0)] = 1e4
+    """warn if the magnitude of the Wasserstein estimate is above this"""
 
     def __post_init__(self) -> None:
         for quantity in ("gradient", "wasserstein"):

@@ -4,9 +4,13 @@ Values are validated by pydantic, which reports all errors with the paths of the
 names get a suggestion of the nearest known one.
 """
 
+import ast
 import dataclasses
+import functools
+import inspect
 import os
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -19,7 +23,7 @@ from pydantic.fields import FieldInfo
 from tfdeblur.config.fields import Size
 from tfdeblur.config.renamed import new_name
 from tfdeblur.errors import ConfigError
-from tfdeblur.registry import did_you_mean, near_names
+from tfdeblur.registry import Registry, did_you_mean, near_names
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -37,16 +41,19 @@ class Field:
 
 
 def fields_of(config_class: type[Any]) -> list[Field]:
-    """Returns the fields of a dataclass with the descriptions in their annotations."""
+    """Returns the fields of a dataclass.
+
+    The description of a field is that of its type, else the docstring below it.
+    """
     hints = typing.get_type_hints(config_class, include_extras=True)
+    docstrings = _docstrings(typing.cast(typing.Hashable, config_class))
     found = []
     for field in dataclasses.fields(config_class):
-        annotation, description = hints[field.name], ""
+        annotation, description = hints[field.name], docstrings.get(field.name, "")
         if typing.get_origin(annotation) is Annotated:
             annotation, *extras = typing.get_args(annotation)
-            description = next(
-                (e.description or "" for e in extras if isinstance(e, FieldInfo)), ""
-            )
+            described = (e.description for e in extras if isinstance(e, FieldInfo))
+            description = next(filter(None, described), description)
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
@@ -56,6 +63,33 @@ def fields_of(config_class: type[Any]) -> list[Field]:
         elif field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         found.append(Field(field.name, annotation, description, default, required))
+    return found
+
+
+@functools.cache
+def _docstrings(config_class: Any) -> dict[str, str]:
+    """Returns the docstrings below the fields of a dataclass, on one line each.
+
+    Python does not keep them, so they are read from the source; without it there are none.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(config_class.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        try:
+            source = inspect.getsource(typing.cast(Any, base))
+            (definition,) = ast.parse(textwrap.dedent(source)).body
+        except (OSError, TypeError):
+            continue
+        name = ""
+        for statement in typing.cast(ast.ClassDef, definition).body:
+            match statement:
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    pass
+                case ast.Expr(value=ast.Constant(value=str(text))) if name:
+                    found[name] = " ".join(text.split())
+                case _:
+                    name = ""
     return found
 
 
@@ -401,11 +435,29 @@ def raise_problems(problems: Sequence[Problem]) -> None:
     raise ConfigError(f"{len(problems)} configuration errors:\n{lines}")
 
 
-def options_from(options_class: type[T], options: T | Mapping[str, Any] | None) -> T:
-    """Returns the options of a plug-in: validated plain values, or an instance unchanged."""
-    if isinstance(options, options_class):
-        return options
-    return validate(options_class, typing.cast(Mapping[str, Any], options or {}))
+def create(registry: Registry, name: str, options: Any = None) -> Any:
+    """Builds a plug-in by name, under the precision policy in force.
+
+    Args:
+        registry: Its registry.
+        name: One of `registry.names()`.
+        options: Values for fields of the plug-in's `Options`, or an instance of it, which is not
+            validated again. Other fields keep their defaults.
+
+    Returns:
+        What its `build` returns; a network with its name and its complete options.
+
+    Raises:
+        ConfigError: Unknown name, unknown option or a value out of range; near names are
+            suggested.
+    """
+    module = registry.load(name)
+    given = isinstance(options, module.Options)
+    chosen = options if given else validate(module.Options, options or {})
+    built = module.build(chosen)
+    if hasattr(built, "options"):
+        return dataclasses.replace(built, name=name, options=dataclasses.asdict(chosen))
+    return built
 
 
 def validate(config_class: type[T], tree: Mapping[str, Any]) -> T:

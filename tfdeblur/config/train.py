@@ -50,7 +50,8 @@ class PlugIn:
     `options` is a validated instance of the plug-in's `Options`.
     """
 
-    name: Annotated[str, Field(description="name in the registry")]
+    name: str
+    """name in the registry"""
     options: Any = dataclasses.field(default_factory=dict)
 
     def section(self) -> dict[str, Any]:
@@ -65,91 +66,73 @@ class PlugIn:
 class DataConfig:
     """The training data, and how samples are drawn from it."""
 
-    paths: Annotated[
-        tuple[str, ...], Field(description="data sets built by data_prep.build; several are mixed")
-    ] = ()
-    weights: Annotated[
-        tuple[float, ...] | None,
-        Field(description="sampling weight of each data set; its size if unset"),
-    ] = None
-    split: Annotated[str, Field(description="split to train on")] = "train"
-    crop: Annotated[
-        Size | None,
-        Field(description="size of random crops, 256 or WIDTHxHEIGHT; the whole tile if unset"),
-    ] = None
-    horizontal_flips: Annotated[
-        bool, Field(description="mirror half of the pairs left to right")
-    ] = True
-    vertical_flips: Annotated[bool, Field(description="mirror half of the pairs top to bottom")] = (
-        True
-    )
-    quarter_turns: Annotated[bool, Field(description="rotate by 0, 90, 180 or 270 degrees")] = False
-    shuffle_block: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            description="records that are shuffled with each other; chosen by their size if unset",
-        ),
-    ] = None
-    parts: Annotated[
-        int,
-        Field(
-            ge=1,
-            description="divide each data set by file; hosts read only their own files if their "
-            "number divides this one",
-        ),
-    ] = 1
-    cache: Annotated[bool, Field(description="cache the records in memory")] = False
-    train_on_test: Annotated[
-        bool, Field(description="allow training on the test split, which evaluation uses")
-    ] = False
+    paths: tuple[str, ...] = ()
+    """data sets built by data_prep.build; several are mixed"""
+    weights: tuple[float, ...] | None = None
+    """sampling weight of each data set; its size if unset"""
+    split: str = "train"
+    """split to train on"""
+    crop: Size | None = None
+    """size of random crops, 256 or WIDTHxHEIGHT; the whole tile if unset"""
+    horizontal_flips: bool = True
+    """mirror half of the pairs left to right"""
+    vertical_flips: bool = True
+    """mirror half of the pairs top to bottom"""
+    quarter_turns: bool = False
+    """rotate by 0, 90, 180 or 270 degrees"""
+    shuffle_block: Annotated[int | None, Field(ge=1)] = None
+    """records that are shuffled with each other; chosen by their size if unset"""
+    parts: Annotated[int, Field(ge=1)] = 1
+    """divide each data set by file; hosts read only their own files if their number divides this
+    one"""
+    cache: bool = False
+    """cache the records in memory"""
+    train_on_test: bool = False
+    """allow training on the test split, which evaluation uses"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """The update rule of the weights."""
 
-    name: Annotated[Literal["adam", "adamw", "rmsprop"], Field(description="update rule")] = "adam"
-    learning_rate: Annotated[float, Field(gt=0, description="peak learning rate")] = 1e-3
-    beta_1: Annotated[float, Field(ge=0, lt=1, description="decay of Adam's first moment")] = 0.9
-    beta_2: Annotated[float, Field(ge=0, lt=1, description="decay of Adam's second moment")] = 0.999
-    rho: Annotated[float, Field(ge=0, lt=1, description="decay of RMSprop's second moment")] = 0.9
-    epsilon: Annotated[float, Field(gt=0, description="added to the denominator of the update")] = (
-        1e-7
-    )
-    weight_decay: Annotated[float, Field(ge=0, description="decoupled weight decay (adamw)")] = 0.0
-    clip_norm: Annotated[
-        float | None,
-        Field(gt=0, description="maximum global norm of the gradient; no clipping if unset"),
-    ] = None
+    name: Literal["adam", "adamw", "rmsprop"] = "adam"
+    """update rule"""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """peak learning rate"""
+    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """decay of Adam's first moment"""
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """decay of Adam's second moment"""
+    rho: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """decay of RMSprop's second moment"""
+    epsilon: Annotated[float, Field(gt=0)] = 1e-7
+    """added to the denominator of the update"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """decoupled weight decay (adamw)"""
+    clip_norm: Annotated[float | None, Field(gt=0)] = None
+    """maximum global norm of the gradient; no clipping if unset"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
     """The learning rate as a function of the images seen."""
 
-    name: Annotated[
-        Literal["constant", "step", "exponential", "linear", "cosine"],
-        Field(
-            description="constant; step: multiply by `factor` every `every`; exponential: the same "
-            "smoothly, constant until `start`; linear: constant until `start`, then to `final` at "
-            "the end; cosine: to `final` at the end"
-        ),
-    ] = "constant"
-    warmup: Annotated[
-        Duration, Field(description="linear rise from 0 at the start of training")
-    ] = "0 images"
-    start: Annotated[Duration, Field(description="start of the decay")] = "0 images"
-    every: Annotated[
-        Period | None, Field(description="interval of the decay (step, exponential)")
-    ] = None
-    factor: Annotated[float, Field(gt=0, le=1, description="factor of the rate per interval")] = 0.5
-    drop: Annotated[
-        float, Field(gt=0, le=1, description="factor of the rate applied once, at `start`")
-    ] = 1.0
-    final: Annotated[
-        float, Field(ge=0, description="rate at the end of training (linear, cosine)")
-    ] = 0.0
+    name: Literal["constant", "step", "exponential", "linear", "cosine"] = "constant"
+    """constant; step: multiply by `factor` every `every`; exponential: the same smoothly, constant
+    until `start`; linear: constant until `start`, then to `final` at the end; cosine: to `final` at
+    the end"""
+    warmup: Duration = "0 images"
+    """linear rise from 0 at the start of training"""
+    start: Duration = "0 images"
+    """start of the decay"""
+    every: Period | None = None
+    """interval of the decay (step, exponential)"""
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """factor of the rate per interval"""
+    drop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """factor of the rate applied once, at `start`"""
+    final: Annotated[float, Field(ge=0)] = 0.0
+    """rate at the end of training (linear, cosine)"""
 
     def __post_init__(self) -> None:
         if self.name in ("step", "exponential") and self.every is None:
@@ -176,133 +159,86 @@ class NetworksConfig:
 class TrainingConfig:
     """Length, batches and initial weights."""
 
-    duration: Annotated[
-        Period, Field(description="length of the run: 'N epochs', 'N steps' or 'N images'")
-    ] = "100 epochs"
-    global_batch: Annotated[int, Field(ge=1, description="images per update, over all devices")] = (
-        32
-    )
-    replica_batch: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            description="maximum batch of one device at a time; gradients are accumulated up to "
-            "the global batch",
-        ),
-    ] = None
-    ema_decay: Annotated[
-        float | None,
-        Field(gt=0, lt=1, description="decay of the running average of the generator's weights"),
-    ] = None
-    init_from: Annotated[
-        str | None,
-        Field(description="run, checkpoint or weights file to start from; prints what matched"),
-    ] = None
-    share_generator_pass: Annotated[
-        bool,
-        Field(
-            description="run the generator once per step, for the updates of both the critic and "
-            "the generator; off: once per update, as in the papers"
-        ),
-    ] = True
-    fresh_critic_batches: Annotated[
-        bool,
-        Field(
-            description="draw another batch for each critic update; all of them count as images "
-            "seen"
-        ),
-    ] = False
+    duration: Period = "100 epochs"
+    """length of the run: 'N epochs', 'N steps' or 'N images'"""
+    global_batch: Annotated[int, Field(ge=1)] = 32
+    """images per update, over all devices"""
+    replica_batch: Annotated[int | None, Field(ge=1)] = None
+    """maximum batch of one device at a time; gradients are accumulated up to the global batch"""
+    ema_decay: Annotated[float | None, Field(gt=0, lt=1)] = None
+    """decay of the running average of the generator's weights"""
+    init_from: str | None = None
+    """run, checkpoint or weights file to start from; prints what matched"""
+    share_generator_pass: bool = True
+    """run the generator once per step, for the updates of both the critic and the generator; off:
+    once per update, as in the papers"""
+    fresh_critic_batches: bool = False
+    """draw another batch for each critic update; all of them count as images seen"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
     """Devices and numerical precision."""
 
-    strategy: Annotated[
-        Literal["auto", "one", "mirrored", "multi_worker", "tpu"],
-        Field(
-            description="auto: a TPU if --tpu is set, else the workers of TF_CONFIG, all GPUs, or "
-            "one device"
-        ),
-    ] = "auto"
-    tpu: Annotated[
-        str | None,
-        Field(description="TPU name or address; `--tpu` without a value is the local one"),
-    ] = None
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        Field(description="auto: bfloat16 on TPUs and GPUs that support it, else float32"),
-    ] = "auto"
-    xla: Annotated[
-        Literal["auto", "on", "off"],
-        Field(description="compile the step with XLA; auto: on TPUs only, where it is always on"),
-    ] = "auto"
-    deterministic: Annotated[
-        bool, Field(description="bit-exact; slower, because ops run serially")
-    ] = False
-    steps_per_loop: Annotated[int, Field(ge=1, description="training steps per host loop")] = 50
-    worker_minutes: Annotated[
-        float,
-        Field(
-            gt=0, le=1e6, description="minutes that the workers of TF_CONFIG wait for each other"
-        ),
-    ] = 10.0
+    strategy: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = "auto"
+    """auto: a TPU if --tpu is set, else the workers of TF_CONFIG, all GPUs, or one device"""
+    tpu: str | None = None
+    """TPU name or address; `--tpu` without a value is the local one"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on TPUs and GPUs that support it, else float32"""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """compile the step with XLA; auto: on TPUs only, where it is always on"""
+    deterministic: bool = False
+    """bit-exact; slower, because ops run serially"""
+    steps_per_loop: Annotated[int, Field(ge=1)] = 50
+    """training steps per host loop"""
+    worker_minutes: Annotated[float, Field(gt=0, le=1e6)] = 10.0
+    """minutes that the workers of TF_CONFIG wait for each other"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputConfig:
     """Logs, validation and checkpoints of a run."""
 
-    log_every: Annotated[Period, Field(description="interval of logged scalars")] = "200 steps"
-    validate_every: Annotated[Period, Field(description="interval of validation")] = "1 epochs"
-    validation_split: Annotated[str, Field(description="split to validate on")] = "val"
-    validation_images: Annotated[
-        int | None, Field(ge=1, description="validate on only the first N images")
-    ] = None
-    best_metric: Annotated[
-        str,
-        Field(
-            description="validation metric that selects the best checkpoint, such as psnr_db or "
-            "ssim"
-        ),
-    ] = "psnr_db"
-    save_every: Annotated[
-        Interval, Field(description="interval of checkpoints; also 'N minutes'")
-    ] = "1 epochs"
-    keep: Annotated[Keep, Field(description="number of newest checkpoints to keep, or all")] = 2
-    pictures: Annotated[
-        int, Field(ge=0, description="images written as pictures at each validation")
-    ] = 6
+    log_every: Period = "200 steps"
+    """interval of logged scalars"""
+    validate_every: Period = "1 epochs"
+    """interval of validation"""
+    validation_split: str = "val"
+    """split to validate on"""
+    validation_images: Annotated[int | None, Field(ge=1)] = None
+    """validate on only the first N images"""
+    best_metric: str = "psnr_db"
+    """validation metric that selects the best checkpoint, such as psnr_db or ssim"""
+    save_every: Interval = "1 epochs"
+    """interval of checkpoints; also 'N minutes'"""
+    keep: Keep = 2
+    """number of newest checkpoints to keep, or all"""
+    pictures: Annotated[int, Field(ge=0)] = 6
+    """images written as pictures at each validation"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A training run."""
 
-    workdir: Annotated[
-        str, Field(min_length=1, description="work directory; an existing one is resumed")
-    ]
+    workdir: Annotated[str, Field(min_length=1)]
+    """work directory; an existing one is resumed"""
     model: PlugIn
     objective: PlugIn
-    critic: Annotated[
-        PlugIn | None,
-        Field(description="network that scores images, for adversarial objectives"),
-    ] = None
-    recipe: Annotated[str | None, Field(description="published recipe to start from")] = None
-    seed: Annotated[
-        int, Field(ge=0, description="seed of initial weights, data order and augmentation")
-    ] = 0
+    critic: PlugIn | None = None
+    """network that scores images, for adversarial objectives"""
+    recipe: str | None = None
+    """published recipe to start from"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seed of initial weights, data order and augmentation"""
     data: DataConfig = DataConfig()
-    synthesis: Annotated[
-        Degradation,
-        Field(description="blur synthesized from sharp images on the fly, different in each epoch"),
-    ] = dataclasses.field(default_factory=Degradation)
+    synthesis: Degradation = dataclasses.field(default_factory=Degradation)
+    """blur synthesized from sharp images on the fly, different in each epoch"""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    networks: Annotated[
-        NetworksConfig,
-        Field(description="optimizer and schedule of a single network, if they differ"),
-    ] = NetworksConfig()
+    networks: NetworksConfig = NetworksConfig()
+    """optimizer and schedule of a single network, if they differ"""
     training: TrainingConfig = TrainingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()

@@ -34,70 +34,38 @@ CORNERS = 4
 class Degradation:
     """Options of the degradation; each image draws its own kernel and amounts."""
 
-    blur: Annotated[
-        Literal["none", "trajectory", "gaussian", "disc"],
-        Field(
-            description="trajectory: camera shake along a random path; gaussian: soft focus; "
-            "disc: a lens out of focus; none: no blur"
-        ),
-    ] = "none"
-    strength: Annotated[
-        float, Field(gt=0, le=4, description="multiplies lengths, widths and radii")
-    ] = 1.0
-    min_sigma: Annotated[
-        float, Field(ge=0, le=16, description="gaussian: narrowest width, in pixels")
-    ] = 0.0
-    max_sigma: Annotated[
-        float, Field(ge=0, le=16, description="gaussian: widest width, in pixels")
-    ] = 3.0
-    min_radius: Annotated[
-        float, Field(ge=0, le=32, description="disc: smallest radius, in pixels")
-    ] = 0.0
-    max_radius: Annotated[
-        float, Field(ge=0, le=32, description="disc: largest radius, in pixels")
-    ] = 4.0
-    length: Annotated[
-        float, Field(gt=0, le=256, description="trajectory: length of the whole path in pixels")
-    ] = 60.0
-    exposures: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=1)], ...],
-        Field(min_length=1, description="trajectory: fractions of the path; each image draws one"),
-    ] = kernels.EXPOSURES
-    variation: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="how much the blur differs between the corners of an image: 0 is uniform, "
-            "1 is independent blur in each corner",
-        ),
-    ] = 0.0
-    linear_light: Annotated[
-        bool,
-        Field(description="blur in linear light (gamma 2.2), where bright points leave streaks"),
-    ] = False
-    highlights: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="white represents up to 1 + this times as much light, which leaves white "
-            "streaks",
-        ),
-    ] = 0.0
-    read_noise: Annotated[
-        float,
-        Field(
-            ge=0, le=1, description="maximum standard deviation of noise in the dark; 1 is white"
-        ),
-    ] = 0.0
-    shot_noise: Annotated[
-        float,
-        Field(ge=0, le=1, description="maximum standard deviation of photon noise, at white"),
-    ] = 0.0
-    jpeg: Annotated[
-        int | None,
-        Field(ge=1, le=100, description="compress as JPEG with a random quality from this to 100"),
-    ] = None
+    blur: Literal["none", "trajectory", "gaussian", "disc"] = "none"
+    """trajectory: camera shake along a random path; gaussian: soft focus; disc: a lens out of
+    focus; none: no blur"""
+    strength: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """multiplies lengths, widths and radii"""
+    min_sigma: Annotated[float, Field(ge=0, le=16)] = 0.0
+    """gaussian: narrowest width, in pixels"""
+    max_sigma: Annotated[float, Field(ge=0, le=16)] = 3.0
+    """gaussian: widest width, in pixels"""
+    min_radius: Annotated[float, Field(ge=0, le=32)] = 0.0
+    """disc: smallest radius, in pixels"""
+    max_radius: Annotated[float, Field(ge=0, le=32)] = 4.0
+    """disc: largest radius, in pixels"""
+    length: Annotated[float, Field(gt=0, le=256)] = 60.0
+    """trajectory: length of the whole path in pixels"""
+    exposures: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
+        kernels.EXPOSURES
+    )
+    """trajectory: fractions of the path; each image draws one"""
+    variation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """how much the blur differs between the corners of an image: 0 is uniform, 1 is independent
+    blur in each corner"""
+    linear_light: bool = False
+    """blur in linear light (gamma 2.2), where bright points leave streaks"""
+    highlights: Annotated[float, Field(ge=0)] = 0.0
+    """white represents up to 1 + this times as much light, which leaves white streaks"""
+    read_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """maximum standard deviation of noise in the dark; 1 is white"""
+    shot_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """maximum standard deviation of photon noise, at white"""
+    jpeg: Annotated[int | None, Field(ge=1, le=100)] = None
+    """compress as JPEG with a random quality from this to 100"""
 
     def __post_init__(self) -> None:
         for name in ("sigma", "radius"):

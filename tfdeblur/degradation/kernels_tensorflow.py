@@ -13,6 +13,9 @@ import tensorflow as tf
 
 from tfdeblur.degradation import degradation, kernels
 
+# Steps per iteration of the loop over a path; on a CPU, 8 takes half the time of 1.
+_UNROLLED = 8
+
 
 class PathDraws(NamedTuple):
     """Random numbers of a batch of paths: `kernels.TrajectoryDraws` without complex numbers.
@@ -34,7 +37,7 @@ class PathDraws(NamedTuple):
     jump: tf.Tensor
 
 
-def trajectories(draws: PathDraws, length: float, unrolled: int = 8) -> tf.Tensor:
+def trajectories(draws: PathDraws, length: float) -> tf.Tensor:
     """Returns random camera paths; see `kernels.trajectories`.
 
     A loop over the steps, each a few operations on the whole batch: sums, products, quotients and
@@ -44,9 +47,6 @@ def trajectories(draws: PathDraws, length: float, unrolled: int = 8) -> tf.Tenso
     Args:
         draws: The random numbers.
         length: Length of the whole path, in pixels.
-        unrolled: Steps per iteration of the loop; does not change the paths. On a CPU, 8 takes
-            half the time of 1; a TPU emulates float64 with many operations, and its compiler
-            needs 1.
 
     Returns:
         float64 [batch, steps, 2], x (columns) and y (rows).
@@ -61,15 +61,15 @@ def trajectories(draws: PathDraws, length: float, unrolled: int = 8) -> tf.Tenso
     # (a + ib)(vx + ivy), as one product with the velocity and one with its swapped halves.
     keep = tf.repeat(1 + jump[:, :1], 2, axis=1)
     turn = tf.concat([-jump[:, 1:], jump[:, 1:]], axis=1)
-    iterations = -(-moves // unrolled)
-    surplus = iterations * unrolled - moves
+    iterations = -(-moves // _UNROLLED)
+    surplus = iterations * _UNROLLED - moves
     parts = tf.pad(tf.concat([keep, turn, push], axis=1), [[0, surplus], [0, 0], [0, 0]])
-    parts = tf.reshape(parts, [iterations, unrolled * 6, batch])
+    parts = tf.reshape(parts, [iterations, _UNROLLED * 6, batch])
 
     def move(
         number: tf.Tensor, velocity: tf.Tensor, place: tf.Tensor, path: tf.TensorArray
     ) -> tuple[tf.Tensor, ...]:
-        drawn = iter(tf.split(tf.gather(parts, number), unrolled * 3))
+        drawn = iter(tf.split(tf.gather(parts, number), _UNROLLED * 3))
         places = []
         for keep, turn, push in zip(drawn, drawn, drawn, strict=True):
             velocity = velocity * keep + tf.reverse(velocity, [0]) * turn
@@ -81,12 +81,12 @@ def trajectories(draws: PathDraws, length: float, unrolled: int = 8) -> tf.Tenso
         return number + 1, velocity, place, path.write(number, tf.stack(places))
 
     start = tf.zeros([2, batch], tf.float64)
-    path = tf.TensorArray(tf.float64, iterations, element_shape=[unrolled, 2, batch])
+    path = tf.TensorArray(tf.float64, iterations, element_shape=[_UNROLLED, 2, batch])
     begun = (tf.constant(0), shake * tf.transpose(heading), start, path)
     *_, path = tf.while_loop(
         lambda number, *_: number < iterations, move, begun, maximum_iterations=iterations
     )
-    stacked = tf.reshape(path.stack(), [iterations * unrolled, 2, batch])[:moves]
+    stacked = tf.reshape(path.stack(), [iterations * _UNROLLED, 2, batch])[:moves]
     return tf.transpose(tf.concat([start[None], stacked], axis=0), [2, 0, 1])
 
 

@@ -1,7 +1,7 @@
 """Synthesis of blurred images from sharp ones during training, with new draws in every epoch.
 
-`Synthesis` is the TensorFlow counterpart of `degradation` and `kernels`: static shapes, compiles
-with XLA, uint8 in and uint8 out. The blur of an image is determined by its key, and the key by
+`Synthesis` is the TensorFlow counterpart of `degradation` and `kernels`: static shapes, uint8
+in and uint8 out. The blur of an image is determined by its key, and the key by
 (seed, index); neither the batch nor the number of workers matters.
 
 Draws come from `ops.random`, 24 bits per uniform number. Logarithms and sines round differently
@@ -51,30 +51,18 @@ def image_keys(seed: int, indices: tf.Tensor) -> tf.Tensor:
 
 
 class Synthesis:
-    """Synthesizes blurred images from sharp ones.
+    """Synthesizes blurred images from sharp ones, on the host.
 
-    Attributes:
+    It degrades one image at a time, which keeps it in the CPU cache and makes the result
+    bit-identical in every batch. The steps follow `degradation`, the kernels `kernels`; references
+    are given there.
+
+    Args:
         options: The degradation.
-        host: Whether it runs on the host. The host processes one image at a time, which keeps it
-            in the CPU cache and makes the result bit-identical in every batch; an accelerator
-            processes the whole batch at once.
-
-    The steps follow `degradation`, the kernels `kernels`; references are given there.
     """
 
-    def __init__(self, options: Degradation, *, host: bool = True) -> None:
-        """Stores the options.
-
-        Raises:
-            ConfigError: JPEG is requested on an accelerator, which cannot encode it.
-        """
-        if options.jpeg is not None and not host:
-            raise ConfigError(
-                "jpeg: JPEG cannot be encoded on an accelerator. Remove it, or synthesize the "
-                "blur in the input pipeline, on the host."
-            )
+    def __init__(self, options: Degradation) -> None:
         self.options = options
-        self.host = host
 
     def __call__(self, sharp: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         """Returns the blurred images.
@@ -87,8 +75,6 @@ class Synthesis:
             uint8 [batch, height, width, 3].
         """
         blur_kernels, draws = self.blur_kernels(keys), self.draw(keys)
-        if not self.host:
-            return to_uint8(self.degrade(sharp, blur_kernels, draws))
 
         def one(example: tuple[tf.Tensor, tf.Tensor, ImageDraws]) -> tf.Tensor:
             image, own_kernels, drawn = tf.nest.map_structure(lambda part: part[None], example)
@@ -126,8 +112,8 @@ class Synthesis:
         own = tf.reshape(own, [batch * count])
         amounts = tf.reshape(_uniform(_subkeys(own, _AMOUNTS), _ROW), [batch, count, _ROW])
         if options.blur == "trajectory":
-            length, unrolled = options.strength * options.length, 8 if self.host else 1
-            paths = kernels_tensorflow.trajectories(_path_draws(own), length, unrolled)
+            length = options.strength * options.length
+            paths = kernels_tensorflow.trajectories(_path_draws(own), length)
             mixed = self._mixed(tf.reshape(paths, [batch, count, kernels.STEPS, 2]))
             points = [max(1, round(share * kernels.STEPS)) for share in options.exposures]
             # The exposure is the same everywhere in an image.
@@ -201,7 +187,7 @@ class Synthesis:
 
 
 def synthesis_of(options: Degradation | None) -> Synthesis | None:
-    """Returns the synthesis on the host for some options, or None for None and the defaults.
+    """Returns the synthesis for some options, or None for None and the defaults.
 
     Raises:
         ConfigError: Options are set, but none that would change an image.

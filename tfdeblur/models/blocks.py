@@ -3,8 +3,9 @@
 from typing import Any, Literal
 
 import keras
+from keras import ops
 
-from tfdeblur.models.layers import BatchNormalization, Clip, ReflectionPadding
+from tfdeblur.models.layers import BatchNormalization, ReflectionPadding
 
 Norm = Literal["batch", "instance"]
 Padding = Literal["reflect", "zero"]
@@ -119,4 +120,4 @@ def correct(images: Any, features: Any, *, padding: Padding, residual: bool = Tr
     if not residual:
         return x
     x = keras.layers.Add(dtype="float32", name="add_input")([images, x])
-    return Clip(-1.0, 1.0, dtype="float32", name="restored")(x)
+    return ops.clip(x, -1.0, 1.0)

@@ -25,34 +25,23 @@ from tfdeblur.models.layers import Synchronized
 class Options:
     """Settings of `deblurgan`."""
 
-    blocks: Annotated[int, Field(gt=0, description="residual blocks; the papers use 9 and 6")] = 9
-    width: Annotated[
-        int, Field(gt=0, description="channels at full size; the blocks have four times as many")
-    ] = 64
-    norm: Annotated[
-        Norm,
-        Field(description="batch: for batches of 4 and more; instance: as in the original"),
-    ] = "batch"
-    dropout: Annotated[
-        float, Field(ge=0, lt=1, description="dropout rate between the two convolutions of a block")
-    ] = 0.5
-    padding: Annotated[
-        Padding,
-        Field(description="border of the 7x7 convolutions and the blocks; reflect: the original"),
-    ] = "reflect"
-    upsampling: Annotated[
-        Upsampling,
-        Field(description="transposed: the original; resize: no checkerboard artifacts"),
-    ] = "transposed"
+    blocks: Annotated[int, Field(gt=0)] = 9
+    """residual blocks; the papers use 9 and 6"""
+    width: Annotated[int, Field(gt=0)] = 64
+    """channels at full size; the blocks have four times as many"""
+    norm: Norm = "batch"
+    """batch: for batches of 4 and more; instance: as in the original"""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """dropout rate between the two convolutions of a block"""
+    padding: Padding = "reflect"
+    """border of the 7x7 convolutions and the blocks; reflect: the original"""
+    upsampling: Upsampling = "transposed"
+    """transposed: the original; resize: no checkerboard artifacts"""
     synchronized: Synchronized = False
-    epsilon: Annotated[
-        float,
-        Field(gt=0, description="added to the variance by batch norm; PyTorch adds 1e-5"),
-    ] = 1e-3
-    residual: Annotated[
-        bool,
-        Field(description="add the output to the input; off: the output is the image"),
-    ] = True
+    epsilon: Annotated[float, Field(gt=0)] = 1e-3
+    """added to the variance by batch norm; PyTorch adds 1e-5"""
+    residual: bool = True
+    """add the output to the input; off: the output is the image"""
 
 
 def build(options: Options) -> Generator:

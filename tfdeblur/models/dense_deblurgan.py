@@ -16,24 +16,18 @@ from tfdeblur.models.layers import Synchronized
 class Options:
     """Settings of `dense_deblurgan`."""
 
-    width: Annotated[
-        int,
-        Field(gt=0, description="channels at full size, doubled at both lower scales"),
-    ] = 64
-    growth: Annotated[int, Field(gt=0, description="channels added by each dense layer")] = 32
-    layers: Annotated[int, Field(gt=0, description="layers of the dense block")] = 9
-    norm: Annotated[
-        blocks.Norm,
-        Field(description="batch: for batches of 4 and more; instance: for batches of 1"),
-    ] = "batch"
-    padding: Annotated[
-        blocks.Padding,
-        Field(description="border of the 7x7 and the dense convolutions"),
-    ] = "reflect"
-    upsampling: Annotated[
-        blocks.Upsampling,
-        Field(description="transposed: the paper; resize: no checkerboard artifacts"),
-    ] = "transposed"
+    width: Annotated[int, Field(gt=0)] = 64
+    """channels at full size, doubled at both lower scales"""
+    growth: Annotated[int, Field(gt=0)] = 32
+    """channels added by each dense layer"""
+    layers: Annotated[int, Field(gt=0)] = 9
+    """layers of the dense block"""
+    norm: blocks.Norm = "batch"
+    """batch: for batches of 4 and more; instance: for batches of 1"""
+    padding: blocks.Padding = "reflect"
+    """border of the 7x7 and the dense convolutions"""
+    upsampling: blocks.Upsampling = "transposed"
+    """transposed: the paper; resize: no checkerboard artifacts"""
     synchronized: Synchronized = False
 
 

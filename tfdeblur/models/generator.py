@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tfdeblur.models import layers
-from tfdeblur.ops.imaging import ValueRange
+from tfdeblur.ops import imaging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Generator:
     """
 
     network: keras.Model
-    value_range: ValueRange
+    value_range: imaging.ValueRange
     multiple: int
     name: str = ""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -50,9 +50,8 @@ class Generator:
         """
         images = keras.Input((None, None, 3), dtype="float32", name="images")
         x = layers.PadToMultiple(self.multiple, dtype="float32", name="pad")(images)
-        x = layers.ToRange("unit", self.value_range, dtype="float32", name="to_range")(x)
-        outputs = self.network(x)
+        outputs = self.network(imaging.to_range(x, self.value_range))
         finest = outputs[0] if isinstance(outputs, list | tuple) else outputs
         x = layers.CropTo(dtype="float32", name="crop")(finest, images)
-        x = layers.ToRange(self.value_range, "unit", dtype="float32", name="to_unit")(x)
-        return keras.Model(images, x, name=f"{self.network.name}_unit")
+        unit = imaging.to_unit(x, self.value_range)
+        return keras.Model(images, unit, name=f"{self.network.name}_unit")

@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import keras
-import numpy as np
 from keras import ops
 from pydantic import Field
 
@@ -40,14 +39,6 @@ class PadToMultiple(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         return imaging.pad_to_multiple(images, self.multiple)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        batch, height, width, channels = input_shape
-        sizes = (
-            None if size is None else imaging.padded_size(size, self.multiple)
-            for size in (height, width)
-        )
-        return (batch, *sizes, channels)
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "multiple": self.multiple}
 
@@ -66,42 +57,7 @@ class CropTo(keras.layers.Layer):
 
     def call(self, images: Any, like: Any) -> Any:
         _, height, width, _ = ops.shape(like)
-        return imaging.crop_to(images, height, width)
-
-    def compute_output_shape(self, images_shape: Any, like_shape: Any) -> tuple[int | None, ...]:
-        return (images_shape[0], like_shape[1], like_shape[2], images_shape[3])
-
-
-@keras.saving.register_keras_serializable(package="tfdeblur")
-class ToRange(keras.layers.Layer):
-    """Converts images from one value range to the other: [0, 1] to [-1, 1] or back.
-
-    Args:
-        source: Range of the input, ``unit`` or ``signed``.
-        target: Range of the output.
-
-    Call arguments:
-        images: Floating-point tensor of any shape.
-
-    Returns:
-        A tensor of the same shape, not clipped.
-    """
-
-    def __init__(
-        self, source: imaging.ValueRange, target: imaging.ValueRange, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.source = source
-        self.target = target
-
-    def call(self, images: Any) -> Any:
-        return imaging.to_range(imaging.to_unit(images, self.source), self.target)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "source": self.source, "target": self.target}
+        return images[:, :height, :width]
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
@@ -129,20 +85,9 @@ class ReflectionPadding(keras.layers.Layer):
             return ops.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
         # `ops.pad` rejects images that are not larger than the padding.
         for axis, size in ((1, height), (2, width)):
-            images = ops.take(images, self._mirrored(size), axis=axis)
+            places = imaging.reflected(-self.size, size + self.size, size)
+            images = ops.take(images, places, axis=axis)
         return images
-
-    def _mirrored(self, size: Any) -> Any:
-        """Returns the input index of each output row (or column), for `size` input rows."""
-        if isinstance(size, int):
-            period: Any = max(2 * (size - 1), 1)
-            positions: Any = np.arange(-self.size, size + self.size, dtype="int32") % period
-            return np.minimum(positions, period - positions)
-        period = ops.maximum(2 * (size - 1), 1)
-        # Reflection is symmetric, and ONNX defines remainders of negative numbers differently.
-        distances = ops.abs(ops.arange(-self.size, size + self.size, dtype="int32"))
-        positions = ops.mod(distances, period)
-        return ops.minimum(positions, period - positions)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         batch, *sizes, channels = input_shape
@@ -150,68 +95,6 @@ class ReflectionPadding(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size}
-
-
-@keras.saving.register_keras_serializable(package="tfdeblur")
-class Subsample(keras.layers.Layer):
-    """Keeps every `factor`-th row and column, starting at index 0, as PyTorch's `nearest` does.
-
-    Resizing ops with half-pixel centers, such as TensorFlow's, keep the odd indices of a factor of
-    2, and their gradient does not compile for TPUs.
-
-    Args:
-        factor: Distance between the rows and columns that are kept.
-
-    Call arguments:
-        images: Tensor [B, H, W, C].
-
-    Returns:
-        A tensor [B, ceil(H / factor), ceil(W / factor), C].
-    """
-
-    def __init__(self, factor: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def call(self, images: Any) -> Any:
-        return images[:, :: self.factor, :: self.factor, :]
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        batch, *sizes, channels = input_shape
-        return (batch, *(s if s is None else -(-s // self.factor) for s in sizes), channels)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor}
-
-
-@keras.saving.register_keras_serializable(package="tfdeblur")
-class Clip(keras.layers.Layer):
-    """Clips values to [low, high], with a zero gradient outside.
-
-    Args:
-        low: Minimum.
-        high: Maximum.
-
-    Call arguments:
-        values: Floating-point tensor of any shape.
-
-    Returns:
-        A tensor of the same shape.
-    """
-
-    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.low = low
-        self.high = high
-
-    def call(self, values: Any) -> Any:
-        return ops.clip(values, self.low, self.high)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "low": self.low, "high": self.high}
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")

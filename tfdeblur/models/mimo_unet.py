@@ -9,33 +9,26 @@ from pydantic import Field
 
 from tfdeblur.models.blocks import convolve, halve
 from tfdeblur.models.generator import Generator
-from tfdeblur.models.layers import Subsample
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Settings of `mimo_unet`."""
 
-    mise: Annotated[
-        bool, Field(description="multi-input encoder: also takes the image at H/2 and H/4")
-    ] = True
-    mosd: Annotated[
-        bool, Field(description="multi-output decoder: also has outputs at H/4 and H/2, for a loss")
-    ] = True
-    aff: Annotated[
-        bool,
-        Field(description="asymmetric feature fusion: each skip combines features of all scales"),
-    ] = True
-    blocks: Annotated[int, Field(gt=0, description="residual blocks in each of the six stages")] = 8
-    width: Annotated[int, Field(ge=4, description="channels at full size")] = 32
-    dropout: Annotated[
-        float,
-        Field(ge=0, lt=1, description="dropout rate of whole channels of the skips"),
-    ] = 0.0
-    plus: Annotated[
-        bool,
-        Field(description="MIMO-UNet+: 20 blocks and a dropout of 0.1, instead of those options"),
-    ] = False
+    mise: bool = True
+    """multi-input encoder: also takes the image at H/2 and H/4"""
+    mosd: bool = True
+    """multi-output decoder: also has outputs at H/4 and H/2, for a loss"""
+    aff: bool = True
+    """asymmetric feature fusion: each skip combines features of all scales"""
+    blocks: Annotated[int, Field(gt=0)] = 8
+    """residual blocks in each of the six stages"""
+    width: Annotated[int, Field(ge=4)] = 32
+    """channels at full size"""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """dropout rate of whole channels of the skips"""
+    plus: bool = False
+    """MIMO-UNet+: 20 blocks and a dropout of 0.1, instead of those options"""
 
 
 def _convolution(x: Any, channels: int, kernel: int, name: str, *, relu: bool = True) -> Any:
@@ -89,7 +82,9 @@ def build(options: Options) -> Generator:
 
     Downsampling keeps every second pixel, (2i, 2j), and upsampling repeats pixels, as PyTorch's
     nearest interpolation does in the authors' code; strided convolutions are padded by one pixel on
-    every side, as there. So weights of that code only need another layout.
+    every side, as there. So weights of that code only need another layout. (Resizing ops with
+    half-pixel centers, such as TensorFlow's, keep the odd pixels, and their gradient does not
+    compile for TPUs.)
 
     Args:
         options: Settings. The defaults have 6,807,171 parameters; with `plus` 16,107,651.
@@ -108,9 +103,8 @@ def build(options: Options) -> Generator:
 
     images = keras.Input((None, None, 3), name="blurred")
     pyramid = [images]
-    for level in (1, 2):
-        half = Subsample(dtype="float32", name=f"blurred{level}")
-        pyramid.append(half(pyramid[-1]))
+    for _ in range(2):
+        pyramid.append(pyramid[-1][:, ::2, ::2])
 
     encoded: list[Any] = []
     x = _convolution(images, widths[0], 3, "stem")
@@ -137,7 +131,7 @@ def build(options: Options) -> Generator:
                 "fusion0",
             ),
             _fuse(
-                [Subsample(name="fusion1_down0")(first), second, enlarge(third, 2, "fusion1_up2")],
+                [first[:, ::2, ::2], second, enlarge(third, 2, "fusion1_up2")],
                 widths[1],
                 "fusion1",
             ),

@@ -15,17 +15,15 @@ from tfdeblur.models.layers import BatchNormalization, Synchronized
 class Options:
     """Settings of `ms_deblur`."""
 
-    scales: Annotated[int, Field(gt=0, description="number of scales")] = 3
-    blocks: Annotated[int, Field(gt=0, description="residual blocks per scale; 5 on REDS")] = 19
-    width: Annotated[int, Field(gt=0, description="channels of every hidden convolution")] = 64
-    stem: Annotated[
-        int,
-        Field(
-            gt=0,
-            description="features of the coarser output, concatenated with the finer input: 61 in "
-            "the authors' code, for 64 input channels of the next convolution; 64 in their text",
-        ),
-    ] = 61
+    scales: Annotated[int, Field(gt=0)] = 3
+    """number of scales"""
+    blocks: Annotated[int, Field(gt=0)] = 19
+    """residual blocks per scale; 5 on REDS"""
+    width: Annotated[int, Field(gt=0)] = 64
+    """channels of every hidden convolution"""
+    stem: Annotated[int, Field(gt=0)] = 61
+    """features of the coarser output, concatenated with the finer input: 61 in the authors' code,
+    for 64 input channels of the next convolution; 64 in their text"""
     synchronized: Synchronized = False
 
 

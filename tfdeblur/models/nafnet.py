@@ -15,24 +15,17 @@ from tfdeblur.models.layers import MeanPooling, PixelShuffle, WindowScaling
 class Options:
     """Settings of `nafnet`."""
 
-    width: Annotated[int, Field(gt=0, description="channels at full size; paper: 32, 64")] = 32
-    encoder: Annotated[
-        tuple[int, ...],
-        Field(min_length=1, description="encoder blocks at each scale, from full size down"),
-    ] = (1, 1, 1, 28)
-    middle: Annotated[int, Field(ge=0, description="blocks at the smallest scale")] = 1
-    decoder: Annotated[
-        tuple[int, ...],
-        Field(min_length=1, description="decoder blocks at each scale, from the smallest up"),
-    ] = (1, 1, 1, 1)
-    pool_window: Annotated[
-        int | None,
-        Field(
-            gt=0,
-            description="side in image pixels of the window that attention averages over, for full "
-            "images after training on patches; none: the full image, as in training",
-        ),
-    ] = None
+    width: Annotated[int, Field(gt=0)] = 32
+    """channels at full size; paper: 32, 64"""
+    encoder: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 1, 1, 28)
+    """encoder blocks at each scale, from full size down"""
+    middle: Annotated[int, Field(ge=0)] = 1
+    """blocks at the smallest scale"""
+    decoder: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 1, 1, 1)
+    """decoder blocks at each scale, from the smallest up"""
+    pool_window: Annotated[int | None, Field(gt=0)] = None
+    """side in image pixels of the window that attention averages over, for full images after
+    training on patches; none: the full image, as in training"""
 
     def __post_init__(self) -> None:
         if len(self.encoder) != len(self.decoder):

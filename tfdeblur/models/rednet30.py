@@ -15,15 +15,12 @@ from tfdeblur.models.layers import BatchNormalization, Synchronized
 class Options:
     """Settings of `rednet30`."""
 
-    depth: Annotated[
-        Literal[10, 20, 30],
-        Field(description="number of 3x3 convolutions, half of them in the encoder"),
-    ] = 30
-    width: Annotated[int, Field(gt=0, description="channels of every 3x3 convolution")] = 64
-    output: Annotated[
-        Literal["elu", "tanh"],
-        Field(description="last activation: elu for images in [0, 1], tanh in [-1, 1] (GAN)"),
-    ] = "elu"
+    depth: Literal[10, 20, 30] = 30
+    """number of 3x3 convolutions, half of them in the encoder"""
+    width: Annotated[int, Field(gt=0)] = 64
+    """channels of every 3x3 convolution"""
+    output: Literal["elu", "tanh"] = "elu"
+    """last activation: elu for images in [0, 1], tanh in [-1, 1] (GAN)"""
     synchronized: Synchronized = False
 
 

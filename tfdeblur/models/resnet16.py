@@ -15,10 +15,8 @@ from tfdeblur.models.layers import BatchNormalization, Synchronized
 class Options:
     """Settings of `resnet16`."""
 
-    width: Annotated[
-        int,
-        Field(gt=0, description="channels of the first block; the last has 8 times as many"),
-    ] = 64
+    width: Annotated[int, Field(gt=0)] = 64
+    """channels of the first block; the last has 8 times as many"""
     synchronized: Synchronized = False
 
 

@@ -15,8 +15,10 @@ from tfdeblur.models.layers import BatchNormalization, Synchronized
 class Options:
     """Settings of `srresnet`."""
 
-    width: Annotated[int, Field(gt=0, description="channels of every hidden convolution")] = 64
-    blocks: Annotated[int, Field(gt=0, description="residual blocks")] = 16
+    width: Annotated[int, Field(gt=0)] = 64
+    """channels of every hidden convolution"""
+    blocks: Annotated[int, Field(gt=0)] = 16
+    """residual blocks"""
     synchronized: Synchronized = False
 
 

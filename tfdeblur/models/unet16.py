@@ -14,16 +14,11 @@ from tfdeblur.models.generator import Generator
 class Options:
     """Settings of `unet16`."""
 
-    width: Annotated[
-        int, Field(gt=0, description="channels at full size, doubled at each lower scale")
-    ] = 16
-    residual: Annotated[
-        bool,
-        Field(
-            description="add the input at the end, unlike the paper: the network starts near its "
-            "input and learns faster"
-        ),
-    ] = False
+    width: Annotated[int, Field(gt=0)] = 16
+    """channels at full size, doubled at each lower scale"""
+    residual: bool = False
+    """add the input at the end, unlike the paper: the network starts near its input and learns
+    faster"""
 
 
 def _two_convolutions(x: Any, channels: int, name: str) -> Any:

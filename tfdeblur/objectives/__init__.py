@@ -15,17 +15,6 @@ __all__ = ["create"]
 
 
 def create(name: str, options: Any = None) -> "Objective":
-    """Builds an objective by name.
-
-    Args:
-        name: One of `config.OBJECTIVES.names()`.
-        options: Values for fields of the objective's `Options`, or an instance of it, which is not
-            validated again. Other fields keep their defaults.
-
-    Raises:
-        ConfigError: Unknown name, unknown option or a value out of range; near names are
-            suggested.
-    """
-    module = OBJECTIVES.load(name)
-    objective: Objective = module.build(settings.options_from(module.Options, options))
-    return objective
+    """Builds an objective by name; see `settings.create`."""
+    built: Objective = settings.create(OBJECTIVES, name, options)
+    return built

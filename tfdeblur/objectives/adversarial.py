@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 from keras import ops
 from pydantic import Field
 
-from tfdeblur.objectives.content_losses import ContentOptions, ContentSum
-from tfdeblur.objectives.objective import CRITIC, GENERATOR, Loss, Objective, View
+from tfdeblur.objectives.content_losses import ContentObjective, ContentOptions
+from tfdeblur.objectives.objective import CRITIC, GENERATOR, Loss, View
 from tfdeblur.ops.shapes import PerExample, ScoreMap
 
 ADVERSARIAL = "adversarial"
@@ -20,12 +20,10 @@ class AdversarialOptions(ContentOptions):
 
     needs_critic: ClassVar[bool] = True
 
-    adversarial_weight: Annotated[
-        float, Field(gt=0, description="weight of the adversarial term of the generator's loss")
-    ] = 1.0
-    critic_updates: Annotated[
-        int, Field(ge=1, le=20, description="critic updates per generator update")
-    ] = 1
+    adversarial_weight: Annotated[float, Field(gt=0)] = 1.0
+    """weight of the adversarial term of the generator's loss"""
+    critic_updates: Annotated[int, Field(ge=1, le=20)] = 1
+    """critic updates per generator update"""
 
 
 def per_example(scores: ScoreMap) -> PerExample:
@@ -38,7 +36,7 @@ def mean_of_maps(values: list[PerExample]) -> PerExample:
     return sum(values[1:], start=values[0]) / len(values)
 
 
-class AdversarialObjective(Objective):
+class AdversarialObjective(ContentObjective):
     """A generator trained against a critic and towards the sharp images.
 
     The critic minimizes the mean of `critic_loss` over its score maps; the generator minimizes
@@ -53,8 +51,8 @@ class AdversarialObjective(Objective):
     """Whether `generator_loss` also uses the scores of sharp images."""
 
     def __init__(self, options: AdversarialOptions) -> None:
-        self._content = ContentSum(options)
-        self._weight = options.adversarial_weight
+        super().__init__(options)
+        self._adversarial_weight = options.adversarial_weight
         self.updates = (CRITIC,) * options.critic_updates + (GENERATOR,)
 
     @abc.abstractmethod
@@ -77,13 +75,10 @@ class AdversarialObjective(Objective):
             view: The batch.
         """
 
-    def prepare(self) -> None:
-        """Builds VGG19 if the perceptual loss is used."""
-        self._content.prepare()
-
     def term_names(self, network: str) -> tuple[str, ...]:
         """Returns the critic's mean scores, or the generator's content and adversarial losses."""
-        return ("real", "fake") if network == CRITIC else (*self._content.names, ADVERSARIAL)
+        content = super().term_names(network)
+        return ("real", "fake") if network == CRITIC else (*content, ADVERSARIAL)
 
     def loss(self, network: str, view: View) -> Loss:
         """Returns the loss of one network with its terms."""
@@ -110,6 +105,6 @@ class AdversarialObjective(Objective):
         adversarial = mean_of_maps(
             [self.generator_loss(r, f, view) for r, f in zip(real, fake, strict=True)]
         )
-        terms = self._content.terms(view)
-        total = self._weight * adversarial + self._content.total(terms)
-        return Loss(total, {**terms, ADVERSARIAL: adversarial})
+        content = super().loss(GENERATOR, view)
+        total = self._adversarial_weight * adversarial + content.per_example
+        return Loss(total, {**content.terms, ADVERSARIAL: adversarial})

@@ -1,17 +1,10 @@
 """The original GAN with the non-saturating generator loss."""
 
-import dataclasses
-
 from keras import ops
 
 from tfdeblur.objectives.adversarial import AdversarialObjective, AdversarialOptions, per_example
 from tfdeblur.objectives.objective import View
 from tfdeblur.ops.shapes import PerExample, ScoreMap
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(AdversarialOptions):
-    """Options of the GAN objective."""
 
 
 class GanObjective(AdversarialObjective):
@@ -33,6 +26,6 @@ class GanObjective(AdversarialObjective):
         return per_example(ops.softplus(-fake))
 
 
-def build(options: Options) -> GanObjective:
-    """Builds the objective."""
-    return GanObjective(options)
+Options = AdversarialOptions
+build = GanObjective
+"""Builds the objective."""

@@ -1,17 +1,10 @@
 """Least-squares GAN: the targets are 1 for sharp and 0 for restored images."""
 
-import dataclasses
-
 from keras import ops
 
 from tfdeblur.objectives.adversarial import AdversarialObjective, AdversarialOptions, per_example
 from tfdeblur.objectives.objective import View
 from tfdeblur.ops.shapes import PerExample, ScoreMap
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(AdversarialOptions):
-    """Options of the least-squares objective."""
 
 
 class LeastSquaresObjective(AdversarialObjective):
@@ -30,6 +23,6 @@ class LeastSquaresObjective(AdversarialObjective):
         return 0.5 * per_example(ops.square(fake - 1.0))
 
 
-def build(options: Options) -> LeastSquaresObjective:
-    """Builds the objective."""
-    return LeastSquaresObjective(options)
+Options = AdversarialOptions
+build = LeastSquaresObjective
+"""Builds the objective."""

@@ -1,17 +1,10 @@
 """Relativistic average least-squares GAN: sharp images should score above restored ones."""
 
-import dataclasses
-
 from keras import ops
 
 from tfdeblur.objectives.adversarial import AdversarialObjective, AdversarialOptions, per_example
 from tfdeblur.objectives.objective import View
 from tfdeblur.ops.shapes import PerExample, ScoreMap
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(AdversarialOptions):
-    """Options of the relativistic objective."""
 
 
 class RelativisticObjective(AdversarialObjective):
@@ -43,6 +36,6 @@ def _distance(better: ScoreMap | None, worse: ScoreMap | None, view: View) -> Pe
     return per_example(ops.square(above - 1.0)) + per_example(ops.square(below + 1.0))
 
 
-def build(options: Options) -> RelativisticObjective:
-    """Builds the objective."""
-    return RelativisticObjective(options)
+Options = AdversarialOptions
+build = RelativisticObjective
+"""Builds the objective."""

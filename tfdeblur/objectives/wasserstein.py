@@ -14,9 +14,8 @@ from tfdeblur.ops.shapes import PerExample, ScoreMap
 class WassersteinOptions(AdversarialOptions):
     """Options of the Wasserstein objectives."""
 
-    critic_updates: Annotated[
-        int, Field(ge=1, le=20, description="critic updates per generator update")
-    ] = 5
+    critic_updates: Annotated[int, Field(ge=1, le=20)] = 5
+    """critic updates per generator update"""
 
 
 class WassersteinObjective(AdversarialObjective):

@@ -13,9 +13,8 @@ from tfdeblur.objectives.wasserstein import WassersteinObjective, WassersteinOpt
 class Options(WassersteinOptions):
     """Options of the Wasserstein objective with clipped weights."""
 
-    weight_clip: Annotated[
-        float, Field(gt=0, description="maximum magnitude of the critic's weights")
-    ] = 0.01
+    weight_clip: Annotated[float, Field(gt=0)] = 0.01
+    """maximum magnitude of the critic's weights"""
 
 
 class ClippedWassersteinObjective(WassersteinObjective):
@@ -30,6 +29,5 @@ class ClippedWassersteinObjective(WassersteinObjective):
         self.weight_clip = {CRITIC: options.weight_clip}
 
 
-def build(options: Options) -> ClippedWassersteinObjective:
-    """Builds the objective."""
-    return ClippedWassersteinObjective(options)
+build = ClippedWassersteinObjective
+"""Builds the objective."""

@@ -20,14 +20,11 @@ SLOPE_EPSILON = 1e-12
 class Options(WassersteinOptions):
     """Options of the Wasserstein objective with gradient penalty."""
 
-    penalty_weight: Annotated[float, Field(ge=0, description="weight of the penalty")] = 10.0
-    penalty_score: Annotated[
-        Literal["mean", "sum"],
-        Field(
-            description="whose slope is penalized: the mean of the score map, as in the losses, or "
-            "its sum, as in published code that differentiates the map"
-        ),
-    ] = "mean"
+    penalty_weight: Annotated[float, Field(ge=0)] = 10.0
+    """weight of the penalty"""
+    penalty_score: Literal["mean", "sum"] = "mean"
+    """whose slope is penalized: the mean of the score map, as in the losses, or its sum, as in
+    published code that differentiates the map"""
 
 
 class PenaltyObjective(WassersteinObjective):
@@ -86,6 +83,5 @@ class PenaltyObjective(WassersteinObjective):
         return slopes
 
 
-def build(options: Options) -> PenaltyObjective:
-    """Builds the objective."""
-    return PenaltyObjective(options)
+build = PenaltyObjective
+"""Builds the objective."""

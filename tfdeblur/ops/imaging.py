@@ -121,19 +121,9 @@ def pad_to_multiple(images: ImageBatch, multiple: int) -> ImageBatch:
         return images
     for axis in (1, 2):
         size = ops.shape(images)[axis]
-        if isinstance(size, int):
-            positions: Any = np.arange(size, padded_size(size, multiple), dtype="int32")
-            if not positions.size:
-                continue
-            period: Any = max(2 * (size - 1), 1)
-            positions = positions % period
-            mirrored = np.minimum(positions, period - positions)
-        else:
-            positions = ops.arange(size, padded_size(size, multiple), dtype="int32")
-            period = ops.maximum(2 * (size - 1), 1)
-            positions = ops.mod(positions, period)
-            mirrored = ops.minimum(positions, period - positions)
-        images = ops.concatenate([images, ops.take(images, mirrored, axis=axis)], axis=axis)
+        if not isinstance(size, int) or size % multiple:
+            places = reflected(size, padded_size(size, multiple), size)
+            images = ops.concatenate([images, ops.take(images, places, axis=axis)], axis=axis)
     return images
 
 
@@ -143,20 +133,23 @@ def padded_size(size: Any, multiple: int) -> Any:
     return (size + multiple - 1) // multiple * multiple
 
 
-def crop_to(images: ImageBatch, height: Any, width: Any) -> ImageBatch:
-    """Crops images to the top left `height` by `width` pixels; reverts `pad_to_multiple`.
+def reflected(start: Any, stop: Any, size: Any) -> Any:
+    """Returns the pixels that reflection puts at the positions `start` to `stop` of an axis.
 
     Args:
-        images: Tensor [B, H, W, C] with H >= height and W >= width.
-        height: Rows to keep, an integer or a scalar tensor.
-        width: Columns to keep, an integer or a scalar tensor.
+        start: First position; those below 0 and from `size` on are outside the image.
+        stop: End of the positions.
+        size: Pixels of the axis. Like both others an integer or a scalar tensor.
 
     Returns:
-        A tensor [B, height, width, C]; the input itself if it is known to have that size.
+        int32 [stop - start], indices from 0 to `size` - 1.
     """
-    if tuple(images.shape[1:3]) == (height, width):
-        return images
-    return images[:, :height, :width, :]
+    known = isinstance(size, int)  # NumPy gives a constant
+    backend: Any = np if known else ops
+    period = max(2 * (size - 1), 1) if known else ops.maximum(2 * (size - 1), 1)
+    # Reflection is symmetric, and ONNX defines remainders of negative numbers differently.
+    distances = backend.mod(backend.abs(backend.arange(start, stop, dtype="int32")), period)
+    return backend.minimum(distances, period - distances)
 
 
 def pyramid(images: ImageBatch, levels: int) -> list[ImageBatch]:

@@ -1,10 +1,8 @@
 """Contract tests for every registered source."""
 
 import dataclasses
-import typing
 
 import pytest
-from pydantic.fields import FieldInfo
 
 from data_prep import build
 from data_prep.frames import Job
@@ -31,9 +29,7 @@ def test_source_options_are_frozen_documented_and_distinct(name):
     options = REGISTRY.options(name)
     assert options.__dataclass_params__.frozen
     assert all(field.kw_only for field in dataclasses.fields(options))
-    for hint in typing.get_type_hints(options, include_extras=True).values():
-        described = [x.description for x in typing.get_args(hint) if isinstance(x, FieldInfo)]
-        assert described and described[0]
+    assert all(field.description for field in settings.fields_of(options))
     own = {field.name for field in dataclasses.fields(options)}
     common = {field.name for field in dataclasses.fields(build.BuildConfig)}
     assert own & common <= SHARED

@@ -10,7 +10,6 @@ import tensorflow as tf
 from tfdeblur.degradation import degradation, kernels, synthesis
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.degradation.synthesis import Synthesis, image_keys
-from tfdeblur.errors import ConfigError
 from tfdeblur.ops import arrays
 
 KINDS = {
@@ -110,33 +109,6 @@ def test_image_depends_on_seed_and_index(sharp: np.ndarray, options: Degradation
     assert len(images) >= 7  # two short exposures may give the same image
 
 
-@each_kind
-@pytest.mark.usefixtures("short_paths")
-def test_device_form_compiles_with_static_shapes(sharp: np.ndarray, options: Degradation) -> None:
-    def on_device(images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        return Synthesis(options, host=False)(images, image_keys(0, numbers))
-
-    def on_host(images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        return Synthesis(options)(images, image_keys(0, numbers))
-
-    compiled = tf.function(on_device, jit_compile=True)(sharp, indices(0, 5))
-    assert compiled.shape == sharp.shape
-    expected = tf.function(on_host)(sharp, indices(0, 5)).numpy().astype(int)
-    difference = np.abs(compiled.numpy() - expected)
-    assert difference.max() <= 1 and difference.mean() < 1e-2
-
-    graph = tf.function(on_device).get_concrete_function(
-        tf.TensorSpec(sharp.shape, tf.uint8), tf.TensorSpec([5], tf.int64)
-    )
-    unknown = [
-        f"{operation.name}: {output.shape}"
-        for operation in graph.graph.get_operations()
-        for output in operation.outputs
-        if output.dtype != tf.variant and not output.shape.is_fully_defined()
-    ]
-    assert not unknown
-
-
 def test_path_draws_have_the_distribution_of_numpy() -> None:
     drawn = synthesis._path_draws(image_keys(0, indices(0, 400)))
     moves = kernels.STEPS - 1
@@ -210,12 +182,6 @@ def test_blurred_image_is_aligned_with_sharp(blur: Any) -> None:
     correlated = spectra * np.conj(np.fft.fft2(sharp[..., 0].astype(np.float64)))
     for phase in (np.angle(correlated[:, 1, 0]), np.angle(correlated[:, 0, 1])):
         assert np.abs(phase).max() * 320 / (2 * np.pi) < 0.1
-
-
-def test_jpeg_on_an_accelerator_raises(sharp: np.ndarray) -> None:
-    options = Degradation(jpeg=30)
-    with pytest.raises(ConfigError, match="jpeg"):
-        Synthesis(options, host=False)
 
 
 def test_jpeg_on_the_host_equals_pillow(sharp: np.ndarray) -> None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tests.helpers.tiny_models import TINY
 from tfdeblur import config, models
+from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError
 from tfdeblur.ops.imaging import data_range
 from tfdeblur.training.engines.tensorflow import runtime
@@ -50,8 +51,7 @@ def test_options_are_frozen_and_documented(generator):
     options = config.MODELS.options(generator.name)
     assert dataclasses.is_dataclass(options)
     assert options.__dataclass_params__.frozen
-    for field in dataclasses.fields(options):
-        assert any(getattr(m, "description", None) for m in field.type.__metadata__), field.name
+    assert all(field.description for field in settings.fields_of(options))
     assert generator.options == dataclasses.asdict(options(**TINY.get(generator.name, {})))
 
 

@@ -178,14 +178,6 @@ def test_layers_keep_known_sizes():
     padded = layers.PadToMultiple(8)(inputs)
     assert padded.shape == (None, 16, 24, 3)
     assert layers.CropTo()(padded, inputs).shape == (None, 13, 24, 3)
-    assert layers.ToRange("unit", "signed")(padded).shape == (None, 16, 24, 3)
-
-
-def test_to_range_converts_both_ways():
-    unit = np.float32([[0, 0.5, 1]])
-    np.testing.assert_allclose(layers.ToRange("unit", "signed")(unit), [[-1, 0, 1]])
-    np.testing.assert_allclose(layers.ToRange("signed", "unit")(unit * 2 - 1), unit)
-    np.testing.assert_allclose(layers.ToRange("unit", "unit")(unit), unit)
 
 
 def traced_with_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
@@ -211,24 +203,6 @@ def test_reflection_padding_smaller_than_image_is_one_op():
     assert [o.type for o in graph.get_operations() if "Pad" in o.type or "Gather" in o.type] == [
         "MirrorPad"
     ]
-
-
-@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
-def test_subsample_keeps_even_pixels(size):
-    rows, columns = np.mgrid[: size[0], : size[1]]
-    x = np.stack([rows, columns], axis=-1)[None].astype(np.float32)
-    y = layers.Subsample()(x).numpy()
-    np.testing.assert_array_equal(y[0, :, 0, 0], np.arange(0, size[0], 2))
-    np.testing.assert_array_equal(y[0, 0, :, 1], np.arange(0, size[1], 2))
-    np.testing.assert_array_equal(traced_with_unknown_sizes(layers.Subsample(), x), y)
-    assert layers.Subsample().compute_output_shape(x.shape) == y.shape
-    thirds = layers.Subsample(3)
-    assert thirds(x).shape == thirds.compute_output_shape(x.shape)
-
-
-def test_clip_limits_values():
-    x = tf.constant([-2.0, -1.0, 0.25, 1.5])
-    np.testing.assert_array_equal(layers.Clip(-1.0, 1.0)(x), [-1, -1, 0.25, 1])
 
 
 def test_pixel_shuffle_equals_depth_to_space():
@@ -347,14 +321,11 @@ def test_mean_pooling_of_bfloat16_sums_in_float32():
     [
         layers.PadToMultiple(8),
         layers.ReflectionPadding(3),
-        layers.Subsample(3),
-        layers.Clip(0.0, 1.0),
         layers.PixelShuffle(),
         layers.MeanPooling(),
         layers.MeanPooling((3, 4)),
         layers.WindowScaling((3, 4)),
         layers.CropTo(),
-        layers.ToRange("unit", "signed"),
         layers.BatchNormalization(epsilon=1e-5),
     ],
     ids=lambda layer: type(layer).__name__,

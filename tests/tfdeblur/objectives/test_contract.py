@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfdeblur import config, objectives
+from tfdeblur.config import settings
 from tfdeblur.models import critics
 from tfdeblur.objectives.objective import CRITIC, GENERATOR, View
 from tfdeblur.training.engines.tensorflow.train_step import taped_gradient
@@ -53,8 +54,7 @@ def make_view(critic=None, batch=3):
 def test_options_are_documented_and_declare_the_critic(name, objective):
     options = config.OBJECTIVES.options(name)
     assert options.__dataclass_params__.frozen
-    for field in dataclasses.fields(options):
-        assert any(getattr(m, "description", None) for m in field.type.__metadata__), field.name
+    assert all(field.description for field in settings.fields_of(options))
     assert getattr(options, "needs_critic", False) == (CRITIC in objective.updates)
 
 

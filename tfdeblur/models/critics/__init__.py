@@ -4,7 +4,6 @@ One file is one critic, and the name of the file is its name. A module of this p
 `Options`, a frozen dataclass whose fields are documented, and `build(options) -> Critic`.
 """
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur.config import CRITICS, settings
@@ -16,21 +15,6 @@ __all__ = ["create"]
 
 
 def create(name: str, options: Any = None) -> "Critic":
-    """Builds a critic by name, under the precision policy in force.
-
-    Args:
-        name: One of `config.CRITICS.names()`.
-        options: Values for fields of the critic's `Options`, or an instance of it, which is not
-            validated again. Other fields keep their defaults.
-
-    Returns:
-        The critic, with its name and its complete options.
-
-    Raises:
-        ConfigError: Unknown name, unknown option or a value out of range; near names are
-            suggested.
-    """
-    module = CRITICS.load(name)
-    chosen = settings.options_from(module.Options, options)
-    critic: Critic = module.build(chosen)
-    return dataclasses.replace(critic, name=name, options=dataclasses.asdict(chosen))
+    """Builds a critic by name; see `settings.create`."""
+    built: Critic = settings.create(CRITICS, name, options)
+    return built

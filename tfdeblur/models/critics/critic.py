@@ -13,17 +13,20 @@ from tfdeblur.ops.shapes import ImageBatch, ScoreMap
 
 Norm = Literal["layer", "layer_all", "instance", "batch", "spectral", "none"]
 
-# Types of options that all critics have.
-Width = Annotated[int, Field(gt=0, description="channels of the first convolution")]
-NormOption = Annotated[
-    Norm,
-    Field(
-        description="layer: over channels; layer_all: over height, width and channels, as in the "
-        "WGAN-GP paper; instance; batch; spectral: of the kernels; none"
-    ),
-]
-NormFirst = Annotated[bool, Field(description="also normalize after the first convolution")]
-Conditional = Annotated[bool, Field(description="also use the blurred input")]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CriticOptions:
+    """Settings of every critic."""
+
+    width: Annotated[int, Field(gt=0)] = 64
+    """channels of the first convolution"""
+    norm: Norm = "instance"
+    """layer: over channels; layer_all: over height, width and channels, as in the WGAN-GP paper;
+    instance; batch; spectral: of the kernels; none"""
+    norm_first: bool = False
+    """also normalize after the first convolution"""
+    conditional: bool = False
+    """also use the blurred input"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,35 +119,44 @@ def _unit(vector: Any) -> Any:
     return vector / (ops.sqrt(ops.sum(ops.square(vector))) + 1e-12)
 
 
-def normalization(norm: Norm, name: str) -> keras.layers.Layer | None:
-    """Returns the layer that normalizes a critic's features, or None without one."""
+def _normalize(x: Any, norm: Norm, name: str) -> Any:
     if norm == "layer":
-        return keras.layers.LayerNormalization(axis=-1, epsilon=1e-5, name=name)
+        return keras.layers.LayerNormalization(axis=-1, epsilon=1e-5, name=name)(x)
     if norm in ("layer_all", "instance"):
         groups = 1 if norm == "layer_all" else -1
-        return keras.layers.GroupNormalization(groups=groups, epsilon=1e-5, name=name)
-    return BatchNormalization(name=name) if norm == "batch" else None
+        return keras.layers.GroupNormalization(groups=groups, epsilon=1e-5, name=name)(x)
+    return BatchNormalization(name=name)(x) if norm == "batch" else x
 
 
-def patch_scores(
-    images: Any, *, layers: int, width: int, norm: Norm, norm_first: bool, prefix: str = ""
-) -> Any:
-    """Adds a PatchGAN to a graph: from images [B, H, W, C] to a score map [B, h, w, 1].
+def critic_of(name: str, options: CriticOptions, layers: Mapping[str, int]) -> Critic:
+    """Builds a critic of one or several PatchGANs that score the same image.
 
-    `layers` convolutions of stride 2 and one of stride 1, with `width` times 1, 2, 4 and at most 8
-    channels, all 4x4 with normalization and LeakyReLU(0.2), and a 4x4 convolution to one linear
-    score in float32.
+    A PatchGAN is `layers` convolutions of stride 2 and one of stride 1, with `width` times 1, 2, 4
+    and at most 8 channels, all 4x4 with normalization and LeakyReLU(0.2), and a 4x4 convolution to
+    one linear score in float32.
+
+    Args:
+        name: Name of the network.
+        options: Settings of the critic.
+        layers: The number of convolutions of stride 2 of each PatchGAN, by the prefix of its names.
     """
-    convolution = SpectralConv2D if norm == "spectral" else keras.layers.Conv2D
+    images = keras.Input((None, None, 6 if options.conditional else 3), name="images")
+    maps = [_patch_scores(images, options, count, prefix) for prefix, count in layers.items()]
+    network = keras.Model(images, maps, name=name)
+    return Critic(network, options.conditional, mixes_examples=options.norm == "batch")
+
+
+def _patch_scores(images: Any, options: CriticOptions, layers: int, prefix: str) -> Any:
+    """Adds a PatchGAN to a graph: from images [B, H, W, C] to a score map [B, h, w, 1]."""
+    convolution = SpectralConv2D if options.norm == "spectral" else keras.layers.Conv2D
     x = images
     for index in range(layers + 1):
-        channels = width * min(2**index, 8)
+        channels = options.width * min(2**index, 8)
         name = f"{prefix}block{index + 1}"
         strides = 2 if index < layers else 1
         x = convolution(channels, 4, strides=strides, padding="same", name=f"{name}_conv")(x)
-        normalize = normalization(norm, f"{name}_norm") if index or norm_first else None
-        if normalize is not None:
-            x = normalize(x)
+        if index or options.norm_first:
+            x = _normalize(x, options.norm, f"{name}_norm")
         x = keras.layers.LeakyReLU(0.2, name=f"{name}_relu")(x)
     last = convolution(1, 4, padding="same", dtype="float32", name=f"{prefix}scores")
     return last(x)

@@ -3,33 +3,19 @@
 import dataclasses
 from typing import Annotated
 
-import keras
 from pydantic import Field
 
-from tfdeblur.models.critics.critic import (
-    Conditional,
-    Critic,
-    NormFirst,
-    NormOption,
-    Width,
-    patch_scores,
-)
+from tfdeblur.models.critics.critic import Critic, CriticOptions, critic_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CriticOptions):
     """Settings of `double_scale`."""
 
-    local_layers: Annotated[
-        int, Field(ge=1, le=6, description="convolutions of stride 2 of the patch critic")
-    ] = 3
-    global_layers: Annotated[
-        int, Field(ge=1, le=6, description="convolutions of stride 2 of the image critic")
-    ] = 5
-    width: Width = 64
-    norm: NormOption = "instance"
-    norm_first: NormFirst = False
-    conditional: Conditional = False
+    local_layers: Annotated[int, Field(ge=1, le=6)] = 3
+    """convolutions of stride 2 of the patch critic"""
+    global_layers: Annotated[int, Field(ge=1, le=6)] = 5
+    """convolutions of stride 2 of the image critic"""
 
 
 def build(options: Options) -> Critic:
@@ -49,20 +35,5 @@ def build(options: Options) -> Critic:
         Kupyn et al., "DeblurGAN-v2: Deblurring (Orders-of-Magnitude) Faster and Better", ICCV
         2019, section 3.2.
     """
-    images = keras.Input((None, None, 6 if options.conditional else 3), name="images")
-    maps = [
-        patch_scores(
-            images,
-            layers=layers,
-            width=options.width,
-            norm=options.norm,
-            norm_first=options.norm_first,
-            prefix=prefix,
-        )
-        for prefix, layers in (
-            ("local_", options.local_layers),
-            ("global_", options.global_layers),
-        )
-    ]
-    network = keras.Model(images, maps, name="double_scale")
-    return Critic(network, options.conditional, mixes_examples=options.norm == "batch")
+    layers = {"local_": options.local_layers, "global_": options.global_layers}
+    return critic_of("double_scale", options, layers)

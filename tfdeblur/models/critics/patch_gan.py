@@ -3,30 +3,19 @@
 import dataclasses
 from typing import Annotated
 
-import keras
 from pydantic import Field
 
-from tfdeblur.models.critics.critic import (
-    Conditional,
-    Critic,
-    NormFirst,
-    NormOption,
-    Width,
-    patch_scores,
-)
+from tfdeblur.models.critics.critic import Critic, CriticOptions, Norm, critic_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CriticOptions):
     """Settings of `patch_gan`."""
 
-    layers: Annotated[
-        int, Field(ge=1, le=6, description="convolutions of stride 2; one of stride 1 follows")
-    ] = 3
-    width: Width = 64
-    norm: NormOption = "layer"
-    norm_first: NormFirst = True
-    conditional: Conditional = False
+    layers: Annotated[int, Field(ge=1, le=6)] = 3
+    """convolutions of stride 2; one of stride 1 follows"""
+    norm: Norm = "layer"
+    norm_first: bool = True
 
 
 def build(options: Options) -> Critic:
@@ -47,13 +36,4 @@ def build(options: Options) -> Critic:
         section 3.2.2; with layer normalization over channels: Orlandi and Pinardi, autoencoders
         and WGANs for image deblurring on TPUs.
     """
-    images = keras.Input((None, None, 6 if options.conditional else 3), name="images")
-    scores = patch_scores(
-        images,
-        layers=options.layers,
-        width=options.width,
-        norm=options.norm,
-        norm_first=options.norm_first,
-    )
-    network = keras.Model(images, [scores], name="patch_gan")
-    return Critic(network, options.conditional, mixes_examples=options.norm == "batch")
+    return critic_of("patch_gan", options, {"": options.layers})
