@@ -127,17 +127,18 @@ def phases(arguments: argparse.Namespace) -> dict[str, float]:
         from tfdeblur.data import inputs
         from tfdeblur.training import trainer
         from tfdeblur.training.engines.tensorflow import runtime
+        from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 
         done("the rest of the library")
         strategy = runtime.make_strategy(resolved.runtime.strategy)
         done("devices")
         data = inputs.open_training_data(resolved)
         done("data opened and checked")
-        run = trainer.Trainer(resolved, train_data=data, strategy=strategy)
+        run = trainer.Trainer(resolved, train_data=data, engine=TensorFlowEngine(strategy))
         run.prepare()
         run.build()
         done("networks, optimizers, state")
-        iterator = iter(run.batches())
+        iterator = run.engine.batches(data, 0, run.plan)
         tf.nest.map_structure(lambda x: x, next(iterator))
         done("first batch")
         run.loop.run(iterator, run.step_images, [])

@@ -42,6 +42,7 @@ from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
 from tfdeblur.io import files
 from tfdeblur.ops import devices
+from tfdeblur.ops.precision import precision_scope
 from tfdeblur.training import trainer
 from tfdeblur.training.engines.tensorflow import runtime
 from tfdeblur.training.gallery import Validation
@@ -170,22 +171,19 @@ class Contestant:
 
     Args:
         run: The training configuration.
-        strategy: Distribution over devices.
         data: The training data.
     """
 
     def __init__(
         self,
         run: config.TrainConfig,
-        strategy: tf.distribute.Strategy,
         data: TrainingData,
     ) -> None:
         # The first weights depend on the seed alone: the generator is built before any critic.
-        self._run = trainer.Trainer(run, train_data=data, strategy=strategy)
+        self._run = trainer.Trainer(run, train_data=data)
         self._run.prepare()
         self._run.build()
-        self._iterator = iter(self._run.batches())
-        self._strategy = strategy
+        self._iterator = self._run.engine.batches(data, 0, self._run.plan)
         self.diverged = ""
         self.seconds: list[float] = []
 
@@ -224,7 +222,7 @@ class Contestant:
     def judge(self, data: EvaluationData) -> Validation:
         """Evaluates on the validation split."""
         generator = self._run.state.generator
-        return Validator(generator, data, self._strategy, pictures=0)()
+        return Validator(generator, data, self._run.engine.executor(), pictures=0)()
 
 
 # ------------------------------------------------------------------------------------ the referee
@@ -251,8 +249,8 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
         policy = runtime.resolve_precision(reference.runtime.precision, strategy)
         data = inputs.open_training_data(reference)
         judged = EvaluationData(arguments.data, arguments.split, arguments.limit)
-        with runtime.precision_scope(policy):
-            contestants = {name: Contestant(run, strategy, data) for name, run in runs.items()}
+        with precision_scope(policy):
+            contestants = {name: Contestant(run, data) for name, run in runs.items()}
             take_turns(list(contestants.values()), arguments.steps, arguments.rounds)
             rows = {name: figures_of(each, judged) for name, each in contestants.items()}
     times = {name: each.seconds for name, each in contestants.items()}

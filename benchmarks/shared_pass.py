@@ -56,6 +56,8 @@ class Side:
 
         from tfdeblur import config, models, objectives
         from tfdeblur.models import critics
+        from tfdeblur.ops.precision import precision_scope
+        from tfdeblur.training.engines.engine import StepPlan
         from tfdeblur.training.engines.tensorflow import runtime
         from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
         from tfdeblur.training.state import TrainingState
@@ -69,14 +71,14 @@ class Side:
             sys.exit(f"The recipe {recipe} has no critic, so there is no pass to share.")
         runtime.seed_everything(0)
         objective = objectives.create(run_config.objective.name, run_config.objective.options)
-        with runtime.precision_scope(runtime.resolve_precision(arguments.precision)):
+        with precision_scope(runtime.resolve_precision(arguments.precision)):
             generator = models.create(run_config.model.name, run_config.model.options)
             built = {"critic": critics.create(chosen.name, chosen.options)}
             self.state = TrainingState(
                 run_config, generator, built, total_images=10**9, epoch_images=10**6
             )
         step = ReplicaStep(
-            generator, objective, self.state, global_batch=batch, share_generator_pass=share
+            objective, self.state, StepPlan(global_batch=batch, share_generator_pass=share)
         )
         self._run = tf.function(step)
         rng = np.random.default_rng(0)

@@ -199,9 +199,10 @@ class Trainer:
         import tensorflow as tf
 
         from tfdeblur import config, models, objectives
+        from tfdeblur.ops.precision import precision_scope
+        from tfdeblur.training.engines.engine import StepPlan
         from tfdeblur.training.engines.tensorflow import runtime
         from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
-        from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
         from tfdeblur.training.loop import Loop
         from tfdeblur.training.state import TrainingState
 
@@ -212,15 +213,16 @@ class Trainer:
         runtime.seed_everything(0)
         objective = objectives.create(run_config.objective.name, run_config.objective.options)
         policy = runtime.resolve_precision("bfloat16" if precision == "bfloat16" else "float32")
-        with runtime.precision_scope(policy), strategy.scope():
+        with precision_scope(policy), strategy.scope():
             generator = models.create(run_config.model.name, run_config.model.options)
             self._state = TrainingState(
                 run_config, generator, total_images=10**9, epoch_images=10**6
             )
-        step = ReplicaStep(generator, objective, self._state, global_batch=batch)
+        engine = TensorFlowEngine(strategy)
+        engine.compile(self._state, objective, StepPlan(batch))
         self._batch = batch
         self._loop = Loop(
-            TensorFlowEngine(strategy, step, self._state, step_images=batch),
+            engine,
             self._state,
             step_images=batch,
             epoch_images=10**6,

@@ -88,6 +88,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     from tfdeblur import config, models, objectives
     from tfdeblur.models import critics
+    from tfdeblur.training.engines.engine import StepPlan
     from tfdeblur.training.engines.tensorflow import runtime
     from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
     from tfdeblur.training.state import TrainingState
@@ -105,7 +106,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         built = {"critic": critics.create(chosen.name, chosen.options)} if chosen else {}
         objective.prepare()
         state = TrainingState(run_config, generator, built, total_images=10**9, epoch_images=10**6)
-    step = ReplicaStep(generator, objective, state, global_batch=batch)
+    step = ReplicaStep(objective, state, StepPlan(global_batch=batch))
     shape = (arguments.replica_batch, arguments.size, arguments.size, 3)
     rng = np.random.default_rng(0)
     pair = {

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfdeblur import config
 from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR, Loss, Objective
+from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow import runtime
 from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.state import TrainingState
@@ -98,4 +99,4 @@ def toy_run(seed=0, dropout=0.5):
     generator = toy_generator(seed=seed, batch_norm=True, dropout=dropout)
     run_config = toy_config(training={"ema_decay": 0.9})
     state = toy_state(run_config, generator, objective)
-    return state, ReplicaStep(generator, objective, state, global_batch=8)
+    return state, ReplicaStep(objective, state, StepPlan(global_batch=8))

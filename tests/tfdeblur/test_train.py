@@ -227,9 +227,9 @@ class TestErrors:
 
 @pytest.mark.parametrize(
     ("batch", "replicas", "largest", "expected"),
-    [(256, 8, None, (32, 1)), (256, 1, 64, (256, 4)), (8, 1, 3, (8, 4)), (6, 2, 100, (3, 1))],
+    [(256, 8, None, 1), (256, 1, 64, 4), (8, 1, 3, 4), (6, 2, 100, 1)],
 )
-def test_split_batch_returns_share_and_micro_batches(batch, replicas, largest, expected):
+def test_split_batch_returns_the_number_of_micro_batches(batch, replicas, largest, expected):
     assert inputs.split_batch(batch, replicas, largest) == expected
 
 

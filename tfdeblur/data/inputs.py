@@ -17,8 +17,8 @@ def open_training_data(run_config: TrainConfig) -> TrainingData:
     return TrainingData(run_config.data, seed=run_config.seed, synthesis=run_config.synthesis)
 
 
-def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[int, int]:
-    """Divides a global batch into replicas and micro-batches.
+def split_batch(global_batch: int, replicas: int, largest: int | None) -> int:
+    """Divides the images of one device in one update into micro-batches.
 
     Args:
         global_batch: Images in one update.
@@ -26,7 +26,7 @@ def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[
         largest: Maximum number of images that one device processes at once; unlimited if None.
 
     Returns:
-        Images of one replica in one update, and the number of micro-batches they are divided into.
+        The number of micro-batches.
 
     Raises:
         ConfigError: The replicas cannot share the batch equally.
@@ -41,7 +41,7 @@ def split_batch(global_batch: int, replicas: int, largest: int | None) -> tuple[
     micro = math.ceil(share / min(largest or share, share))
     while share % micro:
         micro += 1
-    return share, micro
+    return micro
 
 
 def open_validation_data(run_config: TrainConfig, data: TrainingData) -> EvaluationData | None:

@@ -88,13 +88,15 @@ def evaluate(values: Mapping[str, Any]) -> list[Finding]:
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     from tfdeblur import config
     from tfdeblur.data import inputs
+    from tfdeblur.ops.precision import precision_scope
     from tfdeblur.tpu.targets import recipe_target
     from tfdeblur.training import trainer
     from tfdeblur.training.engines.tensorflow import runtime
+    from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 
     strategy = runtime.make_strategy("auto", request["tpu"])
     policy = runtime.resolve_precision("auto", strategy)
-    with tempfile.TemporaryDirectory() as folder, runtime.precision_scope(policy):
+    with tempfile.TemporaryDirectory() as folder, precision_scope(policy):
         target = recipe_target(request["recipe"])
         source = ", ".join(request["data"]) or "random records"
         paths = request["data"] or [_write_random_data(folder, target.height, target.width)]
@@ -110,7 +112,7 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
             }
         )
         data = inputs.open_training_data(run_config)
-        run = trainer.Trainer(run_config, train_data=data, strategy=strategy)
+        run = trainer.Trainer(run_config, train_data=data, engine=TensorFlowEngine(strategy))
         run.prepare()
         run.build()
         begin = time.monotonic()
@@ -145,7 +147,8 @@ def _step_rate(run: Any, seconds: float) -> tuple[float, float]:
     def enough() -> bool:
         return len(ends) > 1 and ends[-1] - ends[0] > seconds
 
-    run.loop.run(iter(run.batches()), sys.maxsize // 2, [], count, enough)
+    batches = run.engine.batches(run.data, 0, run.plan)
+    run.loop.run(batches, sys.maxsize // 2, [], count, enough)
     return images / (ends[-1] - ends[0]), ends[0]
 
 

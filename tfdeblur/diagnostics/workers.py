@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tfdeblur.diagnostics.finding import Finding
 from tfdeblur.errors import ConfigError
-from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.training.engines import cluster
 
 # A host that is up accepts or refuses a connection within this time, unless a firewall drops it.
 PEER_SECONDS = 3.0
@@ -15,12 +15,11 @@ PEER_SECONDS = 3.0
 def findings() -> list[Finding]:
     """Checks the cluster of this machine; returns an empty list if there is none."""
     try:
-        workers = runtime.workers()
+        workers, own = cluster.read()
     except ConfigError as error:
         return [Finding("workers", "wrong", str(error), "Fix it, or unset TF_CONFIG.")]
     if not workers:
         return []
-    own = runtime.worker_index()
     if own is None:
         text = f"TF_CONFIG lists {len(workers)} workers, but its task is not one of them"
         advice = 'Give each host its own "index", starting from 0.'
@@ -34,7 +33,7 @@ def findings() -> list[Finding]:
 def _own(index: int, address: str) -> Finding:
     """Checks that the port of this worker, which a run listens on, is free."""
     name = f"worker {index} (this one)"
-    _, port = runtime.split_address(address)
+    _, port = cluster.split_address(address)
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -52,7 +51,7 @@ def _own(index: int, address: str) -> Finding:
 def _peer(address: str) -> Finding:
     """Checks that the host of another worker is up; its run need not have started."""
     name = f"worker at {address}"
-    host, port = runtime.split_address(address)
+    host, port = cluster.split_address(address)
     try:
         with socket.create_connection((host, port), timeout=PEER_SECONDS):
             return Finding(name, "ok", "its run has started")

@@ -14,10 +14,11 @@ import tqdm
 from tfdeblur.errors import DataError
 from tfdeblur.evaluation.blur import lost_gradient
 from tfdeblur.evaluation.scores import BLURRED, REGIONS, RESTORED, ScoreCard, Setting
+from tfdeblur.execution import Executor, default_executor
 from tfdeblur.metrics import CEILING_DB, METRICS, Metric
 from tfdeblur.ops import imaging, tiling
 
-Restore = Callable[[tf.Tensor], tf.Tensor]
+Restore = Callable[[Any], Any]
 """Maps float32 [B, H, W, 3] in [0, 1] to the restored images, which need not be clipped."""
 
 QUICK = tuple(metric for metric in METRICS.values() if metric.quick)
@@ -68,15 +69,15 @@ class SplitEvaluator:
     Args:
         networks: Restoring functions by state, such as `restored`; each is traced once.
         data: The split.
-        batch_size: Images per batch over all replicas, rounded up to a multiple of their number.
+        batch_size: Images per batch over all devices, rounded up to a multiple of their number.
             It affects time and memory, not the scores.
         metrics: The metrics; those whose `min_size` exceeds the images are omitted.
         values: Of the restored images: `float` as they are, `uint8` rounded.
         crop: Height and width of crops that are restored and measured on their own, in addition to
             whole images. Ignored unless smaller than the images.
         timed: Whether to measure the time of each network.
-        strategy: Spreads each batch over its replicas; the networks are then called in replica
-            context. Scores and their order are the same as on one device.
+        executor: Runs networks and metrics; the default one of Keras's backend if unset. Scores
+            and their order do not depend on the number of its devices.
     """
 
     def __init__(
@@ -89,21 +90,21 @@ class SplitEvaluator:
         values: Sequence[str] = ("float",),
         crop: tuple[int, int] | None = None,
         timed: bool = False,
-        strategy: tf.distribute.Strategy | None = None,
+        executor: Executor | None = None,
     ) -> None:
-        self._strategy = strategy or tf.distribute.get_strategy()
-        replicas = self._strategy.num_replicas_in_sync
-        self._dataset = data.dataset(-(-batch_size // replicas) * replicas)
+        self._executor = executor or default_executor()
+        devices = self._executor.devices
+        self._dataset = data.dataset(-(-batch_size // devices) * devices)
         height, width = self._dataset.element_spec["blurred"].shape[1:3]
         self._boxes = _boxes(height, width, crop)
         self._values = values
         self._timed = timed
         self._networks = {
-            state: self._traced(functools.partial(_restored, network))
+            state: self._executor.compile(functools.partial(_restored, network))
             for state, network in networks.items()
         }
-        self._rounded = self._traced(imaging.to_uint8)
-        self._lost_gradient = self._traced(_lost_gradient)
+        self._rounded = self._executor.compile(imaging.to_uint8)
+        self._lost_gradient = self._executor.compile(_lost_gradient)
         self._scorers = {"whole": self._scorer([m for m in metrics if m.fits(height, width)])}
         if crop and self._boxes:
             on_crops = [m for m in metrics if m.fits(*crop) and not m.whole_images_only]
@@ -205,7 +206,7 @@ class SplitEvaluator:
         for first in range(0, len(found), size):
             # Padded to the batch size that is already traced.
             part = [*found[first : first + size], *[found[0]] * size][:size]
-            blurred = tf.constant(np.stack([triplet.blurred for triplet in part]))
+            blurred = np.stack([triplet.blurred for triplet in part])
             restored.extend(self._images(state, blurred))
         return [
             dataclasses.replace(triplet, restored=image)
@@ -270,7 +271,7 @@ class SplitEvaluator:
         with_input: bool,
         seconds: dict[str, list[float]],
     ) -> _Columns:
-        blurred, sharp = self._distributed(blurred), self._distributed(sharp)
+        blurred, sharp = self._executor.place(blurred), self._executor.place(sharp)
         measured = {Setting(BLURRED, "uint8", region): blurred} if with_input else {}
         for state in self._networks:
             restored = self._restore(state, blurred, seconds.get(state))
@@ -281,10 +282,10 @@ class SplitEvaluator:
         prepared = scorer.prepare(sharp)
         columns: _Columns = {}
         for setting, images in measured.items():
-            scores = self._gathered(scorer.score(sharp, prepared, images)).astype(np.float64)
+            scores = self._executor.fetch(scorer.score(sharp, prepared, images)).astype(np.float64)
             columns[setting] = scorer.columns(scores, limited=region != "whole")
         if with_input and region == "whole":
-            lost = self._gathered(self._lost_gradient(sharp, blurred)).astype(np.float64)
+            lost = self._executor.fetch(self._lost_gradient(sharp, blurred)).astype(np.float64)
             columns[Setting(BLURRED, "uint8", region)][_LOST_GRADIENT] = lost
         return columns
 
@@ -292,41 +293,18 @@ class SplitEvaluator:
         begin = time.perf_counter()
         restored = self._networks[state](blurred)
         if seconds is not None:
-            # A device is still busy when the call returns; reading a value waits for it.
-            self._strategy.experimental_local_results(restored)[0][0, 0, 0, 0].numpy()
+            self._executor.wait(restored)
             seconds.append((time.perf_counter() - begin) / int(blurred.shape[0]))
         return restored
 
-    def _images(self, state: str, blurred: tf.Tensor) -> np.ndarray:
+    def _images(self, state: str, blurred: Any) -> np.ndarray:
         """Returns restored images, uint8 [B, h, w, 3]."""
-        return self._gathered(self._rounded(self._restore(state, self._distributed(blurred))))
-
-    def _traced(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns a graph that calls a function on every replica."""
-        # A partial object: TensorFlow counts traces per code object, and would warn about the
-        # evaluators of several networks as about one function that is retraced.
-        traced: Callable[..., Any] = tf.function(
-            functools.partial(_on_replicas, self._strategy, function)
+        return self._executor.fetch(
+            self._rounded(self._restore(state, self._executor.place(blurred)))
         )
-        return traced
 
     def _scorer(self, metrics: Sequence[Metric]) -> "_Scorer":
-        return _Scorer([metric for metric in metrics if metric.compute], self._traced)
-
-    def _distributed(self, images: tf.Tensor) -> Any:
-        replicas = self._strategy.num_replicas_in_sync
-        if replicas == 1:
-            return images
-        share = images.shape[0] // replicas
-        return self._strategy.experimental_distribute_values_from_function(
-            lambda context: images[context.replica_id_in_sync_group * share :][:share]
-        )
-
-    def _gathered(self, value: Any) -> np.ndarray:
-        parts = self._strategy.experimental_local_results(value)
-        if len(parts) < self._strategy.num_replicas_in_sync:  # the others are in other processes
-            parts = (self._strategy.gather(value, axis=0),)
-        return np.concatenate([part.numpy() for part in parts])
+        return _Scorer([metric for metric in metrics if metric.compute], self._executor)
 
     def _cut(self, images: tf.Tensor) -> tf.Tensor:
         """Returns all crops of a batch, box by box: [boxes * B, h, w, 3]."""
@@ -345,11 +323,11 @@ class _Scorer:
     def __init__(
         self,
         metrics: Sequence[Metric],
-        traced: Callable[[Callable[..., Any]], Callable[..., Any]],
+        executor: Executor,
     ) -> None:
         self._metrics = metrics
-        self.prepare = traced(self._prepare)
-        self.score = traced(self._score)
+        self.prepare = executor.compile(self._prepare)
+        self.score = executor.compile(self._score)
 
     def columns(self, scores: np.ndarray, limited: bool) -> dict[str, np.ndarray]:
         """Returns scores [B, metrics] by key; `limited` applies `CEILING_DB` to PSNRs."""
@@ -371,21 +349,18 @@ class _Scorer:
         )
 
 
-def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[..., Any], *args: Any) -> Any:
-    return strategy.run(function, args)
-
-
-def _restored(network: Restore, blurred: tf.Tensor) -> tf.Tensor:
+def _restored(network: Restore, blurred: Any) -> Any:
     restored = network(imaging.uint8_to_unit(blurred))
-    return tf.clip_by_value(tf.cast(restored, tf.float32), 0.0, 1.0)
+    return keras.ops.clip(keras.ops.cast(restored, "float32"), 0.0, 1.0)
 
 
-def _lost_gradient(sharp: tf.Tensor, blurred: tf.Tensor) -> tf.Tensor:
+def _lost_gradient(sharp: Any, blurred: Any) -> Any:
     return lost_gradient(imaging.uint8_to_unit(sharp), imaging.uint8_to_unit(blurred))
 
 
-def _unit(images: tf.Tensor) -> tf.Tensor:
-    return imaging.uint8_to_unit(images) if images.dtype == tf.uint8 else images
+def _unit(images: Any) -> Any:
+    is_uint8 = keras.backend.standardize_dtype(images.dtype) == "uint8"
+    return imaging.uint8_to_unit(images) if is_uint8 else images
 
 
 def _boxes(height: int, width: int, crop: tuple[int, int] | None) -> list[tiling.Box]:

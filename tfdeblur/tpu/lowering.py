@@ -24,8 +24,9 @@ from tfdeblur.config import PlugIn, TrainConfig
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import UserError
 from tfdeblur.io import subprocesses
+from tfdeblur.ops.precision import POLICIES, precision_scope
 from tfdeblur.training import trainer
-from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 
 # Durations in epochs require a number of records. The step depends on it only through constants of
 # the schedule.
@@ -100,14 +101,14 @@ def lower(run_config: TrainConfig, height: int, width: int) -> Lowered:
     """
     strategy = _RecordingStrategy()
     chosen = run_config.runtime.precision
-    policy = runtime.POLICIES["bfloat16" if chosen == "auto" else chosen]
-    with tempfile.TemporaryDirectory() as folder, runtime.precision_scope(policy):
+    policy = POLICIES["bfloat16" if chosen == "auto" else chosen]
+    with tempfile.TemporaryDirectory() as folder, precision_scope(policy):
         prepared = _without_files(run_config, folder)
         data = cast(TrainingData, _Sizes(height, width))
-        run = trainer.Trainer(prepared, train_data=data, strategy=strategy)
+        run = trainer.Trainer(prepared, train_data=data, engine=TensorFlowEngine(strategy))
         run.prepare()
         run.build()
-        batch = run.share
+        batch = run.plan.global_batch
         shape = (batch, height, width, 3)
         blank = tf.data.Dataset.from_tensors(
             {half: tf.zeros(shape, tf.uint8) for half in ("blurred", "sharp")}

@@ -84,7 +84,7 @@ def target_of(
             f"{name} trains on whole records of unknown size. Set --image-size WIDTHxHEIGHT."
         )
     share = replica_batch or max(1, run_config.training.global_batch // USUAL_REPLICAS)
-    _, micro = split_batch(share, 1, run_config.training.replica_batch)
+    micro = split_batch(share, 1, run_config.training.replica_batch)
     return Target(name, run_config, size[0], size[1], share, micro)
 
 

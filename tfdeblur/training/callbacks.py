@@ -7,17 +7,19 @@ library below write scalars, validation scores, images and checkpoints.
 import math
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.metrics import METRICS
 from tfdeblur.models.generator import Generator
-from tfdeblur.training.gallery import Gallery, Pictures, Validation
-from tfdeblur.training.history import History
+from tfdeblur.training.gallery import Pictures, Validation
 from tfdeblur.training.loop import Diverged, Report
 from tfdeblur.training.state import TrainingState
+from tfdeblur.training.validation import gallery_of
+
+if TYPE_CHECKING:
+    from tfdeblur.training.trainer import Trainer
 
 
 class Callback:
@@ -54,28 +56,17 @@ class LogCallback(Callback):
     """Writes the step's scalars, the learning rates, the speed and the incidents.
 
     Args:
-        every: The interval.
-        history: Receives the scalars.
-        state: Provides the learning rates.
-        incident_counts: Returns the counts of skipped steps and rollbacks.
+        run: The run; its history receives the scalars.
     """
 
-    def __init__(
-        self,
-        every: str,
-        history: History,
-        state: TrainingState,
-        incident_counts: Callable[[], Mapping[str, float]],
-    ) -> None:
-        self.every = every
-        self._history = history
-        self._state = state
-        self._incident_counts = incident_counts
+    def __init__(self, run: "Trainer") -> None:
+        self.every = run.config.output.log_every
+        self._run = run
 
     def __call__(self, report: Report) -> None:
         """Adds one row to the history."""
-        rates = self._state.learning_rates()
-        self._history.add(
+        rates = self._run.state.learning_rates()
+        self._run.history.add(
             report.images,
             {
                 "epoch": report.epoch,
@@ -83,61 +74,46 @@ class LogCallback(Callback):
                 **{f"{name}/learning_rate": rate for name, rate in rates.items()},
                 "images_per_second": report.images_per_second,
                 **({} if report.waiting is None else {"waiting_for_data": report.waiting}),
-                **self._incident_counts(),
+                **self._run.supervisor.incident_counts(),
             },
         )
-        self._history.write()
+        self._run.history.write()
 
 
 class ValidationCallback(Callback):
     """Evaluates the averaged weights, keeps the best ones and adds images to the gallery.
 
     Args:
-        every: The interval.
+        run: The run.
         validate: Runs the generator over the validation split.
-        state: The training state.
-        store: Stores the best weights.
-        history: Receives the scores.
-        gallery: Receives the images.
-        metric: The score that selects the best weights.
 
     Attributes:
         latest: The scores of the latest validation by name; empty before the first one.
     """
 
-    def __init__(
-        self,
-        every: str,
-        validate: Callable[[], Validation],
-        state: TrainingState,
-        store: CheckpointStore,
-        history: History,
-        gallery: Gallery,
-        metric: str,
-    ) -> None:
-        self.every = every
+    def __init__(self, run: "Trainer", validate: Callable[[], Validation]) -> None:
+        self.every = run.config.output.validate_every
+        self._run = run
         self._validate = validate
-        self._state = state
-        self._store = store
-        self._history = history
-        self._gallery = gallery
-        self._metric = metric
+        self._gallery = gallery_of(run.config, run.output)
+        self._metric = run.config.output.best_metric
         self.latest: Mapping[str, float] = {}
 
     def __call__(self, report: Report) -> None:
         """Validates, and replaces the best weights if the metric has improved."""
-        with self._state.averaged():
+        state, history, store = self._run.state, self._run.history, self._run.store
+        with state.averaged():
             validation = self._validate()
         self.latest = validation.metrics
-        self._history.add(
+        history.add(
             report.images, {f"val/{name}": value for name, value in validation.metrics.items()}
         )
-        self._history.write()
-        best = self._store.best_metrics().get(self._metric)
+        history.write()
+        best = store.best_metrics().get(self._metric)
         value = validation.metrics[self._metric]
         if _is_better(self._metric, value, best):
-            self._store.save_best(self._state, validation.metrics)
-        self._gallery.add(report, validation.pictures, self._history, validation)
+            store.save_best(state, validation.metrics)
+        self._gallery.add(report, validation.pictures, history, validation)
         gain = value - validation.baseline[self._metric]
         tqdm.write(
             f"epoch {report.epoch:.2f}, {report.images:,} images: val {self._metric} {value:.4g} "
@@ -146,7 +122,7 @@ class ValidationCallback(Callback):
 
     def has_run(self, images: int) -> bool:
         """Returns whether the history has the scores of a validation at this image count."""
-        return self._history.has(images, f"val/{self._metric}")
+        return self._run.history.has(images, f"val/{self._metric}")
 
 
 def _is_better(metric: str, value: float, best: float | None) -> bool:
@@ -162,32 +138,21 @@ class PicturesCallback(Callback):
     """Adds images to the gallery of a run that has no validation data.
 
     Args:
-        every: The interval.
+        run: The run; the averaged weights of its generator restore the images.
         restore: Restores some images with the generator's current weights.
-        state: The training state; its averaged weights are shown.
-        history: Provides the curves.
-        gallery: Receives the images.
     """
 
-    def __init__(
-        self,
-        every: str,
-        restore: Callable[[], Pictures],
-        state: TrainingState,
-        history: History,
-        gallery: Gallery,
-    ) -> None:
-        self.every = every
+    def __init__(self, run: "Trainer", restore: Callable[[], Pictures]) -> None:
+        self.every = run.config.output.validate_every
+        self._run = run
         self._restore = restore
-        self._state = state
-        self._history = history
-        self._gallery = gallery
+        self._gallery = gallery_of(run.config, run.output)
 
     def __call__(self, report: Report) -> None:
         """Restores the images and rewrites the page."""
-        with self._state.averaged():
+        with self._run.state.averaged():
             pictures = self._restore()
-        self._gallery.add(report, pictures, self._history)
+        self._gallery.add(report, pictures, self._run.history)
 
 
 def check_weights(state: TrainingState) -> None:
@@ -209,32 +174,22 @@ class CheckpointCallback(Callback):
     """Writes checkpoints.
 
     Args:
-        every: The interval.
-        store: Writes the checkpoints.
-        state: The training state.
-        validation: Provides the scores of the latest validation, if the run validates.
+        run: The run; the scores of its latest validation are stored with its state.
     """
 
-    def __init__(
-        self,
-        every: str,
-        store: CheckpointStore,
-        state: TrainingState,
-        validation: ValidationCallback | None,
-    ) -> None:
-        self.every = every
-        self._store = store
-        self._state = state
-        self._validation = validation
+    def __init__(self, run: "Trainer") -> None:
+        self.every = run.config.output.save_every
+        self._run = run
 
     def __call__(self, report: Report) -> None:
-        """Writes a checkpoint with the scores of the latest validation.
+        """Writes a checkpoint.
 
         Raises:
             Diverged: Some weights are not finite; such a checkpoint would be of no use.
         """
-        check_weights(self._state)
-        self._store.save(self._state, self._validation.latest if self._validation else {})
+        run = self._run
+        check_weights(run.state)
+        run.store.save(run.state, run.validation.latest if run.validation else {})
 
 
 class ProgressBar:

@@ -97,7 +97,8 @@ class TrainingState:
         generator: The generator with its value range.
         networks: All networks by name; ``generator`` is one of them.
         critics: The other networks by name, as the objective's losses receive them.
-        images: int64 counter of the images used for updates: the clock of the run.
+        images: Counter of the images used for updates, the clock of the run; int64, or int32 under
+            JAX.
         epoch_images: Images in one epoch of the training data.
         average: Running averages of the generator's trainable weights; empty without EMA.
         rate_scale: Multiplies every learning rate; below 1 after a rollback from non-finite
@@ -146,6 +147,23 @@ class TrainingState:
                 for index, variable in enumerate(generator.network.trainable_variables)
             ]
         self._named = self._name_variables()
+
+    @property
+    def variables(self) -> dict[str, keras.Variable]:
+        """All variables by name: those of checkpoints and `rate_scale`."""
+        return {**self._named, "rate_scale": self.rate_scale}
+
+    @property
+    def revertible(self) -> list[keras.Variable]:
+        """The variables that a step with non-finite values must not change.
+
+        Not the seeds of random generators, so that the draws of a skipped step are not repeated,
+        and not the count of images, the clock of the run.
+        """
+        found = list(self.average)
+        for trained in self.networks.values():
+            found += [*trained.network.weights, *trained.optimizer.variables]
+        return found
 
     @property
     def images_seen(self) -> int:

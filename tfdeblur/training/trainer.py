@@ -3,9 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from tfdeblur import objectives
@@ -14,30 +12,23 @@ from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.checkpoints.warm_start import init_from
 from tfdeblur.config import PlugIn, TrainConfig
 from tfdeblur.config.fields import images_of, seconds_of
-from tfdeblur.data.inputs import advise_on_reading, split_batch
+from tfdeblur.data.inputs import check_crop, split_batch
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
 from tfdeblur.io import files
-from tfdeblur.ops import devices
-from tfdeblur.training import user_inputs
-from tfdeblur.training.build import build_loop, build_state
-from tfdeblur.training.callbacks import (
-    Callback,
-    CheckpointCallback,
-    LogCallback,
-    PicturesCallback,
-    ProgressBar,
-    ValidationCallback,
-)
+from tfdeblur.models import critics
+from tfdeblur.objectives.objective import CRITIC
+from tfdeblur.ops.precision import precision_scope
+from tfdeblur.training import engines, user_inputs
+from tfdeblur.training.callbacks import Callback, ProgressBar, ValidationCallback
 from tfdeblur.training.data_changes import changes_since
-from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.training.default_callbacks import default_callbacks, make_validation
+from tfdeblur.training.engines.engine import Engine, StepPlan
 from tfdeblur.training.gallery import INDEX
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Diverged, Hook, Loop
-from tfdeblur.training.monitor import MonitorCallback
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.supervisor import Supervisor
-from tfdeblur.training.validation import SampleRestorer, TrainingSamples, Validator, gallery_of
 from tfdeblur.training.workdir import check_workdir, write_config
 
 
@@ -91,10 +82,12 @@ class Trainer:
             pairs before the position are read and dropped.
         val_data: Pairs to validate on in place of `config.output.validation_split`, in the same
             forms; they are read once.
-        strategy: Places the run on devices; `config.runtime` decides if unset.
+        engine: Runs the steps; `engines.create` makes it if unset.
 
     Attributes:
-        state: Networks, optimizers and counters; set by `build`, as the next two.
+        engine: Runs the steps.
+        state: Networks, optimizers and counters; set by `build`, as the next three.
+        plan: What a step does.
         loop: The training loop.
         resumed: Whether a checkpoint was restored.
         data: The training data; set by `prepare`.
@@ -107,6 +100,7 @@ class Trainer:
     """
 
     state: TrainingState
+    plan: StepPlan
     loop: Loop
     resumed: bool
 
@@ -118,13 +112,13 @@ class Trainer:
         model: user_inputs.Model | None = None,
         train_data: user_inputs.Data | TrainingData | None = None,
         val_data: user_inputs.Data | None = None,
-        strategy: tf.distribute.Strategy | None = None,
+        engine: Engine | None = None,
     ) -> None:
         if model is not None:
             config = dataclasses.replace(config, model=PlugIn(name=user_inputs.CUSTOM))
         self.config = config
         self.callbacks = tuple(callbacks)
-        self.strategy: Any = strategy
+        self.engine = engine or engines.create()
         self.output = config.workdir
         self.supervisor = Supervisor()
         self._model = model
@@ -150,13 +144,10 @@ class Trainer:
     # ---------------------------------------------------------------------------------- building
 
     def prepare(self) -> None:
-        """Seeds the run, chooses devices and precision, and opens the data."""
+        """Seeds the run, connects devices, chooses the precision and opens the data."""
         config = self.config
-        # Before device discovery, after which deterministic ops cannot be enabled.
-        runtime.seed_everything(config.seed, config.runtime.deterministic)
-        if self.strategy is None:
-            self.strategy = runtime.make_strategy(config.runtime.strategy, config.runtime.tpu)
-        self.policy = runtime.resolve_precision(config.runtime.precision, self.strategy)
+        self.engine.start(config.seed, config.runtime)
+        self.policy = self.engine.resolve_precision(config.runtime.precision)
         self.data = user_inputs.open_training(config, self._train_data)
         self.identity = self.data.identity(config.output.validation_split)
 
@@ -166,34 +157,40 @@ class Trainer:
         if self.owns_workdir and (changes := check_workdir(config)):
             tqdm.write(f"Changed since the last start: {'; '.join(changes)}.")
         objective = objectives.create(config.objective.name, config.objective.options)
-        self.share, micro_batches = split_batch(
-            training.global_batch, self.strategy.num_replicas_in_sync, training.replica_batch
+        micro_batches = split_batch(
+            training.global_batch, self.engine.devices, training.replica_batch
         )
-        # With fresh batches, each update of a step takes a batch of its own.
-        batches = len(objective.updates) if training.fresh_critic_batches else 1
-        self.step_images = training.global_batch * batches
+        self.plan = StepPlan.from_config(config, micro_batches)
+        self.step_images = self.plan.step_images(objective)
         self.total_images = self.images(training.duration)
-        with runtime.precision_scope(self.policy), self.strategy.scope():
-            self.state = build_state(
+        with precision_scope(self.policy), self.engine.scope():
+            generator = user_inputs.make_generator(config, self._model)
+            check_crop(self.data, generator)
+            # After the generator, whose initial weights depend on the seed alone.
+            objective.prepare()
+            critic = config.critic
+            built = {CRITIC: critics.create(critic.name, critic.options)} if critic else {}
+            self.state = TrainingState(
                 config,
-                self.data,
-                objective,
-                self._model,
+                generator,
+                built,
                 total_images=self.total_images,
+                epoch_images=self.data.records,
                 step_images=self.step_images,
             )
+        self.engine.compile(self.state, objective, self.plan)
         notes = {"data": self.identity}
         self.store = CheckpointStore(self.output, config.output.keep, self.supervisor.lock, notes)
         self.resumed = self.restore_or_initialize()
         self.history = History(self.output, self.state.images_seen)
-        self.loop = build_loop(
-            config,
-            self.strategy,
+        self.loop = Loop(
+            self.engine,
             self.state,
-            objective,
-            self.supervisor,
-            micro_batches=micro_batches,
             step_images=self.step_images,
+            epoch_images=self.data.records,
+            steps_per_loop=config.runtime.steps_per_loop,
+            max_skips=config.guards.max_consecutive_skips,
+            watch=self.supervisor.watch,
         )
 
     def restore_or_initialize(self) -> bool:
@@ -225,7 +222,7 @@ class Trainer:
         if self.owns_workdir:
             write_config(self.config)
         parts = (network_summary(self.state.networks), self.policy)
-        tqdm.write("; ".join((*parts, devices.device_summary(self.strategy))))
+        tqdm.write("; ".join((*parts, self.engine.summary())))
 
     def train(self) -> None:
         """Runs the loop until `config.training.duration` or until the supervisor stops it."""
@@ -236,14 +233,14 @@ class Trainer:
                 "is left to train. Give a longer duration to continue."
             )
         with (
-            runtime.precision_scope(self.policy),
+            precision_scope(self.policy),
             ProgressBar(seen, total, supervisor.incident_counts) as progress,
         ):
-            hooks = [self.schedule(callback) for callback in self.all_callbacks()]
+            hooks = [self.schedule(c) for c in default_callbacks(self, self.callbacks)]
             while True:
                 try:
                     self.loop.run(
-                        iter(self.batches()),
+                        self.engine.batches(self.data, self.state.images_seen, self.plan),
                         total,
                         hooks,
                         progress,
@@ -254,22 +251,6 @@ class Trainer:
                 except Diverged as error:
                     supervisor.on_divergence(error)
                     progress.go_back(self.state.images_seen)
-
-    def batches(self) -> tf.distribute.DistributedDataset:
-        """Returns the data from the current image count on, one element per replica and step."""
-
-        def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            if context.input_pipeline_id == 0:
-                advise_on_reading(self.data, context.num_input_pipelines)
-            return self.data.dataset(
-                self.share,
-                start_image=self.state.images_seen,
-                global_batch=self.config.training.global_batch,
-                host=context.input_pipeline_id,
-                hosts=context.num_input_pipelines,
-            )
-
-        return self.strategy.distribute_datasets_from_function(of_host)
 
     def result(self) -> TrainResult:
         """Returns the outcome so far; a user's network receives the current weights."""
@@ -292,44 +273,11 @@ class Trainer:
         """Whether this process writes the work directory; of several workers, the chief does."""
         return self.output == self.config.workdir
 
-    # --------------------------------------------------------------------------------- callbacks
-
     @functools.cached_property
     def validation(self) -> ValidationCallback | None:
         """Validates the run; None if there are no validation data."""
-        output, state = self.config.output, self.state
         data = user_inputs.open_validation(self.config, self.data, self._val_data)
-        if data is None:
-            return None
-        before_batch = self.supervisor.before_validation_batch
-        return ValidationCallback(
-            output.validate_every,
-            Validator(state.generator, data, self.strategy, output.pictures, before_batch),
-            state,
-            self.store,
-            self.history,
-            gallery_of(self.config, self.output),
-            output.best_metric,
-        )
-
-    def all_callbacks(self) -> list[Callback]:
-        """Returns all callbacks in the order of their calls; checkpoints come last."""
-        output, state = self.config.output, self.state
-        callbacks: list[Callback] = [
-            LogCallback(output.log_every, self.history, state, self.supervisor.incident_counts),
-            MonitorCallback(output.log_every, self.config.guards),
-        ]
-        if self.validation is not None:
-            callbacks.append(self.validation)
-        else:
-            samples = TrainingSamples(self.data, output.pictures)
-            restore = SampleRestorer(state.generator, samples, self.strategy)
-            gallery = gallery_of(self.config, self.output)
-            callbacks.append(
-                PicturesCallback(output.validate_every, restore, state, self.history, gallery)
-            )
-        save = CheckpointCallback(output.save_every, self.store, state, self.validation)
-        return [*callbacks, *self.callbacks, save]
+        return None if data is None else make_validation(self, data)
 
     def schedule(self, callback: Callback) -> Hook:
         """Returns the loop's entry for a callback."""

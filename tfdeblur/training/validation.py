@@ -10,10 +10,10 @@ from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.evaluation.scores import BLURRED, RESTORED
+from tfdeblur.execution import Executor
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
 from tfdeblur.ops import tiling
-from tfdeblur.training.engines.tensorflow import runtime
 from tfdeblur.training.gallery import Gallery, Pictures, Validation
 
 # Pixels in a batch of the validation, and the largest side of the images that are kept.
@@ -41,7 +41,7 @@ class Validator:
     Args:
         generator: The generator; a call evaluates its current weights.
         data: The validation split.
-        strategy: Distributes the work over devices.
+        executor: Runs networks and metrics on devices.
         pictures: How many images to keep, spread over the split.
         before_batch: Called before each batch; it ends the validation by raising.
     """
@@ -50,12 +50,12 @@ class Validator:
         self,
         generator: Generator,
         data: EvaluationData,
-        strategy: tf.distribute.Strategy,
+        executor: Executor,
         pictures: int,
         before_batch: Callable[[], object] = lambda: None,
     ) -> None:
         self._before_batch = before_batch
-        self._evaluator = _evaluator(generator, data, strategy, max_batch=256)
+        self._evaluator = _evaluator(generator, data, executor, max_batch=256)
         count = min(pictures, data.records)
         self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()
 
@@ -105,15 +105,13 @@ class SampleRestorer:
     Args:
         generator: The generator; a call uses its current weights.
         samples: The samples.
-        strategy: Distributes the work over devices.
+        executor: Runs the network on devices.
     """
 
-    def __init__(
-        self, generator: Generator, samples: TrainingSamples, strategy: tf.distribute.Strategy
-    ) -> None:
+    def __init__(self, generator: Generator, samples: TrainingSamples, executor: Executor) -> None:
         self._indices = range(samples.records)
         self._evaluator = _evaluator(
-            generator, samples, strategy, max_batch=max(1, samples.records)
+            generator, samples, executor, max_batch=max(1, samples.records)
         )
 
     def __call__(self) -> Pictures:
@@ -124,19 +122,17 @@ class SampleRestorer:
 def _evaluator(
     generator: Generator,
     data: EvaluationData | TrainingSamples,
-    strategy: tf.distribute.Strategy,
+    executor: Executor,
     max_batch: int,
 ) -> SplitEvaluator:
     """Returns an evaluator of a generator on images of one size."""
-    with strategy.scope():
-        model = generator.as_unit_model()
+    # The wrapper has no variables of its own, so no scope is needed to build it.
+    model = generator.as_unit_model()
     return SplitEvaluator(
         {RESTORED: lambda images: model(images, training=False)},
         data,
         batch_size=max(1, min(max_batch, _VALIDATION_PIXELS // (data.height * data.width))),
-        # Each worker of a cluster evaluates the full split: workers with unequal numbers of
-        # batches would wait for each other.
-        strategy=None if runtime.spans_workers(strategy) else strategy,
+        executor=executor,
     )
 
 

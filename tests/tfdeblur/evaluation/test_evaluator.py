@@ -10,6 +10,7 @@ from skimage import metrics as reference
 
 from tfdeblur.errors import DataError
 from tfdeblur.evaluation import ScoreCard, Setting, SplitEvaluator
+from tfdeblur.execution.tensorflow import TensorFlowExecutor
 from tfdeblur.metrics import METRICS
 from tfdeblur.training.engines.tensorflow import runtime
 
@@ -127,7 +128,7 @@ def test_two_replicas_equal_one(pairs):
     data = pairs()
     strategy = runtime.make_strategy("mirrored")
     networks = {"restored": overshooting}
-    evaluator = SplitEvaluator(networks, data, batch_size=3, strategy=strategy)
+    evaluator = SplitEvaluator(networks, data, batch_size=3, executor=TensorFlowExecutor(strategy))
     spread, alone = evaluator.run(progress=False), evaluate(overshooting, data)
     for setting, found in alone.values.items():
         for metric, values in found.items():

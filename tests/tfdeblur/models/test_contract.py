@@ -17,7 +17,7 @@ from tfdeblur import config, models
 from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError
 from tfdeblur.ops.imaging import data_range
-from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.ops.precision import precision_scope
 
 NAMES = config.MODELS.names()
 
@@ -119,7 +119,7 @@ def test_trainable_weights_all_have_gradients(generator):
 
 
 def test_unit_model_in_bfloat16_is_close_and_float32(generator):
-    with runtime.precision_scope("mixed_bfloat16"):
+    with precision_scope("mixed_bfloat16"):
         half = create(generator.name)
     half.network.set_weights(generator.network.get_weights())
     images = random_images(32, 32)

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfdeblur import models
-from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.ops.precision import precision_scope
 
 PICTURE = np.random.default_rng(0).random((1, 12, 10, 3), dtype=np.float32)
 
@@ -63,7 +63,7 @@ def test_input_is_added_before_last_activation(output, value_range, function):
 
 
 def test_bfloat16_network_keeps_the_input_exact():
-    with runtime.precision_scope("mixed_bfloat16"):
+    with precision_scope("mixed_bfloat16"):
         generator = models.create("rednet30", {"depth": 10, "width": 2})
     last = generator.network.get_layer("to_colors")
     last.kernel.assign(tf.zeros_like(last.kernel))

@@ -10,6 +10,7 @@ from tests.helpers.toys import toy_batch, toy_config, toy_generator, two_replica
 from tfdeblur import config, models, objectives
 from tfdeblur.models import critics
 from tfdeblur.objectives.objective import CRITIC, GENERATOR
+from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.state import TrainingState
 
@@ -47,7 +48,7 @@ class Run:
             self.state = TrainingState(
                 run_config, generator, built, total_images=640, epoch_images=64
             )
-        self.step = FixedDraws(generator, self.objective, self.state, global_batch=4)
+        self.step = FixedDraws(self.objective, self.state, StepPlan(4))
 
     def train(self, steps=2, jit_compile=False):
         replicas = self.strategy.num_replicas_in_sync

@@ -19,8 +19,8 @@ from tests.helpers.toys import (
 )
 from tfdeblur.objectives.objective import Loss
 from tfdeblur.training import loop as loop_module
+from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
-from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.loop import Diverged, Hook, Loop
 
 
@@ -39,8 +39,10 @@ def build(steps_per_loop=4, skip=True, strategy=None, several_workers=False, **o
     with strategy.scope():
         generator = toy_generator()
         state = toy_state(toy_config(), generator, objective)
-    step = ReplicaStep(generator, objective, state, global_batch=8, skip_nonfinite=skip)
-    engine = TensorFlowEngine(strategy, step, state, step_images=8, several_workers=several_workers)
+    engine = TensorFlowEngine(strategy)
+    if several_workers:
+        engine.worker_names = ("the chief", "worker 1")
+    engine.compile(state, objective, StepPlan(8, skip_nonfinite=skip))
     loop = Loop(
         engine,
         state,

@@ -9,8 +9,8 @@ import tensorflow as tf
 from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.errors import ConfigError
 from tfdeblur.objectives.objective import Loss
+from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
-from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.loop import Diverged, Hook, Loop
 
 
@@ -24,15 +24,10 @@ def build(
 ):
     objective, generator = objective or Content(), toy_generator()
     state = toy_state(toy_config(), generator, objective)
-    step = ReplicaStep(generator, objective, state, global_batch=8)
-    engine = TensorFlowEngine(
-        strategy or tf.distribute.get_strategy(),
-        step,
-        state,
-        step_images=8,
-        jit_compile=jit_compile,
-        several_workers=several_workers,
-    )
+    engine = TensorFlowEngine(strategy or tf.distribute.get_strategy(), jit_compile)
+    if several_workers:
+        engine.worker_names = ("the chief", "worker 1")
+    engine.compile(state, objective, StepPlan(8))
     loop = Loop(
         engine,
         state,

@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.config import ScheduleConfig
+from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.schedules import make_rate
 
@@ -75,7 +76,7 @@ def test_optimizer_rate_follows_images_not_iterations():
     )
     generator = toy_generator()
     state = toy_state(run_config, generator, Content())
-    step = ReplicaStep(generator, Content(), state, global_batch=8)
+    step = ReplicaStep(Content(), state, StepPlan(global_batch=8))
     step(toy_batch())
     optimizer = state.networks["generator"].optimizer
     assert float(optimizer.learning_rate) == pytest.approx(0.1)

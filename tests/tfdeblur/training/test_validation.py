@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.helpers.tiny_data import training_data, write_data_set
 from tests.helpers.toys import toy_generator, two_replicas
 from tfdeblur.degradation.degradation import Degradation
+from tfdeblur.execution.tensorflow import TensorFlowExecutor
 from tfdeblur.io import files
 from tfdeblur.training.validation import SampleRestorer, TrainingSamples
 
@@ -53,7 +54,7 @@ def test_pictures_are_samples_restored_with_current_weights(folder, strategy, co
     data = training_data(write_data_set(files.join(folder, "data"), {"train": 8}))
     with strategy().scope():
         generator = toy_generator()
-    take = SampleRestorer(generator, TrainingSamples(data, count), strategy())
+    take = SampleRestorer(generator, TrainingSamples(data, count), TensorFlowExecutor(strategy()))
     pictures = take()
     assert pictures.kind == "Training sample" and list(pictures.records) == list(range(count))
     if not count:

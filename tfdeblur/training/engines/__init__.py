@@ -1,1 +1,13 @@
-"""Training engines: what turns a batch into an updated state."""
+"""Engines: the frameworks that run training steps."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfdeblur.training.engines.engine import Engine
+
+
+def create() -> "Engine":
+    """Returns the engine of Keras's backend; `Engine.start` connects its devices."""
+    from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
+
+    return TensorFlowEngine()

@@ -1,4 +1,4 @@
-"""The interface between the training loop and the framework that runs its steps.
+"""The interface between training and the framework that runs its steps.
 
 An engine turns networks, an objective, optimizers and batches into an updated `TrainingState`.
 Everything that counts images, reports, validates and saves is above it and is the same for every
@@ -6,12 +6,113 @@ engine; networks, losses, objectives and schedules are below it and use Keras al
 """
 
 import abc
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdeblur.config import TrainConfig
+from tfdeblur.config.train import RuntimeConfig
+from tfdeblur.errors import UserError
+from tfdeblur.execution import Executor
+from tfdeblur.objectives.objective import Objective
+from tfdeblur.ops.precision import Precision
+from tfdeblur.training.state import TrainingState
+
+if TYPE_CHECKING:
+    from tfdeblur.data.pipeline import TrainingData
 
 # The scalar that is 1 if the step was reverted because it produced non-finite values, else 0.
 SKIPPED = "skipped"
+
+# Between the seeds of two updates of one step; a prime, so that seeds of runs do not coincide.
+UPDATE_STRIDE = 7919
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPlan:
+    """What one training step does, for every engine.
+
+    The generator is constant while the critics update, so each batch is generated once and reused
+    for every update of the step. This differs in two ways from generating it for each update
+    (`share_generator_pass=False`): dropout draws one mask per step, and moving averages of batch
+    norm are updated once. With gradient accumulation, keeping the activations of all micro-batches
+    would use up the memory that accumulation saves: only the images are kept, and the generator's
+    own update generates them again.
+
+    Attributes:
+        global_batch: Images in one update, over all devices and micro-batches.
+        micro_batches: Number of parts of a device's images. Their gradients are accumulated
+            before one update.
+        share_generator_pass: Generate each batch once per step.
+        fresh_critic_batches: Use a new batch for every update.
+        seed: Seeds the draws of the losses.
+        skip_nonfinite: Revert the step on all devices if a loss, a gradient or a weight is not
+            finite, and report it as `SKIPPED`. Costs a copy of all variables per step.
+    """
+
+    global_batch: int
+    micro_batches: int = 1
+    share_generator_pass: bool = True
+    fresh_critic_batches: bool = False
+    seed: int = 0
+    skip_nonfinite: bool = False
+
+    @classmethod
+    def from_config(cls, config: TrainConfig, micro_batches: int) -> "StepPlan":
+        """Returns the plan of a run."""
+        training = config.training
+        return cls(
+            training.global_batch,
+            micro_batches,
+            training.share_generator_pass,
+            training.fresh_critic_batches,
+            config.seed,
+            config.guards.on_nonfinite == "skip",
+        )
+
+    def batches(self, objective: Objective) -> int:
+        """Returns the number of batches per step."""
+        return len(objective.updates) if self.fresh_critic_batches else 1
+
+    def step_images(self, objective: Objective) -> int:
+        """Returns the number of images per step."""
+        return self.global_batch * self.batches(objective)
+
+    @property
+    def shares_pass(self) -> bool:
+        """Whether one pass of the generator serves all updates."""
+        # With a batch for each update there is nothing to share.
+        return self.share_generator_pass and not self.fresh_critic_batches
+
+    def metric_names(self, objective: Objective) -> tuple[str, ...]:
+        """Returns the names of a step's scalars, each a mean over the global batch."""
+        networks = dict.fromkeys(objective.updates)
+        names = [name for network in networks for name in scalar_names(objective, network)]
+        return (*names, SKIPPED) if self.skip_nonfinite else tuple(names)
+
+
+def scalar_names(objective: Objective, network: str) -> list[str]:
+    """Returns the names of the scalars of one network's update."""
+    return [f"{network}/{s}" for s in ("loss", *objective.term_names(network), "gradient_norm")]
+
+
+def critic_updates(objective: Objective) -> list[tuple[str, range]]:
+    """Returns the networks that are updated before the generator, with their positions in a step.
+
+    Updates of one critic in a row are one entry: ``[("critic", range(0, 5))]``.
+    """
+    groups = []
+    first = 0
+    for name, group in itertools.groupby(objective.updates[:-1]):
+        count = len(list(group))
+        groups.append((name, range(first, first + count)))
+        first += count
+    return groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,25 +139,105 @@ class StepResults:
     nonfinite: tuple[str, ...] = ()
     waited: float = 0.0
 
-
-class Engine(abc.ABC):
-    """Runs training steps on the devices of a job.
-
-    Attributes:
-        several_workers: Whether other processes run the same steps.
-    """
-
-    several_workers: bool
-
-    @abc.abstractmethod
-    def run_steps(self, batches: Iterator[Any], steps: int, skips_in_a_row: int) -> StepResults:
-        """Runs steps, which update the state and its image count, and waits for the results.
+    @classmethod
+    def from_table(
+        cls, names: Sequence[str], table: np.ndarray, skips_in_a_row: int, waited: float
+    ) -> "StepResults":
+        """Summarizes the scalars of each step.
 
         Args:
-            batches: The job's batches, in the form in which the engine distributes them.
-            steps: Number of steps.
+            names: Names of the scalars; `SKIPPED` is the last one if steps can be skipped.
+            table: Their values, float32 [steps, names].
             skips_in_a_row: Steps that were skipped in a row right before.
+            waited: Seconds in which the devices waited for data.
         """
+        finite = np.isfinite(table)
+        if names[-1] == SKIPPED:
+            bad, names, table = table[:, -1] > 0.5, names[:-1], table[:, :-1]
+        else:
+            bad = ~finite.all(axis=1)
+        in_a_row = [skips_in_a_row]
+        for skipped in bad:
+            in_a_row.append(in_a_row[-1] + 1 if skipped else 0)
+        first = int(np.argmax(bad)) if bad.any() else None
+        can_skip = finite.shape[1] > len(names)
+        kept = table[~bad] if can_skip else table
+        return cls(
+            steps=len(table),
+            sums=dict(zip(names, kept.sum(axis=0, dtype=np.float64).tolist(), strict=True)),
+            skipped=int(bad.sum()) if can_skip else 0,
+            skips_in_a_row=in_a_row[-1] if can_skip else 0,
+            max_skips_in_a_row=max(in_a_row) if can_skip else 0,
+            first_nonfinite=first,
+            nonfinite=()
+            if first is None
+            else tuple(name for name, ok in zip(names, finite[first], strict=False) if not ok),
+            waited=waited,
+        )
+
+
+class Engine(abc.ABC):
+    """The devices and processes of a job, and the training steps on them.
+
+    Attributes:
+        name: Its key in `runtime.engine`.
+        devices: Devices that share a global batch, over all processes; set by `start`, as the
+            next two.
+        worker_names: Names of the processes in messages, the chief first.
+        worker_index: Index of this process.
+        versions: Versions of the framework, which must be equal on all workers.
+        failures: Exceptions of a step that `explain_failure` may explain.
+    """
+
+    name: str
+    devices: int
+    worker_names: tuple[str, ...] = ("this process",)
+    worker_index: int = 0
+    versions: Mapping[str, str]
+    failures: tuple[type[Exception], ...] = ()
+
+    # ------------------------------------------------------------------------- devices, processes
+
+    @abc.abstractmethod
+    def meeting_place(self, config: RuntimeConfig) -> tuple[list[str], int]:
+        """Returns the addresses of the workers that `start` connects, and this one's index.
+
+        There are no addresses if the job has one process. Must not initialize devices.
+
+        Raises:
+            ConfigError: The description of the workers is invalid.
+        """
+
+    @abc.abstractmethod
+    def start(self, seed: int, config: RuntimeConfig) -> None:
+        """Seeds all random generators and connects the devices.
+
+        Raises:
+            UserError: The devices that the configuration names do not exist.
+            ConfigError: The configuration is inconsistent.
+        """
+
+    @abc.abstractmethod
+    def resolve_precision(self, requested: Precision) -> str:
+        """Returns the Keras policy for `runtime.precision`, a value of `ops.precision.POLICIES`."""
+
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """Returns one line about devices and versions."""
+
+    @property
+    def several_workers(self) -> bool:
+        """Whether other processes run the same steps."""
+        return len(self.worker_names) > 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes checkpoints and logs."""
+        return self.worker_index == 0
+
+    @abc.abstractmethod
+    def gather(self, text: str) -> list[str]:
+        """Returns the texts of all workers, in the order of their names; all must call it."""
 
     @abc.abstractmethod
     def any_worker(self, flags: Sequence[bool]) -> list[bool]:
@@ -64,4 +245,46 @@ class Engine(abc.ABC):
 
         Args:
             flags: At least one.
+        """
+
+    @abc.abstractmethod
+    def executor(self) -> Executor:
+        """Returns an executor on this process's devices, for validation."""
+
+    def explain_failure(self, error: Exception) -> UserError | None:
+        """Returns an error to raise from one that a step raised, or None if it is not known."""
+        return None
+
+    # --------------------------------------------------------------------------- training steps
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Surrounds the creation of variables."""
+        return contextlib.nullcontext()
+
+    @abc.abstractmethod
+    def compile(self, state: TrainingState, objective: Objective, plan: StepPlan) -> None:
+        """Prepares the training step; called once, after `start`.
+
+        Raises:
+            ConfigError: The engine cannot run such a step.
+        """
+
+    @abc.abstractmethod
+    def batches(self, data: "TrainingData", start_image: int, plan: StepPlan) -> Iterator[Any]:
+        """Returns the job's batches from a position on, in the form that `run_steps` takes.
+
+        Args:
+            data: The training data.
+            start_image: Images since training began.
+            plan: The training step, which determines the batch.
+        """
+
+    @abc.abstractmethod
+    def run_steps(self, batches: Iterator[Any], steps: int, skips_in_a_row: int) -> StepResults:
+        """Runs steps, which update the state and its image count, and waits for the results.
+
+        Args:
+            batches: From `batches`.
+            steps: Number of steps.
+            skips_in_a_row: Steps that were skipped in a row right before.
         """

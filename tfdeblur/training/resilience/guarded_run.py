@@ -18,9 +18,8 @@ from tqdm import tqdm
 
 from tfdeblur.data.dataset import READ_ERRORS, explain_read_error
 from tfdeblur.errors import Stopped
+from tfdeblur.ops.precision import precision_scope
 from tfdeblur.training.callbacks import check_weights
-from tfdeblur.training.engines.tensorflow import runtime
-from tfdeblur.training.engines.tensorflow.errors import explain_failure
 from tfdeblur.training.loop import Diverged, Report
 from tfdeblur.training.resilience.incidents import Incidents
 from tfdeblur.training.resilience.lock import WorkdirLock
@@ -28,7 +27,6 @@ from tfdeblur.training.resilience.preemption import StopRequest, ValidationInter
 from tfdeblur.training.resilience.rendezvous import rendezvous
 from tfdeblur.training.resilience.watchdog import StallWatchdog
 from tfdeblur.training.resilience.worker_consistency import (
-    Workers,
     agree_on_place,
     agree_on_start,
     weights_digest,
@@ -54,28 +52,26 @@ def guarded_run(trainer: Trainer, stop: StopRequest | None = None) -> Iterator["
         UserError: The configuration, the data or the work directory need a fix.
         WorkerLost: Another worker of the job is missing or gone.
     """
-    config = trainer.config
-    kind, tpu = config.runtime.strategy, config.runtime.tpu
-    addresses, index = runtime.meeting_place(kind, tpu)
+    config, engine = trainer.config, trainer.engine
+    addresses, index = engine.meeting_place(config.runtime)
     with (
         rendezvous(addresses, index, 60.0 * config.runtime.worker_minutes) as all_ready,
         explained_errors(trainer),
         contextlib.ExitStack() as stack,
     ):
         trainer.prepare()
-        workers = Workers(trainer.strategy)
-        agree_on_start(workers, shared_settings(config, trainer.policy), trainer.identity)
+        agree_on_start(engine, shared_settings(config, trainer.policy), trainer.identity)
         all_ready()
         lock = None
-        if runtime.is_chief(trainer.strategy):
+        if engine.is_chief:
             lock = stack.enter_context(WorkdirLock(config.workdir))
         else:
             # All workers take part in everything, but only the chief's files are kept.
             trainer.output = stack.enter_context(tempfile.TemporaryDirectory())
-        run = GuardedRun(trainer, workers, lock, stop or StopRequest())
+        run = GuardedRun(trainer, lock, stop or StopRequest())
         trainer.supervisor = run
         # A notebook keeps the precision policy that it had.
-        stack.enter_context(runtime.precision_scope(trainer.policy))
+        stack.enter_context(precision_scope(trainer.policy))
         trainer.build()
         run.restore_incidents()
         run.compare_workers()
@@ -85,15 +81,14 @@ def guarded_run(trainer: Trainer, stop: StopRequest | None = None) -> Iterator["
 
 @contextlib.contextmanager
 def explained_errors(trainer: Trainer) -> Iterator[None]:
-    """Raises a UserError for TensorFlow's errors about workers, memory and data."""
+    """Raises a UserError for errors about workers, memory and data."""
     try:
         yield
-    except READ_ERRORS as error:
-        several_workers = trainer.strategy is not None and runtime.spans_workers(trainer.strategy)
+    except (*READ_ERRORS, *trainer.engine.failures) as error:
         config = trainer.config
         splits = (config.data.split, config.output.validation_split)
         # A wrong shape in a network raises one of these errors too: then the data are intact.
-        explained = explain_failure(error, several_workers) or explain_read_error(
+        explained = trainer.engine.explain_failure(error) or explain_read_error(
             error, config.data.paths, splits
         )
         if explained is None:
@@ -106,20 +101,16 @@ class GuardedRun(Supervisor):
 
     Args:
         trainer: The trainer.
-        workers: All workers of the job.
         lock: The hold on the work directory; None for workers other than the chief.
         stop: Receives signals.
     """
 
-    def __init__(
-        self, trainer: Trainer, workers: Workers, lock: WorkdirLock | None, stop: StopRequest
-    ) -> None:
+    def __init__(self, trainer: Trainer, lock: WorkdirLock | None, stop: StopRequest) -> None:
         self.lock: WorkdirLock | None = lock
         self._trainer = trainer
-        self._workers = workers
         self._stop = stop
         self._guards = trainer.config.guards
-        self._watchdog = StallWatchdog(self._guards.stall_seconds, len(workers.names) > 1)
+        self._watchdog = StallWatchdog(self._guards.stall_seconds, trainer.engine.several_workers)
 
     def fit(self) -> TrainResult:
         """Trains to the end.
@@ -217,10 +208,10 @@ class GuardedRun(Supervisor):
         Raises:
             ConfigError: They have not.
         """
-        if len(self._workers.names) > 1:
+        if self._trainer.engine.several_workers:
             state = self._trainer.state
             agree_on_place(
-                self._workers,
+                self._trainer.engine,
                 state.images_seen,
                 rate_scale=self._incidents.rate_scale,
                 weights=weights_digest([trained.network for trained in state.networks.values()]),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tqdm import tqdm
 
 from tfdeblur.errors import WorkerLost
-from tfdeblur.training.engines.tensorflow.runtime import split_address
+from tfdeblur.training.engines.cluster import split_address
 from tfdeblur.training.resilience.preemption import exit_now
 
 _POLL_SECONDS = 0.5

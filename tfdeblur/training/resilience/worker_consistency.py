@@ -13,14 +13,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur._version import __version__
 from tfdeblur.errors import ConfigError
-from tfdeblur.training.engines.tensorflow import runtime
-
-# Ends a text; no byte of UTF-8 has this value.
-_END = 0xFF
+from tfdeblur.training.engines.engine import Engine
 
 # Differences that a message lists; further ones are counted.
 _MAX_LISTED = 4
@@ -35,60 +31,13 @@ _REMEDIES = {
 }
 
 
-class Workers:
-    """The workers of a job, which exchange text.
-
-    Args:
-        strategy: The strategy that they share.
-
-    Attributes:
-        names: Their names in messages, the chief first; a run in one process has one.
-    """
-
-    def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        self.names, self._rank = _places(strategy)
-        self._strategy = strategy
-
-    def gather(self, text: str) -> list[str]:
-        """Returns the texts of all workers, in the order of `names`; all must call it together."""
-        # Every device has collectives for float32, which holds bytes exactly.
-        own = tf.constant([*f"{self._rank} {text}".encode(), _END], tf.float32)
-        copies = self._strategy.run(tf.identity, args=(own,))
-        joined = self._strategy.gather(copies, axis=0).numpy().astype(np.uint8).tobytes()
-        texts = {}
-        for part in joined.split(bytes([_END]))[:-1]:
-            # Each replica of a worker contributes a copy.
-            rank, _, answer = part.decode().partition(" ")
-            texts[int(rank)] = answer
-        return [texts[rank] for rank in range(len(self.names))]
-
-    def wait_for_all(self) -> None:
-        """Waits until all workers come here: one that exits early would cut off the others."""
-        with contextlib.suppress(tf.errors.OpError):
-            self.gather("")
-
-
-def _places(strategy: tf.distribute.Strategy) -> tuple[tuple[str, ...], int]:
-    """Returns the names of the workers, and the index of this one."""
-    if not runtime.spans_workers(strategy):
-        return ("this process",), 0
-    resolver = strategy.cluster_resolver
-    tasks = [
-        (job, index)
-        for job in ("chief", "worker")
-        for index in range(len(resolver.cluster_spec().as_dict().get(job, ())))
-    ]
-    names = ("the chief", *(f"worker {index}" for _, index in tasks[1:]))
-    return names, tasks.index((resolver.task_type, resolver.task_id))
-
-
 def agree_on_start(
-    workers: Workers, run_settings: Mapping[str, Any], data: Mapping[str, Any]
+    engine: Engine, run_settings: Mapping[str, Any], data: Mapping[str, Any]
 ) -> None:
     """Compares settings, versions and data, before networks are built.
 
     Args:
-        workers: The workers of the job; all of them must call this together.
+        engine: Connects the workers; all of them must call this together.
         run_settings: Values by the path of their key, without those that may differ by host.
         data: From `data.pipeline.TrainingData.identity`.
 
@@ -97,40 +46,42 @@ def agree_on_start(
     """
     versions = {
         "tfdeblur": __version__,
-        "TensorFlow": tf.__version__,
         "Keras": keras.__version__,
+        **engine.versions,
     }
     sets: dict[str, Any] = {"number of data sets": len(data["sets"])}
     for number, one in enumerate(data["sets"], 1):
         sets |= {f"{name} of data set {number}": value for name, value in one.items()}
-    _agree(workers, {"settings": {**versions, **run_settings}, "data": sets})
+    _agree(engine, {"settings": {**versions, **run_settings}, "data": sets})
 
 
-def agree_on_place(workers: Workers, images: int, **others: Any) -> None:
+def agree_on_place(engine: Engine, images: int, **others: Any) -> None:
     """Compares what the workers have restored or initialized.
 
     Args:
-        workers: The workers of the job; all of them must call this together.
+        engine: Connects the workers; all of them must call this together.
         images: Images seen.
         others: Further values that must be equal.
 
     Raises:
         ConfigError: They differ; raised on every worker.
     """
-    _agree(workers, {"place": {"images seen": images, **others}})
+    _agree(engine, {"place": {"images seen": images, **others}})
 
 
-def _agree(workers: Workers, own: Mapping[str, Mapping[str, Any]]) -> None:
-    if len(workers.names) == 1:
+def _agree(engine: Engine, own: Mapping[str, Mapping[str, Any]]) -> None:
+    if not engine.several_workers:
         return
-    answers = [json.loads(answer) for answer in workers.gather(json.dumps(own))]
+    answers = [json.loads(answer) for answer in engine.gather(json.dumps(own))]
     complaints = []
     for section, remedy in _REMEDIES.items():
         values = [answer.get(section, {}) for answer in answers]
-        if differences := _differences(values, workers.names):
+        if differences := _differences(values, engine.worker_names):
             complaints.append(f"{'; '.join(differences)}. {remedy}")
     if complaints:
-        workers.wait_for_all()
+        # A worker that exits early would cut off the others.
+        with contextlib.suppress(Exception):
+            engine.gather("")
         raise ConfigError(f"The workers of this job differ: {' '.join(complaints)}")
 
 

@@ -12,7 +12,7 @@ from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError
 from tfdeblur.models import critics
 from tfdeblur.models.critics.critic import Norm, SpectralConv2D
-from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.ops.precision import precision_scope
 
 NAMES = config.CRITICS.names()
 NORMS = typing.get_args(Norm)
@@ -90,7 +90,7 @@ def test_scores_depend_on_other_examples_with_batch_norm_only(critic, norm):
 
 
 def test_scores_in_bfloat16_are_close_and_float32(critic):
-    with runtime.precision_scope("mixed_bfloat16"):
+    with precision_scope("mixed_bfloat16"):
         half = critics.create(critic.name, SMALL.get(critic.name))
     half.network.set_weights(critic.network.get_weights())
     images = pictures()

@@ -12,8 +12,8 @@ from tfdeblur.checkpoints.manifest import read_meta, write_meta
 from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.errors import ConfigError, DataError, WorkerLost
 from tfdeblur.io import files
-from tfdeblur.training.engines.tensorflow import runtime
-from tfdeblur.training.resilience import guarded_run
+from tfdeblur.training import engines
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 from tfdeblur.training.trainer import Trainer
 
 EARLY = {
@@ -64,26 +64,28 @@ def test_resume_with_other_data_and_settings_warns_once(folder, data, capsys):
     assert "Changed" not in output
 
 
-class TwoWorkers:
+class TwoWorkers(TensorFlowEngine):
     """This process and a second worker with the same values, until it has others."""
 
-    names = ("the chief", "worker 1")
     calls = 0
     differs_from = 0
 
-    def __init__(self, strategy):
-        pass
+    def start(self, seed, config):
+        super().start(seed, config)
+        self.worker_names = ("the chief", "worker 1")
+
+    def any_worker(self, flags):
+        return list(flags)
 
     def gather(self, text):
+        if not text:
+            return ["", ""]
         TwoWorkers.calls += 1
         answer = json.loads(text)
         if TwoWorkers.calls >= TwoWorkers.differs_from:
             section, values = next(iter(answer.items()))
             answer[section] = {**values, next(iter(values)): "another"}
         return [text, json.dumps(answer)]
-
-    def wait_for_all(self):
-        pass
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def two_workers(monkeypatch):
     def begin(differs_from):
         monkeypatch.setattr(TwoWorkers, "calls", 0)
         monkeypatch.setattr(TwoWorkers, "differs_from", differs_from)
-        monkeypatch.setattr(guarded_run, "Workers", TwoWorkers)
+        monkeypatch.setattr(engines, "create", TwoWorkers)
 
     return begin
 
@@ -128,15 +130,14 @@ def test_workers_with_other_checkpoints_are_refused_after_rollback(folder, data,
         train.run(run_config)
 
 
-def test_worker_lost_before_first_step_raises_worker_lost(folder, data, monkeypatch):
-    def lost(strategy):
+def test_worker_lost_before_first_step_raises_worker_lost(folder, data, monkeypatch, two_workers):
+    def lost(*_):
         raise tf.errors.UnavailableError(
             None, None, "Graph execution error:\n\nCollective ops is aborted by: Socket closed"
         )
 
-    monkeypatch.setattr(runtime, "spans_workers", lambda strategy: True)
-    monkeypatch.setattr(runtime, "is_chief", lambda strategy: True)
-    monkeypatch.setattr(guarded_run, "Workers", lost)
+    two_workers(differs_from=100)
+    monkeypatch.setattr(TwoWorkers, "gather", lost)
     with pytest.raises(WorkerLost, match=r"\(Collective ops is aborted by: Socket closed\)"):
         train.run(short(folder))
 
@@ -149,9 +150,8 @@ def test_unreachable_data_raise_data_error(several, folder, data, monkeypatch, t
     def fail(*_):
         raise tf.errors.UnavailableError(None, None, message)
 
-    two_workers(differs_from=100)
+    if several:
+        two_workers(differs_from=100)
     monkeypatch.setattr(Trainer, "train", fail)
-    monkeypatch.setattr(runtime, "spans_workers", lambda strategy: several)
-    monkeypatch.setattr(runtime, "is_chief", lambda strategy: True)
     with pytest.raises(DataError, match=r"\(HTTP 503 for ram://"):
         train.run(short(folder))

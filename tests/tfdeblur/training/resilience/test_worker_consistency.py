@@ -10,9 +10,8 @@ import tensorflow as tf
 from tests.helpers.toys import toy_generator, two_replicas
 from tfdeblur.errors import ConfigError
 from tfdeblur.training.engines.tensorflow import runtime
-from tfdeblur.training.resilience import worker_consistency
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 from tfdeblur.training.resilience.worker_consistency import (
-    Workers,
     agree_on_place,
     agree_on_start,
     weights_digest,
@@ -22,22 +21,24 @@ ONE_SET = {"records": 24, "training shards": "aa", "validation shards": "cc"}
 DATA = {"sets": [ONE_SET], "order": {}}
 
 
-class FakeWorkers:
-    """Workers whose values are the chief's, each with a change."""
+class FakeEngine:
+    """An engine with workers whose values are the chief's, each with a change."""
 
     def __init__(self, *changes):
-        self.names = ("the chief", *(f"worker {index + 1}" for index in range(len(changes))))
+        self.worker_names = ("the chief", *(f"worker {index + 1}" for index in range(len(changes))))
         self._changes = changes
-        self.waits = 0
+        self.several_workers = bool(changes)
+        self.versions = {"TensorFlow": "2.21.0"}
+        self.gathered = []
 
     def gather(self, text):
-        answers = [json.loads(text) for _ in self.names]
+        self.gathered.append(text)
+        if not text:
+            return ["" for _ in self.worker_names]
+        answers = [json.loads(text) for _ in self.worker_names]
         for answer, change in zip(answers[1:], self._changes, strict=True):
             change(answer)
         return [json.dumps(answer) for answer in answers]
-
-    def wait_for_all(self):
-        self.waits += 1
 
 
 def putting(section, key, value):
@@ -49,9 +50,9 @@ def same(answer):
 
 
 def start(*changes, data=DATA):
-    workers = FakeWorkers(*changes)
-    agree_on_start(workers, {"seed": 0, "training.global_batch": 8, "data.crop": None}, data)
-    return workers
+    engine = FakeEngine(*changes)
+    agree_on_start(engine, {"seed": 0, "training.global_batch": 8, "data.crop": None}, data)
+    return engine
 
 
 @pytest.mark.parametrize("text", ["", "a", json.dumps({"name": "ü" * 5000})])
@@ -59,10 +60,9 @@ def start(*changes, data=DATA):
     "strategy", [two_replicas, lambda: tf.distribute.OneDeviceStrategy("/cpu:0")]
 )
 def test_gather_in_one_process_returns_its_text(strategy, text):
-    workers = Workers(strategy())
-    assert workers.names == ("this process",)
-    assert workers.gather(text) == [text]
-    workers.wait_for_all()
+    engine = TensorFlowEngine(strategy())
+    assert engine.worker_names == ("this process",)
+    assert engine.gather(text) == [text]
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,23 @@ def test_gather_in_one_process_returns_its_text(strategy, text):
     ],
 )
 def test_workers_are_named_as_in_tf_config(cluster, task, names, rank, monkeypatch):
-    monkeypatch.setattr(runtime, "spans_workers", lambda strategy: True)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", SimpleNamespace)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec(cluster), task_type=task[0], task_id=task[1]
     )
     strategy = SimpleNamespace(cluster_resolver=resolver)
-    assert worker_consistency._places(strategy) == (names, rank)
+    assert runtime.places(strategy) == (names, rank)
 
 
 def test_equal_workers_start():
-    assert start(same, same).waits == 0
+    assert len(start(same, same).gathered) == 1
 
 
 def test_single_process_exchanges_nothing():
-    silent = SimpleNamespace(names=("this process",))
+    silent = FakeEngine()
     agree_on_start(silent, {}, DATA)
     agree_on_place(silent, 0)
+    assert not silent.gathered
 
 
 def test_other_setting_is_named_with_its_worker():
@@ -139,10 +140,10 @@ def test_other_data_are_named():
 
 
 def test_all_workers_have_the_answers_before_one_exits():
-    workers = FakeWorkers(putting("place", "images seen", 0))
+    engine = FakeEngine(putting("place", "images seen", 0))
     with pytest.raises(ConfigError) as raised:
-        agree_on_place(workers, 32, rate_scale=1.0, weights="ab")
-    assert workers.waits == 1
+        agree_on_place(engine, 32, rate_scale=1.0, weights="ab")
+    assert len(engine.gathered) == 2
     assert "images seen is 0 on worker 1, but 32 on the chief. --workdir" in str(raised.value)
 
 

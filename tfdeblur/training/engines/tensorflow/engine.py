@@ -1,51 +1,150 @@
 """The TensorFlow engine: steps in one `tf.function`, on the replicas of a strategy."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from tfdeblur.errors import ConfigError
-from tfdeblur.training.engines.engine import SKIPPED, Engine, StepResults
+from tfdeblur.config.train import RuntimeConfig
+from tfdeblur.data.inputs import advise_on_reading
+from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.execution.tensorflow import TensorFlowExecutor
+from tfdeblur.objectives.objective import Objective
+from tfdeblur.ops import devices
+from tfdeblur.ops.precision import Precision
+from tfdeblur.training.engines.engine import SKIPPED, Engine, StepPlan, StepResults
+from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.training.engines.tensorflow.errors import explain_failure
 from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 from tfdeblur.training.state import TrainingState
+
+# Ends a text of `gather`; no byte of UTF-8 has this value.
+_END = 0xFF
 
 
 class TensorFlowEngine(Engine):
     """Runs a replica's step under a distribution strategy.
 
     Args:
-        strategy: Places the step on devices.
-        step: One replica's update.
-        state: Its image count is advanced after every step.
-        step_images: Images that one step takes.
-        jit_compile: Compile the replica's step with XLA (one device; on a TPU it always is).
-        several_workers: Whether other processes run the same steps.
-
-    Raises:
-        ConfigError: `jit_compile` is set for several replicas.
+        strategy: Places the step on devices; `start` creates the configured one if unset.
+        jit_compile: Compile the replica's step with XLA (one device; on a TPU it always is). Set
+            by `start` from `runtime.xla`.
     """
 
+    name = "tensorflow"
+    versions: Mapping[str, str] = {"TensorFlow": tf.__version__}
+
     def __init__(
-        self,
-        strategy: tf.distribute.Strategy,
-        step: ReplicaStep,
-        state: TrainingState,
-        *,
-        step_images: int,
-        jit_compile: bool = False,
-        several_workers: bool = False,
+        self, strategy: tf.distribute.Strategy | None = None, jit_compile: bool = False
     ) -> None:
-        if jit_compile and strategy.num_replicas_in_sync > 1:
+        self._strategy: Any = strategy
+        self._jit_compile = jit_compile
+        if strategy is not None:
+            self._connect(strategy)
+
+    def meeting_place(self, config: RuntimeConfig) -> tuple[list[str], int]:
+        """Returns the workers of `TF_CONFIG` if the configured strategy spans them."""
+        return runtime.meeting_place(config.strategy, config.tpu)
+
+    def start(self, seed: int, config: RuntimeConfig) -> None:
+        """Seeds TensorFlow and creates the strategy, unless there is one."""
+        # Before device discovery, after which deterministic ops cannot be enabled.
+        runtime.seed_everything(seed, config.deterministic)
+        self._jit_compile = config.xla == "on"
+        if self._strategy is None:
+            self._connect(runtime.make_strategy(config.strategy, config.tpu))
+
+    def _connect(self, strategy: tf.distribute.Strategy) -> None:
+        self._strategy = strategy
+        self.devices = strategy.num_replicas_in_sync
+        self.worker_names, self.worker_index = runtime.places(strategy)
+
+    def resolve_precision(self, requested: Precision) -> str:
+        """Returns bfloat16 on TPUs and GPUs that support it if `requested` is ``auto``."""
+        return runtime.resolve_precision(requested, self._strategy)
+
+    def summary(self) -> str:
+        """Returns one line about devices and versions."""
+        return devices.device_summary(self._strategy)
+
+    def gather(self, text: str) -> list[str]:
+        """Returns the texts of all workers, in the order of their names."""
+        # Every device has collectives for float32, which holds bytes exactly.
+        own = tf.constant([*f"{self.worker_index} {text}".encode(), _END], tf.float32)
+        copies = self._strategy.run(tf.identity, args=(own,))
+        joined = self._strategy.gather(copies, axis=0).numpy().astype(np.uint8).tobytes()
+        texts = {}
+        for part in joined.split(bytes([_END]))[:-1]:
+            # Each replica of a worker contributes a copy.
+            index, _, answer = part.decode().partition(" ")
+            texts[int(index)] = answer
+        return [texts[index] for index in range(len(self.worker_names))]
+
+    def any_worker(self, flags: Sequence[bool]) -> list[bool]:
+        """Returns which flags are set on at least one worker."""
+        counts = self._add_up(tf.constant([float(flag) for flag in flags])).numpy()
+        return [bool(count > 0) for count in counts]
+
+    def executor(self) -> TensorFlowExecutor:
+        """Returns an executor on the replicas of this process."""
+        # Each worker of a cluster evaluates the full split: workers with unequal numbers of
+        # batches would wait for each other.
+        return TensorFlowExecutor(None if self.several_workers else self._strategy)
+
+    def explain_failure(self, error: Exception) -> UserError | None:
+        """Explains errors about memory and lost workers."""
+        return explain_failure(error, self.several_workers)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Returns the strategy's scope."""
+        scope: AbstractContextManager[Any] = self._strategy.scope()
+        return scope
+
+    def compile(self, state: TrainingState, objective: Objective, plan: StepPlan) -> None:
+        """Prepares the function that runs steps; it is traced by the first call.
+
+        Raises:
+            ConfigError: XLA is requested for several replicas.
+        """
+        if self._jit_compile and self.devices > 1:
             raise ConfigError(
                 "runtime.xla: TensorFlow compiles the step with XLA on one device only (and on "
                 "TPUs, where it always does). Leave it at 'auto'."
             )
-        self._names = step.metric_names
-        self.several_workers = several_workers
-        self._any_worker = _any_worker(strategy)
-        self._run_steps = _run_steps(strategy, step, state, step_images, jit_compile)
+        self._names = plan.metric_names(objective)
+        self._run_steps = _run_steps(
+            self._strategy,
+            ReplicaStep(objective, state, plan),
+            state,
+            plan.batches(objective),
+            self._names,
+            plan.step_images(objective),
+            self._jit_compile,
+        )
+        self._add_up = _add_up(self._strategy)
+
+    def batches(
+        self, data: TrainingData, start_image: int, plan: StepPlan
+    ) -> Iterator[tf.distribute.DistributedValues]:
+        """Returns the data in distributed batches, one element per replica."""
+        share = plan.global_batch // self.devices
+
+        def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            if context.input_pipeline_id == 0:
+                advise_on_reading(data, context.num_input_pipelines)
+            return data.dataset(
+                share,
+                start_image=start_image,
+                global_batch=plan.global_batch,
+                host=context.input_pipeline_id,
+                hosts=context.num_input_pipelines,
+            )
+
+        return iter(self._strategy.distribute_datasets_from_function(of_host))
 
     def run_steps(self, batches: Iterator[Any], steps: int, skips_in_a_row: int) -> StepResults:
         """Runs steps in one call of the compiled function."""
@@ -66,22 +165,18 @@ class TensorFlowEngine(Engine):
             waited=float(waited),
         )
 
-    def any_worker(self, flags: Sequence[bool]) -> list[bool]:
-        """Returns which flags are set on at least one worker; all workers must call it."""
-        counts = self._any_worker(tf.constant([float(flag) for flag in flags])).numpy()
-        return [bool(count > 0) for count in counts]
-
 
 def _run_steps(
     strategy: tf.distribute.Strategy,
     step: ReplicaStep,
     state: TrainingState,
+    batches: int,
+    names: Sequence[str],
     step_images: int,
     jit_compile: bool,
 ) -> Callable[..., tuple[tf.Tensor, ...]]:
     """Builds the compiled function that runs any number of steps."""
     replica_step = tf.function(step, jit_compile=True) if jit_compile else step
-    names = step.metric_names
     skips = SKIPPED in names
     idle, arrived = _clock()
 
@@ -98,9 +193,9 @@ def _run_steps(
         max_in_a_row = in_a_row
         for index in tf.range(count):
             since = idle(sums)
-            batches = [next(iterator) for _ in range(step.batches)]
-            waited += arrived(since, batches)
-            results = strategy.run(replica_step, args=tuple(batches))
+            taken = [next(iterator) for _ in range(batches)]
+            waited += arrived(since, taken)
+            results = strategy.run(replica_step, args=tuple(taken))
             values = tf.stack(
                 [
                     strategy.reduce(tf.distribute.ReduceOp.SUM, results[name], axis=None)
@@ -154,7 +249,7 @@ def _clock() -> tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]:
     return idle, arrived
 
 
-def _any_worker(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+def _add_up(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
     """Builds the function that adds up flags over the replicas of all workers."""
 
     @tf.function

@@ -16,9 +16,6 @@ from tfdeblur.training.state import TrainingState
 class StepReverter:
     """Reverts weights, moving statistics, optimizers and averages.
 
-    The counters of random generators are not reverted, so that the draws of a skipped step are not
-    repeated; nor is the count of images, the clock of the run.
-
     Args:
         state: Holds the variables that a step changes.
     """
@@ -67,11 +64,7 @@ class StepReverter:
         return tf.cast(tf.logical_not(sound), tf.float32) / context.num_replicas_in_sync
 
     def _variables(self) -> list[tf.Variable]:
-        found: list[Any] = []
-        for trained in self._state.networks.values():
-            found += trained.network.weights
-            found += trained.optimizer.variables
-        return [variable.value for variable in (*found, *self._state.average)]
+        return [variable.value for variable in self._state.revertible]
 
 
 def _assign(variable: tf.Variable, value: tf.Tensor) -> tf.Tensor:

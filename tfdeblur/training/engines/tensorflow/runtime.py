@@ -4,25 +4,21 @@ TensorFlow is imported only when a function needs it, so that a missing installa
 sentence instead of a traceback.
 """
 
-import contextlib
 import functools
-import json
 import logging
-import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
 from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.ops.precision import POLICIES, Precision
+from tfdeblur.training.engines import cluster
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 StrategyKind = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
-Precision = Literal["auto", "float32", "bfloat16"]
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 # The first NVIDIA GPUs that compute in bfloat16 (Ampere).
 BFLOAT16_CAPABILITY = (8, 0)
@@ -71,14 +67,14 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
         names = names or [d.name for d in tf.config.list_logical_devices("CPU")]
         return _mirrored(tuple(names))
     if kind == "multi_worker":
-        addresses, place = _cluster()
+        addresses, place = cluster.read()
         if not addresses:
             raise ConfigError(
                 "The strategy 'multi_worker' requires the environment variable TF_CONFIG, JSON"
                 ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
                 ' "task": {"type": "worker", "index": 0}}.'
             )
-        _refuse_outsider(addresses, place)
+        cluster.refuse_outsider(addresses, place)
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _tpu_strategy(tpu or "local")
 
@@ -100,78 +96,9 @@ def _choose_kind(tpu: str | None) -> StrategyKind:
 
     if tpu is not None or tf.config.list_physical_devices("TPU"):
         return "tpu"
-    if len(workers()) > 1:
+    if len(cluster.read()[0]) > 1:
         return "multi_worker"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one"
-
-
-def workers() -> list[str]:
-    """Returns the addresses of all workers in `TF_CONFIG`, the chief first; empty if it is unset.
-
-    Raises:
-        ConfigError: It is not JSON with a cluster and a task, or an address is invalid.
-    """
-    return _cluster()[0]
-
-
-def worker_index() -> int | None:
-    """Returns this process's index among `workers`, or None if its task is not one of them.
-
-    Raises:
-        ConfigError: As for `workers`.
-    """
-    return _cluster()[1]
-
-
-def _cluster() -> tuple[list[str], int | None]:
-    text = os.environ.get("TF_CONFIG", "").strip()
-    if not text:
-        return [], None
-    try:
-        config = json.loads(text)
-        cluster = config.get("cluster", {})
-        chief, others = list(cluster.get("chief", [])), list(cluster.get("worker", []))
-        addresses = [*chief, *others]
-        if not addresses:
-            return [], None
-        if not all(isinstance(address, str) for address in addresses):
-            raise TypeError("addresses")
-        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ConfigError(
-            "The environment variable TF_CONFIG must be JSON with a cluster of workers and this"
-            f" worker's task; received: {text!r}."
-        ) from error
-    for address in addresses:
-        split_address(address)
-    places = {
-        "chief": range(len(chief)),
-        "worker": range(len(chief), len(addresses)),
-    }.get(kind, range(0))
-    return addresses, places[index] if 0 <= index < len(places) else None
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Returns the host and the port of a worker's ``host:port``.
-
-    Raises:
-        ConfigError: It does not have that form.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
-        raise ConfigError(
-            f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
-            " address such as 10.0.0.1:2222. Fix it on all hosts."
-        )
-    return host.strip("[]"), int(port)
-
-
-def _refuse_outsider(addresses: list[str], place: int | None) -> None:
-    if place is None:
-        raise ConfigError(
-            f"The environment variable TF_CONFIG names {len(addresses)} workers, and its task is"
-            ' none of them: give each host the type "worker" and its own "index", from 0.'
-        )
 
 
 def meeting_place(kind: StrategyKind, tpu: str | None) -> tuple[list[str], int]:
@@ -182,14 +109,14 @@ def meeting_place(kind: StrategyKind, tpu: str | None) -> tuple[list[str], int]:
     Raises:
         ConfigError: TF_CONFIG is invalid, or this process's task is not one of its workers.
     """
-    addresses, place = _cluster()
+    addresses, place = cluster.read()
     if len(addresses) < 2:
         return [], 0
     if kind == "auto":
         kind = _choose_kind(tpu)
     if kind != "multi_worker":
         return [], 0
-    _refuse_outsider(addresses, place)
+    cluster.refuse_outsider(addresses, place)
     return addresses, place or 0
 
 
@@ -210,21 +137,20 @@ def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
         ) from error
 
 
-def spans_workers(strategy: "tf.distribute.Strategy") -> bool:
-    """Returns whether other processes take part in the strategy."""
+def places(strategy: "tf.distribute.Strategy") -> tuple[tuple[str, ...], int]:
+    """Returns the names of a strategy's processes, the chief first, and this one's index."""
     import tensorflow as tf
 
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-
-def is_chief(strategy: "tf.distribute.Strategy") -> bool:
-    """Returns whether this process is the chief, which writes checkpoints and logs."""
-    if not spans_workers(strategy):
-        return True
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return ("this process",), 0
     resolver = strategy.cluster_resolver
-    if "chief" in resolver.cluster_spec().jobs:
-        return bool(resolver.task_type == "chief")
-    return bool(resolver.task_id == 0)
+    tasks = [
+        (job, index)
+        for job in ("chief", "worker")
+        for index in range(len(resolver.cluster_spec().as_dict().get(job, ())))
+    ]
+    names = ("the chief", *(f"worker {index}" for _, index in tasks[1:]))
+    return names, tasks.index((resolver.task_type, resolver.task_id))
 
 
 # --------------------------------------------------------------------------------------- precision
@@ -289,34 +215,6 @@ def _gpus_without_bfloat16() -> list[str]:
     return names
 
 
-def apply_precision(policy: str) -> None:
-    """Sets the precision policy of all layers created afterwards.
-
-    Args:
-        policy: What `resolve_precision` returned.
-    """
-    import keras
-
-    keras.mixed_precision.set_dtype_policy(policy)
-
-
-@contextlib.contextmanager
-def precision_scope(policy: str) -> Iterator[None]:
-    """Sets the precision policy of layers created inside a `with` block, then restores it.
-
-    Args:
-        policy: What `resolve_precision` returned.
-    """
-    import keras
-
-    before = keras.mixed_precision.dtype_policy()
-    apply_precision(policy)
-    try:
-        yield
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
-
-
 # ------------------------------------------------------------------------------- seeds and devices
 
 
@@ -346,26 +244,3 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
             "runtime.deterministic: TensorFlow was in use before, so ops run in parallel, which "
             "may occasionally round differently. In a new process they run serially."
         )
-
-
-def logical_cpus(count: int) -> None:
-    """Divides the CPU into `count` logical devices, to try strategies without accelerators.
-
-    Raises:
-        UserError: TensorFlow has already started with another number of devices.
-    """
-    require_tensorflow()
-    import tensorflow as tf
-
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    try:
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * count
-        )
-    except RuntimeError as error:
-        started = len(tf.config.list_logical_devices("CPU"))
-        if started != count:
-            raise UserError(
-                f"TensorFlow has already started with {started} logical CPU devices, not {count}:"
-                " set their number before anything else."
-            ) from error

@@ -5,17 +5,21 @@ This is the only module that uses `tf.GradientTape`.
 
 import dataclasses
 import functools
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR, Objective, View
 from tfdeblur.ops.imaging import data_range, to_range, uint8_to_unit
-from tfdeblur.training.engines.engine import SKIPPED
+from tfdeblur.training.engines.engine import (
+    SKIPPED,
+    UPDATE_STRIDE,
+    StepPlan,
+    critic_updates,
+    scalar_names,
+)
 from tfdeblur.training.engines.tensorflow.determinism import add_in_order
 from tfdeblur.training.engines.tensorflow.nonfinite import StepReverter
 from tfdeblur.training.state import NetworkState, TrainingState
@@ -23,9 +27,6 @@ from tfdeblur.training.state import NetworkState, TrainingState
 Batch = Mapping[str, tf.Tensor]
 Outputs = tuple[tf.Tensor, ...]
 Scalars = dict[str, tf.Tensor]
-
-# Between the seeds of two updates of one step; a prime, so that seeds of runs do not coincide.
-_UPDATE_STRIDE = 7919
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,70 +53,23 @@ class ReplicaStep:
     *global* batch, so that summing gradients over replicas gives the gradient of the global mean;
     Keras's optimizers compute that sum.
 
-    The generator is constant while the critics update, so each batch is generated once and reused
-    for every update of the step. This differs in two ways from generating it for each update
-    (`share_generator_pass=False`): dropout draws one mask per step, and moving averages of batch
-    norm are updated once. With gradient accumulation, keeping the activations of all micro-batches
-    would use up the memory that accumulation saves: only the images are kept, and the generator's
-    own update generates them again.
-
     Several updates of a critic are a loop in the program, not copies, which makes the program
     smaller and faster to compile for a TPU. Under MirroredStrategy and with several workers they
-    are copies, because the replicas synchronize in Python at every update.
+    are copies, because the replicas synchronize in Python at every update. Micro-batches are
+    unrolled, because a conditional around an update fails under two replicas.
 
     Args:
-        generator: The generator with its value range.
         objective: Defines the losses and the order of updates.
         state: Networks, optimizers and counters.
-        global_batch: Images in one update over all replicas and micro-batches.
-        micro_batches: Number of parts of a replica's images. Their gradients are accumulated in
-            unrolled code before one update (a conditional around it fails under two replicas).
-        share_generator_pass: Generate each batch once per step.
-        fresh_critic_batches: Use a new batch for every update.
-        seed: Seeds the draws of the losses.
-        skip_nonfinite: Revert the step on all replicas if a loss, a gradient or a weight is not
-            finite, and report it as `SKIPPED`. Costs a copy of all variables per step.
+        plan: What the step does.
     """
 
-    def __init__(
-        self,
-        generator: Generator,
-        objective: Objective,
-        state: TrainingState,
-        *,
-        global_batch: int,
-        micro_batches: int = 1,
-        share_generator_pass: bool = True,
-        fresh_critic_batches: bool = False,
-        seed: int = 0,
-        skip_nonfinite: bool = False,
-    ) -> None:
-        self._generator = generator
+    def __init__(self, objective: Objective, state: TrainingState, plan: StepPlan) -> None:
         self._objective = objective
         self._state = state
-        self._global_batch = global_batch
-        self._micro_batches = micro_batches
-        self._fresh = fresh_critic_batches
-        # With a batch for each update there is nothing to share.
-        self._shares_pass = share_generator_pass and not fresh_critic_batches
-        self._seed = seed
-        self._reverter = StepReverter(state) if skip_nonfinite else None
-
-    @property
-    def batches(self) -> int:
-        """Number of batches per step."""
-        return len(self._objective.updates) if self._fresh else 1
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Names of the scalars that a call returns, each a mean over the global batch."""
-        networks = dict.fromkeys(self._objective.updates)
-        names = [name for network in networks for name in self._scalar_names(network)]
-        return (*names, SKIPPED) if self._reverter else tuple(names)
-
-    def _scalar_names(self, name: str) -> list[str]:
-        terms = self._objective.term_names(name)
-        return [f"{name}/{scalar}" for scalar in ("loss", *terms, "gradient_norm")]
+        self._generator = state.generator
+        self._plan = plan
+        self._reverter = StepReverter(state) if plan.skip_nonfinite else None
 
     # ----------------------------------------------------------------------------- the algorithm
 
@@ -123,14 +77,14 @@ class ReplicaStep:
         """Runs one training step.
 
         Args:
-            *batches: As many as `self.batches`, each with ``blurred`` and ``sharp``, uint8
+            *batches: As many as the plan has, each with ``blurred`` and ``sharp``, uint8
                 [replica batch, H, W, 3], fully static.
 
         Returns:
             Scalars by name; their *sum* over replicas is the mean over the global batch.
         """
         before = self._reverter.snapshot() if self._reverter else []
-        if self._shares_pass and self._micro_batches == 1:
+        if self._plan.shares_pass and self._plan.micro_batches == 1:
             metrics = self._update_with_one_pass(batches[0])
         else:
             metrics = self._update_with_separate_passes(batches)
@@ -153,7 +107,7 @@ class ReplicaStep:
 
     def _update_with_separate_passes(self, batches: Sequence[Batch]) -> Scalars:
         """Updates all networks; the generator's own update has a pass of its own."""
-        if self._shares_pass and len(self._objective.updates) > 1:
+        if self._plan.shares_pass and len(self._objective.updates) > 1:
             known = [
                 dataclasses.replace(images, outputs=self._generate(images))
                 for images in self._split(batches[0])
@@ -173,16 +127,13 @@ class ReplicaStep:
                 or an int32 scalar.
         """
         metrics: Scalars = {}
-        first = 0
-        for name, group in itertools.groupby(self._objective.updates[:-1]):
-            count = len(list(group))
+        for name, positions in critic_updates(self._objective):
 
             def update(position: Any, name: str = name) -> Scalars:
                 return self._update(name, position, images_of(position))
 
-            sums = _repeat(update, range(first, first + count), self._scalar_names(name))
-            metrics |= {scalar: total / count for scalar, total in sums.items()}
-            first += count
+            sums = _repeat(update, positions, scalar_names(self._objective, name))
+            metrics |= {scalar: total / len(positions) for scalar, total in sums.items()}
         return metrics
 
     def _update(self, name: str, update: Any, parts: Sequence[MicroBatch]) -> Scalars:
@@ -208,7 +159,7 @@ class ReplicaStep:
     def _split(self, batch: Batch) -> list[MicroBatch]:
         """Splits a batch and scales it from uint8 to the generator's value range."""
         value_range = self._generator.value_range
-        halves = [tf.split(batch[half], self._micro_batches) for half in ("blurred", "sharp")]
+        halves = [tf.split(batch[half], self._plan.micro_batches) for half in ("blurred", "sharp")]
         return [
             MicroBatch(index, *(to_range(uint8_to_unit(images), value_range) for images in pair))
             for index, pair in enumerate(zip(*halves, strict=True))
@@ -231,9 +182,9 @@ class ReplicaStep:
             batch_mean=_batch_mean,
         )
         loss = self._objective.loss(name, view)
-        scaled = tf.reduce_sum(loss.per_example) / self._global_batch
+        scaled = tf.reduce_sum(loss.per_example) / self._plan.global_batch
         terms = {
-            f"{name}/{term}": tf.reduce_sum(value) / self._global_batch
+            f"{name}/{term}": tf.reduce_sum(value) / self._plan.global_batch
             for term, value in loss.terms.items()
         }
         return scaled, {f"{name}/loss": scaled, **terms}
@@ -241,13 +192,13 @@ class ReplicaStep:
     def _uniform(self, update: Any, micro: int) -> tf.Tensor:
         """Draws a number per image, from seed, images seen, update, and position in the batch."""
         images = tf.convert_to_tensor(self._state.images.value)
-        seed = [self._seed + _UPDATE_STRIDE * tf.cast(update, tf.int64), images]
+        seed = [self._plan.seed + UPDATE_STRIDE * tf.cast(update, tf.int64), images]
         # Philox on every device; XLA draws other numbers nevertheless.
-        draws = tf.random.stateless_uniform([self._global_batch], tf.stack(seed), alg="philox")
+        draws = tf.random.stateless_uniform([self._plan.global_batch], tf.stack(seed), alg="philox")
         context = tf.distribute.get_replica_context()
         # Not from the batch's shape, which the iterators of several workers do not know.
-        share = self._global_batch // context.num_replicas_in_sync
-        count = share // self._micro_batches
+        share = self._plan.global_batch // context.num_replicas_in_sync
+        count = share // self._plan.micro_batches
         first = context.replica_id_in_sync_group * share + micro * count
         return tf.slice(draws, [first], [count])
 

@@ -14,7 +14,8 @@ from tests.helpers.toys import (
     two_replicas,
 )
 from tfdeblur.objectives.objective import Loss
-from tfdeblur.training.engines.tensorflow.train_step import SKIPPED, ReplicaStep
+from tfdeblur.training.engines.engine import SKIPPED, StepPlan
+from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
 
 
 class Spoiled(TwoNetworks):
@@ -42,9 +43,9 @@ class Run:
             self.state = toy_state(
                 toy_config(training={"ema_decay": 0.9}), generator, objective, None
             )
-        step = ReplicaStep(generator, objective, self.state, global_batch=8, skip_nonfinite=skip)
+        step = ReplicaStep(objective, self.state, StepPlan(global_batch=8, skip_nonfinite=skip))
         self.step = tf.function(step, jit_compile=True) if jit_compile else step
-        self.names = step.metric_names
+        self.names = StepPlan(8, skip_nonfinite=skip).metric_names(objective)
 
         @tf.function
         def run(batch):

@@ -18,6 +18,7 @@ from tests.helpers.toys import (
 from tfdeblur import objectives
 from tfdeblur.models import critics
 from tfdeblur.objectives.objective import GENERATOR, Loss
+from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow import train_step as step_module
 from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep, taped_gradient
 
@@ -25,7 +26,7 @@ from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep, taped_g
 def build(objective, run_config=None, micro_batches=1, **toy):
     generator = toy_generator(**toy)
     state = toy_state(run_config or toy_config(), generator, objective)
-    step = ReplicaStep(generator, objective, state, global_batch=8, micro_batches=micro_batches)
+    step = ReplicaStep(objective, state, StepPlan(global_batch=8, micro_batches=micro_batches))
     return state, step
 
 
@@ -74,7 +75,7 @@ def test_step_updates_the_critic_twice_and_the_generator_once():
     state, step = build(TwoNetworks())
     before = weights(state)
     metrics = step(toy_batch())
-    assert set(metrics) == set(step.metric_names)
+    assert set(metrics) == set(StepPlan(8).metric_names(TwoNetworks()))
     assert int(state.networks["critic"].optimizer.iterations) == 2
     assert int(state.networks[GENERATOR].optimizer.iterations) == 1
     for name, old in before.items():
@@ -184,19 +185,13 @@ class Adversarial:
         generator = toy_generator(**(toy or {}))
         critic = critics.create("patch_gan", {"layers": 1, "width": 4, "norm": "layer"})
         self.state = toy_state(toy_config(), generator, self.objective, {"critic": critic})
-        self.step = ReplicaStep(
-            generator,
-            self.objective,
-            self.state,
-            global_batch=8,
-            micro_batches=micro_batches,
-            **step_options,
-        )
+        self.plan = StepPlan(8, micro_batches, **step_options)
+        self.step = ReplicaStep(self.objective, self.state, self.plan)
 
     def train(self, steps=2):
         run = tf.function(self.step)
         for seed in range(steps):
-            count = self.step.batches
+            count = self.plan.batches(self.objective)
             batches = [
                 {k: tf.constant(v) for k, v in toy_batch(seed=seed * count + i).items()}
                 for i in range(count)
@@ -256,8 +251,8 @@ def test_fresh_batches_give_each_update_its_own():
 
     objective, generator = Seen(), toy_generator()
     state = toy_state(toy_config(), generator, objective)
-    step = ReplicaStep(generator, objective, state, global_batch=8, fresh_critic_batches=True)
-    assert step.batches == 3
+    step = ReplicaStep(objective, state, StepPlan(global_batch=8, fresh_critic_batches=True))
+    assert StepPlan(8, fresh_critic_batches=True).batches(objective) == 3
     batches = [toy_batch(seed=seed) for seed in range(3)]
     step(*batches)
     expected = [batch["sharp"].mean() / 255 for batch in batches]
@@ -290,7 +285,8 @@ def test_loop_of_updates_equals_copies(options, monkeypatch):
 
 def operations(run, wanted):
     """Counts ops of some kinds in a step and in all functions that it calls."""
-    batches = [{k: tf.constant(v) for k, v in toy_batch().items()}] * run.step.batches
+    batch = {k: tf.constant(v) for k, v in toy_batch().items()}
+    batches = [batch] * run.plan.batches(run.objective)
     graph = tf.function(run.step).get_concrete_function(*batches).graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     return sum(node.op in wanted for node in nodes)
@@ -330,7 +326,7 @@ def test_draws_depend_on_seed_images_update_and_position():
         objective, generator = Draws(), toy_generator()
         state = toy_state(toy_config(), generator, objective)
         state.images.assign(images)
-        step = ReplicaStep(generator, objective, state, global_batch=8, seed=seed, **options)
+        step = ReplicaStep(objective, state, StepPlan(global_batch=8, seed=seed, **options))
         step(toy_batch())
         return objective.seen
 

@@ -1,0 +1,66 @@
+"""The workers of a job, from the environment variable `TF_CONFIG`, for every engine."""
+
+import json
+import os
+
+from tfdeblur.errors import ConfigError
+
+
+def read() -> tuple[list[str], int | None]:
+    """Returns the addresses of all workers, the chief first, and this process's index among them.
+
+    There are no addresses if `TF_CONFIG` is unset; the index is None if this process's task is
+    none of the workers.
+
+    Raises:
+        ConfigError: It is not JSON with a cluster and a task, or an address is invalid.
+    """
+    text = os.environ.get("TF_CONFIG", "").strip()
+    if not text:
+        return [], None
+    try:
+        config = json.loads(text)
+        cluster = config.get("cluster", {})
+        chief, others = list(cluster.get("chief", [])), list(cluster.get("worker", []))
+        addresses = [*chief, *others]
+        if not addresses:
+            return [], None
+        if not all(isinstance(address, str) for address in addresses):
+            raise TypeError("addresses")
+        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigError(
+            "The environment variable TF_CONFIG must be JSON with a cluster of workers and this"
+            f" worker's task; received: {text!r}."
+        ) from error
+    for address in addresses:
+        split_address(address)
+    places = {
+        "chief": range(len(chief)),
+        "worker": range(len(chief), len(addresses)),
+    }.get(kind, range(0))
+    return addresses, places[index] if 0 <= index < len(places) else None
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Returns the host and the port of a worker's ``host:port``.
+
+    Raises:
+        ConfigError: It does not have that form.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
+        raise ConfigError(
+            f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
+            " address such as 10.0.0.1:2222. Fix it on all hosts."
+        )
+    return host.strip("[]"), int(port)
+
+
+def refuse_outsider(addresses: list[str], place: int | None) -> None:
+    """Raises a ConfigError if this process is none of the workers."""
+    if place is None:
+        raise ConfigError(
+            f"The environment variable TF_CONFIG names {len(addresses)} workers, and its task is"
+            ' none of them: give each host the type "worker" and its own "index", from 0.'
+        )
