@@ -76,7 +76,7 @@ class SplitEvaluator:
         crop: Height and width of crops that are restored and measured on their own, in addition to
             whole images. Ignored unless smaller than the images.
         timed: Whether to measure the time of each network.
-        executor: Runs networks and metrics; the default one of Keras's backend if unset. Scores
+        executor: Runs networks and metrics; on TensorFlow's current strategy if unset. Scores
             and their order do not depend on the number of its devices.
     """
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def create() -> "Engine":
-    """Returns the engine of Keras's backend; `Engine.start` connects its devices."""
+    """Returns a new engine; `Engine.start` connects its devices."""
     from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 
     return TensorFlowEngine()

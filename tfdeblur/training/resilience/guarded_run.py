@@ -84,7 +84,7 @@ def explained_errors(trainer: Trainer) -> Iterator[None]:
     """Raises a UserError for errors about workers, memory and data."""
     try:
         yield
-    except (*READ_ERRORS, *trainer.engine.failures) as error:
+    except READ_ERRORS as error:
         config = trainer.config
         splits = (config.data.split, config.output.validation_split)
         # A wrong shape in a network raises one of these errors too: then the data are intact.

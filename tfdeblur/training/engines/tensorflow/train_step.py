@@ -15,7 +15,6 @@ from tfdeblur.objectives.objective import GENERATOR, Objective, View
 from tfdeblur.ops.imaging import data_range, to_range, uint8_to_unit
 from tfdeblur.training.engines.engine import (
     SKIPPED,
-    UPDATE_STRIDE,
     StepPlan,
     critic_updates,
     scalar_names,
@@ -27,6 +26,9 @@ from tfdeblur.training.state import NetworkState, TrainingState
 Batch = Mapping[str, tf.Tensor]
 Outputs = tuple[tf.Tensor, ...]
 Scalars = dict[str, tf.Tensor]
+
+# Between the seeds of two updates of one step; a prime, so that seeds of runs do not coincide.
+_UPDATE_STRIDE = 7919
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +194,7 @@ class ReplicaStep:
     def _uniform(self, update: Any, micro: int) -> tf.Tensor:
         """Draws a number per image, from seed, images seen, update, and position in the batch."""
         images = tf.convert_to_tensor(self._state.images.value)
-        seed = [self._plan.seed + UPDATE_STRIDE * tf.cast(update, tf.int64), images]
+        seed = [self._plan.seed + _UPDATE_STRIDE * tf.cast(update, tf.int64), images]
         # Philox on every device; XLA draws other numbers nevertheless.
         draws = tf.random.stateless_uniform([self._plan.global_batch], tf.stack(seed), alg="philox")
         context = tf.distribute.get_replica_context()
