@@ -9,7 +9,8 @@ import pathlib
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -22,8 +23,8 @@ from tfdeblur.errors import UserError
 from tfdeblur.io import files
 from tfdeblur.training.callbacks import ProgressBar
 from tfdeblur.training.engines.tensorflow import train_step
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 from tfdeblur.training.resilience.lock import LOCK, WorkdirLock
-from tfdeblur.training.trainer import Trainer
 
 # Steps before the fault, and steps of the whole run.
 FINISHED, GOAL = 4, 6
@@ -293,13 +294,14 @@ def before_reading(
     """Changes a shard after the checks at the start, before its records are read."""
 
     def plant(site: Site) -> Callable[[], object]:
-        shard, data, batches = site.shard(), site.shard().read_bytes(), Trainer.batches
+        shard, data = site.shard(), site.shard().read_bytes()
+        batches = TensorFlowEngine.batches
 
-        def spoiled(self: Trainer) -> object:
+        def spoiled(engine: TensorFlowEngine, *arguments: Any) -> Iterator[Any]:
             change(shard)
-            return batches(self)
+            return batches(engine, *arguments)
 
-        site.patch.setattr(Trainer, "batches", spoiled)
+        site.patch.setattr(TensorFlowEngine, "batches", spoiled)
 
         def fix() -> None:
             site.patch.undo()

@@ -47,7 +47,7 @@ def has_width(name: str) -> bool:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", filter(has_width, config.MODELS.names()))
+@pytest.mark.parametrize("name", [name for name in config.MODELS.names() if has_width(name)])
 def test_training_step_at_any_width_does_not_crash(name, repository):
     options = {key: value for key, value in FEWEST_BLOCKS.get(name, {}).items() if key != "width"}
     environment = dict(os.environ)
