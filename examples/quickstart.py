@@ -24,7 +24,7 @@ from tfdeblur.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfdeblur.evaluation import ScoreCard
+    from tfdeblur.evaluation.scores import ScoreCard
 
 # Photographs in the wheel of scikit-image; its others need a download.
 TRAINING_PHOTOS = (

@@ -19,6 +19,7 @@ from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
     EvaluationInputs,
+    EvaluationResult,
     about_run,
     batch_size_for,
     data_name,
@@ -57,22 +58,7 @@ class DetectConfig(EvaluationInputs):
     ] = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class DetectResult:
-    """Detections and their files.
-
-    Attributes:
-        card: All detections and their agreement.
-        folder: Holds `detection.json`, `detection.csv` and the page.
-        report: Path of the page.
-    """
-
-    card: "DetectionCard"
-    folder: str
-    report: str
-
-
-def run(config: DetectConfig) -> DetectResult:
+def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
     """Runs a detector on the input, the restored image and the target of a whole split.
 
     Args:
@@ -87,7 +73,6 @@ def run(config: DetectConfig) -> DetectResult:
     """
     require_tensorflow()
     from tfdeblur.data.dataset import read_errors
-    from tfdeblur.evaluation import SplitEvaluator
     from tfdeblur.evaluation.detection import (
         DETECTION_CSV,
         DETECTION_JSON,
@@ -97,6 +82,7 @@ def run(config: DetectConfig) -> DetectResult:
         write_page,
     )
     from tfdeblur.evaluation.detector import Detector
+    from tfdeblur.evaluation.evaluator import SplitEvaluator
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.pictures import spread
     from tfdeblur.evaluation.scores import CONVERTED, RESTORED
@@ -146,7 +132,7 @@ def run(config: DetectConfig) -> DetectResult:
         title=f"Detection: {network.restorer.name} on {data_name(config.data)}, {config.split}",
         subtitle=network_path(config),
     )
-    return DetectResult(card, folder, report)
+    return EvaluationResult(card, folder, report)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,6 @@ writes one page to send to others; the fourth compares such score cards. `run`, 
 `run_full` and `run_compare` do the same for a notebook.
 """
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
     EvaluateConfig,
+    EvaluationResult,
     about_run,
     batch_size_for,
     data_name,
@@ -33,10 +33,10 @@ from tfdeblur.evaluation.config import (
 
 if TYPE_CHECKING:
     from tfdeblur.data.evaluation import EvaluationData
-    from tfdeblur.evaluation import CheckpointTable, ScoreCard
+    from tfdeblur.evaluation.checkpoints import CheckpointTable
     from tfdeblur.evaluation.comparison import Comparison
     from tfdeblur.evaluation.networks import EvaluatedNetwork
-    from tfdeblur.evaluation.scores import Files
+    from tfdeblur.evaluation.scores import Files, ScoreCard
 
 __all__ = [
     "EvaluateConfig",
@@ -55,37 +55,7 @@ EXIT_INCOMPLETE = 1
 _SHARED_PICTURES = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class EvaluateResult:
-    """A score card and its files.
-
-    Attributes:
-        card: All scores.
-        folder: Output folder with the scores, the report and its pictures.
-        report: Path of the report.
-    """
-
-    card: "ScoreCard"
-    folder: str
-    report: str
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointsResult:
-    """The table of all checkpoints and its files.
-
-    Attributes:
-        table: All scores.
-        folder: Holds `checkpoints.json`, `checkpoints.csv` and the page.
-        report: Path of the page.
-    """
-
-    table: "CheckpointTable"
-    folder: str
-    report: str
-
-
-def run(config: EvaluateConfig) -> EvaluateResult:
+def run(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     """Evaluates a generator on a whole split with the quick metrics.
 
     Args:
@@ -113,7 +83,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     return _evaluate(config, network, data, QUICK_FILES)
 
 
-def run_full(config: EvaluateConfig) -> EvaluateResult:
+def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     """Evaluates a generator under every protocol used in papers.
 
     Args:
@@ -167,12 +137,12 @@ def _evaluate(
     about: dict[str, Any] | None = None,
     shared_pictures: int = 0,
     **options: Any,
-) -> EvaluateResult:
+) -> "EvaluationResult[ScoreCard]":
     """Evaluates a network and writes the scores and the report; `options` of `SplitEvaluator`."""
     from tfdeblur.data.dataset import read_errors
-    from tfdeblur.evaluation import SplitEvaluator
-    from tfdeblur.evaluation.page import choose, write_page
-    from tfdeblur.evaluation.pictures import spread, write_triplets
+    from tfdeblur.evaluation.evaluator import SplitEvaluator
+    from tfdeblur.evaluation.page import write_page
+    from tfdeblur.evaluation.pictures import choose_by_gain, spread, write_triplets
     from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.ops import devices
 
@@ -195,7 +165,8 @@ def _evaluate(
                 **({"tlc_window": network.tlc_window} if network.tlc_window is not None else {}),
             }
         )
-        shown = [index for kind in choose(card, config.pictures).values() for index in kind]
+        chosen = choose_by_gain(card.gains_db(), config.pictures)
+        shown = [index for kind in chosen.values() for index in kind]
         wanted = sorted({*shown, *spread(card.images, shared_pictures)})
         triplets = {t.index: t for t in evaluator.pictures(wanted, card.primary.state)}
     # Before the scores: a folder with scores is complete.
@@ -207,12 +178,13 @@ def _evaluate(
         names,
         title=f"{network.restorer.name} on {data_name(config.data)}, {config.split}",
         subtitle=network_path(config),
+        figures=config.figures,
     )
     card.write(folder, names)
-    return EvaluateResult(card, folder, report)
+    return EvaluationResult(card, folder, report)
 
 
-def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
+def run_checkpoints(config: EvaluateConfig) -> "EvaluationResult[CheckpointTable]":
     """Evaluates every checkpoint of a run on a whole split; writes a table, curves and pictures.
 
     All share one graph, whose weights are replaced; the blurred input is measured once.
@@ -221,21 +193,14 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
         config: The settings; `workdir` is the run.
 
     Returns:
-        The table and its files; damaged checkpoints are listed in `table.skipped`.
+        The table and its files; damaged checkpoints are listed in `card.skipped`.
 
     Raises:
         UserError: `model` or `checkpoint` is given, or there is no checkpoint.
         DataError: The data cannot be read, or every checkpoint is damaged.
     """
     require_tensorflow()
-    from tfdeblur.evaluation import CheckpointTable
-    from tfdeblur.evaluation.checkpoint_evaluator import CheckpointEvaluator
-    from tfdeblur.evaluation.checkpoints import (
-        CHECKPOINTS_CSV,
-        CHECKPOINTS_JSON,
-        PAGE,
-        write_page,
-    )
+    from tfdeblur.evaluation import checkpoints
     from tfdeblur.io.outputs import OutputFolder
 
     if config.model or not config.workdir or config.checkpoint != "best":
@@ -245,29 +210,21 @@ def run_checkpoints(config: EvaluateConfig) -> CheckpointsResult:
         )
     data = open_data(config)
     folder = config.out or default_folder(config)
-    OutputFolder.reserve(folder, CHECKPOINTS_JSON, CHECKPOINTS_CSV, PAGE)
-    evaluator = CheckpointEvaluator(
-        config.workdir, data, batch_size=batch_size_for(config, data), pictures=config.pictures
-    )
-    evaluator.run()
-    assert evaluator.restorer is not None
-    name = evaluator.restorer.name
-    about = about_run(config, evaluator.restorer, data.manifest)
-    # These describe a single checkpoint.
-    del about["checkpoint"], about["images_seen"]
-    table = CheckpointTable.of(evaluator.cards, evaluator.skipped, about)
+    OutputFolder.reserve(folder, *checkpoints.NAMES)
+    table = checkpoints.evaluate(config, data)
     table.write(folder)
-    page = write_page(
+    page = checkpoints.write_page(
         table,
-        evaluator.strips,
         folder,
-        title=f"{name} on {data_name(config.data)}, {config.split}: all checkpoints",
+        title=f"{table.about['model']} on {data_name(config.data)}, {config.split}: "
+        "all checkpoints",
         subtitle=config.workdir,
+        figures=config.figures,
     )
-    return CheckpointsResult(table, folder, page)
+    return EvaluationResult(table, folder, page)
 
 
-def run_compare(config: EvaluateConfig) -> tuple["Comparison", str]:
+def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
     """Compares full score cards.
 
     Args:
@@ -275,7 +232,7 @@ def run_compare(config: EvaluateConfig) -> tuple["Comparison", str]:
             run; `out` is the output folder, `comparison` beside the first card if unset.
 
     Returns:
-        The comparison and the path of its page.
+        The comparison and its files.
 
     Raises:
         UserError: A run has no score card, several to choose from, or one of other images.
@@ -288,9 +245,10 @@ def run_compare(config: EvaluateConfig) -> tuple["Comparison", str]:
     name = f"{data_name(config.data)}-{config.split}" if config.data else ""
     folders = [comparison.find_card(path, name) for path in config.compare]
     compared = comparison.Comparison.of(folders)
-    out = config.out or files.join(folders[0], "comparison")
-    OutputFolder.reserve(out, comparison.COMPARISON_JSON, comparison.PAGE)
-    return compared, comparison.write(compared, out)
+    folder = config.out or files.join(folders[0], "comparison")
+    OutputFolder.reserve(folder, *comparison.NAMES)
+    page = comparison.write(compared, folder, config.figures)
+    return EvaluationResult(compared, folder, page)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -314,26 +272,23 @@ def _run_and_report(config: EvaluateConfig) -> int:
         raise UserError("Give one of --full, --all-checkpoints and --compare.")
     if not config.full and (config.lpips or config.lpips_weights):
         raise UserError("lpips is part of the full score card. Give --full as well.")
-    if config.all_checkpoints:
-        return _run_and_report_checkpoints(config)
     if config.compare:
-        compared, page = run_compare(config)
-        print(compared.table())
-        print(f"\nComparison: {page}")
+        compared = run_compare(config)
+        print(compared.card.table())
+        print(f"\nComparison: {compared.report}")
         return 0
+    if config.all_checkpoints:
+        evaluated = run_checkpoints(config)
+        skipped = evaluated.card.skipped
+        print(evaluated.card.table())
+        print(f"\nScores, curves and pictures: {evaluated.report}")
+        for message in skipped.values():
+            print(f"warning: not evaluated: {message}", file=sys.stderr)
+        return EXIT_INCOMPLETE if skipped else 0
     result = run_full(config) if config.full else run(config)
     print(result.card.table())
     print(f"\nScores, charts and pictures: {result.report}")
     return 0
-
-
-def _run_and_report_checkpoints(config: EvaluateConfig) -> int:
-    result = run_checkpoints(config)
-    print(result.table.table())
-    print(f"\nScores, curves and pictures: {result.report}")
-    for message in result.table.skipped.values():
-        print(f"warning: not evaluated: {message}", file=sys.stderr)
-    return EXIT_INCOMPLETE if result.table.skipped else 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfdeblur.evaluation import ScoreCard, Setting
+from tfdeblur.evaluation.scores import ScoreCard, Setting
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur.evaluation import ScoreCard, Setting
+from tfdeblur.evaluation.scores import ScoreCard, Setting
 from tfdeblur.metrics import METRICS
 
 BLURRED = Setting("blurred", "uint8", "whole")

@@ -151,6 +151,18 @@ def test_out_folder_with_other_files_is_rejected_before_any_work(
     assert sorted(path for path in home.rglob("*")) == before
 
 
+def test_figures_are_written_beside_the_page_and_replaced(write_run, data, tmp_path):
+    write_run(str(tmp_path / "run"))
+    words = ["--workdir", str(tmp_path / "run"), "--data", data, "--out", str(tmp_path / "out")]
+    for extension in ("svg", "png"):
+        assert evaluate.main([*words, "--figures", extension]) == 0
+        written = files.list_dir(f"{tmp_path}/out/index-figures")
+        assert len(written) == 5 and f"gain-in-psnr.{extension}" in written
+        assert all(name.endswith(f".{extension}") for name in written)
+    assert evaluate.main(words) == 0
+    assert not files.exists(f"{tmp_path}/out/index-figures")
+
+
 def test_second_evaluation_replaces_its_pictures(write_run, data, tmp_path):
     write_run(str(tmp_path / "run"))
     settings = {"workdir": str(tmp_path / "run"), "data": data, "out": str(tmp_path / "out")}

@@ -15,7 +15,7 @@ from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.config import settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
-from tfdeblur.evaluation import SplitEvaluator
+from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import LIST
@@ -76,7 +76,7 @@ def test_command_evaluates_all_and_marks_the_best(run, data, capsys):
 
 @pytest.mark.slow
 def test_each_checkpoint_scores_as_on_its_own(run, data):
-    table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
+    table = evaluate.run_checkpoints(config(workdir=run, data=data)).card
     for stage in table.stages:
         alone = evaluate.run(
             settings.validate(
@@ -128,7 +128,7 @@ def test_checkpoint_of_another_network_is_skipped(run, data):
     meta = files.read_json(path)
     # Both have the same weights.
     files.write_json(path, sealed({**meta, "model": {**meta["model"], "residual": False}}))
-    table = evaluate.run_checkpoints(config(workdir=run, data=data)).table
+    table = evaluate.run_checkpoints(config(workdir=run, data=data)).card
     assert [stage.images for stage in table.stages] == [64, 192]
     (message,) = table.skipped.values()
     assert "'residual': False" in message
@@ -141,7 +141,7 @@ def test_checkpoints_of_earlier_versions_have_no_epochs(run, data):
         del meta["epoch_images"], meta["sha256"]
         files.write_json(path, meta)
     result = evaluate.run_checkpoints(config(workdir=run, data=data, pictures=1))
-    assert [stage.epochs for stage in result.table.stages] == [None] * 3
+    assert [stage.epochs for stage in result.card.stages] == [None] * 3
     assert "128 images" in files.read_text(result.report)
 
 
@@ -177,5 +177,5 @@ def test_run_that_keeps_all_checkpoints_is_evaluated_at_every_epoch():
         )
     )
     result = evaluate.run_checkpoints(config(workdir=workdir, data=f"{folder}/data"))
-    assert [stage.epochs for stage in result.table.stages] == [1.0, 2.0, 3.0, 4.0]
+    assert [stage.epochs for stage in result.card.stages] == [1.0, 2.0, 3.0, 4.0]
     assert files.exists(f"{workdir}/evaluation/data-test/checkpoints.html")

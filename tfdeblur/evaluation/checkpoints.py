@@ -1,6 +1,7 @@
-"""The scores of all checkpoints of a run, as a table, curves and strips of pictures.
+"""Evaluates every checkpoint of a run: a table, curves and strips of pictures.
 
-The page embeds its pictures, so that it is a single file.
+All checkpoints share one graph, whose weights are replaced. The page embeds its pictures, so that
+it is a single file.
 """
 
 import dataclasses
@@ -10,21 +11,30 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur.evaluation.evaluator import Triplet
-from tfdeblur.evaluation.page import summary_of
+from tfdeblur.checkpoints.manifest import checkpoint_name, verify_checkpoint, weights_file
+from tfdeblur.checkpoints.retention import list_checkpoints
+from tfdeblur.checkpoints.weights import CHECKPOINTS, load_generator, read_weights
+from tfdeblur.data.dataset import read_errors
+from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.errors import DataError, UserError
+from tfdeblur.evaluation.config import EvaluateConfig, about_run, batch_size_for
+from tfdeblur.evaluation.evaluator import SplitEvaluator, Triplet
+from tfdeblur.evaluation.page import headers, summary_of
 from tfdeblur.evaluation.pictures import address, spread
-from tfdeblur.evaluation.scores import BLURRED, RESTORED, ScoreCard
+from tfdeblur.evaluation.scores import BLURRED, RESTORED
 from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
+from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.metrics import METRICS
 from tfdeblur.ops import tiling
 from tfdeblur.reports import pages
-from tfdeblur.reports.charts import Chart
+from tfdeblur.reports.charts import Chart, FigureFormat
 
 CHECKPOINTS_JSON = "checkpoints.json"
 CHECKPOINTS_CSV = "checkpoints.csv"
 PAGE = "checkpoints.html"
+NAMES = (CHECKPOINTS_JSON, CHECKPOINTS_CSV, PAGE, pages.figures_folder(PAGE))
 
 # A strip shows at most this many checkpoints and the best one.
 _MAX_COLUMNS = 6
@@ -42,11 +52,14 @@ class Stage:
         images: Images seen when it was written.
         epochs: The same in epochs; None if the checkpoint does not record them.
         row: Means by metric, see `ScoreCard.rows`.
+        pictures: For each strip, the restored picture as a data URL: compressed, because a run
+            may have hundreds of checkpoints.
     """
 
     images: int
     epochs: float | None
     row: Mapping[str, float]
+    pictures: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -54,31 +67,6 @@ class Stage:
         if self.epochs is None:
             return f"{self.images:,} images"
         return f"{self.epochs:.4g} epochs"
-
-
-class Strip:
-    """An image of the split as restored by each checkpoint, with input and target.
-
-    Args:
-        triplet: The image; its restored picture is ignored.
-    """
-
-    def __init__(self, triplet: Triplet) -> None:
-        self.caption = f"{triplet.scene} / {triplet.frame}"
-        self.side = max(triplet.sharp.shape[:2])
-        self._blurred = _embedded(triplet.blurred)
-        self._sharp = _embedded(triplet.sharp)
-        # Compressed, because a run may have hundreds of checkpoints.
-        self._restored: dict[int, str] = {}
-
-    def add(self, images: int, restored: np.ndarray) -> None:
-        """Adds the picture of the checkpoint at `images` images seen; uint8 [h, w, 3]."""
-        self._restored[images] = _embedded(restored)
-
-    def row(self, stages: Sequence[Stage]) -> pages.PictureRow:
-        """Returns the pictures: blurred, the given checkpoints, sharp."""
-        restored = {stage.label: self._restored[stage.images] for stage in stages}
-        return self.caption, {"blurred": self._blurred, **restored, "sharp": self._sharp}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +80,7 @@ class CheckpointTable:
         differing: Number of images whose input differs from the target.
         skipped: Error message of each checkpoint that was not evaluated, by its folder.
         about: Origin of the scores.
+        strips: Images that are shown as restored by each checkpoint.
     """
 
     baseline: Mapping[str, float]
@@ -100,24 +89,7 @@ class CheckpointTable:
     differing: int
     skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        cards: Sequence[tuple[int, float | None, ScoreCard]],
-        skipped: Mapping[str, str],
-        about: Mapping[str, Any],
-    ) -> "CheckpointTable":
-        """Builds the table from score cards.
-
-        Args:
-            cards: Images seen, epochs if known, and the card; at least one.
-            skipped: See the class.
-            about: See the class.
-        """
-        stages = [Stage(images, epochs, card.rows[RESTORED]) for images, epochs, card in cards]
-        last = cards[-1][2]
-        return cls(last.rows[BLURRED], stages, last.images, last.differing, skipped, about)
+    strips: Sequence[Triplet] = ()
 
     @property
     def metrics(self) -> list[str]:
@@ -140,7 +112,7 @@ class CheckpointTable:
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Returns the header and the rows as texts; a star marks the best of each column."""
         best = self.best()
-        header = ["images seen", "epochs", *(METRICS[key].header for key in self.metrics)]
+        header = ["images seen", *headers(self.metrics, "epochs")]
         body = [["blurred", "", *(METRICS[key].text(self.baseline[key]) for key in self.metrics)]]
         for stage in self.stages:
             epochs = "-" if stage.epochs is None else f"{stage.epochs:.2f}"
@@ -219,52 +191,120 @@ class CheckpointTable:
         ]
         out.write_text(CHECKPOINTS_CSV, csv_text(lines))
 
-    def shown(self) -> list[Stage]:
-        """Returns the checkpoints of a strip: evenly spaced ones, and the best by PSNR."""
+    def pictures(self) -> list[pages.PictureRow]:
+        """Returns the strips with evenly spaced checkpoints, and the best one by PSNR."""
         places = spread(len(self.stages), _MAX_COLUMNS)
         wanted = {self.stages[place].images for place in places}
         wanted.add(self.best().get("psnr_db", self.stages[-1].images))
-        return [stage for stage in self.stages if stage.images in wanted]
+        shown = [stage for stage in self.stages if stage.images in wanted]
+        return [
+            (
+                f"{strip.scene} / {strip.frame}",
+                {
+                    "blurred": _embedded(strip.blurred),
+                    **{stage.label: stage.pictures[index] for stage in shown},
+                    "sharp": _embedded(strip.sharp),
+                },
+            )
+            for index, strip in enumerate(self.strips)
+        ]
 
     def charts(self) -> list[Chart]:
         """Returns the curves of PSNR and SSIM with the blurred input as a level."""
         in_epochs = all(stage.epochs is not None for stage in self.stages)
-
-        def chart(key: str) -> Chart:
-            points = [
-                (
-                    stage.epochs if in_epochs and stage.epochs is not None else float(stage.images),
-                    stage.row[key],
-                )
-                for stage in self.stages
-            ]
-            return Chart(
+        seen = [float(stage.epochs or 0 if in_epochs else stage.images) for stage in self.stages]
+        return [
+            Chart(
                 METRICS[key].title,
-                {"restored": points},
+                {"restored": [(x, s.row[key]) for x, s in zip(seen, self.stages, strict=True)]},
                 x_label="epochs" if in_epochs else "images seen",
                 y_label=METRICS[key].unit,
                 levels={"blurred input": self.baseline[key]},
             )
+            for key in ("psnr_db", "ssim")
+        ]
 
-        return [chart("psnr_db"), chart("ssim")]
+
+def evaluate(config: EvaluateConfig, data: EvaluationData) -> CheckpointTable:
+    """Evaluates the checkpoints of a run, oldest first; damaged ones are skipped.
+
+    Args:
+        config: The settings; `workdir` is the run.
+        data: The split.
+
+    Raises:
+        UserError: There is no checkpoint.
+        DataError: Every checkpoint is damaged, or the data cannot be read.
+    """
+    folder = files.join(config.workdir.rstrip("/"), CHECKPOINTS)
+    counts = list_checkpoints(folder)
+    if not counts:
+        raise UserError(
+            f"{folder} holds no checkpoint. Give the work directory of a run of "
+            "tfdeblur.train; `output.keep: all` keeps every checkpoint of a run."
+        )
+    stages: list[Stage] = []
+    skipped: dict[str, str] = {}
+    evaluator = None
+    for images in counts:
+        path = files.join(folder, checkpoint_name(images))
+        try:
+            if evaluator is None:
+                generator, meta = load_generator(path)
+                model, restorer = meta["model"], Restorer(generator, name=generator.name)
+            else:
+                meta = verify_checkpoint(path)
+                if meta["model"] != model:
+                    # Options such as a global skip change no weight, so the file would fit.
+                    raise DataError(
+                        f"The checkpoint {path} is of the model {meta['model']}, earlier ones are "
+                        f"of {model}. Evaluate it on its own, with --model {path}."
+                    )
+                read_weights(files.join(path, weights_file(meta)), generator)
+        except UserError as error:
+            skipped[path] = str(error)
+            continue
+        with read_errors([data.path], data.split):
+            if evaluator is None:
+                batch_size = batch_size_for(config, data)
+                networks = {RESTORED: restorer.restore}
+                evaluator = SplitEvaluator(networks, data, batch_size=batch_size)
+            card = evaluator.run()
+            strips = evaluator.pictures(spread(data.records, config.pictures))
+        epoch = meta.get("epoch_images")
+        restored = [_embedded(strip.restored) for strip in strips]
+        stages.append(
+            Stage(images, images / epoch if epoch else None, card.rows[RESTORED], restored)
+        )
+    if not stages:
+        raise DataError(
+            f"No checkpoint in {folder} could be evaluated: {' '.join(skipped.values())}"
+        )
+    about = about_run(config, restorer, data.manifest)
+    # These describe a single checkpoint.
+    del about["checkpoint"], about["images_seen"]
+    baseline = card.rows[BLURRED]
+    return CheckpointTable(
+        baseline, stages, card.images, card.differing, skipped, about, strips=strips
+    )
 
 
 def write_page(
     table: CheckpointTable,
-    strips: Sequence[Strip],
     directory: str,
     *,
     title: str,
     subtitle: str = "",
+    figures: FigureFormat | None = None,
 ) -> str:
     """Writes `checkpoints.html`: table, curves and strips in a single file.
 
     Args:
-        table: The table.
-        strips: Each with a picture of every checkpoint of the table.
+        table: The table; its stages have a picture for each of its strips.
         directory: Folder of the evaluation.
         title: Heading of the page.
         subtitle: Line below the heading.
+        figures: Format in which the charts are also written as files.
 
     Returns:
         Path of the page.
@@ -272,21 +312,20 @@ def write_page(
     Raises:
         UserError: The page cannot be written.
     """
-    shown = table.shown()
-    header, body = table.cells()
     protocols = [f"{METRICS[key].title}: {METRICS[key].protocol}" for key in table.metrics]
-    page = pages.render_gallery(
+    return pages.write(
+        directory,
+        PAGE,
         title,
+        figures=figures,
+        charts=table.charts(),
         summary=summary_of(table.about),
-        pictures=[strip.row(shown) for strip in strips],
-        curves=table.charts(),
+        pictures=table.pictures(),
         subtitle=subtitle,
-        tables=[pages.Table(header, body)],
+        tables=[pages.Table(*table.cells())],
         notes=[*table.notes(), *protocols],
-        pixelated=any(strip.side <= _SMALL for strip in strips),
+        pixelated=any(max(strip.sharp.shape[:2]) <= _SMALL for strip in table.strips),
     )
-    OutputFolder(directory).write_text(PAGE, page)
-    return files.join(directory, PAGE)
 
 
 def _embedded(image: np.ndarray) -> str:

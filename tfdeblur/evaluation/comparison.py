@@ -12,7 +12,7 @@ import numpy as np
 
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation import pictures
-from tfdeblur.evaluation.page import gain_rows, legend, table
+from tfdeblur.evaluation.page import gain_rows, headers
 from tfdeblur.evaluation.scores import (
     BLURRED,
     FULL_FILES,
@@ -30,10 +30,12 @@ from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.metrics import METRICS
 from tfdeblur.reports import pages
-from tfdeblur.reports.charts import Chart
+from tfdeblur.reports.charts import Chart, FigureFormat
+from tfdeblur.reports.pages import PictureRow, Table
 
 COMPARISON_JSON = "comparison.json"
 PAGE = "comparison.html"
+NAMES = (COMPARISON_JSON, PAGE, pages.figures_folder(PAGE))
 _IDENTITY = ("model", "from", "images_seen", "weights_sha256", "configuration_sha256")
 
 
@@ -182,8 +184,8 @@ class Comparison:
         """Returns everything as aligned text for a terminal."""
         parts = []
         for region, values in self.shared():
-            titles = [METRICS[metric].header for metric in self.measured_in(region)]
-            header = [f"{self.cards[0].region_name(region)}, {values}", *titles]
+            caption = f"{self.cards[0].region_name(region)}, {values}"
+            header = headers(self.measured_in(region), caption)
             parts.append(aligned_table(header, self.rows(region, values)))
         lines = [
             f"{label} against {self.labels[0]}, {METRICS[metric].header}: {gain_text(gain, metric)}"
@@ -222,8 +224,16 @@ class Comparison:
         }
 
 
-def write(compared: Comparison, directory: str) -> str:
-    """Writes `comparison.json` and `comparison.html`; returns the path of the page.
+def write(compared: Comparison, directory: str, figures: FigureFormat | None = None) -> str:
+    """Writes `comparison.json` and `comparison.html`.
+
+    Args:
+        compared: The comparison.
+        directory: The output folder.
+        figures: Format in which the chart is also written as a file.
+
+    Returns:
+        Path of the page.
 
     Raises:
         UserError: A file cannot be written.
@@ -231,28 +241,31 @@ def write(compared: Comparison, directory: str) -> str:
     OutputFolder(directory).write_json(COMPARISON_JSON, compared.to_dict())
     first = compared.cards[0]
     means = [
-        table(
-            f"Means: {first.region_name(region)}, {values}",
-            compared.measured_in(region),
+        Table(
+            headers(compared.measured_in(region)),
             compared.rows(region, values),
+            f"Means: {first.region_name(region)}, {values}",
         )
         for region, values in compared.shared()
     ]
+    columns = headers(compared.metrics)
     differences = [
-        table(f"Gain of {label} over {compared.labels[0]}", compared.metrics, gain_rows(found))
+        Table(columns, gain_rows(found), f"Gain of {label} over {compared.labels[0]}")
         for label, found in compared.paired().items()
     ]
-    page = pages.render(
-        "card.html.j2",
-        title=f"{len(compared.cards)} runs on {first.images:,} images",
+    return pages.write(
+        directory,
+        PAGE,
+        f"{len(compared.cards)} runs on {first.images:,} images",
+        figures=figures,
+        charts=[_chart(compared)],
         subtitle=f"Compared with {compared.labels[0]}",
         summary=[
             (label, str(card.about.get("weights_sha256", ""))[:12])
             for label, card in zip(compared.labels, compared.cards, strict=True)
         ],
         tables=[*means, *differences],
-        measures=legend(compared.metrics),
-        settings=[],
+        measures=[METRICS[metric] for metric in compared.metrics],
         notes=[
             "Differences are paired, image by image: whole images, float, each run with its "
             "local converter if it has one. An interval that contains 0 shows no difference.",
@@ -260,12 +273,9 @@ def write(compared: Comparison, directory: str) -> str:
             *compared.notes(),
             f"Pictures larger than 256 pixels are JPEG of quality {pictures.JPEG_QUALITY}.",
         ],
-        charts=[_chart(compared)],
         pictures=_shown(compared),
-        pixelated=False,
+        slider=True,
     )
-    OutputFolder(directory).write_text(PAGE, page)
-    return files.join(directory, PAGE)
 
 
 def _chart(compared: Comparison) -> Chart:
@@ -289,27 +299,25 @@ def _chart(compared: Comparison) -> Chart:
     )
 
 
-def _shown(compared: Comparison) -> list[pictures.Shown]:
+def _shown(compared: Comparison) -> list[PictureRow]:
     """Returns the images whose pictures all runs have."""
     common = set.intersection(*(pictures.stored(folder) for folder in compared.folders))
-    first, folder = compared.cards[0], compared.folders[0]
-    found = []
-    for index in sorted(common):
-        blurred, sharp = (
-            pictures.address(pictures.read(folder, index, state)) for state in ("blurred", "sharp")
+    runs = list(zip(compared.labels, compared.cards, compared.folders, strict=True))
+    _, first, folder = runs[0]
+    return [
+        (
+            f"{first.scenes[index]} / {first.frames[index]}",
+            {
+                STATE_NAMES[BLURRED]: pictures.read(folder, index, "blurred"),
+                **{
+                    _picture_label(label, card, index): pictures.read(run, index, "restored")
+                    for label, card, run in runs
+                },
+                "sharp": pictures.read(folder, index, "sharp"),
+            },
         )
-        restored = {
-            _picture_label(label, card, index): pictures.address(
-                pictures.read(run, index, "restored")
-            )
-            for label, card, run in zip(
-                compared.labels, compared.cards, compared.folders, strict=True
-            )
-        }
-        caption = f"{first.scenes[index]} / {first.frames[index]}"
-        states = {STATE_NAMES[BLURRED]: blurred, **restored, "sharp": sharp}
-        found.append(pictures.Shown(index, caption, states))
-    return found
+        for index in sorted(common)
+    ]
 
 
 def _picture_label(label: str, card: ScoreCard, index: int) -> str:

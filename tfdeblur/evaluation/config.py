@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 # Pixels per batch if `batch_size` is unset, and its upper limit.
 _BATCH_PIXELS = 2**20
 _MAX_IMAGES = 256
+
+Card = TypeVar("Card")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult(Generic[Card]):
+    """Scores and their files.
+
+    Attributes:
+        card: All scores.
+        folder: Output folder with the scores, the page and its pictures.
+        report: Path of the page.
+    """
+
+    card: Card
+    folder: str
+    report: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +116,10 @@ class EvaluateConfig(EvaluationInputs):
             ge=0,
         ),
     ] = 3
+    figures: Annotated[
+        Literal["pdf", "png", "svg"] | None,
+        Field(description="also write each chart of the page as a file of this format, for papers"),
+    ] = None
 
 
 def default_folder(config: EvaluationInputs) -> str:

@@ -17,7 +17,6 @@ from tfdeblur.evaluation.page import summary_of
 from tfdeblur.evaluation.pictures import JPEG_QUALITY, address
 from tfdeblur.evaluation.statistics import ratio_interval
 from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
-from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.reports import pages
 
@@ -239,44 +238,49 @@ def write_page(
     Raises:
         UserError: The page cannot be written.
     """
-    header, rows = card.cells()
-    page = pages.render(
-        "detection.html.j2",
-        title=title,
+    return pages.write(
+        directory,
+        PAGE,
+        title,
         subtitle=subtitle,
         summary=summary_of(card.about),
-        table=pages.Table(header, rows),
-        notes=[*card.notes(), f"Large pictures are JPEG of quality {JPEG_QUALITY} in this page."],
-        pictures=[_boxed(triplet, picture, name_of) for triplet, picture in shown],
+        tables=[pages.Table(*card.cells())],
+        notes=[
+            *card.notes(),
+            f"Large pictures are JPEG of quality {JPEG_QUALITY} in this page.",
+            "Solid boxes match a box in the sharp image, dashed boxes do not.",
+        ],
+        pictures=[
+            (
+                f"{triplet.scene} / {triplet.frame}",
+                dict(_boxed(state, triplet, picture, name_of) for state in STATES),
+            )
+            for triplet, picture in shown
+        ],
     )
-    OutputFolder(directory).write_text(PAGE, page)
-    return files.join(directory, PAGE)
 
 
-def _boxed(triplet: Triplet, picture: Picture, name_of: Callable[[int], str]) -> dict[str, Any]:
-    height, width = triplet.sharp.shape[:2]
-    states = []
-    for state in STATES:
-        found, partners = picture.found[state], picture.matches[state].partners
-        boxes = [
-            {
-                "left": float(box[0]),
-                "top": float(box[1]),
-                "width": float(box[2] - box[0]),
-                "height": float(box[3] - box[1]),
-                "label": f"{name_of(int(found.classes[i]))} {found.scores[i]:.2f}",
-                "right": partners[i],
-            }
-            for i, box in enumerate(found.boxes)
-        ]
-        m = picture.matches[state]
-        said = f"{len(found)} found" + (
-            f", {m.right} right, {m.missed} missed" * (state != "sharp")
+def _boxed(
+    state: str, triplet: Triplet, picture: Picture, name_of: Callable[[int], str]
+) -> tuple[str, pages.BoxedImage]:
+    """Returns the label and the picture of a state with its detections."""
+    found, match_ = picture.found[state], picture.matches[state]
+    boxes = [
+        pages.Box(
+            left=float(box[0]),
+            top=float(box[1]),
+            width=float(box[2] - box[0]),
+            height=float(box[3] - box[1]),
+            label=f"{name_of(int(found.classes[i]))} {found.scores[i]:.2f}",
+            right=match_.partners[i],
         )
-        image = address(getattr(triplet, state))
-        states.append({"name": state, "said": said, "image": image, "boxes": boxes})
-    caption = f"{triplet.scene} / {triplet.frame}"
-    return {"caption": caption, "width": width, "height": height, "states": states}
+        for i, box in enumerate(found.boxes)
+    ]
+    counts = "" if state == "sharp" else f", {match_.right} right, {match_.missed} missed"
+    image = getattr(triplet, state)
+    height, width = image.shape[:2]
+    boxed = pages.BoxedImage(address(image), width, height, boxes)
+    return f"{state}: {len(found)} found{counts}", boxed
 
 
 def _share(value: float) -> str:

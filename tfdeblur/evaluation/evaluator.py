@@ -12,7 +12,6 @@ import tensorflow as tf
 import tqdm
 
 from tfdeblur.errors import DataError
-from tfdeblur.evaluation.blur import lost_gradient
 from tfdeblur.evaluation.scores import BLURRED, REGIONS, RESTORED, ScoreCard, Setting
 from tfdeblur.execution import Executor, default_executor
 from tfdeblur.metrics import CEILING_DB, METRICS, Metric
@@ -104,7 +103,7 @@ class SplitEvaluator:
             for state, network in networks.items()
         }
         self._rounded = self._executor.compile(imaging.to_uint8)
-        self._lost_gradient = self._executor.compile(_lost_gradient)
+        self._lost_gradient = self._executor.compile(lost_gradient)
         self._scorers = {"whole": self._scorer([m for m in metrics if m.fits(height, width)])}
         if crop and self._boxes:
             on_crops = [m for m in metrics if m.fits(*crop) and not m.whole_images_only]
@@ -354,8 +353,27 @@ def _restored(network: Restore, blurred: Any) -> Any:
     return keras.ops.clip(keras.ops.cast(restored, "float32"), 0.0, 1.0)
 
 
-def _lost_gradient(sharp: Any, blurred: Any) -> Any:
-    return lost_gradient(imaging.uint8_to_unit(sharp), imaging.uint8_to_unit(blurred))
+def lost_gradient(sharp: Any, blurred: Any) -> Any:
+    """Returns the share of the target's gradient that the input has lost.
+
+    Args:
+        sharp: Target images, uint8 [B, H, W, 3] or float32 in [0, 1].
+        blurred: Input images of the same shape and range.
+
+    Returns:
+        float32 [B]: 1 minus the ratio of the mean absolute differences of neighboring pixels'
+        luma. 0 for an input as sharp as the target, 1 for a flat one; noise makes it negative.
+    """
+
+    def strength(images: Any) -> Any:
+        luma = imaging.luma(_unit(images))
+        down, right = luma[:, 1:] - luma[:, :-1], luma[:, :, 1:] - luma[:, :, :-1]
+        axes = (1, 2, 3)
+        return keras.ops.mean(keras.ops.abs(down), axes) + keras.ops.mean(
+            keras.ops.abs(right), axes
+        )
+
+    return 1.0 - keras.ops.divide_no_nan(strength(blurred), strength(sharp))
 
 
 def _unit(images: Any) -> Any:

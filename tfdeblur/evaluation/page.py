@@ -9,7 +9,6 @@ import numpy as np
 from tfdeblur.evaluation.evaluator import Triplet
 from tfdeblur.evaluation.pictures import (
     JPEG_QUALITY,
-    Shown,
     address,
     choose_by_gain,
     picture_name,
@@ -25,11 +24,10 @@ from tfdeblur.evaluation.scores import (
     Setting,
 )
 from tfdeblur.evaluation.statistics import Gain, Summary
-from tfdeblur.io import files
-from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.metrics import CEILING_DB, METRICS
 from tfdeblur.reports import charts, pages
-from tfdeblur.reports.charts import Chart
+from tfdeblur.reports.charts import Chart, FigureFormat
+from tfdeblur.reports.pages import Table
 
 _SMALL = 200  # below this side pictures are enlarged with sharp pixel edges
 
@@ -55,6 +53,7 @@ def write_page(
     *,
     title: str,
     subtitle: str = "",
+    figures: FigureFormat | None = None,
 ) -> str:
     """Writes the report.
 
@@ -66,6 +65,7 @@ def write_page(
         names: Names of the files.
         title: Heading of the page.
         subtitle: Line below the heading.
+        figures: Format in which the charts are also written as files.
 
     Returns:
         Path of the page.
@@ -73,61 +73,37 @@ def write_page(
     Raises:
         UserError: The page cannot be written.
     """
-    kinds = {index: kind for kind, found in choose(card).items() for index in found}
+    chosen = choose_by_gain(card.gains_db())
+    kinds = {index: kind for kind, found in chosen.items() for index in found}
     notes = card.notes()
     if names.embedded:
         notes.append(
             f"Pictures larger than 256 pixels are JPEG of quality {JPEG_QUALITY} in this page; "
             "scores are not measured on them."
         )
-    page = pages.render(
-        "card.html.j2",
-        title=title,
+    return pages.write(
+        directory,
+        names.page,
+        title,
+        figures=figures,
+        charts=_charts(card),
         subtitle=subtitle,
         summary=[("images", f"{card.images:,}"), *summary_of(card.about)],
         tables=[*_mean_tables(card), _spread_table(card), _gain_table(card), _worst_table(card)],
-        measures=legend(card.measured_in("whole")),
-        settings=_setting_protocols(card),
+        measures=[METRICS[key] for key in card.measured_in("whole")],
+        protocols=_setting_protocols(card),
         notes=notes,
-        charts=_charts(card),
         pictures=[
             _shown(card, triplet, kinds.get(triplet.index, ""), names) for triplet in triplets
         ],
+        slider=True,
         pixelated=any(max(triplet.blurred.shape[:2]) < _SMALL for triplet in triplets),
     )
-    OutputFolder(directory).write_text(names.page, page)
-    return files.join(directory, names.page)
 
 
-def choose(card: ScoreCard, each: int = 3) -> dict[str, list[int]]:
-    """Selects images by PSNR gain under `card.primary`; see `choose_by_gain`."""
-    return choose_by_gain(card.gains_db(), each)
-
-
-def legend(metrics: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Returns titles, protocols and directions of metrics for the template of pages."""
-    return {
-        key: {
-            "title": METRICS[key].header,
-            "sentence": METRICS[key].protocol,
-            "higher_is_better": METRICS[key].higher_is_better,
-        }
-        for key in metrics
-    }
-
-
-def table(
-    caption: str, metrics: Sequence[str], rows: Sequence[Sequence[str]], head: str = ""
-) -> dict[str, Any]:
-    """Returns a table for the template of pages.
-
-    Args:
-        caption: Line above the table.
-        metrics: Keys of the columns after the first.
-        rows: Texts.
-        head: Title of the first column.
-    """
-    return {"caption": caption, "columns": metrics, "rows": rows, "head": head}
+def headers(metrics: Iterable[str], first: str = "") -> list[str]:
+    """Returns the header of a table with a column per metric after the first column."""
+    return [first, *(METRICS[key].header for key in metrics)]
 
 
 def gain_rows(found: Mapping[str, Gain]) -> list[list[str]]:
@@ -169,32 +145,28 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-def _mean_tables(card: ScoreCard) -> list[dict[str, Any]]:
+def _mean_tables(card: ScoreCard) -> list[Table]:
     return [
-        table(
-            f"Means over the split: {card.region_name(region)}",
-            card.measured_in(region),
-            card.cells(region)[1],
-        )
+        Table(*card.cells(region), f"Means over the split: {card.region_name(region)}")
         for region in card.regions
     ]
 
 
-def _spread_table(card: ScoreCard) -> dict[str, Any]:
+def _spread_table(card: ScoreCard) -> Table:
     found = {key: Summary.of(card.column(card.primary, key)) for key in card.metrics}
     rows = [
         [name, *(METRICS[key].text(getattr(summary, part)) for key, summary in found.items())]
         for name, part in _SPREAD.items()
     ]
-    return table(f"Spread over {_primary(card)}", card.metrics, rows)
+    return Table(headers(card.metrics), rows, f"Spread over {_primary(card)}")
 
 
-def _gain_table(card: ScoreCard) -> dict[str, Any]:
-    rows = gain_rows(card.gains(card.primary))
-    return table(f"Gain over the input, with 95% intervals: {_primary(card)}", card.metrics, rows)
+def _gain_table(card: ScoreCard) -> Table:
+    caption = f"Gain over the input, with 95% intervals: {_primary(card)}"
+    return Table(headers(card.metrics), gain_rows(card.gains(card.primary)), caption)
 
 
-def _worst_table(card: ScoreCard) -> dict[str, Any]:
+def _worst_table(card: ScoreCard) -> Table:
     setting, worst, gain = card.primary, card.worst(), card.gains_db()
     rows = [
         [
@@ -204,7 +176,7 @@ def _worst_table(card: ScoreCard) -> dict[str, Any]:
         for i in worst
     ]
     caption = f"The {len(worst)} images with the lowest PSNR gain: {card.label(setting)}"
-    return table(caption, card.metrics, rows, head="scene / frame")
+    return Table(headers(card.metrics, "scene / frame"), rows, caption)
 
 
 def _primary(card: ScoreCard) -> str:
@@ -276,7 +248,7 @@ def _before_and_after(card: ScoreCard, key: str) -> Chart:
     )
 
 
-def _shown(card: ScoreCard, triplet: Triplet, kind: str, names: Files) -> Shown:
+def _shown(card: ScoreCard, triplet: Triplet, kind: str, names: Files) -> pages.PictureRow:
     setting, index = card.primary, triplet.index
 
     def label(name: str, part: Setting) -> str:
@@ -288,8 +260,7 @@ def _shown(card: ScoreCard, triplet: Triplet, kind: str, names: Files) -> Shown:
             return address(getattr(triplet, state))
         return f"{names.pictures}/{picture_name(index, state)}"
 
-    return Shown(
-        index,
+    return (
         f"{kind.capitalize()}: " * bool(kind) + f"{triplet.scene} / {triplet.frame}",
         {
             label("blurred", setting.baseline): source("blurred"),

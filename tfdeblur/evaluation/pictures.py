@@ -1,7 +1,6 @@
 """Pictures of single images: files beside a score card, and data URLs for pages."""
 
 import base64
-import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -18,21 +17,6 @@ JPEG_QUALITY = 90
 _LOSSLESS_SIDE = 256
 """Pages embed larger pictures as JPEG without chroma subsampling: nine frames of 1280x720 in three
 states would take 40 MB as PNG."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """An image of a page.
-
-    Attributes:
-        index: Index in the split.
-        caption: Line above the pictures.
-        states: By label, such as `blurred`, the relative path or the data URL of the picture.
-    """
-
-    index: int
-    caption: str
-    states: dict[str, str]
 
 
 def address(image: np.ndarray) -> str:
@@ -102,11 +86,10 @@ def stored(directory: str) -> set[int]:
     return {int(match[1]) for match in found if match}
 
 
-def read(directory: str, index: int, state: str) -> np.ndarray:
-    """Reads a picture that a full evaluation has written: uint8 [h, w, 3]."""
+def read(directory: str, index: int, state: str) -> str:
+    """Returns a picture that a full evaluation has written, as a data URL."""
     path = files.join(directory, FULL_FILES.pictures, picture_name(index, state))
-    image: np.ndarray = tf.io.decode_png(files.read_bytes(path), channels=3).numpy()
-    return image
+    return address(tf.io.decode_png(files.read_bytes(path), channels=3).numpy())
 
 
 def picture_name(index: int, state: str) -> str:

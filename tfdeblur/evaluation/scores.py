@@ -19,6 +19,7 @@ from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.metrics import CEILING_DB, METRICS
+from tfdeblur.reports.pages import figures_folder
 
 FORMAT_VERSION = 2
 
@@ -73,7 +74,9 @@ class Files:
 
     def names(self) -> list[str]:
         """Returns the names of all files and folders."""
-        return [n for n in (self.json, self.csv, self.means, self.page, self.pictures) if n]
+        figures = figures_folder(self.page)
+        names = (self.json, self.csv, self.means, self.page, self.pictures, figures)
+        return [name for name in names if name]
 
 
 QUICK_FILES = Files(
@@ -128,7 +131,7 @@ class ScoreCard:
         values: By setting and metric, float64 [images] in the order of the split.
         differs: bool [images]; whether the input differs from the target.
         lost_gradient: float64 [images]; how blurred each input is, see
-            `tfdeblur.evaluation.blur.lost_gradient`.
+            `tfdeblur.evaluation.evaluator.lost_gradient`.
         scenes: Scene of each image.
         frames: Frame of each image within its scene.
         seconds: By state, seconds per image of each batch.

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 Kind = Literal["lines", "dots", "bars"]
+FigureFormat = Literal["pdf", "png", "svg"]
 Point = tuple[float, float]
 
 

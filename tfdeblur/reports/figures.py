@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib import ticker
@@ -20,10 +20,8 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from tfdeblur.io import files
-from tfdeblur.reports.charts import Chart, Point, number
-
-Format = Literal["pdf", "png"]
+from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.reports.charts import Chart, FigureFormat, Point, number
 
 # Variables of page.css.j2, with their values in light mode.
 _SERIES_COLORS = ("#1f66b3", "#d06a1c", "#1e8a68", "#8a4fb0", "#b8324f", "#7a7f88")
@@ -49,6 +47,14 @@ def svg(chart: Chart) -> str:
     Its text is text, in the page's font. Its colors are the page's CSS variables, so that they
     follow its light or dark mode. It contains no ids, so a page may hold any number of charts.
     """
+    text = _svg(chart, f'role="img" aria-label="{html.escape(chart.title)}"')
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, f"var({variable},{color})")
+    return text
+
+
+def _svg(chart: Chart, attributes: str) -> str:
+    """Returns a chart as an SVG element with further attributes."""
     figure = draw(chart)
     figure.patch.set_visible(False)
     figure.dpi = 72  # RendererSVG measures in points
@@ -60,51 +66,47 @@ def svg(chart: Chart) -> str:
     drawn = buffer.getvalue()
     # Without the prolog, metadata, and a style sheet that would apply to the whole page.
     body = "\n".join(line.strip() for line in drawn[drawn.index("<g>") :].splitlines())
-    for color, variable in _VARIABLES.items():
-        body = body.replace(color, f"var({variable},{color})")
-    label = html.escape(chart.title)
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">\n{body}'
+    return f'<svg viewBox="0 0 {width:g} {height:g}" {attributes}>\n{body}'
 
 
-def save(chart: Chart, path: str) -> None:
-    """Writes a chart to a PNG or PDF file, chosen by the extension of `path`.
+def write_figures(
+    charts: Sequence[Chart], out: OutputFolder, folder: str, extension: FigureFormat
+) -> list[str]:
+    """Writes each chart to a file named after its title.
 
     The same chart gives the same bytes with the same version of matplotlib.
 
-    Raises:
-        UserError: The file cannot be written.
-    """
-    extension = path.rpartition(".")[2]
-    buffer = io.BytesIO()
-    metadata = {"CreationDate": None} if extension == "pdf" else {}
-    draw(chart).savefig(buffer, format=extension, dpi=_FILE_DPI, metadata=metadata)
-    files.write_bytes(path, buffer.getvalue())
-
-
-def write_figures(charts: Sequence[Chart], folder: str, extension: Format = "pdf") -> list[str]:
-    """Writes each chart to a file named after its title.
-
     Args:
         charts: The charts.
-        folder: The folder for the files, which is created if missing.
+        out: The output folder of the command.
+        folder: Folder for the files inside it.
         extension: Format of the files.
 
     Returns:
-        The paths of the files, in the order of the charts.
+        The names of the files in `out`, in the order of the charts.
 
     Raises:
         UserError: A file cannot be written.
     """
-    files.make_dirs(folder)
-    paths: list[str] = []
+    names: list[str] = []
     for chart in charts:
         stem = re.sub(r"[^a-z0-9]+", "-", chart.title.lower()).strip("-") or "chart"
-        path = files.join(folder, f"{stem}.{extension}")
-        if path in paths:
-            path = files.join(folder, f"{stem}-{len(paths) + 1}.{extension}")
-        save(chart, path)
-        paths.append(path)
-    return paths
+        name = f"{folder}/{stem}.{extension}"
+        if name in names:
+            name = f"{folder}/{stem}-{len(names) + 1}.{extension}"
+        out.write_bytes(name, _encoded(chart, extension))
+        names.append(name)
+    return names
+
+
+def _encoded(chart: Chart, extension: FigureFormat) -> bytes:
+    if extension == "svg":
+        namespace = 'xmlns="http://www.w3.org/2000/svg" font-family="sans-serif"'
+        return _svg(chart, namespace).encode()
+    buffer = io.BytesIO()
+    metadata = {"CreationDate": None} if extension == "pdf" else {}
+    draw(chart).savefig(buffer, format=extension, dpi=_FILE_DPI, metadata=metadata)
+    return buffer.getvalue()
 
 
 def draw(chart: Chart) -> Figure:

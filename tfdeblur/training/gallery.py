@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdeblur.io import files
-from tfdeblur.reports.pages import Chart, render_gallery
+from tfdeblur.reports import pages
+from tfdeblur.reports.charts import Chart
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Report
 
@@ -165,11 +166,11 @@ class Gallery:
         scores = [] if validation is None else _scores(validation)
         charts = [] if validation is None else _validation_charts(history, validation)
         size = max((max(image.shape[:2]) for image in pictures.sharp), default=0)
-        page = render_gallery(
+        page = pages.render(
             self._title,
             summary=[*self._summary, seen, *scores],
             pictures=rows,
-            curves=[*charts, *_training_charts(history)],
+            charts=[*charts, *_training_charts(history)],
             pixelated=size <= 64,
             refresh_seconds=None if report.last else 60,
         )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.browser import dom_after
 from tests.helpers.score_cards import full_card
-from tfdeblur.evaluation import Triplet
+from tfdeblur.evaluation.evaluator import Triplet
 from tfdeblur.evaluation.page import write_page
 from tfdeblur.evaluation.scores import FULL_FILES
 

@@ -5,8 +5,9 @@ import pytest
 
 from tests.helpers.score_cards import full_card
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation import Triplet, comparison, pictures
+from tfdeblur.evaluation import comparison, pictures
 from tfdeblur.evaluation.comparison import Comparison, find_card
+from tfdeblur.evaluation.evaluator import Triplet
 from tfdeblur.evaluation.scores import FULL_FILES
 from tfdeblur.io import files
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from tfdeblur.evaluation import Triplet
 from tfdeblur.evaluation.detection import Agreement, DetectionCard, detect, match, write_page
 from tfdeblur.evaluation.detector import Detections, _cells, decode, iou
+from tfdeblur.evaluation.evaluator import Triplet
 from tfdeblur.io import files
 
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tests.golden.lpips_weights import random_backbone, random_heads
 from tests.helpers.array_pairs import make_pairs
-from tfdeblur.evaluation import ScoreCard, Setting, SplitEvaluator
-from tfdeblur.evaluation.scores import FULL_FILES
+from tfdeblur.evaluation.evaluator import SplitEvaluator
+from tfdeblur.evaluation.scores import FULL_FILES, ScoreCard, Setting
 from tfdeblur.metrics import CEILING_DB, METRICS
 from tfdeblur.metrics.lpips import Lpips
 from tfdeblur.metrics.psnr import psnr_db

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.helpers.score_cards import full_card
-from tfdeblur.evaluation import SplitEvaluator, Triplet
-from tfdeblur.evaluation.page import choose, write_page
+from tfdeblur.evaluation.evaluator import SplitEvaluator, Triplet
+from tfdeblur.evaluation.page import write_page
 from tfdeblur.evaluation.pictures import choose_by_gain, write_triplets
 from tfdeblur.evaluation.scores import FULL_FILES, QUICK_FILES
 from tfdeblur.io import files
@@ -38,7 +38,7 @@ def test_quick_page_links_to_the_pictures_that_were_written(pairs, tmp_path):
     networks = {"restored": lambda images: images * 0.9}
     evaluator = SplitEvaluator(networks, data, batch_size=4)
     card = evaluator.run(progress=False, about={"blur": {"kind": "gaussian", "sigma": [0, 3]}})
-    chosen = choose(card, 1)
+    chosen = choose_by_gain(card.gains_db(), 1)
     triplets = evaluator.pictures([index for kind in chosen.values() for index in kind])
     folder = str(tmp_path / "report")
     OutputFolder(folder).write_text("pictures/stale.png", "of an earlier report")

@@ -13,9 +13,8 @@ import pytest
 
 from tests.helpers.score_cards import BLURRED, RESTORED, full_card, quick_card
 from tfdeblur.errors import DataError
-from tfdeblur.evaluation import ScoreCard
-from tfdeblur.evaluation.page import choose
-from tfdeblur.evaluation.scores import FULL_FILES, QUICK_FILES
+from tfdeblur.evaluation.pictures import choose_by_gain
+from tfdeblur.evaluation.scores import FULL_FILES, QUICK_FILES, ScoreCard
 from tfdeblur.io import files
 from tfdeblur.metrics import METRICS
 
@@ -102,7 +101,7 @@ def test_gains_and_the_worst_images():
     assert gain.mean == pytest.approx(14 / 16)
     assert gain.share_better == pytest.approx(14 / 16)
     assert gain.by_image[0] < gain.mean < gain.by_image[1]
-    assert choose(card, 1) == {"best": [0], "median": [8], "worst": [15]}
+    assert choose_by_gain(card.gains_db(), 1) == {"best": [0], "median": [8], "worst": [15]}
 
 
 def test_full_table_has_settings_gains_and_time():

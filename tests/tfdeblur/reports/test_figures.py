@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import math
-import pathlib
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.reports import figures
 from tfdeblur.reports.charts import Chart, histogram
 
@@ -140,20 +140,27 @@ def test_svg_is_the_same_in_every_thread_and_leaves_the_settings_of_the_user():
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.parametrize("extension", ["png", "pdf"])
+@pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
 def test_write_figures_writes_the_same_bytes_twice(tmp_path, extension):
     charts = [RISING, RISING, Chart("Gain (dB)", {})]
-    paths = figures.write_figures(charts, str(tmp_path / "new"), extension)
-    assert [path.rsplit("/", 1)[1] for path in paths] == [
-        f"{stem}.{extension}" for stem in ("psnr", "psnr-2", "gain-db")
-    ]
-    first, second = (pathlib.Path(path).read_bytes() for path in paths[:2])
-    assert first == second and len(first) > 5_000
+    out = OutputFolder(str(tmp_path / "new"))
+    names = figures.write_figures(charts, out, "charts", extension)
+    assert names == [f"charts/{stem}.{extension}" for stem in ("psnr", "psnr-2", "gain-db")]
+    first, second = ((tmp_path / "new" / name).read_bytes() for name in names[:2])
+    assert first == second and len(first) > 3_000
+
+
+def test_svg_file_is_complete_and_independent_of_a_page(tmp_path):
+    out = OutputFolder(str(tmp_path))
+    (name,) = figures.write_figures([RISING], out, "charts", "svg")
+    text = (tmp_path / name).read_text()
+    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "#1f66b3" in text and "var(" not in text
 
 
 def test_png_shows_the_series_in_its_color(tmp_path):
-    figures.save(RISING, str(tmp_path / "a.png"))
-    pixels = np.asarray(PIL.Image.open(tmp_path / "a.png").convert("RGB"))
+    (name,) = figures.write_figures([RISING], OutputFolder(str(tmp_path)), "charts", "png")
+    pixels = np.asarray(PIL.Image.open(tmp_path / name).convert("RGB"))
     assert pixels.shape == (660, 1280, 3)
     for color in ((0x1F, 0x66, 0xB3), (0xD0, 0x6A, 0x1C)):
         assert (pixels == color).all(-1).sum() > 500

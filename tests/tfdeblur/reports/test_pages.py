@@ -2,7 +2,9 @@
 
 from html.parser import HTMLParser
 
-from tfdeblur.reports.pages import Chart, Table, render_gallery
+from tfdeblur.reports import pages
+from tfdeblur.reports.charts import Chart
+from tfdeblur.reports.pages import Table
 
 VOID = {"meta", "img"}
 
@@ -34,7 +36,7 @@ class Page(HTMLParser):
 
 
 def render(**options):
-    page = Page(render_gallery("Run <1> & more", **options))
+    page = Page(pages.render("Run <1> & more", **options))
     assert page.open == []
     assert not page.all("script")
     return page
@@ -63,7 +65,7 @@ def test_pixelated_gallery_has_its_css_class():
 
 def test_gallery_with_charts_draws_each_with_its_legend():
     chart = Chart("PSNR & SSIM", {"restored": [(0, 20), (100, 25)]}, levels={"input": 22.0})
-    page = render(curves=[chart, Chart("empty", {})])
+    page = render(charts=[chart, Chart("empty", {})])
     assert [svg["aria-label"] for svg in page.all("svg")] == ["PSNR & SSIM", "empty"]
     assert {"restored: 25", "input: 22", "images seen", "No values yet."} <= set(page.texts)
 
