@@ -249,6 +249,55 @@ def _fused_kernels(backend: str) -> ModuleType | None:
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Layer normalization over the last axis, which can be differentiated twice.
+
+    It is equivalent to `keras.layers.LayerNormalization`, with the same weights and arguments,
+    computed in at least float32. Under TensorFlow, Keras's layer takes its statistics from
+    `tf.nn.moments`, which stops the gradient of the mean inside the variance: first derivatives
+    are right, second ones, as in a gradient penalty, are not. Keras also multiplies the inverse
+    deviation, one number per pixel, by the scale and by the mean first, which creates three
+    tensors of full size.
+
+    Reference:
+        Ba et al., "Layer Normalization", 2016, equation 3.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Normalizes [..., C] by the mean and variance of its C channels."""
+        normal = _normalized(inputs, -1, self.epsilon)
+        return ops.cast(normal * self.gamma + self.beta, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
+class GroupNormalization(keras.layers.GroupNormalization):
+    """Group normalization of channels that are last, which can be differentiated twice.
+
+    It is equivalent to `keras.layers.GroupNormalization`, with the same weights and arguments; see
+    `LayerNormalization` for the second derivatives. With ``groups=-1`` it is instance
+    normalization.
+
+    Reference:
+        Wu and He, "Group Normalization", ECCV 2018, equations 1 to 3.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Normalizes [B, H, W, C] by the mean and variance of each group of each image."""
+        shape = ops.shape(inputs)
+        groups = ops.reshape(inputs, (*shape[:-1], self.groups, shape[-1] // self.groups))
+        normal = ops.reshape(_normalized(groups, (1, 2, 4), self.epsilon), shape)
+        return ops.cast(normal * self.gamma + self.beta, self.compute_dtype)
+
+
+def _normalized(inputs: Any, axes: int | tuple[int, ...], epsilon: float) -> Any:
+    """Returns inputs of zero mean and unit variance over some axes, in at least float32."""
+    x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+    centered = x - ops.mean(x, axis=axes, keepdims=True)
+    variance = ops.mean(ops.square(centered), axis=axes, keepdims=True)
+    return centered * ops.rsqrt(variance + epsilon)
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalization, with the fused kernel of the backend in training if it has one.
 

@@ -8,7 +8,7 @@ from keras import layers, ops
 from pydantic import Field
 
 from tfdeblur.models.generator import Generator
-from tfdeblur.models.layers import MeanPooling, PixelShuffle, WindowScaling
+from tfdeblur.models.layers import LayerNormalization, MeanPooling, PixelShuffle, WindowScaling
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,27 +34,6 @@ class Options:
             )
         if min(*self.encoder, *self.decoder) < 0:
             raise ValueError("encoder and decoder must not contain negative numbers")
-
-
-@keras.saving.register_keras_serializable(package="tfdeblur")
-class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras's layer normalization over the last axis, with fewer passes over the tensor.
-
-    It is equivalent to `keras.layers.LayerNormalization`, with the same weights and arguments,
-    computed in float32. Keras multiplies the inverse deviation, one number per pixel, by the scale
-    and by the mean first, which creates three tensors of full size.
-
-    Reference:
-        Ba et al., "Layer Normalization", 2016, equation 3.
-    """
-
-    def call(self, inputs: Any) -> Any:
-        """Normalizes [..., C] by the mean and variance of its C channels."""
-        x = ops.cast(inputs, "float32")
-        centered = x - ops.mean(x, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
-        normal = centered * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(normal * self.gamma + self.beta, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")

@@ -334,3 +334,60 @@ def test_layer_serialized_and_deserialized_is_equal(layer):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()
+
+
+NORMS = {
+    "layer": (layers.LayerNormalization, keras.layers.LayerNormalization, {}),
+    "group": (layers.GroupNormalization, keras.layers.GroupNormalization, {"groups": 2}),
+    "instance": (layers.GroupNormalization, keras.layers.GroupNormalization, {"groups": -1}),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_norm_equals_that_of_keras(norm, dtype):
+    rng = np.random.default_rng(3)
+    x = (rng.normal(0, 1, SHAPE) * np.geomspace(0.1, 10, 8) + 20).astype(np.float32)
+    weights = [rng.uniform(0.5, 2, 8), rng.normal(size=8)]
+    found = []
+    *kinds, options = NORMS[norm]
+    for kind in kinds:
+        layer = kind(epsilon=1e-6, dtype=dtype, **options)
+        layer.build(x.shape)
+        layer.set_weights(weights)
+        inputs = tf.cast(x, layer.compute_dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            y = layer(inputs)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) ** 3)
+        found.append([y, *tape.gradient(loss, [inputs, layer.gamma, layer.beta])])
+        assert y.dtype == layer.compute_dtype
+    tolerance = 1e-4 if dtype == "float32" else 2**-6
+    for ours, theirs in zip(*found, strict=True):
+        ours, theirs = (tf.cast(value, tf.float32).numpy() for value in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_second_derivative_of_norm_equals_finite_differences(norm):
+    # tf.nn.moments stops the gradient of the mean inside the variance: under TensorFlow the first
+    # derivatives of Keras's layers are right and the second ones are wrong.
+    kind, _, options = NORMS[norm]
+    layer = kind(epsilon=1e-5, dtype="float64", **options)
+    rng = np.random.default_rng(5)
+    x, weights, direction = rng.normal(size=(3, *SHAPE))
+    layer.build(SHAPE)
+    layer.set_weights([rng.uniform(0.5, 2, 8), rng.normal(size=8)])
+
+    def penalty(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(weights * tf.cos(layer(x)))
+        return tf.reduce_sum(tape.gradient(y, x) ** 2)
+
+    with tf.GradientTape() as tape:
+        tape.watch(variable := tf.constant(x))
+        value = penalty(variable)
+    slope = np.sum(tape.gradient(value, variable) * direction)
+    up, down = (penalty(tf.constant(x + step * direction)) for step in (1e-6, -1e-6))
+    np.testing.assert_allclose(slope, (up - down) / 2e-6, rtol=1e-6)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 from pydantic import Field
 
-from tfdeblur.models.layers import BatchNormalization
+from tfdeblur.models.layers import BatchNormalization, GroupNormalization, LayerNormalization
 from tfdeblur.ops.shapes import ImageBatch, ScoreMap
 
 Norm = Literal["layer", "layer_all", "instance", "batch", "spectral", "none"]
@@ -121,10 +121,10 @@ def _unit(vector: Any) -> Any:
 
 def _normalize(x: Any, norm: Norm, name: str) -> Any:
     if norm == "layer":
-        return keras.layers.LayerNormalization(axis=-1, epsilon=1e-5, name=name)(x)
+        return LayerNormalization(axis=-1, epsilon=1e-5, name=name)(x)
     if norm in ("layer_all", "instance"):
         groups = 1 if norm == "layer_all" else -1
-        return keras.layers.GroupNormalization(groups=groups, epsilon=1e-5, name=name)(x)
+        return GroupNormalization(groups=groups, epsilon=1e-5, name=name)(x)
     return BatchNormalization(name=name)(x) if norm == "batch" else x
 
 

@@ -100,6 +100,14 @@ def test_scores_in_bfloat16_are_close_and_float32(critic):
         assert 0 < error.max() < 0.1 * np.abs(b).max() + 0.05
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_critic_can_be_differentiated_twice(norm):
+    # `test_layers` shows that Keras's own layers cannot, under TensorFlow.
+    network = critics.create("patch_gan", {"width": 2, "norm": norm}).network
+    once = {keras.layers.LayerNormalization, keras.layers.GroupNormalization}
+    assert not once & {type(layer) for layer in network.layers}
+
+
 def test_default_patch_gan_equals_that_of_the_study():
     # Orlandi and Pinardi: layer norm over channels, 2,766,657 parameters, 4x4 scores at 32x32.
     critic = critics.create("patch_gan")
