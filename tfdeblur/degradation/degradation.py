@@ -20,9 +20,6 @@ from pydantic import Field
 
 from tfdeblur.degradation import kernels
 
-# Exponent that converts pixel values to the light of a linear sensor.
-LINEAR_GAMMA = 2.2
-
 # Pixel values from here to 1 may represent more light than an image can hold.
 SATURATED = 250 / 255
 
@@ -76,7 +73,7 @@ class Degradation:
     @property
     def gamma(self) -> float:
         """The exponent that converts pixel values to light."""
-        return LINEAR_GAMMA if self.linear_light else 1.0
+        return 2.2 if self.linear_light else 1.0
 
     @property
     def changes(self) -> bool:
@@ -118,12 +115,6 @@ def to_light(values: np.ndarray, gamma: float, boost: float = 0.0) -> np.ndarray
     return light * (1 + np.float32(boost) * excess)
 
 
-def from_light(light: np.ndarray, gamma: float) -> np.ndarray:
-    """Converts light of any shape to float32 pixel values, clipped to [0, 1]."""
-    clipped = np.clip(light, 0, 1)
-    return clipped if gamma == 1.0 else clipped ** np.float32(1 / gamma)
-
-
 def corner_weights(height: int, width: int) -> np.ndarray:
     """Returns the weight of each corner's kernel at each pixel.
 
@@ -162,21 +153,6 @@ def blur(image: np.ndarray, blur_kernels: Sequence[np.ndarray]) -> np.ndarray:
     return blurred
 
 
-def noise_deviation(light: np.ndarray, read: float, shot: float) -> np.ndarray:
-    """Returns the standard deviation of a sensor's noise, ``sqrt(read^2 + shot^2 light)``.
-
-    Args:
-        light: float32, any shape, in [0, 1].
-        read: Standard deviation in the dark.
-        shot: Standard deviation of photon noise at white; its variance is proportional to the
-            light, as in a Poisson distribution.
-
-    Reference: Foi, Trimeche, Katkovnik and Egiazarian, Practical Poissonian-Gaussian noise
-        modeling and fitting for single-image raw-data, 2008, equation 3.
-    """
-    return np.sqrt(np.float32(read**2) + np.float32(shot**2) * light)
-
-
 def degrade(
     sharp: np.ndarray,
     blur_kernels: Sequence[np.ndarray],
@@ -194,18 +170,23 @@ def degrade(
         blur_kernels: One kernel or four; see `blur`.
         gamma: See `to_light`.
         boost: See `to_light`.
-        read: See `noise_deviation`.
-        shot: See `noise_deviation`.
+        read: Standard deviation of the sensor's noise in the dark.
+        shot: Standard deviation of photon noise at white; its variance is proportional to the
+            light, as in a Poisson distribution.
         normals: float32 [height, width, 3], standard normal; required for noise.
 
     Returns:
         float32 [height, width, 3] in [0, 1], pixel values.
+
+    Reference: Foi, Trimeche, Katkovnik and Egiazarian, Practical Poissonian-Gaussian noise
+        modeling and fitting for single-image raw-data, 2008, equation 3.
     """
     light = blur(to_light(sharp.astype(np.float32) / 255, gamma, boost), blur_kernels)
     if normals is not None:
         light = np.clip(light, 0, 1)
-        light = light + noise_deviation(light, read, shot) * normals
-    return from_light(light, gamma)
+        light = light + np.sqrt(np.float32(read**2) + np.float32(shot**2) * light) * normals
+    light = np.clip(light, 0, 1)
+    return light if gamma == 1.0 else light ** np.float32(1 / gamma)
 
 
 def compress(image: np.ndarray, quality: int) -> np.ndarray:
