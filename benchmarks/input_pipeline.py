@@ -82,7 +82,7 @@ def build_tiles(source: str, out: str, encoding: str, stride: int) -> None:
 def compare(source: str, path: str, encoding: str, arguments: argparse.Namespace) -> bool:
     """Times the contestants in alternation; returns whether the ratios reach their targets."""
     crop, batch = arguments.crop, arguments.batch
-    data = TrainingData(DataConfig(paths=(path,), crop=Size(crop, crop)))
+    data = TrainingData(DataConfig(paths=(path,), crop=Size(crop, crop), cache="off"))
     contestants: dict[str, Callable[[], tf.data.Dataset]] = {
         "pipeline": lambda: data.dataset(batch),
         "bare": lambda: bare(path, batch),

@@ -74,7 +74,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         write_records(folder, arguments.records, arguments.size)
         for name, options in contestants().items():
-            dataset = TrainingData(DataConfig(paths=(folder,)), synthesis=options).dataset(batch)
+            data = TrainingData(DataConfig(paths=(folder,), cache="off"), synthesis=options)
+            dataset = data.dataset(batch)
             turns[name] = functools.partial(pipeline_speed, dataset, batch, count)
         turns["scipy"] = functools.partial(scipy_speed, arguments.size, batch)
         speeds: dict[str, list[float]] = {name: [] for name in turns}

@@ -11,10 +11,10 @@ _ARGUMENTS = ("seed", "synthesis")
 
 
 def training_data(paths, **options):
-    """Opens `TrainingData` with its own keyword arguments and those of `DataConfig`."""
+    """Opens `TrainingData` with its own keyword arguments and those of `DataConfig`, uncached."""
     paths = (paths,) if isinstance(paths, str) else tuple(paths)
     arguments = {name: options.pop(name) for name in _ARGUMENTS if name in options}
-    return TrainingData(DataConfig(paths=paths, **options), **arguments)
+    return TrainingData(DataConfig(**{"cache": "off", "paths": paths, **options}), **arguments)
 
 
 def write_split(directory, name, shards):

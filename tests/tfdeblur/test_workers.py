@@ -128,7 +128,7 @@ def test_workers_train_like_one_process(objective, count, tmp_path, repository):
 
 def test_workers_with_their_own_files_train_like_one_process(tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
-    data = {"data": {"paths": [str(tmp_path / "data")], "parts": 2, "cache": True}}
+    data = {"data": {"paths": [str(tmp_path / "data")], "parts": 2, "cache": "on"}}
     train.run(settings(tmp_path, "one", **data))
     with Job(tmp_path, settings(tmp_path, "job", **data), 2, repository) as job:
         codes, outputs = job.end()

@@ -56,11 +56,11 @@ def as_yaml(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-def _choices_text(annotation: Any) -> str:
+def _choices(annotation: Any) -> tuple[Any, ...]:
     for part in members(annotation):
         if typing.get_origin(part) is typing.Literal:
-            return "{" + ",".join(str(choice) for choice in typing.get_args(part)) + "}"
-    return ""
+            return typing.get_args(part)
+    return ()
 
 
 def add_flags(
@@ -108,13 +108,17 @@ def add_flag(
         path: Path of the key.
         field: The field.
         *flags: All spellings of the flag.
-        const: Value of the flag without an argument; None requires an argument.
+        const: Value of the flag without an argument; None requires an argument, except for a field
+            that can be ``on``.
     """
+    choices = _choices(field.annotation)
+    if "on" in choices:
+        const = "on"
     help_text = " ".join(
         part
         for part in (
             field.description,
-            _choices_text(field.annotation),
+            "{" + ",".join(map(str, choices)) + "}" if choices else "",
             f"({_default_text(field)})" if _default_text(field) else "",
         )
         if part

@@ -390,7 +390,7 @@ def _with_home(value: Any) -> Any:
     return value
 
 
-_WORDS = {None: "none", True: "on", False: "off"}
+_WORDS = {None: "none", True: "on", False: "off", "true": "on", "false": "off"}
 
 
 def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
@@ -398,7 +398,7 @@ def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
 
     ``20`` becomes the number if the field offers numbers (pydantic does so for all other kinds of
     fields). ``none``, which is read as no value, and ``on`` and ``off``, which YAML reads as
-    booleans, become the choices of these names if there are any.
+    booleans, become the choices of these names if there are any, as do ``true`` and ``false``.
     """
     result = dict(tree)
     for field in fields_of(config_class):
@@ -409,7 +409,9 @@ def _with_choices(config_class: type[Any], tree: Tree) -> Tree:
         for part in members(field.annotation):
             if typing.get_origin(part) is typing.Literal:
                 choices = {str(choice): choice for choice in typing.get_args(part)}
-                word = _WORDS.get(value, value) if isinstance(value, bool | None) else value
+                word = value
+                if isinstance(value, str | bool | None) and value not in choices:
+                    word = _WORDS.get(value, value)
                 if field.name in result and isinstance(word, str) and word in choices:
                     result[field.name] = choices[word]
     return result

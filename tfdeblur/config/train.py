@@ -85,8 +85,8 @@ class DataConfig:
     parts: Annotated[int, Field(ge=1)] = 1
     """divide each data set by file; hosts read only their own files if their number divides this
     one"""
-    cache: bool = False
-    """cache the records in memory"""
+    cache: Literal["auto", "on", "off"] = "auto"
+    """keep the records in memory; auto: if they take at most a tenth of the host's memory"""
     train_on_test: bool = False
     """allow training on the test split, which evaluation uses"""
 

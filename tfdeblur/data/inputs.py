@@ -76,9 +76,22 @@ def _check_split(name: str, data: TrainingData) -> None:
         )
 
 
-def advise_on_reading(data: TrainingData, hosts: int) -> None:
-    """Prints a hint if several hosts would each read all data over the network."""
-    if hosts > 1 and data.remote and not data.divides_files(hosts):
+def advise_on_reading(data: TrainingData, host: int, hosts: int) -> None:
+    """Prints what a host caches, and on the first one a hint if each would read all data.
+
+    Args:
+        data: The data of the run.
+        host: Index of this host.
+        hosts: Hosts that read the data.
+    """
+    if data.cached_bytes:
+        share = hosts if data.divides_files(hosts) else 1
+        where = f"in the memory of host {host}" if hosts > 1 else "in memory"
+        tqdm.write(
+            f"{data.records // share:,} records ({data.cached_bytes / share / 2**20:,.1f} MiB) are "
+            f"kept {where}; --data.cache off reads them again in each epoch."
+        )
+    if host == 0 and hosts > 1 and data.remote and not data.divides_files(hosts):
         tqdm.write(
             f"Each of {hosts} hosts reads all of {', '.join(data.paths)} and drops the samples of "
             f"the others. Set --data.parts {hosts}, or a multiple, to read only its own files."

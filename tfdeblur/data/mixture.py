@@ -25,6 +25,7 @@ from tfdeblur.data.dataset import OpenSplit
 from tfdeblur.data.reader import RecordStream, ShardRange
 from tfdeblur.data.shuffle import MIXTURE, ORDER, Mixture, ShardOrder
 from tfdeblur.errors import ConfigError
+from tfdeblur.ops.devices import host_memory
 from tfdeblur.ops.random import key_of
 
 # Raw pixels of a block of records by default; three blocks are in memory at a time.
@@ -34,6 +35,9 @@ _MIN_BLOCK, _MAX_BLOCK = 16, 4096
 # Shards of a data set that are read at once, over all parts, so that their scenes mix; the order of
 # the samples depends on it.
 OPEN_SHARDS = 16
+
+# Records are cached by default if they take at most this share of the host's memory.
+CACHED_SHARE = 0.1
 
 # Positions whose data sets are drawn per step.
 _CHUNK = 1024
@@ -126,6 +130,18 @@ class RecordMixture:
             weights = tuple(opened.split.records for opened in self.opened)
         return tuple(float(weight) for weight in weights)
 
+    @property
+    def bytes(self) -> int:
+        """Size of all stored records."""
+        return sum(shard.bytes for opened in self.opened for shard in opened.shards)
+
+    @functools.cached_property
+    def cached(self) -> bool:
+        """Whether records are kept in memory; see `DataConfig.cache`."""
+        if self.config.cache != "auto":
+            return self.config.cache == "on"
+        return self.bytes <= CACHED_SHARE * (host_memory() or 0)
+
     @functools.cached_property
     def block_sizes(self) -> list[int]:
         """Records of each data set that are permuted among each other, over all parts."""
@@ -171,7 +187,7 @@ class RecordMixture:
         for part in range(self.config.parts) if parts is None else parts:
             for number, begin in enumerate(self._starts(part, start)):
                 stream = StreamId(part, number)
-                loaded = self._load(stream) if self.config.cache else None
+                loaded = self._load(stream) if self.cached else None
                 blocks[stream] = self.streams[stream].blocks(begin, loaded)
         return blocks
 

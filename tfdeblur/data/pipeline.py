@@ -3,7 +3,7 @@
 | stage | what happens | code |
 | --- | --- | --- |
 | open | one split of each data set is opened and checked | `dataset.open_to_train` |
-| cache | the stored records are kept in memory, if requested | `reader.RecordStream.load` |
+| cache | the stored records are kept in memory, if small | `reader.RecordStream.load` |
 | shuffle | records are read in the computed order, from shards or memory | `shuffle`, `reader` |
 | draw | crops, flips, rotations and blur are drawn for each position | `TrainingData._with_draws` |
 | mix | several data sets are mixed | `mixture.RecordMixture.mix` |
@@ -12,6 +12,13 @@
 | batch | pairs of static shape become batches of static shape | `TrainingData.dataset` |
 | synthesize | blurred images are made from sharp ones, if requested | `degradation.synthesis` |
 | prefetch | batches are made while the device computes | `TrainingData.dataset` |
+
+The order differs in three places from that of Orlandi and Pinardi (parse, modify, split, cache,
+augment, shuffle, batch). The split is made when the data are built, so every run has the same.
+Records are cached as they are stored, before parsing: PNG needs less memory than pixels, and the
+same records serve every crop. Shuffling comes first, because it permutes positions instead of
+images: it needs no buffer, and a resumed run starts at any position without reading what came
+before.
 
 Pixels stay uint8 until they are on the device: a quarter of float32's bytes to transfer.
 """
@@ -181,6 +188,11 @@ class TrainingData:
         if self._synthesis is not None:
             batches = batches.map(self._synthesized, tf.data.AUTOTUNE)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(reading_options())
+
+    @property
+    def cached_bytes(self) -> int:
+        """Size of the records that are kept in memory."""
+        return self._mixture.bytes if self._mixture.cached else 0
 
     @property
     def remote(self) -> bool:

@@ -1,10 +1,14 @@
-"""One-line description of devices and versions."""
+"""Devices, versions and memory of this machine."""
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+# Limits of a container, of both versions of Linux control groups.
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def device_summary(strategy: "tf.distribute.Strategy | None" = None) -> str:
@@ -39,3 +43,17 @@ def _cpu_text() -> str:
     # The cores available to this process, which may be fewer than those of the machine.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} CPU core{'s'[: cores != 1]}"
+
+
+def host_memory() -> int | None:
+    """Returns the bytes of memory that this process may use, or None if they are unknown.
+
+    The memory of the machine, or the limit of the container that the process runs in.
+    """
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not on Windows
+        return None
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+            found = min(found, int(file.read()))
+    return found

@@ -173,6 +173,7 @@ class DatasetSource:
         height: Rows of an image.
         width: Columns of an image.
         paths: Empty.
+        cached_bytes: 0; the user caches such data.
     """
 
     def __init__(self, pairs: tf.data.Dataset, config: TrainConfig) -> None:
@@ -190,6 +191,7 @@ class DatasetSource:
                 "dataset.apply(tf.data.experimental.assert_cardinality(N))."
             )
         self.paths: tuple[str, ...] = ()
+        self.cached_bytes = 0
         self._pairs = pairs
         if config.data.crop != DataConfig().crop or config.synthesis != Degradation():
             tqdm.write(

@@ -21,6 +21,8 @@ class Inner:
     name: Literal["plain", "fancy"] = "plain"
     norm: Literal["batch", "none"] = "batch"
     depth: Literal[10, 20] = 10
+    cache: Literal["auto", "on", "off"] = "auto"
+    """keep it"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,20 @@ def test_flags_set_fields_of_dataclass():
 def test_word_for_choice_of_numbers_becomes_number():
     _, config = run_and_catch(["--out", "x", "--inner.depth", "20"])
     assert config.inner.depth == 20
+
+
+@pytest.mark.parametrize(("words", "value"), [([], "on"), (["off"], "off"), (["auto"], "auto")])
+def test_flag_of_field_that_can_be_on_needs_no_value(words, value):
+    _, config = run_and_catch(["--inner.cache", *words, "--out", "x"])
+    assert config.inner.cache == value
+
+
+def test_description_is_the_docstring_below_the_field_or_that_of_its_type(capsys):
+    with pytest.raises(SystemExit):
+        run_and_catch(["--help"])
+    text = capsys.readouterr().out
+    assert "keep it {auto,on,off} (default auto)" in text
+    assert "how fast" in text
 
 
 def test_number_for_text_field_stays_text():

@@ -261,6 +261,15 @@ def test_yaml_on_and_off_are_choices_of_xla(value, read):
     assert config.resolve({**BASE, "runtime": {"xla": value}}).runtime.xla == read
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(True, "on"), (False, "off"), ("true", "on"), ("off", "off"), (None, "auto")],
+)
+def test_cache_takes_switches_of_earlier_versions(value, read):
+    layers = [] if value is None else [{"data": {"cache": value}}]
+    assert config.resolve(BASE, *layers).data.cache == read
+
+
 def test_home_directory_in_paths_is_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     weights = {"name": "content", "perceptual": {"weights": "~/vgg.npz"}}

@@ -6,21 +6,22 @@ from tfdeblur.data.dataset import OpenSplit
 
 
 @pytest.mark.parametrize(
-    ("parts", "hosts", "remote", "advised"),
+    ("parts", "host", "hosts", "remote", "advised"),
     [
-        (1, 2, True, True),
-        (4, 3, True, True),
-        (4, 2, True, False),
-        (1, 1, True, False),
-        (1, 2, False, False),
+        (1, 0, 2, True, True),
+        (4, 0, 3, True, True),
+        (1, 1, 2, True, False),
+        (4, 0, 2, True, False),
+        (1, 0, 1, True, False),
+        (1, 0, 2, False, False),
     ],
 )
 def test_advise_on_reading_prints_if_hosts_read_all_remote_data(
-    parts, hosts, remote, advised, tmp_path, monkeypatch, capsys
+    parts, host, hosts, remote, advised, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(OpenSplit, "remote", remote)
     write_data_set(str(tmp_path))
-    inputs.advise_on_reading(training_data(str(tmp_path), parts=parts), hosts)
+    inputs.advise_on_reading(training_data(str(tmp_path), parts=parts), host, hosts)
     output = capsys.readouterr().out
     assert bool(output) == advised
     if advised:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.numbered_data import PLAIN, indices, records_at, take
 from tests.helpers.tiny_data import training_data
-from tfdeblur.data import mixture, pipeline, schema
+from tfdeblur.data import inputs, mixture, pipeline, schema
 from tfdeblur.data.dataset import OpenSplit, open_split, read_errors
 from tfdeblur.data.mixture import divide
 from tfdeblur.data.shuffle import MIXTURE, Mixture, ShardOrder
@@ -73,7 +73,10 @@ def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if "wrapped" in request.param:
         monkeypatch.setattr(pipeline, "MIN_WRAPPED_BYTES", 1)
     encoding = "png" if request.param == "png" else "raw"
-    return {"write": {"encoding": encoding}, "read": {"cache": "cached" in request.param}}
+    return {
+        "write": {"encoding": encoding},
+        "read": {"cache": "on" if "cached" in request.param else "off"},
+    }
 
 
 @pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
@@ -117,10 +120,10 @@ def test_one_part_is_the_default(dataset: Write) -> None:
 
 @pytest.mark.parametrize(
     ("parts", "hosts", "cache"),
-    [(4, 2, False), (2, 2, True)]
-    + [pytest.param(4, 4, cache, marks=pytest.mark.slow) for cache in (False, True)],
+    [(4, 2, "off"), (2, 2, "on")]
+    + [pytest.param(4, 4, cache, marks=pytest.mark.slow) for cache in ("off", "on")],
 )
-def test_host_reads_its_own_files_only(dataset: Write, parts: int, hosts: int, cache: bool) -> None:
+def test_host_reads_its_own_files_only(dataset: Write, parts: int, hosts: int, cache: str) -> None:
     shards = (8, 8, 8, 8)
     reference = training_data(dataset(shards), seed=1, parts=parts, **SMALL, **PLAIN)
     every = np.reshape(indices(reference.dataset(8, 16), 64), (-1, 8))
@@ -208,3 +211,33 @@ def test_surplus_or_missing_records_raise_naming_the_shard(dataset: Write) -> No
         schema.write_shard(shard, records[:count])
         with pytest.raises(DataError, match=shard), read_errors(data.paths, data.split):
             take(data.dataset(2), 60)
+
+
+@pytest.mark.parametrize(
+    ("cache", "memory", "cached"),
+    [("auto", 1 << 30, True), ("auto", 4096, False), ("auto", None, False), ("on", 1, True)],
+)
+def test_records_are_cached_if_they_fit_into_memory(
+    dataset: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cache: str,
+    memory: int | None,
+    cached: bool,
+) -> None:
+    monkeypatch.setattr(mixture, "host_memory", lambda: memory)
+    data = training_data(dataset((8, 8)), cache=cache, **SMALL, **PLAIN)
+    assert (data.cached_bytes > 0) == cached
+    inputs.advise_on_reading(data, host=0, hosts=1)
+    assert ("16 records" in capsys.readouterr().out) == cached
+
+
+@pytest.mark.parametrize(("parts", "records"), [(1, 16), (2, 8)])
+def test_each_host_tells_what_it_keeps_in_memory(
+    dataset: Write, capsys: pytest.CaptureFixture[str], parts: int, records: int
+) -> None:
+    data = training_data(dataset((8, 8)), cache="on", parts=parts, **SMALL, **PLAIN)
+    for host in range(2):
+        inputs.advise_on_reading(data, host, hosts=2)
+        output = capsys.readouterr().out
+        assert f"{records} records" in output and f"host {host}" in output

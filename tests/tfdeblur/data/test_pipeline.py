@@ -40,7 +40,10 @@ def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if "wrapped" in request.param:
         monkeypatch.setattr(pipeline, "MIN_WRAPPED_BYTES", 1)
     encoding = "png" if request.param == "png" else "raw"
-    return {"write": {"encoding": encoding}, "read": {"cache": "cached" in request.param}}
+    return {
+        "write": {"encoding": encoding},
+        "read": {"cache": "on" if "cached" in request.param else "off"},
+    }
 
 
 class TestOrder:
@@ -73,8 +76,8 @@ class TestOrder:
             for half in part:
                 np.testing.assert_array_equal(part[half], reference[half][start : start + 10])
 
-    @pytest.mark.parametrize("cache", [False, True])
-    def test_samples_do_not_depend_on_how_they_are_read(self, dataset: Write, cache: bool) -> None:
+    @pytest.mark.parametrize("cache", ["off", "on"])
+    def test_samples_do_not_depend_on_how_they_are_read(self, dataset: Write, cache: str) -> None:
         path = dataset(SHARDS, size=(8, 8))
         arguments = {**SMALL, "crop": (5, 5), "quarter_turns": True, "seed": 9}
         changed = {**arguments, "cache": cache}
@@ -161,8 +164,8 @@ class TestMixing:
         for start in (1, 33, 50):
             assert indices(data.dataset(3, start), 30) == expected[start : start + 30]
 
-    @pytest.mark.parametrize("cache", [False, True])
-    def test_data_sets_of_different_format_can_be_mixed(self, dataset: Write, cache: bool) -> None:
+    @pytest.mark.parametrize("cache", ["off", "on"])
+    def test_data_sets_of_different_format_can_be_mixed(self, dataset: Write, cache: str) -> None:
         paths = [
             dataset([6], size=(8, 8)),
             dataset([6], size=(10, 12), encoding="png", first=1000),
@@ -298,7 +301,7 @@ class TestErrors:
 
     def test_damaged_record_in_cached_data_raises_naming_it(self, dataset: Write) -> None:
         path = dataset([4, 4])
-        data = training_data(path, cache=True)
+        data = training_data(path, cache="on")
         shard = f"{path}/{data.manifests[0].splits['train'].shards[1].file}"
         with tf.io.gfile.GFile(shard, "rb") as file:
             content = bytearray(file.read())

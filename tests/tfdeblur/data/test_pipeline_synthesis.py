@@ -61,7 +61,7 @@ def test_synthesized_sample_depends_on_position_only(dataset: Write) -> None:
     reference = take(training_data(path, **arguments).dataset(6), 24)
     for batch, start, how in [
         (1, 0, {}),
-        (4, 5, {"cache": True}),
+        (4, 5, {"cache": "on"}),
         (3, 13, {}),
     ]:
         data = training_data(path, **arguments, **how).dataset(batch, start)

@@ -45,7 +45,7 @@ def test_global_batches_do_not_depend_on_replicas_and_caching(
     for replicas, how in (
         (2, {}),
         (8, {}),
-        (8, {"cache": True}),
+        (8, {"cache": "on"}),
     ):
         got = batches(training_data(path, **arguments, **how), replicas, 24, start)
         np.testing.assert_array_equal(got, reference, err_msg=f"{replicas} replicas, {how}")

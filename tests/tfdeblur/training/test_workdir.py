@@ -170,7 +170,7 @@ def test_shared_settings_exclude_those_of_the_host():
     one = shared()
     assert one["optimizer.learning_rate"] == 1e-3
     assert one["model.width"] == 4
-    assert shared(workdir="b", data={"paths": ["c"], "cache": True}) == one
+    assert shared(workdir="b", data={"paths": ["c"], "cache": "on"}) == one
     assert shared(runtime={"strategy": "multi_worker"}, training={"init_from": "x"}) == one
     assert shared(runtime={"steps_per_loop": 3}) != one
     # The resolved precision counts, not the setting.

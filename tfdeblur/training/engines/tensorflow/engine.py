@@ -133,8 +133,7 @@ class TensorFlowEngine(Engine):
         share = plan.global_batch // self.devices
 
         def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            if context.input_pipeline_id == 0:
-                advise_on_reading(data, context.num_input_pipelines)
+            advise_on_reading(data, context.input_pipeline_id, context.num_input_pipelines)
             return data.dataset(
                 share,
                 start_image=start_image,
