@@ -9,7 +9,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import keras
@@ -78,6 +78,10 @@ class PerceptualLoss:
             ``block1_conv1/bias``, an ``.h5`` file (Keras's published one, or one written by
             `save_weights`) or a saved ``.keras`` model; local or on any file system of
             `tfdeblur.io.files`. If None, Keras downloads its own, 80 MB.
+        reduction: ``mean`` is the mean over all elements of the features, as in the code of
+            DeblurGAN; ``positions`` divides their sum by height times width alone, as in the
+            formula of its paper, which is the number of channels times as much (256 at
+            ``block3_conv3``).
 
     Raises:
         ConfigError: VGG19 has no such layer, or the file has another suffix.
@@ -95,6 +99,7 @@ class PerceptualLoss:
         layer: str = "block3_conv3",
         after_activation: bool = True,
         weights: str | None = None,
+        reduction: Literal["mean", "positions"] = "mean",
     ) -> None:
         if layer not in _CHANNELS:
             raise ConfigError(f"VGG19 has no layer {layer!r}.{did_you_mean(layer, LAYERS)}")
@@ -106,6 +111,7 @@ class PerceptualLoss:
         self.layer = layer
         self.after_activation = after_activation
         self.weights = weights
+        self.reduction = reduction
         self._network: Any = None
 
     @property
@@ -156,7 +162,7 @@ class PerceptualLoss:
     def per_example(
         self, sharp: ImageBatch, restored: ImageBatch, *, data_range: float = 1.0
     ) -> PerExample:
-        """Mean squared difference of the features of both images, times `FEATURE_SCALE`.
+        """Squared difference of the features of both images, reduced, times `FEATURE_SCALE`.
 
         The network runs once per image batch. One call on both would store activations and run the
         backward pass for the sharp half too, whose gradient is not needed: as a backward pass to
@@ -176,7 +182,9 @@ class PerceptualLoss:
             ValueError: `data_range` is neither 1 nor 2, or the images are too small for the layer.
         """
         target = ops.stop_gradient(self._features(sharp, data_range))
-        return FEATURE_SCALE * mse_per_example(target, self._features(restored, data_range))
+        mean = mse_per_example(target, self._features(restored, data_range))
+        channels = _CHANNELS[self.layer] if self.reduction == "positions" else 1
+        return FEATURE_SCALE * channels * mean
 
     def _features(self, images: ImageBatch, data_range: float) -> Tensor:
         min_size = 2 ** (int(self.layer[len("block")]) - 1)

@@ -37,26 +37,35 @@ def normalize(x: Any, kind: Norm, *, synchronized: bool, epsilon: float = 1e-3, 
 
 
 def convolve(
-    x: Any, channels: int, kernel: int, *, padding: Padding = "zero", name: str, **options: Any
+    x: Any,
+    channels: int | None,
+    kernel: int,
+    *,
+    padding: Padding = "zero",
+    name: str,
+    **options: Any,
 ) -> Any:
     """Convolves at stride 1 with an odd kernel and keeps the size.
 
     Args:
         x: Tensor [B, H, W, C].
-        channels: Channels of the output.
+        channels: Channels of the output; None filters each channel alone (depthwise).
         kernel: Side of the kernel, odd.
         padding: ``reflect`` mirrors the borders, ``zero`` adds zeros.
         name: Name of the convolution.
-        **options: For `keras.layers.Conv2D`.
+        **options: For the convolution, such as `keras.layers.Conv2D`.
 
     Returns:
-        A tensor [B, H, W, channels].
+        A tensor [B, H, W, channels], or of the input's shape.
     """
+    edge = "valid" if padding == "reflect" else "same"
     if padding == "reflect":
         # In the convolution's precision; otherwise the input of a float32 layer would be rounded.
         border = ReflectionPadding(kernel // 2, dtype=options.get("dtype"), name=f"{name}_pad")
-        return keras.layers.Conv2D(channels, kernel, name=name, **options)(border(x))
-    return keras.layers.Conv2D(channels, kernel, padding="same", name=name, **options)(x)
+        x = border(x)
+    if channels is None:
+        return keras.layers.DepthwiseConv2D(kernel, padding=edge, name=name, **options)(x)
+    return keras.layers.Conv2D(channels, kernel, padding=edge, name=name, **options)(x)
 
 
 def halve(x: Any, channels: int, *, name: str, **options: Any) -> Any:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tfdeblur.models.blocks import convolve, halve
 from tfdeblur.models.generator import Generator
+from tfdeblur.ops.imaging import ValueRange
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,9 @@ class Options:
     """channels at full size"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """dropout rate of whole channels of the skips"""
+    value_range: ValueRange = "unit"
+    """range of the images: unit [0, 1], as in the paper; signed [-1, 1], in which weights of losses
+    mean the same as for networks that end in tanh"""
     plus: bool = False
     """MIMO-UNet+: 20 blocks and a dropout of 0.1, instead of those options"""
 
@@ -90,8 +94,8 @@ def build(options: Options) -> Generator:
         options: Settings. The defaults have 6,807,171 parameters; with `plus` 16,107,651.
 
     Returns:
-        A generator in [0, 1] for sizes that are multiples of 4: outputs at H, H/2 and H/4, or one
-        output without `mosd`. The outputs are not bounded.
+        A generator in `value_range` for sizes that are multiples of 4: outputs at H, H/2 and H/4,
+        or one output without `mosd`. The outputs are not bounded.
 
     Reference:
         Cho et al., "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", ICCV 2021,
@@ -163,4 +167,4 @@ def build(options: Options) -> Generator:
             add = layers.Add(dtype="float32", name=f"restored{level}")
             outputs.insert(0, add([last(x), pyramid[level]]))
     network = keras.Model(images, outputs if options.mosd else outputs[0], name="mimo_unet")
-    return Generator(network, "unit", multiple=4)
+    return Generator(network, options.value_range, multiple=4)

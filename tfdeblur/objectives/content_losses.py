@@ -37,6 +37,9 @@ class PerceptualOptions:
     """convolution of VGG19, block1_conv1 to block5_conv4"""
     after_activation: bool = True
     """compare after the ReLU, as in the papers; some code uses the input"""
+    reduction: Literal["mean", "positions"] = "mean"
+    """mean: over all elements of the features, as in DeblurGAN's code; positions: sum over
+    channels, mean over positions, as in the papers' formula, 256 times as much at block3_conv3"""
     weights: str | None = None
     """.npz, .h5 or .keras file with VGG19; downloaded by Keras if unset"""
 
@@ -73,7 +76,7 @@ class ContentObjective(Objective):
         self._perceptual: PerceptualLoss | None = None
         if PERCEPTUAL in self._weights:
             chosen = options.perceptual
-            self._perceptual = PerceptualLoss(chosen.layer, chosen.after_activation, chosen.weights)
+            self._perceptual = PerceptualLoss(**dataclasses.asdict(chosen))
 
     def prepare(self) -> None:
         """Builds VGG19 if the perceptual loss is used."""

@@ -256,6 +256,28 @@ def test_unknown_suffix_raises_config_error():
         PerceptualLoss(weights="vgg.pth")
 
 
+def test_positions_divide_by_height_and_width_alone(weights):
+    means, sums = (
+        PerceptualLoss(LAYER, weights=weights, reduction=reduction)
+        for reduction in ("mean", "positions")
+    )
+    means.build()
+    sums.build()
+    channels = SHAPES[LAYER][1]
+    np.testing.assert_allclose(
+        sums.per_example(SHARP, RESTORED), channels * means.per_example(SHARP, RESTORED), rtol=1e-6
+    )
+    features = [reference(unit, LAYER, True) for unit in (SHARP, RESTORED)]
+    squares = np.sum((features[0] - features[1]) ** 2, axis=(1, 2, 3))
+    expected = FEATURE_SCALE * squares / np.prod(features[0].shape[1:3])
+    np.testing.assert_allclose(sums.per_example(SHARP, RESTORED), expected, rtol=1e-4)
+
+
+def test_papers_layer_has_256_channels():
+    # The factor between both reductions in the recipes.
+    assert perceptual._CHANNELS["block3_conv3"] == 256
+
+
 def frames(real_data, kind: str, radius: float = 0) -> np.ndarray:
     """Returns the GoPro test frames resized, float32 [7, 256, 256, 3] in [-1, 1].
 

@@ -16,6 +16,18 @@ def test_parameter_count_equals_documentation(growth, parameters):
     assert network.count_params() == parameters
 
 
+def test_dense_layers_can_be_separable_too():
+    network = models.create("dense_deblurgan", {"separable": "all"}).network
+    depthwise = [x for x in network.layers if isinstance(x, keras.layers.DepthwiseConv2D)]
+    assert len(depthwise) == 2 + 9
+    kernel = network.get_layer("dense3_depthwise").kernel
+    assert kernel.shape == (3, 3, 256 + 2 * 32, 1)
+    assert network.get_layer("dense3_2_conv").kernel.shape == (1, 1, 256 + 2 * 32, 32)
+    assert network.count_params() == 566_275
+    picture = np.zeros((1, 8, 12, 3), np.float32)
+    assert network(picture).shape == picture.shape
+
+
 def test_dense_layers_get_all_previous_features():
     network = models.create("dense_deblurgan").network
     for index in range(1, 10):

@@ -52,6 +52,16 @@ def test_outputs_add_image_of_even_pixels():
         np.testing.assert_array_equal(output, PICTURE[:, ::step, ::step])
 
 
+@pytest.mark.parametrize("value_range", ["unit", "signed"])
+def test_value_range_is_declared_and_keeps_the_weights(value_range):
+    generator = models.create("mimo_unet", {**SMALL, "value_range": value_range})
+    assert generator.value_range == value_range
+    for level in range(3):
+        last = generator.network.get_layer(f"correction{level}_conv")
+        last.kernel.assign(np.zeros(last.kernel.shape))
+    np.testing.assert_allclose(generator.as_unit_model()(PICTURE), PICTURE, atol=1e-6)
+
+
 def test_single_output_is_finest():
     network = models.create("mimo_unet", {**SMALL, "mosd": False}).network
     assert network(PICTURE).shape == PICTURE.shape

@@ -27,6 +27,9 @@ class CriticOptions:
     """also normalize after the first convolution"""
     conditional: bool = False
     """also use the blurred input"""
+    residual: bool = False
+    """add a 1x1 convolution of its input, with the same stride, to each block of 4x4 convolution,
+    normalization and LeakyReLU"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,11 +155,16 @@ def _patch_scores(images: Any, options: CriticOptions, layers: int, prefix: str)
     x = images
     for index in range(layers + 1):
         channels = options.width * min(2**index, 8)
-        name = f"{prefix}block{index + 1}"
+        name, block_input = f"{prefix}block{index + 1}", x
         strides = 2 if index < layers else 1
         x = convolution(channels, 4, strides=strides, padding="same", name=f"{name}_conv")(x)
         if index or options.norm_first:
             x = _normalize(x, options.norm, f"{name}_norm")
         x = keras.layers.LeakyReLU(0.2, name=f"{name}_relu")(x)
+        if options.residual:
+            # The stride as a slice: see `resnet16` for strided 1x1 convolutions of few channels.
+            shortcut = convolution(channels, 1, name=f"{name}_shortcut")
+            kept = block_input[:, ::strides, ::strides]
+            x = keras.layers.Add(name=f"{name}_add")([x, shortcut(kept)])
     last = convolution(1, 4, padding="same", dtype="float32", name=f"{prefix}scores")
     return last(x)

@@ -25,6 +25,10 @@ def build(options: Options) -> Critic:
     each with normalization and LeakyReLU(0.2), then a 4x4 convolution to one linear score. A score
     has a receptive field of 70x70 pixels.
 
+    With `residual`, a 1x1 convolution of a block's input, with the block's stride, is added to its
+    output, with nothing after the sum. This is a reading of Kuspys and Lutchyn's discriminator, "N
+    blocks similar to residual blocks", of which they give no more.
+
     Args:
         options: Settings. The defaults have 2,766,657 parameters and a 4x4 map for 32x32 pixels.
 
@@ -34,6 +38,6 @@ def build(options: Options) -> Critic:
     Reference:
         Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
         section 3.2.2; with layer normalization over channels: Orlandi and Pinardi, autoencoders
-        and WGANs for image deblurring on TPUs.
+        and WGANs for image deblurring on TPUs. Residual blocks: Kuspys and Lutchyn, DeblurGAN_PRO.
     """
     return critic_of("patch_gan", options, {"": options.layers})

@@ -184,3 +184,21 @@ def test_unknown_critic_or_option_raises_config_error():
         critics.create("patch_gan", {"layer": 3})
     with pytest.raises(ConfigError, match="norm"):
         critics.create("patch_gan", {"norm": "group"})
+
+
+def test_residual_block_adds_a_pointwise_convolution_of_its_input():
+    options = {"width": 4, "layers": 2, "norm": "none", "norm_first": False}
+    plain = critics.create("patch_gan", options).network
+    network = critics.create("patch_gan", {**options, "residual": True}).network
+    assert network.count_params() - plain.count_params() == (3 + 1) * 4 + (4 + 1) * 8 + (8 + 1) * 16
+    x = pictures(height=15, width=18)
+    for index, stride in ((1, 2), (2, 2), (3, 1)):
+        name = f"block{index}"
+        into = network.get_layer(f"{name}_conv").input
+        parts = [into, network.get_layer(f"{name}_relu").output]
+        before, inner, after = keras.Model(
+            network.input, [*parts, network.get_layer(f"{name}_add").output]
+        )(x)
+        shortcut = network.get_layer(f"{name}_shortcut")
+        added = before[:, ::stride, ::stride] @ shortcut.kernel[0, 0] + shortcut.bias
+        np.testing.assert_allclose(after, inner + added, atol=1e-5)
