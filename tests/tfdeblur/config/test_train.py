@@ -14,6 +14,7 @@ from pydantic import Field
 from tfdeblur import config, models, objectives
 from tfdeblur.config import recipes, settings
 from tfdeblur.config.fields import images_of
+from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 
 BASE = {"workdir": "w", "model": "unet16", "objective": "content"}
@@ -212,8 +213,91 @@ def test_recipe_resolves_and_cites_its_source(name):
     recipe = recipes.load(name)
     resolved = config.resolve({"recipe": name, "workdir": "w"})
     assert resolved.recipe == name
-    assert {"paper", "data", "command", "reported", "measured"} <= recipe.about.keys()
+    about = {"paper", "trained_on", "data", "command", "reported", "measured", "chosen"}
+    assert about <= recipe.about.keys()
     assert f"--recipe {name}" in recipe.about["command"]
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_values_marked_as_chosen_are_those_of_the_recipe(name):
+    tree = yaml.safe_load(config.to_yaml(config.resolve({"recipe": name, "workdir": "w"})))
+    for key in recipes.load(name).about["chosen"]:
+        value = tree
+        for part in key.split("."):
+            value = value[part]
+        assert value is not None, key
+
+
+def recipe_config(name, *layers):
+    return config.resolve({"recipe": name, "workdir": "w"}, *layers)
+
+
+@pytest.mark.parametrize("name", [n for n in recipes.names() if n.startswith("deblurgan_pro_mimo")])
+def test_networks_of_system_c_are_pure_and_share_a_range(name):
+    options = recipe_config(name).model.options
+    assert (options.mise, options.mosd, options.aff) == (False, False, False)
+    assert options.value_range == "signed"
+
+
+@pytest.mark.parametrize("name", [n for n in recipes.names() if n.startswith("deblurgan_study")])
+def test_networks_of_system_d_have_instance_norm(name):
+    assert recipe_config(name).model.options.norm == "instance"
+
+
+def test_synthetic_paths_of_system_d_suit_the_size_of_its_frames():
+    for name in ("deblurgan_study_gp_synthetic", "deblurgan_study_clip_synthetic"):
+        words = recipes.load(name).about["data"].split()
+        assert words[words.index("--resize") + 1] == "256x256"
+        whole = Degradation(blur="trajectory").length
+        length = whole * 256 / (1280 * 720) ** 0.5
+        assert float(words[words.index("--length") + 1]) == pytest.approx(length)
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "epochs"),
+    [
+        ("deblurgan_resnet9", 2103, 300),
+        ("deblurgan_mse", 2103, 300),
+        ("deblurgan_study_gp", 350, 300),
+    ],
+)
+def test_epochs_of_systems_a_and_d_drop_the_remainder(name, pairs, epochs):
+    training = recipe_config(name).training
+    steps = epochs * (pairs // training.global_batch)
+    assert training.duration == f"{steps * training.global_batch} images"
+
+
+def test_ablations_of_system_a_differ_in_one_place():
+    whole, equal = recipe_config("deblurgan_resnet9"), recipe_config("deblurgan_equal_updates")
+    once = dataclasses.replace(whole.objective.options, critic_updates=1)
+    assert equal.objective.options == once
+    assert (equal.model, equal.critic, equal.training) == (
+        whole.model,
+        whole.critic,
+        whole.training,
+    )
+    plain = recipe_config("deblurgan_mse")
+    assert plain.critic is None and plain.objective.options.losses == {"mse": 1.0}
+    assert (plain.model, plain.optimizer) == (whole.model, whole.optimizer)
+
+
+def test_both_columns_of_system_b_share_their_protocol():
+    improved = recipe_config("improved_deblurgan")
+    baseline = recipe_config("improved_deblurgan_baseline")
+    assert (improved.model.name, baseline.model.name) == ("dense_deblurgan", "deblurgan")
+    same = dataclasses.replace(baseline, model=improved.model, recipe=improved.recipe)
+    assert same == improved
+
+
+def test_recipe_of_the_ablation_takes_its_parts_as_flags():
+    first = recipe_config("mimo_unet_ablation")
+    assert first.objective.options.losses == {"mae": 1.0, "fft": 0.0}
+    parts = {"mise": True, "mosd": True, "aff": True}
+    last = recipe_config(
+        "mimo_unet_ablation", {"model": parts, "objective": {"losses": {"fft": 0.1}}}
+    )
+    paper = recipe_config("mimo_unet_gopro")
+    assert dataclasses.replace(last, recipe=paper.recipe) == paper
 
 
 def test_help_without_tensorflow_and_keras_is_printed():

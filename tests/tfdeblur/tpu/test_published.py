@@ -32,7 +32,8 @@ def test_pages_contain_the_table_of_the_rows(
 
 def test_rows_match_the_present_recipes(rows: list[Row]) -> None:
     expected = set()
-    for name in recipes.names():
+    assert set(recipes.names()) >= published.PENDING
+    for name in set(recipes.names()) - published.PENDING:
         target = recipe_target(name)
         for chip in ("v5e", "v6e"):
             expected.add((name, chip, f"{target.width}x{target.height}", target.batch))

@@ -1,4 +1,7 @@
-"""Recipes: the configurations of published training runs, one YAML file each."""
+"""Recipes: the configurations of published training runs, one YAML file each.
+
+A recipe may name another one as its `base` and then contains only what differs from it.
+"""
 
 import dataclasses
 import importlib.resources
@@ -16,8 +19,10 @@ class Recipe:
 
     Attributes:
         name: File name without its suffix.
-        about: `paper`, `data` and `command` (commands to build the data and to train), `protocol`,
-            `reported` and `measured` scores.
+        about: `paper`, `trained_on` (images, and how epochs are counted), `data` and `command`
+            (commands to build the data and to train), `protocol`, `reported` and `measured` scores,
+            and `chosen`: by key of the configuration, the values that the paper does not state, and
+            where they are from.
         config: A layer of the configuration.
     """
 
@@ -47,5 +52,10 @@ def load(name: str) -> Recipe:
         raise ConfigError(f"recipe: unknown recipe {name!r}.{did_you_mean(str(name), known)}")
     text = (importlib.resources.files(__name__) / f"{name}.yaml").read_text("utf-8")
     tree = settings.parse_yaml(text, f"recipe {name}")
+    if base := tree.pop("base", None):
+        inherited = load(base)
+        tree = settings.merge({**inherited.config, "about": inherited.about}, tree)
     about = tree.pop("about", {})
+    # A recipe takes a mark of its base back with null.
+    about["chosen"] = {key: why for key, why in about.get("chosen", {}).items() if why}
     return Recipe(name=name, about=about, config=tree)

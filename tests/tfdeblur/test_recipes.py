@@ -1,0 +1,81 @@
+"""Every recipe trains: two steps of a narrow network on small images."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from tests.helpers.runs import history
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import config, train
+from tfdeblur.checkpoints.weights import load_generator
+from tfdeblur.config import recipes
+from tfdeblur.io import files
+from tfdeblur.losses import perceptual
+
+# VGG19 up to the layer of the recipes.
+LAYERS = perceptual.LAYERS[: perceptual.LAYERS.index("block3_conv3") + 1]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with a data set of 32x32 pixels, and VGG19 with random weights."""
+    path = tmp_path_factory.mktemp("recipes")
+    write_data_set(str(path / "data"), side=32)
+    rng = np.random.default_rng(0)
+    arrays = {}
+    widths = [3, *(perceptual._CHANNELS[layer] for layer in LAYERS)]
+    for layer, (before, after) in zip(LAYERS, itertools.pairwise(widths), strict=True):
+        kernel = rng.normal(0, math.sqrt(2 / (9 * before)), (3, 3, before, after))
+        arrays |= {f"{layer}/kernel": np.float32(kernel), f"{layer}/bias": np.zeros(after, "f")}
+    np.savez(path / "vgg19.npz", **arrays)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        *((name, ()) for name in recipes.names()),
+        ("improved_deblurgan", ({"model": {"separable": "all"}},)),
+        ("deblurgan_mse", ({"objective": {"losses": {"fft": 0.1}}},)),
+        ("deblurgan_pro_mimo_gan", ({"objective": {"losses": {"fft": 0.1}}},)),
+        ("deblurgan_resnet9", ({"objective": {"losses": {"perceptual": 0, "mse": 100}}},)),
+        ("deblurgan_resnet9", ({"objective": {"perceptual": {"reduction": "positions"}}},)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
+)
+def test_recipe_trains(name, layers, desk, tmp_path):
+    narrow = config.resolve({"recipe": name, "workdir": str(tmp_path)}, *layers)
+    tree = {
+        "data": {"paths": [str(desk / "data")], "crop": None},
+        "model": {"width": 8},
+        "training": {"duration": "2 steps", "global_batch": 2},
+        "output": {
+            "log_every": "1 steps",
+            "validate_every": "2 steps",
+            "save_every": "1 steps",
+            "keep": "all",
+        },
+        "schedule": {"name": "constant"},
+    }
+    if narrow.critic:
+        tree["critic"] = {"width": 8}
+    if narrow.objective.options.losses.get("perceptual"):
+        tree["objective"] = {"perceptual": {"weights": str(desk / "vgg19.npz")}}
+    result = train.run(
+        config.resolve({"recipe": name, "workdir": str(tmp_path / "run")}, *layers, tree)
+    )
+    assert result.images == 4
+    rows = history(result.workdir)
+    assert len(rows) == 2
+    for row in rows:
+        assert all(math.isfinite(float(value)) for value in row.values() if value), row
+    folder = files.join(result.workdir, "checkpoints")
+    weights = [
+        load_generator(files.join(folder, checkpoint))[0].network.get_weights()
+        for checkpoint in sorted(files.list_dir(folder))
+    ]
+    assert len(weights) == 2
+    assert any(np.any(a != b) for a, b in zip(*weights, strict=True))
