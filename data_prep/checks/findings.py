@@ -77,6 +77,11 @@ CODES: dict[str, Code] = {
     "sizes-vary": Code(
         _INFO, "Image sizes vary within a split.", "Build with --tile, --test-tile or --resize."
     ),
+    "halves-in-one-picture": Code(
+        _WARNING,
+        "Both halves of every image show the same: they may be pairs side by side in one picture.",
+        "Set --source pairs --halves blurred-sharp, or sharp-blurred if the sharp half is left.",
+    ),
     # Names and links.
     "name-not-ascii": Code(
         _INFO,

@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from data_prep import images
 from data_prep.checks import measures
 from data_prep.checks.findings import Finding
 from data_prep.checks.pictures import examine
+from data_prep.faults import Fault
+from data_prep.layouts.pairs import PairSource
 from data_prep.sources import REGISTRY
 from data_prep.sources.source import Item, Source
 from tfdeblur.data.encoding import Encoding, decode_image
@@ -246,22 +249,32 @@ def _source(name: str, options: Any) -> Source:
     return source
 
 
-def load_frame(name: str, options: Any, item: Item) -> np.ndarray:
-    """Returns the sharp half of a frame that only its source can load.
+def load_frame(name: str, options: Any, item: Item) -> tuple[np.ndarray | None, np.ndarray]:
+    """Returns both halves of a frame; the blurred half is None if it is not recorded.
 
     Raises:
         DataError: It is unreadable.
     """
-    return _source(name, options).load(item)[1]
+    source = _source(name, options)
+    blurred, sharp = source.load(item)
+    return (blurred if isinstance(source, PairSource) else None), sharp
 
 
-def examine_frame(load: Callable[[Item], np.ndarray], item: Item, key: str, split: str) -> Outcome:
-    """Measures a frame that only its source can load; any blurred half is synthetic."""
+def examine_frame(
+    load: Callable[[Item], tuple[np.ndarray | None, np.ndarray]], item: Item, key: str, split: str
+) -> Outcome:
+    """Examines a frame that only its source can load, and the pair if the blur is recorded."""
+    picture = examine(item.sharp, deep=False).findings if images.is_picture(item.sharp) else ()
     try:
-        sharp = load(item)
+        blurred, sharp = load(item)
     except DataError as error:
-        return Outcome((Finding("unreadable", item.sharp or key, str(error)),))
-    return Outcome((), measure_pair(key, split, None, sharp))
+        code = error.code if isinstance(error, Fault) else "unreadable"
+        return Outcome((*picture, Finding(code, item.sharp or key, str(error))))
+    measure = measure_pair(key, split, blurred, sharp)
+    if blurred is None:
+        return Outcome(picture, measure)
+    checked = check_pair(item.sharp, measure)
+    return Outcome((*picture, *checked.findings), checked.measure)
 
 
 def examine_record(

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from data_prep import faults, images
@@ -17,7 +16,6 @@ from data_prep.checks import pairs, sets
 from data_prep.checks.findings import Finding
 from data_prep.checks.report import Halves, Report, sampled
 from data_prep.layouts.folders import contents
-from data_prep.layouts.pairs import PairSource
 from data_prep.processes import ordered
 from data_prep.sources import REGISTRY
 from data_prep.sources.source import Item, Listing, Source
@@ -51,22 +49,14 @@ def examine(
     options, built = _open(root, source, given, report) if readable else (None, None)
     splits = _list(built, report) if built is not None else {}
     report.found += sets.sizes(splits)
-    paired = isinstance(built, PairSource)
     frame = functools.partial(pairs.load_frame, report.source, options)
-    tasks = _tasks(report, splits, pictures, frame, paired, sample)
+    tasks = _tasks(report, splits, pictures, frame, sample)
     outcomes = ordered(operator.call, tasks, workers)
     for outcome in tqdm(outcomes, total=len(tasks), unit=" files and pairs", desc="doctor"):
         report.add(outcome)
-    sets.check(report)
     items = {item.key: item for part in splits.values() for item in part}
-
-    def load(key: str) -> Halves:
-        item = items[key]
-        if paired:
-            return images.load_rgb(item.blurred), images.load_rgb(item.sharp)
-        return None, images.load_rgb(item.sharp) if images.is_picture(item.sharp) else frame(item)
-
-    report.load = load
+    sets.check(report, {k: i.sharp for k, i in items.items() if images.is_picture(i.sharp)})
+    report.load = lambda key: frame(items[key])
     return report
 
 
@@ -74,8 +64,7 @@ def _tasks(
     report: Report,
     splits: Mapping[str, tuple[Item, ...]],
     pictures: list[str],
-    frame: Callable[[Item], np.ndarray],
-    paired: bool,
+    frame: Callable[[Item], Halves],
     sample: int | None,
 ) -> list[pairs.Task]:
     """Returns a task for each pair or sharp image, and for each other image."""
@@ -89,12 +78,13 @@ def _tasks(
         report.examined += deep
         covered |= {item.blurred, item.sharp}
         name = (item.key, split)
-        if paired:
+        if item.blurred not in ("", item.sharp):
             halves = (item.blurred, item.sharp)
             tasks.append(functools.partial(pairs.examine_pair, *halves, deep, *name))
-        elif images.is_picture(item.sharp):
+        elif images.is_picture(item.sharp) and not item.blurred:
             tasks.append(functools.partial(pairs.examine_image, item.sharp, deep, *name))
         elif deep:
+            # A pair in one picture, a window of a clip, or a part of an archive.
             tasks.append(functools.partial(pairs.examine_frame, frame, item, *name))
     rest = sorted(set(pictures) - covered)
     chosen = sampled(len(rest), sample)
@@ -269,7 +259,8 @@ def _location(root: str, source: str, given: Mapping[str, Any]) -> dict[str, Any
     }
     if halves:
         return halves
-    if given.get("blurred_name") or given.get("sharp_name"):
+    joined = given.get("halves", "files") != "files"
+    if joined or given.get("blurred_name") or given.get("sharp_name"):
         return {"source": root}
     common = REGISTRY.load(source).recognize(root)
     return dict(common[0]) if common else {"source": root}

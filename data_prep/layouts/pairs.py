@@ -1,7 +1,7 @@
 """Base of sources with recorded pairs: their options, listing and loading."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -54,12 +54,29 @@ def describe_recorded(how: str, **more: Any) -> dict[str, Any]:
     return {"kind": "recorded", "how": how, **more}
 
 
+def check_files(item: Item) -> Item | Fault:
+    """Returns a pair of two files with their size, or its fault."""
+    # Threads do not inherit the context variable that collects faults.
+    try:
+        blurred, sharp = images.size_of(item.blurred), images.size_of(item.sharp)
+    except Fault as fault:
+        return fault
+    if blurred != sharp:
+        message = (
+            f"{item.blurred} is {size_text(blurred)}, but its sharp half {item.sharp} is "
+            f"{size_text(sharp)}."
+        )
+        return Fault("size-differs", item.blurred, message)
+    return dataclasses.replace(item, height=sharp[0], width=sharp[1])
+
+
 def list_pairs(
     scenes: Sequence[Scene],
     options: PairOptions,
     layout: str = "",
     notes: Sequence[str] = (),
     lists: Mapping[str, str] | None = None,
+    check: Callable[[Item], Item | Fault] = check_files,
 ) -> Listing:
     """Lists the pairs of all scenes; reads the header of every file.
 
@@ -69,6 +86,7 @@ def list_pairs(
         layout: Description of the layout, for the listing.
         notes: Further notes for the listing.
         lists: List files of the data set itself, by split; those in the options replace them.
+        check: Returns a pair with its size, or its fault.
 
     Raises:
         DataError: A half is missing or unreadable, the halves of a pair differ in size, or a scene
@@ -95,24 +113,9 @@ def list_pairs(
     # Reading headers is mostly waiting for the disk.
     with ThreadPoolExecutor(16) as pool:
         for scene in sorted(scenes, key=lambda scene: scene.name):
-            for checked in pool.map(_check_pair, items_of(scene)):
+            for checked in pool.map(check, items_of(scene)):
                 if isinstance(checked, Item):
                     items.setdefault(scene.name, []).append(checked)
                 else:
                     report(checked)
     return Listing(by_split(items, splits), (*notes, *split_notes), layout)
-
-
-def _check_pair(item: Item) -> Item | Fault:
-    # Threads do not inherit the context variable that collects faults.
-    try:
-        blurred, sharp = images.size_of(item.blurred), images.size_of(item.sharp)
-    except Fault as fault:
-        return fault
-    if blurred != sharp:
-        message = (
-            f"{item.blurred} is {size_text(blurred)}, but its sharp half {item.sharp} is "
-            f"{size_text(sharp)}."
-        )
-        return Fault("size-differs", item.blurred, message)
-    return dataclasses.replace(item, height=sharp[0], width=sharp[1])

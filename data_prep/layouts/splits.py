@@ -8,11 +8,19 @@ from typing import Annotated
 
 from pydantic import Field
 
+from data_prep.layouts.folders import sub_folders
 from data_prep.sources.source import Item
 from tfdeblur.errors import ConfigError
+from tfdeblur.io import files
 from tfdeblur.registry import did_you_mean
 
 SPLITS = ("train", "val", "test")
+# The split of a folder by its name in lower case; for each split, preferred names first.
+SPLIT_OF = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,16 @@ class SceneOptions:
             description="seeds the choice of scenes, the blur and the training order",
         ),
     ] = 0
+
+
+def split_folders(root: str) -> dict[str, str]:
+    """Returns the folders of the splits in a folder by split, whatever the case of their names."""
+    names = {name.lower(): name for name in sub_folders(root)} if files.is_dir(root) else {}
+    found: dict[str, str] = {}
+    for lower, split in SPLIT_OF.items():
+        if lower in names:
+            found.setdefault(split, names[lower])
+    return found
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -2,9 +2,11 @@
 
 Three layouts are recognized: native, `train|test/SCENE/{blur,blur_gamma,sharp}/FRAME.png`;
 flattened, `train|test/{blur,blur_gamma,sharp}/SCENE-FRAME.png`, with a hyphen or an underscore; and
-`train|test/{input,target}/SCENE-FRAME.png`. Either split may be absent, and each may have its own
-layout. The data set has no validation split, so some training scenes are used; if there is a folder
-`val` next to `train`, it is used instead. A note lists other folders, which are not read.
+`train|test/{input,target}/SCENE-FRAME.png`, also below `train/GoPro` as in MPRNet and Restormer.
+Either split may be absent, and each may have its own layout. The data set has no validation split,
+so some training scenes are used; if there is a folder `val` or `valid` next to `train`, it is used
+instead. The case of the names of splits does not matter. A note lists the folders that are not
+read.
 
 Both kinds of blur are averages of consecutive sharp frames. In `blur`, pixel values were averaged,
 as if the camera response were linear; their mean is that of the sharp frames. In `blur_gamma`,
@@ -30,7 +32,7 @@ from pydantic import Field
 from data_prep.layouts.folders import pictures, skipped, stem, sub_folders, unrecognized
 from data_prep.layouts.matching import Scene, folder_pairs, group
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
-from data_prep.layouts.splits import SPLITS
+from data_prep.layouts.splits import split_folders
 from data_prep.sources.source import Listing
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
@@ -73,9 +75,8 @@ def build(options: Options) -> "GoPro":
 def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that read a folder, best first; none if it is not GoPro."""
     present = set()
-    for split in SPLITS:
-        place = files.join(root, split)
-        names = sub_folders(place) if files.is_dir(place) else []
+    for place in _places(root).values():
+        names = sub_folders(place)
         flat = [name for name in (*FOLDERS.values(), "input") if name in names]
         if flat and {"sharp", "target"} & set(names):
             # It is GoPro only if the names contain their scene.
@@ -103,18 +104,21 @@ class GoPro(PairSource):
         root, gamma = self._options.source, self._options.gamma
         scenes: list[Scene] = []
         found: dict[str, list[str]] = {}
-        unread = set(sub_folders(root)) - set(SPLITS) if files.is_dir(root) else set()
-        for split in SPLITS:
-            place = files.join(root, split)
-            if files.is_dir(place):
-                layout, here = _scenes(place, split, FOLDERS[gamma])
-                if layout != "native":
-                    unread |= {
-                        f"{split}/{name}" for name in sub_folders(place) if name not in HALVES
-                    }
-                if here:
-                    scenes += here
-                    found.setdefault(layout, []).append(split)
+        places = _places(root)
+        unread = set(sub_folders(root)) if files.is_dir(root) else set()
+        for split, place in places.items():
+            name = split_folders(root)[split]
+            unread.discard(name)
+            inside = place[len(root) :].strip("/")
+            if inside != name:
+                folder = files.join(root, name)
+                unread |= {f"{name}/{other}" for other in sub_folders(folder)} - {inside}
+            layout, here = _scenes(place, split, FOLDERS[gamma])
+            if layout != "native":
+                unread |= {f"{inside}/{n}" for n in sub_folders(place) if n not in HALVES}
+            if here:
+                scenes += here
+                found.setdefault(layout, []).append(split)
         if not scenes:
             raise unrecognized(root, EXPECTED)
         notes = skipped(unread)
@@ -130,6 +134,16 @@ class GoPro(PairSource):
         """Returns which of the two kinds of blur is used."""
         gamma = self._options.gamma
         return describe_recorded(HOW[gamma], gamma=gamma, folder=FOLDERS[gamma])
+
+
+def _places(root: str) -> dict[str, str]:
+    """Returns the folder with the images or scenes of each split."""
+    places = {}
+    for split, name in split_folders(root).items():
+        place = files.join(root, name)
+        below = [other for other in sub_folders(place) if other.lower() == "gopro"]
+        places[split] = files.join(place, below[0]) if below else place
+    return places
 
 
 def _scenes(place: str, split: str, folder: str) -> tuple[str, list[Scene]]:

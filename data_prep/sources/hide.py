@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from data_prep.layouts.folders import pictures, stem, unrecognized
+from data_prep.layouts.folders import pictures, skipped, stem, sub_folders, unrecognized
 from data_prep.layouts.matching import Scene, folder_pairs, group
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources.source import Listing
@@ -88,9 +88,11 @@ class Hide(PairSource):
                 for part in ("train", "test")
             ]
         found = []
+        unread = set(sub_folders(root)) if files.is_dir(root) else set()
         for split, part, blurred, sharp in places:
             if files.is_dir(blurred):
                 found.append(part)
+                unread -= {half[len(root) :].strip("/").split("/")[0] for half in (blurred, sharp)}
                 # GT contains the sharp halves of all parts, some of which may be absent.
                 pairs = folder_pairs(f"The part {part}", blurred, sharp, spare=sharp == target)
                 named = {f"{part}/{name}": pair for name, pair in pairs.items()}
@@ -98,7 +100,8 @@ class Hide(PairSource):
         if not scenes:
             raise unrecognized(root, EXPECTED)
         layout = f"{layout} ({', '.join(found)})"
-        return list_pairs(scenes, self._options, layout, _shared_clips(scenes))
+        notes = [*skipped(unread), *_shared_clips(scenes)]
+        return list_pairs(scenes, self._options, layout, notes)
 
     def describe_blur(self) -> dict[str, Any]:
         """Returns how the data set was blurred."""

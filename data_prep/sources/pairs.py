@@ -8,20 +8,30 @@ and `*` any text, all without slashes. A pattern without a slash applies in ever
 slash to the whole path. An image that matches both patterns belongs to the more specific one. A
 note lists folders with images that match no pattern.
 
+If there are several blurred images of one sharp image, `{copy}` in `--blurred-name` matches what
+distinguishes them: `'im{name}_kernel{copy}_img.png'` with `'im{name}.png'`. They are in one scene.
+
+Both halves may be side by side in one picture: `--source` with `--halves blurred-sharp`, or
+`sharp-blurred` if the sharp half is on the left. `--blurred-name` is then the pattern of the
+pictures; by default `{split}/{name}.*` if there are pictures in folders `train`, `val` or `test`.
+
 The scene of a pair, which is never in two splits, is the text that `{scene}` matches, else its
 folder; a pair in no folder is a scene of its own. `--scene-pattern` overrides this: a regular
 expression that is searched for in the path of the pair (folder and name, without extension and the
 literal text of the patterns); its first group, or the whole match, is the scene.
 
-All scenes are training scenes unless they are named for a split (`--test-scenes`), listed
-(`--test-list`) or drawn by share (`--test-share`).
+`{split}` matches a folder or a word `train`, `val` (`valid`, `validation`) or `test`, in any case,
+and such a scene is named `train/SCENE`. Without it, all scenes are training scenes unless they are
+named for a split (`--test-scenes`), listed (`--test-list`) or drawn by share (`--test-share`).
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from data_prep import images
@@ -35,23 +45,26 @@ from data_prep.layouts.folders import (
     walk_files,
 )
 from data_prep.layouts.matching import group, match_halves
-from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
-from data_prep.sources.source import Listing
+from data_prep.layouts.pairs import (
+    PairOptions,
+    PairSource,
+    check_files,
+    describe_recorded,
+    list_pairs,
+)
+from data_prep.layouts.splits import SPLIT_OF, split_folders
+from data_prep.plan import size_text
+from data_prep.sources.source import Item, Listing
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.io import files
 
-# Common names of the halves of pairs: folders, or suffixes of file names.
-COMMON_NAMES = (
-    ("blur", "sharp"),
-    ("blurred", "sharp"),
-    ("blur_gamma", "sharp"),
-    ("blur", "gt"),
-    ("blurred", "gt"),
-    ("input", "target"),
-    ("input", "gt"),
-    ("lq", "gt"),
-)
+# Common names of the halves of pairs in lower case: folders, or suffixes of file names.
+BLURRED = ("blur", "blurred", "blurry", "blur_gamma", "input", "lq")
+SHARP = ("sharp", "gt", "target", "hq", "groundtruth", "ground_truth")
+# A folder inside the folders of both halves, as in BSD.
+_INNER = "rgb"
 # A part of a name pattern that is not literal.
+_FIELDS = ("name", "scene", "split", "copy")
 _TOKEN = re.compile(r"(\{[^}]*\}|\*)")
 
 
@@ -62,7 +75,8 @@ class Options(PairOptions):
     blurred: Annotated[str | None, Field(description="folder of the blurred halves")] = None
     sharp: Annotated[str | None, Field(description="folder of the sharp halves")] = None
     source: Annotated[
-        str | None, Field(description="one folder with both halves; requires both patterns")
+        str | None,
+        Field(description="one folder with both halves; requires both patterns, or --halves"),
     ] = None
     blurred_name: Annotated[
         str | None, Field(description="pattern of blurred file names, such as '{name}_blur.*'")
@@ -70,6 +84,13 @@ class Options(PairOptions):
     sharp_name: Annotated[
         str | None, Field(description="pattern of sharp file names, such as '{name}_sharp.*'")
     ] = None
+    halves: Annotated[
+        Literal["files", "blurred-sharp", "sharp-blurred"],
+        Field(
+            description="files: a file for each half; blurred-sharp or sharp-blurred: both side by "
+            "side in one picture, in this order from the left"
+        ),
+    ] = "files"
     scene_pattern: Annotated[
         str | None,
         Field(description="regular expression whose first group, or whole match, is the scene"),
@@ -92,25 +113,56 @@ def recognize(root: str) -> list[dict[str, Any]]:
     """Returns the options that match images by common names; none if none match."""
     if not files.is_dir(root):
         return []
-    names = sub_folders(root)
-    for blurred, sharp in COMMON_NAMES:
-        if {blurred, sharp} <= set(names):
-            return [{"blurred": files.join(root, blurred), "sharp": files.join(root, sharp)}]
-    for name in names:
-        inside = set(sub_folders(files.join(root, name)))
-        for blurred, sharp in COMMON_NAMES:
-            if {blurred, sharp} <= inside:
-                patterns = [f"{{scene}}/{half}/{{name}}.*" for half in (blurred, sharp)]
-                return [{"source": root, "blurred_name": patterns[0], "sharp_name": patterns[1]}]
-    stems = {stem(name) for name in pictures(root)}
-    for blurred, sharp in COMMON_NAMES:
+    halves = _half_folders(root)
+    if halves:
+        blurred, sharp = (files.join(root, half) for half in halves)
+        return [{"blurred": blurred, "sharp": sharp}]
+    below = [name for name in sub_folders(root) if name.lower() in SPLIT_OF]
+    prefixes = [("{split}", name) for name in below]
+    prefixes += [
+        ("{split}/{scene}", f"{name}/{scene}")
+        for name in below
+        for scene in sub_folders(files.join(root, name))
+    ]
+    prefixes += [("{scene}", name) for name in sub_folders(root)]
+    for prefix, folder in prefixes:
+        halves = _half_folders(files.join(root, folder))
+        if halves:
+            inside = "" if pictures(files.join(root, folder, halves[0])) else "{scene}/"
+            if inside and "{scene}" in prefix:
+                continue
+            return [_by_patterns(root, [f"{prefix}/{half}/{inside}{{name}}.*" for half in halves])]
+    stems = [stem(name) for name in pictures(root)]
+    for blurred, sharp in itertools.product(BLURRED, SHARP):
         for mark in "_-":
             ends = f"{mark}{blurred}", f"{mark}{sharp}"
-            firsts = [{s.removesuffix(end) for s in stems if s.endswith(end)} for end in ends]
-            if firsts[0] & firsts[1]:
-                patterns = [f"{{name}}{end}.*" for end in ends]
-                return [{"source": root, "blurred_name": patterns[0], "sharp_name": patterns[1]}]
+            found = [
+                {s[: -len(e)]: s[-len(e) :] for s in stems if s.lower().endswith(e)} for e in ends
+            ]
+            both = sorted(found[0].keys() & found[1].keys())
+            if both:
+                return [_by_patterns(root, [f"{{name}}{half[both[0]]}.*" for half in found])]
     return []
+
+
+def _half_folders(folder: str) -> tuple[str, str] | None:
+    """Returns the folders of blurred and of sharp halves in a folder; None without both."""
+    names = {name.lower(): name for name in sub_folders(folder)}
+    for halves in itertools.product(BLURRED, SHARP):
+        if names.keys() >= set(halves):
+            found = [names[half] for half in halves]
+            inner = [
+                [name for name in sub_folders(files.join(folder, half)) if name.lower() == _INNER]
+                for half in found
+            ]
+            if all(inner):
+                found = [f"{half}/{below[0]}" for half, below in zip(found, inner, strict=True)]
+            return found[0], found[1]
+    return None
+
+
+def _by_patterns(root: str, patterns: Sequence[str]) -> dict[str, Any]:
+    return {"source": root, "blurred_name": patterns[0], "sharp_name": patterns[1]}
 
 
 class Pairs(PairSource):
@@ -121,66 +173,113 @@ class Pairs(PairSource):
     def listing(self) -> Listing:
         """Lists all pairs; see `Source.listing`."""
         options = self._options
-        blurred_root, sharp_root = _folders(options)
-        patterns = tuple(
-            Pattern.parse(text or "{name}.*", flag)
-            for text, flag in (
-                (options.blurred_name, "--blurred-name"),
-                (options.sharp_name, "--sharp-name"),
-            )
-        )
-        if options.blurred_name == options.sharp_name and blurred_root == sharp_root:
-            raise ConfigError("--blurred-name and --sharp-name are the same pattern.")
-        if patterns[0].fields != patterns[1].fields:
-            raise ConfigError("--blurred-name and --sharp-name must have the same {fields}.")
-        found = {
-            root: list(filter(images.is_picture, walk_files(root)))
-            for root in (blurred_root, sharp_root)
-        }
-        blurred = _find(blurred_root, found[blurred_root], patterns[0], "blurred")
-        sharp = _find(sharp_root, found[sharp_root], patterns[1], "sharp")
-        if blurred_root == sharp_root:
+        roots = _folders(options)
+        patterns = _patterns(options, roots)
+        for flag in ("source", "blurred", "sharp"):
+            folder = getattr(options, flag)
+            if folder is not None and not files.is_dir(folder):
+                raise unrecognized(folder, "a folder of images", flag)
+        found = {root: list(filter(images.is_picture, walk_files(root))) for root in roots}
+        blurred = _find(roots[0], found[roots[0]], patterns[0], "blurred")
+        sharp = _find(roots[1], found[roots[1]], patterns[1], "sharp")
+        if options.halves == "files" and roots[0] == roots[1]:
             _separate(blurred, sharp, patterns)
-        notes = skipped(_unread(found, {*blurred.values(), *sharp.values()}))
+        used = {image.path for half in (blurred, sharp) for image in half.values()}
+        notes = skipped(_unread(found, used))
+        # A sharp half is repeated for each of its blurred copies.
+        copied = {image.name for image in blurred.values()}
+        sharp = {name: image for name, image in sharp.items() if name not in copied} | {
+            pair: sharp[image.name] for pair, image in blurred.items() if image.name in sharp
+        }
         both = blurred.keys() & sharp.keys()
         if not both:
-            raise _none_match(options, (blurred_root, sharp_root), blurred, sharp)
+            raise _none_match(options, roots, blurred, sharp)
         if options.unpaired == "skip":
             single = len(blurred) + len(sharp) - 2 * len(both)
             if single:
                 notes.append(f"Images dropped because their other half is missing: {single}.")
-            blurred = {name: blurred[name] for name in both}
-            sharp = {name: sharp[name] for name in both}
+            blurred = {pair: blurred[pair] for pair in both}
+            sharp = {pair: sharp[pair] for pair in both}
 
-        def path_of(half: str, name: str) -> str:
+        def path_of(half: str, pair: str) -> str:
             side = half == "sharp"
-            return files.join((blurred_root, sharp_root)[side], patterns[side].write(name))
+            name = blurred[pair].name if side else pair
+            return files.join(roots[side], patterns[side].write(name))
 
-        names = match_halves(blurred, sharp, path_of)
-        pairs = {name: (blurred[name], sharp[name]) for name in names}
-        scenes = group("train", pairs, self._parse)
-        layout = f"{len(names)} pairs in {len(scenes)} scenes; {_summary(options, patterns)}"
-        return list_pairs(scenes, options, layout, notes)
+        paths = (
+            {pair: image.path for pair, image in blurred.items()},
+            {pair: image.path for pair, image in sharp.items()},
+        )
+        splits: dict[str, dict[str, tuple[str, str]]] = {}
+        for pair in match_halves(paths[0], paths[1], path_of):
+            split = _split_of(pair) if "split" in patterns[0].fields else "train"
+            splits.setdefault(split, {})[pair] = (paths[0][pair], paths[1][pair])
+
+        def parse(pair: str) -> tuple[str, str]:
+            return self._scene_of(pair, sharp[pair].name, "split" in patterns[0].fields)
+
+        scenes = [scene for split in splits for scene in group(split, splits[split], parse)]
+        layout = f"{len(both)} pairs in {len(scenes)} scenes; {_summary(options, patterns)}"
+        check = check_files if options.halves == "files" else _check_joined
+        return list_pairs(scenes, options, layout, notes, check=check)
+
+    def load(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """Returns both halves of a pair."""
+        if self._options.halves == "files":
+            return super().load(item)
+        whole = images.load_rgb(item.sharp)
+        middle = whole.shape[1] // 2
+        left, right = whole[:, :middle], whole[:, middle:]
+        return (left, right) if self._options.halves == "blurred-sharp" else (right, left)
 
     def describe_blur(self) -> dict[str, Any]:
         """Returns that the blur is unknown."""
         return describe_recorded("unknown: it came with the images")
 
-    def _parse(self, name: str) -> tuple[str, str]:
+    def _scene_of(self, pair: str, name: str, has_split: bool) -> tuple[str, str]:
+        """Returns the scene and the frame of a pair whose sharp half has the given name."""
         pattern = self._options.scene_pattern
         if pattern is None:
-            scene, slash, frame = name.rpartition("/")
-            return (scene, frame) if slash else (name, name)
+            # The folder, if there is one below that of the split.
+            folder, _, _ = name.rpartition("/")
+            in_folder = name.count("/") > has_split
+            return (folder if in_folder else name), pair.rsplit("/", 1)[-1]
         try:
-            match = re.search(pattern, name)
+            match = re.search(pattern, pair)
         except re.error as error:
             raise ConfigError(
                 f"--scene-pattern {pattern} is not a regular expression: {error}."
             ) from error
         scene = match[1 if match.re.groups else 0] if match else ""
         if not scene:
-            raise DataError(f"--scene-pattern {pattern} finds no scene in {name}.")
-        return scene, name
+            raise DataError(f"--scene-pattern {pattern} finds no scene in {pair}.")
+        return (f"{pair.split('/')[0]}/{scene}" if has_split else scene), pair
+
+
+def _split_of(pair: str) -> str:
+    return SPLIT_OF[pair.split("/")[0].lower()]
+
+
+def _check_joined(item: Item) -> Item | Fault:
+    """Returns a pair that is one picture with the size of its halves, or its fault."""
+    try:
+        height, width = images.size_of(item.sharp)
+    except Fault as fault:
+        return fault
+    if width % 2:
+        message = (
+            f"{item.sharp} is {size_text((height, width))}: a picture of odd width cannot contain "
+            "two halves of the same size side by side."
+        )
+        return Fault("size-differs", item.sharp, message)
+    return dataclasses.replace(item, height=height, width=width // 2)
+
+
+class _Image(NamedTuple):
+    """An image that matches a pattern: its path, and the name of the sharp half of its pair."""
+
+    path: str
+    name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,34 +303,40 @@ class Pattern:
                 the flag.
         """
         fields = tuple(token[1:-1] for token in _TOKEN.findall(text) if token != "*")
-        unknown = [field for field in fields if field not in ("name", "scene")]
+        unknown = [field for field in fields if field not in _FIELDS]
         if unknown or "name" not in fields or len(set(fields)) != len(fields):
             raise ConfigError(
-                f"{flag} {text} must contain {{name}} once, and may contain {{scene}} once and *."
+                f"{flag} {text} must contain {{name}} once, and may contain {{scene}}, {{split}} "
+                "and {copy} once and *."
             )
         return cls(text, tuple(sorted(fields)))
 
-    def read(self, path: str) -> str | None:
-        """Returns the name of the pair that a file belongs to, or None if it does not match.
+    def read(self, path: str) -> tuple[str, str] | None:
+        """Returns the pair that a file belongs to, or None if it does not match.
 
-        The name is `{scene}/{name}`, or `{name}` if the pattern has no scene. A pattern without a
-        slash applies in every folder, and the folder is put before the name.
+        A pattern without a slash applies in every folder, and the folder is put before the name.
+
+        Returns:
+            The name of the pair, and that of its sharp half, which is `{split}/{scene}/{name}`
+            without the fields that the pattern lacks. They differ by `-{copy}`.
         """
-        folder, slash, base = path.rpartition("/")
+        folder, _, base = path.rpartition("/")
         match = self._regex.fullmatch(path if "/" in self.text else base)
         if match is None:
             return None
-        parts = [match["scene"], match["name"]] if "scene" in self.fields else [match["name"]]
-        if slash and "/" not in self.text:
-            parts.insert(0, folder)
-        return "/".join(parts)
+        found = match.groupdict(default="")
+        parts = [found.get("split"), folder if "/" not in self.text else "", found.get("scene")]
+        name = "/".join([*filter(None, parts), found["name"]])
+        return (f"{name}-{found['copy']}" if "copy" in found else name), name
 
     def write(self, name: str) -> str:
-        """Returns the path of a pair's file; the inverse of `read` except for ``*``."""
+        """Returns the path of a half by the name of the sharp half, with ``*`` as it is."""
         *folders, base = name.split("/")
-        text = self.text.replace("{name}", base)
+        text = self.text.replace("{name}", base).replace("{copy}", "*")
         if "scene" in self.fields:
             text = text.replace("{scene}", folders.pop())
+        if "split" in self.fields:
+            text = text.replace("{split}", folders.pop(0))
         return "/".join([*folders, text])
 
     @property
@@ -245,6 +350,8 @@ class Pattern:
         for token in _TOKEN.split(self.text):
             if token == "*":
                 parts.append("[^/]*")
+            elif token == "{split}":
+                parts.append(f"(?P<split>(?i:{'|'.join(SPLIT_OF)}))")
             elif token.startswith("{"):
                 parts.append(f"(?P<{token[1:-1]}>[^/]+)")
             else:
@@ -257,37 +364,60 @@ def _folders(options: Options) -> tuple[str, str]:
     if options.source is not None:
         if options.blurred is not None or options.sharp is not None:
             raise ConfigError("Set either --source, or --blurred and --sharp.")
-        if options.blurred_name is None or options.sharp_name is None:
-            raise ConfigError(
-                "--source requires --blurred-name and --sharp-name, such as '{name}_blur.*' and "
-                "'{name}_sharp.*'."
-            )
-        folders = {"source": options.source}
+        roots = (options.source, options.source)
+    elif options.halves != "files":
+        raise ConfigError(f"--halves {options.halves} requires --source, the folder of pictures.")
     elif options.blurred is None or options.sharp is None:
         raise ConfigError("Set --blurred and --sharp, or --source and both name patterns.")
     else:
-        folders = {"blurred": options.blurred, "sharp": options.sharp}
-    for flag, folder in folders.items():
-        if not files.is_dir(folder):
-            raise unrecognized(folder, "a folder of images", flag)
-    both = [folder.rstrip("/") for folder in folders.values()]
-    return both[0], both[-1]
+        roots = (options.blurred, options.sharp)
+    return roots[0].rstrip("/"), roots[1].rstrip("/")
 
 
-def _find(root: str, paths: Sequence[str], pattern: Pattern, half: str) -> dict[str, str]:
-    """Returns the paths of the images that match a pattern, by the name of their pair."""
-    found: dict[str, str] = {}
+def _joined_name(root: str) -> str:
+    """Returns the pattern of pictures that contain both halves if none is set."""
+    divided = any(pictures(files.join(root, name)) for name in split_folders(root).values())
+    return "{split}/{name}.*" if divided else "{name}.*"
+
+
+def _patterns(options: Options, roots: tuple[str, str]) -> tuple[Pattern, Pattern]:
+    """Returns the patterns of the blurred and of the sharp halves."""
+    if options.halves != "files":
+        if options.sharp_name is not None:
+            raise ConfigError("With --halves, --blurred-name is the pattern of the pictures.")
+        pattern = Pattern.parse(options.blurred_name or _joined_name(roots[0]), "--blurred-name")
+        return pattern, pattern
+    if options.source is not None and None in (options.blurred_name, options.sharp_name):
+        raise ConfigError(
+            "--source requires --blurred-name and --sharp-name, such as '{name}_blur.*' and "
+            "'{name}_sharp.*', or --halves if both halves are in one picture."
+        )
+    if options.source is not None and options.blurred_name == options.sharp_name:
+        raise ConfigError("--blurred-name and --sharp-name are the same pattern.")
+    blurred = Pattern.parse(options.blurred_name or "{name}.*", "--blurred-name")
+    sharp = Pattern.parse(options.sharp_name or "{name}.*", "--sharp-name")
+    if set(blurred.fields) - {"copy"} != set(sharp.fields):
+        raise ConfigError(
+            "--blurred-name and --sharp-name must have the same {fields}, except for {copy}, which "
+            "only --blurred-name may have."
+        )
+    return blurred, sharp
+
+
+def _find(root: str, paths: Sequence[str], pattern: Pattern, half: str) -> dict[str, _Image]:
+    """Returns the images that match a pattern, by the name of their pair."""
+    found: dict[str, _Image] = {}
     for path in paths:
-        name = pattern.read(path)
-        if name is not None:
-            full = files.join(root, path)
-            other = found.setdefault(name, full)
-            if other != full:
+        names = pattern.read(path)
+        if names is not None:
+            image = _Image(files.join(root, path), names[1])
+            other = found.setdefault(names[0], image)
+            if other != image:
                 message = (
-                    f"{other} and {full} are both the {half} half of the pair {name}. Rename one, "
-                    "or set a more specific pattern."
+                    f"{other.path} and {image.path} are both the {half} half of the pair "
+                    f"{names[0]}. Rename one, or set a more specific pattern."
                 )
-                report(Fault("bad-name", full, message))
+                report(Fault("bad-name", image.path, message))
     return found
 
 
@@ -298,21 +428,21 @@ def _unread(found: Mapping[str, Sequence[str]], used: set[str]) -> set[str]:
 
 
 def _separate(
-    blurred: dict[str, str], sharp: dict[str, str], patterns: tuple[Pattern, ...]
+    blurred: dict[str, _Image], sharp: dict[str, _Image], patterns: tuple[Pattern, ...]
 ) -> None:
     """Removes images that match both patterns from the half with the less specific one."""
     blurred_first = patterns[0].literals < patterns[1].literals
     less, more = (blurred, sharp) if blurred_first else (sharp, blurred)
-    taken = set(more.values())
-    for name in [name for name, path in less.items() if path in taken]:
+    taken = {image.path for image in more.values()}
+    for name in [name for name, image in less.items() if image.path in taken]:
         del less[name]
 
 
 def _none_match(
     options: Options,
     roots: tuple[str, str],
-    blurred: Mapping[str, str],
-    sharp: Mapping[str, str],
+    blurred: Mapping[str, _Image],
+    sharp: Mapping[str, _Image],
 ) -> DataError:
     """Returns the error if no blurred half matches a sharp one."""
     expected = "an image with the same path in each folder"
@@ -320,7 +450,9 @@ def _none_match(
         expected = f"{options.blurred_name or '{name}.*'} with {options.sharp_name or '{name}.*'}"
     shown = []
     for half, root, found in zip(("blurred", "sharp"), roots, (blurred, sharp), strict=True):
-        names = list(found.values()) or [files.join(root, name) for name in walk_files(root)]
+        names = [image.path for image in found.values()] or [
+            files.join(root, name) for name in walk_files(root)
+        ]
         shown.append(
             f"{len(found)} {half} images ({root} contains "
             + (", ".join(name[len(root) + 1 :] for name in names[:3]) or "nothing")
@@ -328,7 +460,8 @@ def _none_match(
         )
     return DataError(
         f"No blurred half matches a sharp one. Expected {expected}; found {' and '.join(shown)}. "
-        "Set --blurred-name and --sharp-name."
+        "Set --blurred-name and --sharp-name, with {copy} in --blurred-name if several blurred "
+        "images belong to one sharp image."
     )
 
 
@@ -336,6 +469,8 @@ def _summary(options: Options, patterns: tuple[Pattern, ...]) -> str:
     """Returns how pairs and scenes were found, for the layout."""
     named = options.blurred_name or options.sharp_name
     how = f"{patterns[0].text} with {patterns[1].text}" if named else "halves of the same path"
+    if options.halves != "files":
+        how = f"{patterns[0].text}, both halves in one picture, {options.halves} from the left"
     if options.scene_pattern:
         return f"{how}; scenes by {options.scene_pattern}"
     return f"{how}; scenes by " + ("{scene}" if "scene" in patterns[0].fields else "folder")

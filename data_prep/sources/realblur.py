@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.layouts.folders import sub_folders, unrecognized
+from data_prep.layouts.folders import skipped, sub_folders, unrecognized
 from data_prep.layouts.matching import folder_pairs, group
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources.source import Listing
@@ -77,9 +77,11 @@ class RealBlur(PairSource):
         options = self._options
         folder = self._folder()
         scenes = []
+        unread = set(sub_folders(options.source)) - {files.base_name(folder)}
         for name in sub_folders(folder):
             place = files.join(folder, name)
             if files.is_dir(files.join(place, "blur")) or files.is_dir(files.join(place, "gt")):
+                unread.discard(name)
                 halves = files.join(place, "blur"), files.join(place, "gt")
                 pairs = folder_pairs(f"Scene {name}", *halves, prefixes=("blur_", "gt_"))
                 scenes += group("train", {f"{name}/{n}": pair for n, pair in pairs.items()}, _parse)
@@ -87,7 +89,7 @@ class RealBlur(PairSource):
             raise unrecognized(folder, self._expected())
         lists = self._lists(folder)
         layout = f"published RealBlur-{options.kind} ({files.base_name(folder)})"
-        return list_pairs(scenes, options, layout, lists=lists)
+        return list_pairs(scenes, options, layout, skipped(unread), lists=lists)
 
     def describe_blur(self) -> dict[str, Any]:
         """Returns how the kind was recorded."""

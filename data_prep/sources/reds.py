@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data_prep.layouts.folders import sub_folders, unrecognized
+from data_prep.layouts.folders import skipped, sub_folders, unrecognized
 from data_prep.layouts.matching import Scene
 from data_prep.layouts.pairs import PairOptions, PairSource, describe_recorded, list_pairs
 from data_prep.sources.source import Listing
@@ -69,8 +69,9 @@ class Reds(PairSource):
         """Lists all pairs; see `Source.listing`."""
         root = self._options.source
         blurred, sharp = TRACKS[self._options.track]
-        scenes = []
+        scenes: list[Scene] = []
         layouts = []
+        unread = set(sub_folders(root)) if files.is_dir(root) else set()
         for part, split in SPLITS.items():
             # The archives unpack to train_blur or, for several tracks, to train/train_blur.
             for place in (root, files.join(root, part)):
@@ -87,6 +88,7 @@ class Reds(PairSource):
                         )
                         for name in sorted(names)
                     ]
+                    unread -= {half[len(root) :].strip("/").split("/")[0] for half in present}
                     layouts.append(files.join(place, f"{part}_{blurred}")[len(root) :].strip("/"))
                     break
         if not scenes:
@@ -96,7 +98,7 @@ class Reds(PairSource):
                 "with val_",
             )
         layout = f"native REDS, track {self._options.track} ({' and '.join(layouts)})"
-        return list_pairs(scenes, self._options, layout)
+        return list_pairs(scenes, self._options, layout, skipped(unread))
 
     def describe_blur(self) -> dict[str, Any]:
         """Returns the track."""

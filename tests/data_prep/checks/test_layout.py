@@ -68,6 +68,23 @@ def scene_folders(root):
     return str(root)
 
 
+def halved(blurred, sharp, splits=("train", "test"), scenes=("",)):
+    """Returns a function that writes pairs of frames in folders of halves below each scene."""
+
+    def write(root):
+        seed = 0
+        for split in splits:
+            for scene in scenes:
+                for frame in range(2):
+                    seed += 1
+                    for half, image in zip((blurred, sharp), faulty.pair(seed), strict=True):
+                        folder = os.path.join(root, split, scene and split[:2] + scene, half)
+                        faulty.write(f"{folder}/{split[:2]}{scene}-{frame}.png", image)
+        return str(root)
+
+    return write
+
+
 def photos(root):
     for number in range(5):
         faulty.write(f"{root}/{number}.png", faulty.pair(number)[1])
@@ -102,6 +119,42 @@ LAYOUTS = {
     "pairs": (faulty.make_pairs, "6 pairs in 3 scenes; halves of the same path", 6),
     "pairs-one-folder": (one_folder, "4 pairs in 4 scenes; {name}_blur.* with", 4),
     "pairs-scenes": (scene_folders, "3 pairs in 3 scenes; {scene}/input/{name}.* with", 3),
+    "pairs-scenes-GT": (
+        halved("input", "GT", ("",), ("day", "dusk")),
+        "4 pairs in 2 scenes; {scene}/input/{name}.* with {scene}/GT/{name}.*",
+        4,
+    ),
+    "pairs-dvd": (
+        halved("input", "GT", scenes=("1", "2")),
+        "8 pairs in 4 scenes; {split}/{scene}/input/{name}.* with {split}/{scene}/GT/{name}.*",
+        8,
+    ),
+    "pairs-bsd": (
+        halved("Blur/RGB", "Sharp/RGB", ("train", "valid", "test"), ("1", "2")),
+        "12 pairs in 6 scenes; {split}/{scene}/Blur/RGB/{name}.* with",
+        12,
+    ),
+    "pairs-rgb": (
+        halved("Blur/RGB", "Sharp/RGB", ("",)),
+        "2 pairs in 2 scenes; halves of the same path",
+        2,
+    ),
+    "pairs-lq": (halved("LQ", "HQ", ("",)), "2 pairs in 2 scenes; halves of the same path", 2),
+    "pairs-splits": (
+        halved("blurry", "gt", ("Train", "Validation", "Test")),
+        "6 pairs in 6 scenes; {split}/blurry/{name}.* with {split}/gt/{name}.*",
+        6,
+    ),
+    "gopro-valid": (
+        halved("blur", "sharp", ("train", "valid", "test")),
+        "flattened GoPro (train, val, test)",
+        6,
+    ),
+    "gopro-mprnet": (
+        halved("GoPro/input", "GoPro/target"),
+        "input/target GoPro (train, test)",
+        4,
+    ),
     "sharp": (photos, "source sharp", 5),
 }
 
@@ -115,6 +168,67 @@ def test_examine_clean_layout_is_recognized(tmp_path, examine, name):
     assert (found.pairs, found.examined) == (pairs, pairs)
     assert sum(sum(scenes.values()) for scenes in found.splits.values()) == pairs
     assert report.findings == [], report.to_text()
+
+
+@pytest.mark.parametrize("name", ["pairs-bsd", "pairs-splits", "gopro-valid"])
+def test_examine_folders_of_splits_keep_their_images(tmp_path, examine, name):
+    splits = examine(LAYOUTS[name][0](tmp_path / "set")).splits
+    marks = {
+        split: {scene.split("/")[-1][:2].lower() for scene in scenes}
+        for split, scenes in splits.items()
+    }
+    assert marks == {"train": {"tr"}, "val": {"va"}, "test": {"te"}}
+
+
+def side_by_side(root, swapped=False):
+    for split in ("train", "test"):
+        for number in range(3):
+            halves = faulty.pair(number + 3 * len(split))
+            whole = np.concatenate(halves[::-1] if swapped else halves, 1)
+            faulty.write(f"{root}/{split}/{split}{number}.png", whole)
+    return str(root)
+
+
+def test_examine_halves_in_one_picture_warns(tmp_path, examine):
+    root = side_by_side(tmp_path / "set")
+    report = examine(root)
+    assert report.source == "sharp"
+    assert [(f.code, f.file) for f in report.findings] == [("halves-in-one-picture", ".")]
+    # A single image with other content is enough to rule it out.
+    unlike = np.concatenate([faulty.pair(seed)[1] for seed in (98, 99)], 1)
+    faulty.write(f"{root}/train/other.png", unlike)
+    assert examine(root).findings == []
+
+
+def test_examine_named_order_of_halves_checks_pairs(tmp_path, examine):
+    root = side_by_side(tmp_path / "set")
+    report = examine(root, "pairs", halves="blurred-sharp", val_share=0)
+    assert report.findings == [] and report.examined == 6
+    assert {split: len(scenes) for split, scenes in report.splits.items()} == {
+        "train": 3,
+        "test": 3,
+    }
+    assert report.load("test/test0/test0")[0].shape == (faulty.HEIGHT, faulty.WIDTH, 3)
+    swapped = examine(root, "pairs", halves="sharp-blurred")
+    assert {f.code for f in swapped.findings} == {"swapped-halves"}
+    with open(f"{root}/test/test1.png", "r+b") as file:
+        file.truncate(os.path.getsize(file.name) // 2)
+    damaged = examine(root, "pairs", halves="blurred-sharp")
+    assert {(f.code, f.file) for f in damaged.findings} == {("unreadable", "test/test1.png")}
+
+
+@pytest.mark.parametrize("source", ["pairs", "sharp"])
+def test_examine_copies_of_one_sharp_file_are_no_duplicates(tmp_path, examine, source):
+    root = tmp_path / "set"
+    for number in range(2):
+        for copy in range(3):
+            blurred, sharp = faulty.pair(number, shift=copy % 2)
+            faulty.write(f"{root}/gt/{number}.png", sharp)
+            if source == "pairs":
+                faulty.write(f"{root}/blur/{number}_k{copy}.png", blurred)
+    options = {"blurred": "blur", "sharp": "gt", "blurred_name": "{name}_k{copy}.*"}
+    report = examine(root, source, **(options if source == "pairs" else {"copies": 3}))
+    assert report.pairs == 6 and report.findings == []
 
 
 def test_recognize_exists_for_every_source_with_files():

@@ -170,6 +170,24 @@ def test_gopro_mixed_layouts_are_described(gopro):
     assert "--gamma" in found.notes[0]
 
 
+@pytest.mark.parametrize("name", ["valid", "Validation"])
+def test_gopro_folder_of_validation_has_several_names(gopro, name):
+    for half in ("blur", "sharp"):
+        save(gopro / name / half / "GOPR05-1.png", picture(0))
+    found = listing(gopro)
+    assert {item.scene for item in found.splits["val"]} == {"GOPR05"} and not found.notes
+
+
+def test_gopro_below_the_folder_of_a_split_is_listed(tmp_path):
+    for split, scene in (("train", "GOPR01"), ("test", "GOPR02")):
+        for half in ("input", "target"):
+            save(tmp_path / split / "GoPro" / half / f"{scene}-1.png", picture(0))
+            save(tmp_path / split / "HIDE" / half / "1fromGOPR1.png", picture(0))
+    found = listing(tmp_path, val_share=0.0)
+    assert [items[0].key for items in found.splits.values()] == ["GOPR01/1", "GOPR02/1"]
+    assert found.notes[0] == "Folders that were not read: test/HIDE, train/HIDE."
+
+
 def test_gopro_flattened_without_selected_blur_raises(tmp_path):
     for half in ("blur", "sharp"):
         save(tmp_path / "train" / half / "A-1.png", picture(0))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep import build as command
+from data_prep.faults import Fault
 from data_prep.sources import pairs
 from tests.helpers.raw_data import picture, save
 from tfdeblur.data.schema import Manifest
@@ -119,6 +120,9 @@ def test_pairs_invalid_scene_pattern_raises(two_folders):
         ({"blurred": "b"}, "--blurred and --sharp"),
         ({"source": "b", "sharp": "s"}, "either --source"),
         ({"source": "b"}, "requires --blurred-name"),
+        ({"blurred": "b", "sharp": "s", "halves": "blurred-sharp"}, "requires --source"),
+        ({"source": "b", "halves": "sharp-blurred", "sharp_name": "{name}"}, "With --halves"),
+        ({"source": ".", "blurred_name": "{name}b", "sharp_name": "{name}{copy}"}, "{copy}"),
         (
             {"source": ".", "blurred_name": "x", "sharp_name": "{name}"},
             "--blurred-name x",
@@ -181,6 +185,112 @@ def test_pairs_folder_without_matching_images_is_noted(tmp_path):
     assert found.notes == (f"Folders that were not read: {tmp_path}/valid/input.",)
 
 
+@pytest.mark.parametrize("spare", ["refuse", "skip"])
+def test_pairs_copies_of_one_sharp_image_share_its_scene(tmp_path, spare):
+    for image in "12":
+        save(tmp_path / "gt" / f"im{image}.png", picture(int(image)))
+        for kernel in "345":
+            path = tmp_path / "blur" / f"im{image}_kernel{kernel}_img.png"
+            save(path, picture(int(image + kernel)))
+    if spare == "skip":
+        save(tmp_path / "gt" / "kernel3.png", picture(0))
+    source = pairs.build(
+        pairs.Options(
+            blurred=str(tmp_path / "blur"),
+            sharp=str(tmp_path / "gt"),
+            blurred_name="{name}_kernel{copy}_img.png",
+            sharp_name="{name}.png",
+            unpaired=spare,
+            test_share=0.5,
+            val_share=0,
+        )
+    )
+    found = source.listing()
+    items = [item for part in found.splits.values() for item in part]
+    assert {split: len(part) for split, part in found.splits.items()} == {"train": 3, "test": 3}
+    assert sorted(item.key for item in items) == [f"im{i}/im{i}-{k}" for i in "12" for k in "345"]
+    for item in items:
+        blurred, sharp = source.load(item)
+        image, kernel = item.frame[2], item.frame[-1]
+        np.testing.assert_array_equal(blurred, picture(int(image + kernel)))
+        np.testing.assert_array_equal(sharp, picture(int(image)))
+    (tmp_path / "gt" / "im2.png").unlink()
+    if spare == "refuse":
+        with pytest.raises(DataError, match=r"gt/im2\.png"):
+            source.listing()
+    else:
+        assert {item.scene for item in source.listing().splits["train"]} == {"im1"}
+
+
+def test_pairs_missing_copies_raise(tmp_path):
+    for image in "12":
+        save(tmp_path / "gt" / f"im{image}.png", picture(0))
+    save(tmp_path / "blur" / "im1_kernel1.png", picture(0))
+    with pytest.raises(DataError, match=r"blur/im2_kernel\*\.png"):
+        listing(
+            blurred=str(tmp_path / "blur"),
+            sharp=str(tmp_path / "gt"),
+            blurred_name="{name}_kernel{copy}.png",
+            sharp_name="{name}.png",
+        )
+
+
+@pytest.mark.parametrize("halves", ["blurred-sharp", "sharp-blurred"])
+@pytest.mark.parametrize(
+    ("folders", "pattern", "expected"),
+    [
+        (("train", "val", "test"), None, {"train": 2, "val": 2, "test": 2}),
+        (("Training", "Valid", "Testing"), None, {"train": 2, "val": 2, "test": 2}),
+        (("", "day"), None, {"train": 4}),
+        (("train", "test"), "{scene}/{name}.*", {"train": 4}),
+    ],
+)
+def test_pairs_halves_in_one_picture_are_cut(tmp_path, halves, folders, pattern, expected):
+    for number, folder in enumerate(folders):
+        for frame in range(2):
+            whole = np.concatenate([picture(10 * number + frame), picture(5)], 1)
+            save(tmp_path / folder / f"{frame}.png", whole)
+    source = pairs.build(
+        pairs.Options(
+            source=str(tmp_path),
+            halves=halves,
+            blurred_name=pattern,
+            val_share=0,
+            test_share=0,
+        )
+    )
+    found = source.listing()
+    assert {split: len(items) for split, items in found.splits.items()} == expected
+    for item in found.splits["train"]:
+        assert (item.width, item.height) == (40, 30)
+        both = source.load(item)
+        blurred, sharp = both if halves == "blurred-sharp" else both[::-1]
+        np.testing.assert_array_equal(sharp, picture(5))
+        number = folders.index(item.sharp.removeprefix(f"{tmp_path}/").rpartition("/")[0])
+        np.testing.assert_array_equal(blurred, picture(10 * number + int(item.frame)))
+
+
+def test_pairs_halves_of_odd_width_raise(tmp_path):
+    save(tmp_path / "a.png", picture(0, 40, 30))
+    path = save(tmp_path / "b.png", picture(0, 41, 30))
+    with pytest.raises(Fault) as caught:
+        listing(source=str(tmp_path), halves="blurred-sharp")
+    assert (caught.value.code, caught.value.file) == ("size-differs", str(path))
+
+
+def test_pairs_halves_in_one_picture_build(tmp_path, capsys):
+    for split in ("train", "test"):
+        whole = np.concatenate([picture(1), picture(len(split))], 1)
+        save(tmp_path / "ab" / split / f"{split}.png", whole)
+    out = str(tmp_path / "out")
+    words = ["pairs", "--source", str(tmp_path / "ab"), "--halves", "blurred-sharp"]
+    assert command.main([*words, "--out", out, "--workers", "1", "--val-share", "0"]) == 0
+    manifest = Manifest.load(out)
+    assert manifest.split("test").scenes == ("test/test",)
+    split = manifest.split("train")
+    assert (split.records, split.width, split.height) == (1, 40, 30)
+
+
 def test_pairs_build_records_layout_and_lists(two_folders, tmp_path, capsys):
     (tmp_path / "test.txt").write_text("# a list\nnight\n")
     out = str(tmp_path / "out")
@@ -203,3 +313,16 @@ def test_pairs_real_reds_is_listed(real_data):
     found = listing(blurred=halves["blur"], sharp=halves["sharp"])
     assert len(found.splits["train"]) == 40
     assert {item.scene for item in found.splits["train"]} == {"027"}
+
+
+def test_pairs_real_levin_has_eight_copies_of_each_image(real_data):
+    root = real_data / "real_blur" / "levin"
+    found = listing(
+        blurred=str(root / "blur"),
+        sharp=str(root / "gt"),
+        blurred_name="im{name}_kernel{copy}_img.png",
+        sharp_name="im{name}.png",
+        test_share=0.5,
+    )
+    assert {split: len(items) for split, items in found.splits.items()} == {"train": 16, "test": 16}
+    assert len({item.scene for items in found.splits.values() for item in items}) == 4
