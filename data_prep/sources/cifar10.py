@@ -7,20 +7,21 @@ split: Orlandi and Pinardi.
 """
 
 import dataclasses
-import io
 import os
-import pickle
 import tarfile
-from typing import Annotated, Any, BinaryIO
+import zlib
+from typing import Annotated, Any, BinaryIO, cast
 
 import numpy as np
 from pydantic import Field
 
+from data_prep import pickles
 from data_prep.blur import Blur
 from data_prep.images import open_file
+from data_prep.printable import printable
 from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.degradation.degradation import Degradation
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
 
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -31,6 +32,12 @@ VALIDATION_SIZE = 6_250
 SIDE = 32
 FOLDER = "cifar-10-batches-py"
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
+# Limits of what is read. A batch has 31,035,999 bytes or less, and the archive has 9 members with
+# 187 MB.
+MAX_BATCH_BYTES = 40_000_000
+MAX_ARCHIVE_BYTES = 300_000_000
+MAX_MEMBERS = 1000
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,32 +69,6 @@ def recognize(root: str) -> list[dict[str, Any]]:
     return [{"source": root}] if archive or any(files.exists(path) for path in batches) else []
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles only dictionaries, lists, text and NumPy arrays.
-
-    Other pickles could call arbitrary functions while they are read.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns the constructors of arrays and raises for everything else."""
-        if (module, name) in {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-        }:
-            return _reconstruct
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        raise pickle.UnpicklingError(f"it requires {module}.{name}")
-
-
-def _reconstruct(subtype: type, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
-    # NumPy's function of this name has moved between versions.
-    del subtype
-    return np.ndarray.__new__(np.ndarray, shape, typecode.decode())
-
-
 def read_batch(file: BinaryIO, name: str) -> np.ndarray:
     """Reads one of the original Python batches without running code from the pickle.
 
@@ -102,13 +83,22 @@ def read_batch(file: BinaryIO, name: str) -> np.ndarray:
         DataError: The file is not a CIFAR-10 batch.
     """
     try:
-        content = _ArrayUnpickler(file, encoding="bytes").load()
-        pixels = content[b"data"]
-        if pixels.shape != (BATCH_SIZE, 3 * SIDE * SIDE) or pixels.dtype != np.uint8:
-            raise ValueError(f"its data is {pixels.dtype} {pixels.shape}")
+        content = pickles.decode(_read_bounded(file))
+        array = content.get(b"data") if isinstance(content, dict) else None
+        pixels = array.value if isinstance(array, pickles.Array) else None
+        if pixels is None or pixels.shape != (BATCH_SIZE, 3 * SIDE * SIDE):
+            raise ValueError(f"it contains no array of {BATCH_SIZE} images")
     except Exception as error:  # a damaged pickle raises almost any exception
-        raise DataError(f"{name} is not a CIFAR-10 batch, or is damaged: {error}.") from error
+        reason = printable(reason_of(str(error) or type(error).__name__))
+        raise DataError(f"{name} is not a CIFAR-10 batch, or is damaged: {reason}.") from error
     return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
+
+
+def _read_bounded(file: BinaryIO) -> bytes:
+    data = file.read(MAX_BATCH_BYTES + 1)
+    if len(data) > MAX_BATCH_BYTES:
+        raise ValueError(f"it has more than {MAX_BATCH_BYTES:,} bytes")
+    return data
 
 
 class Cifar10(Source):
@@ -165,8 +155,9 @@ def _read_folder(path: str) -> Parts:
         # In the folder itself, or in the subfolder that the archive creates.
         for place in (f"{path}/{name}", f"{path}/{FOLDER}/{name}"):
             try:
+                files.require_regular_file(place)
                 with open_file(place) as file:
-                    return read_batch(io.BytesIO(file.read()), place)
+                    return read_batch(file, place)
             except (FileNotFoundError, NotADirectoryError):
                 continue
         raise DataError(
@@ -177,21 +168,73 @@ def _read_folder(path: str) -> Parts:
     return [read(name) for name in TRAIN_BATCHES], read(TEST_BATCH)
 
 
+class _Expanded:
+    """The bytes of an archive, decompressed if it is a gzip file, up to a limit.
+
+    `tarfile` believes the sizes in headers: it reads whole headers into memory, and all bytes of
+    the members that it skips.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._compressed = file.read(2)
+        # 31: the largest window, with the header of gzip.
+        gzip = self._compressed == b"\x1f\x8b"
+        self._expander = zlib.decompressobj(31) if gzip else None
+        self._total = 0
+
+    def read(self, size: int) -> bytes:
+        """Returns up to `size` bytes; none at the end.
+
+        Raises:
+            ValueError: The archive is larger than the limit.
+        """
+        data = self._next(size)
+        self._total += len(data)
+        if self._total > MAX_ARCHIVE_BYTES:
+            raise ValueError(f"it expands to more than {MAX_ARCHIVE_BYTES:,} bytes")
+        return data
+
+    def _next(self, size: int) -> bytes:
+        if self._expander is None:
+            data, self._compressed = self._compressed, b""
+            return data or self._file.read(size)
+        while not self._expander.eof:
+            self._compressed = self._compressed or self._file.read(_CHUNK_BYTES)
+            if not self._compressed:
+                raise EOFError("it was truncated")
+            data = self._expander.decompress(self._compressed, size)
+            self._compressed = self._expander.unconsumed_tail
+            if data:
+                return data
+        return b""
+
+
 def _read_archive(path: str) -> Parts:
     found: dict[str, np.ndarray] = {}
     try:
-        # Streamed, because seeking in a gzip file decompresses it from the start each time.
-        with open_file(path) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-            for member in archive:
-                name = os.path.basename(member.name)
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is not None and name in (*TRAIN_BATCHES, TEST_BATCH):
-                    found[name] = read_batch(io.BytesIO(stream.read()), f"{path}: {name}")
+        files.require_regular_file(path)
+        with open_file(path) as file:
+            # Streamed, because seeking in a gzip file decompresses it from the start each time.
+            stream = cast(BinaryIO, _Expanded(file))
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK_BYTES) as archive:
+                for count, member in enumerate(archive):
+                    if count == MAX_MEMBERS:
+                        raise ValueError(f"it has more than {MAX_MEMBERS} members")
+                    name = os.path.basename(member.name)
+                    batch = archive.extractfile(member) if member.isreg() else None
+                    if batch is not None and name in (*TRAIN_BATCHES, TEST_BATCH):
+                        if member.issparse():
+                            raise ValueError(f"its member {name} is sparse")
+                        found[name] = read_batch(cast(BinaryIO, batch), f"{path}: {name}")
     except FileNotFoundError as error:
         raise DataError(f"--source {path} does not exist.") from error
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged headers raise almost any exception
+        reason = printable(reason_of(str(error) or type(error).__name__))
         raise DataError(
-            f"{path} cannot be read as cifar-10-python.tar.gz ({error}). Download it again, or "
+            f"{path} cannot be read as cifar-10-python.tar.gz ({reason}). Download it again, or "
             "remove --source."
         ) from error
     missing = [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in found]

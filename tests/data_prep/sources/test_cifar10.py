@@ -1,6 +1,5 @@
 """CIFAR-10 from its folder, its archive or the network; pickles cannot run code."""
 
-import io
 import os
 import pickle
 import tarfile
@@ -11,7 +10,7 @@ import pytest
 from data_prep import build
 from data_prep.sources import cifar10
 from tfdeblur.data import schema
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, UserError
 
 SIZE = 20
 
@@ -117,19 +116,123 @@ def test_cifar10_invalid_batch_raises(batches, content):
     assert str(path) in str(caught.value)
 
 
-class Harmful:
-    def __reduce__(self):
-        return os.mkdir, ("harm-was-done",)
+def test_cifar10_oversized_batch_raises(batches, monkeypatch):
+    path = batches / "data_batch_4"
+    monkeypatch.setattr(cifar10, "MAX_BATCH_BYTES", path.stat().st_size)
+    make(batches).listing()
+    with open(path, "ab") as file:
+        file.write(b"\0")
+    with pytest.raises(DataError) as caught:
+        make(batches).listing()
+    assert str(path) in str(caught.value)
 
 
-def test_read_batch_harmful_pickle_raises(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = pickle.dumps({b"data": Harmful()})
-    with pytest.raises(DataError, match=r"posix\.mkdir"):
-        cifar10.read_batch(io.BytesIO(data), "it")
-    assert not os.path.exists("harm-was-done")
-    pickle.loads(data)
-    assert os.path.exists("harm-was-done")
+def test_cifar10_pipe_instead_of_batch_raises(batches):
+    path = batches / "data_batch_4"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError) as caught:
+        make(batches).listing()
+    assert str(path) in str(caught.value)
+
+
+def write_tar(path, mode, members):
+    """Writes an archive of batches with other members, given by their sizes, before them."""
+    with tarfile.open(path, mode) as file:
+        for name, size in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = size
+            file.addfile(member, Zeros())
+    return path
+
+
+class Zeros:
+    """An endless file of zeros."""
+
+    def read(self, size):
+        return bytes(size)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"cifar-10-batches-py/data_batch_1": 150_000},
+        {"other": 150_000},
+        {f"other{number}": 0 for number in range(30)},
+    ],
+    ids=["batch", "other", "many"],
+)
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_cifar10_oversized_archive_raises(tmp_path, monkeypatch, members, mode):
+    monkeypatch.setattr(cifar10, "MAX_BATCH_BYTES", 60_000)
+    monkeypatch.setattr(cifar10, "MAX_ARCHIVE_BYTES", 100_000)
+    monkeypatch.setattr(cifar10, "MAX_MEMBERS", 20)
+    monkeypatch.setattr(cifar10, "_CHUNK_BYTES", 4096)
+    path = write_tar(tmp_path / "cifar-10-python.tar", mode, members)
+    with pytest.raises(DataError) as caught:
+        make(path).listing()
+    assert str(path) in str(caught.value) and "does not contain" not in str(caught.value)
+
+
+def sparse_header(real, kind=b"S"):
+    """Returns the header of a member of 512 bytes that claims to be a batch of any size."""
+    member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+    member.size, member.type = 512, kind
+    head = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    head[386:398], head[398:410] = b"%011o\0" % 0, b"%011o\0" % 512
+    head[483:495] = b"%011o\0" % min(real, 8**11 - 1)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + bytes(512)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        sparse_header(3 << 30),
+        tarfile.TarInfo("x" * 90).tobuf()[:124] + b"\xff" * 32,
+        b"\x1f\x8b" + bytes(1000),
+        b"",
+        b"hello" * 1000,
+    ],
+    ids=["sparse", "checksum", "gzip", "empty", "text"],
+)
+def test_cifar10_damaged_archive_raises(tmp_path, data):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        make(path).listing()
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["batch", "other", "pax", "sparse"])
+def test_cifar10_bomb_ends_within_bounds(tmp_path, kind):
+    """A small gzip file of 2 GB is refused within 1 GiB of memory and 10 seconds."""
+    import gzip
+    import subprocess
+    import sys
+
+    path = tmp_path / "cifar-10-python.tar.gz"
+    member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1" if kind == "batch" else "other")
+    member.size = 2_000_000_000
+    member.type = tarfile.XHDTYPE if kind == "pax" else tarfile.REGTYPE
+    head = sparse_header(8**11 - 1) if kind == "sparse" else member.tobuf()
+    with gzip.open(path, "wb", 1) as file:
+        file.write(head)
+        for _ in range(0 if kind == "sparse" else 200):
+            file.write(bytes(10_000_000))
+    code = (
+        "import resource, sys, time; from data_prep.sources import cifar10\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "rest, start = peak(), time.monotonic()\n"
+        "try: cifar10.build(cifar10.Options(source=sys.argv[1])).listing()\n"
+        "except Exception as error: print(type(error).__name__, end=' ')\n"
+        "print(peak() - rest, time.monotonic() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    name, kibibytes, seconds = done.stdout.split()
+    assert name == "DataError" and int(kibibytes) < 1 << 20 and float(seconds) < 10
 
 
 def test_cifar10_failed_download_raises(monkeypatch):
