@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,10 +13,18 @@ import numpy as np
 
 from data_prep import images, motion
 from data_prep.plan import size_text
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts")
+
+# Formats that contain their streams, as FFmpeg names them; playlists and scripts open other files
+# and hosts, whatever their names are.
+_FORMATS = "avi,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo"
+# OpenCV reads options of FFmpeg from this environment variable whenever it opens a video.
+_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_OPTIONS = f"format_whitelist;{_FORMATS}|protocol_whitelist;file"
+_environment = threading.Lock()
 
 
 def is_video(name: str) -> bool:
@@ -144,7 +153,11 @@ class VideoClip:
     def _open(self) -> Iterator[Any]:
         if "://" in self.path:
             raise DataError(f"{self.path}: videos must be on a local disk. Copy it there first.")
-        video = motion.opencv().VideoCapture(self.path)
+        try:
+            files.require_regular_file(self.path)
+        except UserError as error:
+            raise DataError(str(error)) from error
+        video = _capture(self.path)
         try:
             if not video.isOpened():
                 raise DataError(
@@ -154,3 +167,23 @@ class VideoClip:
             yield video
         finally:
             video.release()
+
+
+def _capture(path: str) -> Any:
+    """Opens a local video with OpenCV; no other file is opened, whatever its name and content."""
+    cv2 = motion.opencv()
+    # Without this, a warning follows each video that cannot be opened.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    with _environment:
+        earlier = os.environ.get(_VARIABLE)
+        # Of an option that is set twice, the second value counts.
+        os.environ[_VARIABLE] = f"{earlier}|{_OPTIONS}" if earlier else _OPTIONS
+        try:
+            # Absolute, because `tcp:host` and `concat:a|b` would be protocols; and by FFmpeg,
+            # because other backends do not know these options.
+            return cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+        finally:
+            if earlier is None:
+                del os.environ[_VARIABLE]
+            else:
+                os.environ[_VARIABLE] = earlier

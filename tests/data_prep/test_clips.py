@@ -1,5 +1,6 @@
 """Clips from folders and videos."""
 
+import os
 import re
 
 import numpy as np
@@ -54,6 +55,48 @@ def test_video_clip_damaged_or_too_short_raises(tmp_path):
         clips.open_clip("gs://bucket/a.mp4").probe()
 
 
+PLAYLISTS = {
+    "list.mp4": "ffconcat version 1.0\nfile secret.avi\n",
+    "list.mkv": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.avi\n#EXT-X-ENDLIST\n",
+    "session.mov": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+@pytest.mark.parametrize("earlier", [None, "rtsp_transport;udp|protocol_whitelist;file,tcp"])
+def test_video_clip_opens_no_other_file_or_host(tmp_path, monkeypatch, name, earlier):
+    variable = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+    if earlier:
+        monkeypatch.setenv(variable, earlier)
+    else:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "secret.avi")
+    (tmp_path / name).write_text(PLAYLISTS[name])
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        clips.open_clip(name).probe()
+    assert os.environ.get(variable) == earlier
+    if name == "list.mp4" and not earlier:
+        assert cv2.VideoCapture(name).isOpened()  # what OpenCV does by itself
+
+
+@pytest.mark.parametrize("name", ["tcp:127.0.0.1:9?x.avi", "concat:secret.avi", "a%03d.avi"])
+def test_video_clip_takes_its_name_literally(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "secret.avi", 5)
+    write_video(tmp_path / "a000.avi", 5)
+    with pytest.raises(DataError):
+        clips.open_clip(name).probe()
+    write_video(tmp_path / "b.avi").rename(name)
+    assert clips.open_clip(name).probe() == (12, 48, 64)
+
+
+def test_video_clip_pipe_raises(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(DataError, match=r"a\.mp4"):
+        clips.open_clip(str(tmp_path / "a.mp4")).probe()
+
+
 def test_folder_clip_mixed_sizes_or_missing_frames_raises(tmp_path):
     save(tmp_path / "1.png", picture(0))
     path = save(tmp_path / "2.png", picture(0, 41, 30))
@@ -72,8 +115,8 @@ def test_video_clip_wrong_frame_count_is_corrected(tmp_path, monkeypatch):
     real = cv2.VideoCapture
 
     class Liar:
-        def __init__(self, path):
-            self._video = real(path)
+        def __init__(self, *arguments):
+            self._video = real(*arguments)
 
         def get(self, key):
             return 99 if key == cv2.CAP_PROP_FRAME_COUNT else self._video.get(key)
