@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from data_prep.faults import Code, Fault
 from tfdeblur.errors import UserError
@@ -32,11 +32,18 @@ from tfdeblur.io import files, pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-# Raised by Pillow for truncated and damaged files and files that are not images.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 # Modes that Pillow converts to RGB faithfully, unlike LAB and HSV.
 _KNOWN_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-# EXIF orientations that swap width and height.
+# What turns an image upright, by its EXIF orientation; the last four swap width and height.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SIDEWAYS = (5, 6, 7, 8)
 # Magic numbers of the formats in SUFFIXES.
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\x00", b"MM\x00*", b"P6", b"P5")
@@ -81,9 +88,11 @@ def open_image(path: str) -> Iterator[Any]:
     try:
         with open_file(path) as file, pictures.open_image(file) as picture:
             yield picture
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise Fault("not-a-file", path, f"{path} does not exist.") from error
-    except _DAMAGE as error:
+    except Exception as error:  # decoders raise almost any type for damaged data
         raise _unreadable(path, error) from error
 
 
@@ -101,9 +110,13 @@ def _diagnose(path: str, error: Exception) -> tuple[Code, str, str]:
             f"it claims more than {limit:,} pixels, as a decompression bomb would",
             "Remove it, or split it into smaller images with another program.",
         )
+    if isinstance(error, MemoryError):
+        remedy = "Remove it, or split it into smaller images with another program."
+        return "too-large", "it does not fit into memory", remedy
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "not-a-file", "the link points to itself", "Remove the link."
-    if isinstance(error, OSError) and error.errno is not None:
+    # Damaged offsets raise EINVAL.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return "not-a-file", error.strerror or str(error), "Make the file readable."
     return "unreadable", _damage(path, error), "Fetch it again, or remove both halves of its pair."
 
@@ -127,11 +140,15 @@ def _damage(path: str, error: Exception) -> str:
 
 
 def orientation(picture: Any) -> int:
-    """Returns the EXIF orientation of an open image, 1 for upright."""
+    """Returns the EXIF orientation of an open image, 1 for upright or damaged EXIF data."""
     # `getexif` would decode a whole PNG without EXIF data. Pillow itself rotates TIFF images.
     if "exif" not in picture.info or picture.format == "TIFF":
         return 1
-    return int(picture.getexif().get(0x0112, 1))
+    try:
+        value = picture.getexif().get(0x0112, 1)
+    except Exception:  # of almost any type; the pixels are intact
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def upright_size(picture: Any) -> tuple[int, int]:
@@ -169,8 +186,10 @@ def to_rgb(picture: Any, path: str) -> np.ndarray:
     Raises:
         Fault: The pixels are floating-point or in a color space that is not supported.
     """
-    if orientation(picture) != 1:
-        picture = ImageOps.exif_transpose(picture)
+    turn = _TURNS.get(orientation(picture))
+    if turn is not None:
+        # Pillow's `exif_transpose` also writes the EXIF data, which may be damaged.
+        picture = picture.transpose(turn)
     if picture.mode == "F":
         raise Fault(
             "unsupported-pixels",

@@ -125,5 +125,5 @@ def _profile(picture: Image.Image) -> str:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         return ImageCms.getProfileDescription(profile).strip() or "unnamed"
-    except (OSError, ImageCms.PyCMSError):
+    except Exception:  # of almost any type if the profile is damaged
         return "unreadable"

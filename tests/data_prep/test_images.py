@@ -1,10 +1,13 @@
 """Images of every kind are read as upright uint8 RGB, and invalid ones raise."""
 
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data_prep import images
+from data_prep.faults import Fault
 from tests.helpers.raw_data import picture, save
 from tfdeblur.errors import DataError
 
@@ -49,6 +52,54 @@ def test_load_rgb_palette_is_resolved(tmp_path):
     image.save(tmp_path / "a.png")
     expected = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(images.load_rgb(str(tmp_path / "a.png")), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_load_rgb_turns_as_pillow_does(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture(0)).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    loaded = images.load_rgb(str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(loaded, expected)
+    assert images.size_of(str(tmp_path / "a.png")) == loaded.shape[:2]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"MM\0*\0\0\0\x08\0\x05\x01",
+        b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x02A\0\0\0\0\0\0\0",
+        b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0",
+        b"MM\0*\xff\xff\xff\xff",
+        b"MM\0",
+        b"nothing",
+        b"",
+    ],
+    ids=["cut", "text", "99", "offset", "head", "other", "empty"],
+)
+def test_load_rgb_damaged_exif_is_ignored(tmp_path, exif):
+    path = tmp_path / "a.png"
+    Image.fromarray(picture(0)).save(path, exif=b"Exif\0\0" + exif)
+    np.testing.assert_array_equal(images.load_rgb(str(path)), picture(0))
+    assert images.size_of(str(path)) == (30, 40)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, struct.error, MemoryError, KeyError])
+@pytest.mark.parametrize("read", [images.load_rgb, images.size_of])
+def test_read_any_error_of_a_decoder_is_a_fault(tmp_path, monkeypatch, error, read):
+    def fail(file):
+        raise error("boom")
+
+    monkeypatch.setattr(images.pictures, "open_image", fail)
+    path = str(save(tmp_path / "a.png", picture(0)))
+    with pytest.raises(Fault) as caught:
+        read(path)
+    code = "too-large" if error is MemoryError else "unreadable"
+    assert (caught.value.code, caught.value.file) == (code, path)
+    assert path in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "tif", "png"])

@@ -107,6 +107,13 @@ def damaged():
     return bytes(data)
 
 
+def damaged_avif():
+    """Returns an AVIF file whose pixels are zeros."""
+    data = encoded(half(), "AVIF")
+    start = data.index(b"mdat") + 4
+    return data[:start] + bytes(len(data) - start)
+
+
 def bomb(ending):
     """Returns a small file with the header of a huge image."""
     if ending == "png":

@@ -281,9 +281,9 @@ def sha256_of(path: str) -> str:
 
 
 def read_text(path: str) -> str:
-    """Returns the content of a UTF-8 text file; see `read_bytes`."""
+    """Returns the content of a UTF-8 text file without a byte-order mark; see `read_bytes`."""
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a UTF-8 text file: {error}.") from error
 

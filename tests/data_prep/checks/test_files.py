@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from data_prep import images
 from tests.helpers import faulty_data as faulty
@@ -40,6 +40,7 @@ FAULTS = [
     unreadable("tif", "not an image", lambda: b"PK\x03\x04" + bytes(200)),
     unreadable("webp", "not an image", lambda: bytes(100)),
     unreadable("png", "damaged", faulty.damaged),
+    *([unreadable("jpg", "damaged", faulty.damaged_avif)] if features.check("avif") else []),
     *[
         ("too-large", ending, REFUSED, "pixels", functools.partial(faulty.bomb, ending))
         for ending in ("png", "bmp", "ppm")

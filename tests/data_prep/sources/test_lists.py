@@ -32,6 +32,7 @@ def apply(tmp_path, scenes, **texts):
         "c/0\nc/1",
         "c/blur/b_0.png\nc/blur/b_1.png",
         "./c/gt/g_0\n./c/gt/g_1",
+        "\ufeffc/0\nc/1",
         "elsewhere/set/c/gt/g_0.png elsewhere/set/c/blur/b_0.png\nset/c/gt/g_1.png",
         "set\\c\\gt\\g_0.png\r\nset\\c\\gt\\g_1.png\r\n\r\n# end",
         "set/c/gt/g_0.png,set/c/blur/b_0.png\nset/c/gt/g_1.png;\tset/c/blur/b_1.png",

@@ -85,6 +85,12 @@ def test_read_json_of_invalid_json_names_the_line(tmp_path):
         files.read_json(path)
 
 
+def test_read_text_drops_a_byte_order_mark(tmp_path):
+    path = str(tmp_path / "a.txt")
+    files.write_bytes(path, "\ufeffgr\u00fcn \ufeff\n".encode())
+    assert files.read_text(path) == "gr\u00fcn \ufeff\n"
+
+
 def test_read_text_that_is_not_utf8_names_the_file(tmp_path):
     path = str(tmp_path / "latin.txt")
     files.write_bytes(path, b"\xff\xfe\xfa")
