@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from data_prep import plan
-from data_prep.printable import print_line, printable_errors
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
+from tfdeblur.cli.printable import printable
 from tfdeblur.config.settings import to_plain, validate
 from tfdeblur.errors import ConfigError
 
@@ -115,8 +115,9 @@ def run(config: BuildConfig) -> "Manifest":
     runner = _runner(config)
     source = job.build_source()
     listing = source.listing()
-    for remark in listing.remarks:
-        print_line(remark)
+    remarks = tuple(map(printable, listing.remarks))
+    for remark in remarks:
+        print(remark)
     plans = plan.make_plan(listing, job.settings)
     options = {name: v for name, v in to_plain(config).items() if name not in _NOT_RECORDED}
     sizes = {name: getattr(job.settings, name) for name in _SIZES}
@@ -126,7 +127,7 @@ def run(config: BuildConfig) -> "Manifest":
         blur=source.describe_blur(),
         options=options,
         splits={},
-        notes=listing.remarks,
+        notes=remarks,
         fingerprint=plan.fingerprint(config.dataset, options, plans),
     )
     return writer.write(
@@ -187,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description = (REGISTRY.load(name).__doc__ or "").strip()
         return cli.run_command(
             config_class(name),
-            printable_errors(run),
+            run,
             rest,
             prog=f"{PROG} {name}",
             description=description,

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from data_prep.printable import printable_errors
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
@@ -152,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body() -> int:
         return cli.run_command(
             config_class(_named_source(words)),
-            printable_errors(lambda config: run(config).exit_code),
+            lambda config: run(config).exit_code,
             words,
             prog=PROG,
             description=" ".join((__doc__ or "").split("\n\n", 1)[1].replace("`", "").split()),

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from data_prep import journal
 from data_prep.frames import Job
 from data_prep.plan import SplitPlan, comparable, size_text
-from data_prep.printable import print_line
 from data_prep.runners import Runner
+from tfdeblur.cli.printable import printable
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.io import files
@@ -61,10 +61,11 @@ def write(
     missing = [plan for name, plan in wanted.items() if name not in made]
     if not missing and files.exists(files.join(directory, schema.MANIFEST_NAME)):
         journal.close(directory)
-        print_line(f"{directory}: already built, {_counts(plans)}.")
+        print(printable(f"{directory}: already built, {_counts(plans)}."))
         return schema.Manifest.load(directory)
     if made:
-        print_line(f"{directory}: {len(made)} of {len(wanted)} shards exist; making the others.")
+        counts = f"{len(made)} of {len(wanted)} shards exist"
+        print(printable(f"{directory}: {counts}; making the others."))
 
     head = {"fingerprint": manifest.fingerprint, "options": manifest.options}
     journal.begin(directory, {"source": manifest.source, **head}, made)
@@ -92,7 +93,7 @@ def write(
     manifest.save(directory)
     _sweep(directory)
     journal.close(directory)
-    print_line(f"{directory}: built, {_counts(plans)}.")
+    print(printable(f"{directory}: built, {_counts(plans)}."))
     return manifest
 
 

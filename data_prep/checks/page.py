@@ -13,7 +13,7 @@ from PIL import Image
 from data_prep.checks.findings import CODES
 from data_prep.checks.pairs import Measure
 from data_prep.checks.report import SHOWN, Report, Twin
-from data_prep.printable import printable
+from tfdeblur.cli.printable import printable
 from tfdeblur.errors import UserError
 
 # Maximum longer side of an image on the page; smaller images keep their size.

@@ -12,7 +12,7 @@ import numpy as np
 from data_prep.checks.findings import CODES, EXIT_CODES, Finding, Severity
 from data_prep.checks.pairs import Measure, Outcome
 from data_prep.plan import thin
-from data_prep.printable import printable
+from tfdeblur.cli.printable import printable
 
 # Version of the JSON: 2 renamed `cure` to `remedy` and merged codes with the same remedy.
 FORMAT = 2

@@ -18,8 +18,8 @@ from pydantic import Field
 from data_prep import pickles
 from data_prep.blur import Blur
 from data_prep.images import open_file
-from data_prep.printable import printable
 from data_prep.sources.source import Item, Listing, Source
+from tfdeblur.cli.printable import printable
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files

@@ -5,24 +5,11 @@ import os
 import pytest
 
 from data_prep import build, doctor
-from data_prep.printable import printable
 from tests.helpers import faulty_data as faulty
+from tfdeblur.data.schema import Manifest
 
 # An escape sequence, a bell, a line break, a reversal of direction, and a byte that is not UTF-8.
 HARMFUL = "a\x1b[2J\x07\n\u202eb"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain d\u00e9j\u00e0 \u6771\u4eac.png", "plain d\u00e9j\u00e0 \u6771\u4eac.png"),
-        (HARMFUL, r"a\x1b[2J\x07\n\u202eb"),
-        ("\udcff", r"\udcff"),
-        ("\U000e0001", r"\U000e0001"),
-    ],
-)
-def test_printable_escapes_only_unprintable_characters(text, expected):
-    assert printable(text) == expected
 
 
 def check_harmless(text):
@@ -61,9 +48,20 @@ def test_build_error_with_harmful_name_is_escaped(root, tmp_path, capsys):
     check_harmless(capsys.readouterr().err)
 
 
+def test_errors_about_options_are_escaped(tmp_path, capsys):
+    for main, words in (
+        (build.main, [f"a{HARMFUL}"]),
+        (build.main, ["sharp", "--source", "a", "--out", "b", f"--x{HARMFUL}", "1"]),
+        (doctor.main, [str(tmp_path), "--source", HARMFUL]),
+    ):
+        assert main(words) == 2
+        check_harmless(capsys.readouterr().err)
+
+
 def test_build_output_with_harmful_names_is_escaped(root, tmp_path, capsys):
     words = ["sharp", "--source", f"{root}/sharp", "--out", str(tmp_path / f"out{HARMFUL}")]
     assert build.main([*words, "--workers", "1", "--test-share", "0.9", "--tile", "16"]) == 0
     notes, _, out = capsys.readouterr().out.partition(str(tmp_path))
     check_harmless(notes)
     check_harmless(out)
+    check_harmless("".join(Manifest.load(str(tmp_path / f"out{HARMFUL}")).notes))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tfdeblur.cli import flags
+from tfdeblur.cli.printable import printable_lines
 from tfdeblur.cli.quiet import silence_tensorflow
 from tfdeblur.config.settings import check, merge, raise_problems, read_config_file
 from tfdeblur.errors import Stopped, UserError
@@ -80,7 +81,8 @@ def guard(body: Callable[[], int]) -> int:
     try:
         return body()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # Messages contain file names.
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
