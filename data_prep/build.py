@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from data_prep import plan
+from data_prep import faults, plan, processes
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
 from tfdeblur.cli.printable import printable
 from tfdeblur.config.settings import to_plain, validate
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from data_prep.frames import Job
     from data_prep.runners import Runner
+    from data_prep.sources.source import Listing, Source
     from tfdeblur.data.schema import Manifest
 
 PROG = "python -m data_prep.build"
@@ -55,10 +56,13 @@ class BuildConfig(plan.Settings):
     ] = ()
     overwrite: Annotated[bool, Field(description="remove the data set in the folder first")] = False
     verify: Annotated[bool, Field(description="check the SHA-256 of existing shards")] = False
+    skip_bad: Annotated[
+        bool, Field(description="leave out faulty files; the manifest lists them")
+    ] = False
 
 
-# Options that do not affect the content of a data set.
-_NOT_RECORDED = ("out", "workers", "runner", "beam_options", "overwrite", "verify")
+# Options that do not affect the content of a data set, apart from the choice of its frames.
+_NOT_RECORDED = ("out", "workers", "runner", "beam_options", "overwrite", "verify", "skip_bad")
 _SIZES = ("resize", "tile", "stride", "test_tile")
 
 
@@ -114,7 +118,7 @@ def run(config: BuildConfig) -> "Manifest":
     job = make_job(config)
     runner = _runner(config)
     source = job.build_source()
-    listing = source.listing()
+    listing, skipped = list_frames(job, source, config.skip_bad, config.workers or 0)
     remarks = tuple(map(printable, listing.remarks))
     for remark in remarks:
         print(remark)
@@ -128,6 +132,7 @@ def run(config: BuildConfig) -> "Manifest":
         options=options,
         splits={},
         notes=remarks,
+        skipped=tuple(printable(str(fault)) for fault in skipped),
         fingerprint=plan.fingerprint(config.dataset, options, plans),
     )
     return writer.write(
@@ -138,6 +143,66 @@ def run(config: BuildConfig) -> "Manifest":
         overwrite=config.overwrite,
         deep=config.verify,
     )
+
+
+def list_frames(
+    job: "Job", source: "Source", skip_bad: bool, workers: int = 0
+) -> tuple["Listing", list[faults.Fault]]:
+    """Lists the frames of a source.
+
+    Args:
+        job: The job of the build.
+        source: Its source.
+        skip_bad: Whether to decode all frames and leave out the faulty ones.
+        workers: Number of processes that decode frames; 0 for one per core.
+
+    Returns:
+        The listing, and the faults of the files that were left out.
+
+    Raises:
+        DataError: There are faults that must not be left out; the message has the first few.
+    """
+    error = None
+    listing = None
+    with faults.collecting() as reported:
+        try:
+            listing = source.listing()
+        except ConfigError:
+            raise
+        except DataError as caught:
+            error = caught
+    # Several pairs may share a half.
+    found = {(fault.code, fault.file): fault for fault in reported}
+    # To leave out one of two scenes of one name would be a guess.
+    undecided = [fault for fault in found.values() if fault.code == "scene-in-two-splits"]
+    if undecided:
+        raise faults.summary(undecided) from error
+    if found and not skip_bad:
+        remedy = "Or set --skip-bad to leave them out."
+        raise faults.summary(list(found.values()), remedy) from error
+    if listing is None:
+        assert error is not None
+        raise error
+    if not skip_bad:
+        return listing, []
+    items = [item for part in listing.splits.values() for item in part]
+    dropped = set()
+    checked = processes.ordered(job.fault_of, items, workers or os.cpu_count() or 1)
+    for item, fault in zip(items, checked, strict=True):
+        if fault is not None:
+            found[fault.code, fault.file] = fault
+            dropped.add(item.key)
+    if not found:
+        return listing, []
+    skipped = list(found.values())
+    splits = {
+        split: tuple(item for item in part if item.key not in dropped)
+        for split, part in listing.splits.items()
+    }
+    files = ", ".join(fault.file for fault in skipped[: faults.SHOWN])
+    more = ", ..." if len(skipped) > faults.SHOWN else ""
+    note = f"Left out because of faults (--skip-bad): {len(skipped)} ({files}{more})."
+    return dataclasses.replace(listing, splits=splits, notes=(*listing.notes, note)), skipped
 
 
 def _runner(config: BuildConfig) -> "Runner":

@@ -1,12 +1,14 @@
 """Faults in the files of a source: the first one ends a listing, unless all are collected."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
 
 from tfdeblur.errors import DataError
 
+# Maximum number of faults of a kind in one message.
+SHOWN = 3
 # Finding codes of the data doctor.
 Code = Literal[
     "bad-name",
@@ -51,6 +53,25 @@ def collecting() -> Iterator[list[Fault]]:
         yield found
     finally:
         _collected.reset(token)
+
+
+def summary(found: Sequence[Fault], remedy: str = "") -> DataError:
+    """Returns one error about several faults: their number and the first few of each kind.
+
+    Args:
+        found: At least one fault.
+        remedy: A sentence that follows.
+    """
+    ending = f" {remedy}" if remedy else ""
+    if len(found) == 1:
+        return DataError(f"{found[0]}{ending}")
+    lines = [f"{len(found)} faults in the source.{ending}"]
+    for code in sorted({fault.code for fault in found}):
+        messages = [str(fault) for fault in found if fault.code == code]
+        lines += [f"  {code}: {message}" for message in messages[:SHOWN]]
+        if len(messages) > SHOWN:
+            lines.append(f"  {code}: and {len(messages) - SHOWN} more.")
+    return DataError("\n".join(lines))
 
 
 def is_collecting() -> bool:

@@ -5,11 +5,15 @@ local files, so workers start in a fraction of a second and use little memory.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from data_prep import images, journal
 from data_prep.blur import item_rng
+from data_prep.faults import Fault
 from data_prep.plan import Settings, ShardPlan, boxes, frame_size
 from data_prep.sources import REGISTRY
 from data_prep.sources.source import Item, Source
@@ -17,6 +21,22 @@ from tfdeblur.data import tfrecord
 from tfdeblur.data.encoding import encode_image
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
+
+
+def load(source: Source, item: Item) -> tuple[np.ndarray | None, np.ndarray]:
+    """Returns the halves of a frame; see `Source.load`.
+
+    Raises:
+        DataError: A half is unreadable, or its size differs from the listing.
+    """
+    blurred, sharp = source.load(item)
+    for half, path in ((blurred, item.blurred), (sharp, item.sharp)):
+        if half is not None and half.shape != (item.height, item.width, 3):
+            raise DataError(
+                f"{path or item.key} is {half.shape[1]}x{half.shape[0]}, but was listed as "
+                f"{item.width}x{item.height}. Run the command again if the files have changed."
+            )
+    return blurred, sharp
 
 
 def frame_tiles(
@@ -29,13 +49,7 @@ def frame_tiles(
     Raises:
         DataError: A half is unreadable, or its size differs from the listing.
     """
-    blurred, sharp = source.load(item)
-    for half, path in ((blurred, item.blurred), (sharp, item.sharp)):
-        if half is not None and half.shape != (item.height, item.width, 3):
-            raise DataError(
-                f"{path or item.key} is {half.shape[1]}x{half.shape[0]}, but was listed as "
-                f"{item.width}x{item.height}. Run the command again if the files have changed."
-            )
+    blurred, sharp = load(source, item)
     size = frame_size(item, settings)
     sharp = images.resize(sharp, size)
     if blurred is not None:
@@ -102,6 +116,16 @@ class Job:
         source: Source = REGISTRY.load(self.source).build(self.options)
         return source
 
+    def fault_of(self, item: Item) -> Fault | None:
+        """Returns why a frame cannot be loaded, if so."""
+        try:
+            load(_source_of(self), item)
+        except Fault as fault:
+            return fault
+        except DataError as error:
+            return Fault("unreadable", item.sharp or item.key, str(error))
+        return None
+
     def make_shard(self, source: Source, plan: ShardPlan) -> tfrecord.Shard:
         """Writes one shard and enters it in the journal; see `write_shard`."""
         shard = self.write_shard(source, plan)
@@ -136,3 +160,8 @@ class Job:
                     "the source have changed, or another version of a library encodes them."
                 )
         return shard
+
+
+@functools.lru_cache(maxsize=1)
+def _source_of(job: Job) -> Source:
+    return job.build_source()

@@ -100,7 +100,7 @@ def _load_manifest(report: Report) -> schema.Manifest | None:
                 report.found.append(Finding("records-inconsistent", path, detail))
                 split["records"] = records
         manifest = schema.manifest_from(content)
-        if manifest.schema_version == schema.SCHEMA_VERSION:
+        if content["schema_version"] in schema.VERSIONS:
             return manifest
     except (UserError, AttributeError, KeyError, TypeError, ValueError):
         pass  # The first message is more precise.
@@ -177,7 +177,8 @@ def _rebuild(
     config_class = build.config_class(manifest.source)
     job = build.make_job(settings.validate(config_class, {**options, "out": root}))
     source = job.build_source()
-    plans = plan.make_plan(source.listing(), job.settings)
+    listing, _ = build.list_frames(job, source, skip_bad=bool(manifest.skipped))
+    plans = plan.make_plan(listing, job.settings)
     if plan.fingerprint(manifest.source, options, plans) != manifest.fingerprint:
         raise DataError("The frames of the source have changed since the data set was built.")
     return source, job, {s.file: s for split in plans.values() for s in split.shards}

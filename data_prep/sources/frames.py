@@ -126,7 +126,15 @@ class Frames(Source):
                     f"No clip of {options.source} has the {2 * self._reach + 1} frames that a "
                     "window requires."
                 )
-            moved = list(pool.map(lambda name: self._motion(clips[name]), usable))
+            moved = {}
+            for name, motion_of_clip in zip(
+                usable, pool.map(lambda name: self._motion(clips[name]), usable), strict=True
+            ):
+                if isinstance(motion_of_clip, Fault):
+                    report(motion_of_clip)
+                else:
+                    moved[name] = motion_of_clip
+            usable = list(moved)
         notes = []
         short = [name for name in names if not found[name]]
         if short:
@@ -134,7 +142,7 @@ class Frames(Source):
                 f"Clips skipped because they have fewer than {2 * self._reach + 1} frames: "
                 f"{len(short)} ({', '.join(short[:5])}{', ...' if len(short) > 5 else ''})."
             )
-        notes += self._warnings(dict(zip(usable, moved, strict=True)))
+        notes += self._warnings(moved)
         splits, split_notes = assign_splits(dict.fromkeys(usable, "train"), options)
         videos = sum(is_video(clips[name]) for name in usable)
         return Listing(
@@ -189,14 +197,17 @@ class Frames(Source):
             for middle in range(self._reach, count - self._reach, step)
         ]
 
-    def _motion(self, path: str) -> motion.Displacement:
-        """Returns the maximum motion between averaged frames in a clip."""
-        clip = open_clip(path)
-        pairs = clip.probe()[0] - 1
-        count = min(_PROBES, pairs)
-        # In the middle of equal parts of the clip, independently of the windows.
-        places = [(2 * part + 1) * pairs // (2 * count) for part in range(count)]
-        measured = [motion.measure(*clip.read(place, 2)) for place in places]
+    def _motion(self, path: str) -> motion.Displacement | Fault:
+        """Returns the maximum motion between averaged frames in a clip, or its fault."""
+        try:
+            clip = open_clip(path)
+            pairs = clip.probe()[0] - 1
+            count = min(_PROBES, pairs)
+            # In the middle of equal parts of the clip, independently of the windows.
+            places = [(2 * part + 1) * pairs // (2 * count) for part in range(count)]
+            measured = [motion.measure(*clip.read(place, 2)) for place in places]
+        except DataError as error:
+            return Fault("unreadable", path, str(error))
         parts = self._options.interpolate + 1
         return motion.Displacement(*(percentile / parts for percentile in max(measured)))
 

@@ -1,12 +1,15 @@
 """The build command: help, flags, errors."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from data_prep import build, runners
+from data_prep import build, doctor, runners
 from data_prep.sources import REGISTRY
+from tests.helpers import faulty_data as faulty
+from tests.helpers.raw_data import content, make_gopro
 from tfdeblur.data.schema import Manifest
 from tfdeblur.errors import ConfigError
 
@@ -123,3 +126,79 @@ def test_build_real_reds_has_tile_count_of_paper(real_data, tmp_path, tile, coun
         workers=1,
     )
     assert build.run(config).split("train").records == count
+
+
+@pytest.fixture
+def faulty_pairs(tmp_path):
+    """Eight scenes of one pair, of which five are faulty in three ways."""
+    root = faulty.make_pairs(tmp_path / "set", scenes=tuple("abcdefgh"), frames=1)
+    for scene in "abc":
+        os.truncate(f"{root}/blur/{scene}/0.png", 20)
+    os.remove(f"{root}/sharp/d/0.png")
+    # Only the pixels are damaged.
+    os.truncate(f"{root}/sharp/e/0.png", os.path.getsize(f"{root}/sharp/e/0.png") // 2)
+    return root
+
+
+def build_pairs(root, out, *words):
+    halves = ["--blurred", f"{root}/blur", "--sharp", f"{root}/sharp"]
+    shares = ["--val-share", "0", "--test-share", "0", "--workers", "1"]
+    return build.main(["pairs", *halves, "--out", str(out), *shares, *words])
+
+
+def test_build_of_faulty_files_counts_them_and_names_the_first(faulty_pairs, tmp_path, capsys):
+    os.truncate(f"{faulty_pairs}/blur/f/0.png", 20)
+    assert build_pairs(faulty_pairs, tmp_path / "out") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("error: 5 faults") and "--skip-bad" in lines[0]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["missing-half"] + [
+        "unreadable"
+    ] * 4
+    assert all(f"blur/{scene}/0.png" in line for scene, line in zip("abc", lines[2:], strict=False))
+    assert lines[-1].endswith("and 1 more.")
+    assert not (tmp_path / "out").exists()
+
+
+def test_build_skip_bad_leaves_faulty_files_out_and_lists_them(faulty_pairs, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert build_pairs(faulty_pairs, out, "--skip-bad") == 0
+    manifest = Manifest.load(str(out))
+    assert manifest.split("train").scenes == ("f", "g", "h") and manifest.schema_version == 2
+    assert len(manifest.skipped) == 5
+    for name in [*(f"blur/{scene}/0.png" for scene in "abc"), "sharp/d/0.*", "sharp/e/0.png"]:
+        assert sum(f"{faulty_pairs}/{name}" in text for text in manifest.skipped) == 1
+    assert any("--skip-bad" in note and ": 5 (" in note for note in manifest.notes)
+    capsys.readouterr()
+    assert build_pairs(faulty_pairs, out, "--skip-bad") == 0
+    assert "already built" in capsys.readouterr().out
+    # A shard is remade from the same frames.
+    (shard,) = manifest.split("train").shards
+    data = (out / shard.file).read_bytes()
+    os.truncate(out / shard.file, 100)
+    assert doctor.main([str(out), "--repair", "--workers", "1"]) == 0
+    assert (out / shard.file).read_bytes() == data
+
+
+def test_build_skip_bad_without_faults_changes_nothing(photos, tmp_path):
+    words = ["sharp", "--source", str(photos), "--workers", "1", "--tile", "10", "--out"]
+    for out, more in (("a", []), ("b", ["--skip-bad"])):
+        assert build.main([*words, str(tmp_path / out), *more]) == 0
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert Manifest.load(str(tmp_path / "a")).schema_version == 1
+
+
+def test_build_skip_bad_of_nothing_but_faults_raises(tmp_path, capsys):
+    root = faulty.make_pairs(tmp_path / "set", scenes=("a",), frames=1)
+    os.truncate(f"{root}/blur/a/0.png", 20)
+    assert build_pairs(root, tmp_path / "out", "--skip-bad") == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_build_skip_bad_keeps_scenes_apart(tmp_path, capsys):
+    root = make_gopro(tmp_path / "set", {"train": ["A", "B"], "test": ["A"]})
+    words = ["gopro", "--source", str(root), "--out", str(tmp_path / "out"), "--workers", "1"]
+    for more in ([], ["--skip-bad"]):
+        assert build.main([*words, *more]) == 2
+        printed = capsys.readouterr().err
+        assert "'A'" in printed and "Or set --skip-bad" not in printed

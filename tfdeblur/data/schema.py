@@ -10,7 +10,9 @@ A data set is a folder with one `manifest.json` and, for each split, shards name
 | `top`, `left` | int64 | offset of this tile in its frame, in pixels |
 | `source_height`, `source_width` | int64 | size of the frame, after any resizing |
 
-All images of a split have the same size. The manifest is written last, so a folder without one
+All images of a split have the same size, with one exception: a test split of whole images may
+contain several sizes (`Split.sizes`). Its records are sorted by size, and the size of an image is
+that of its frame. The manifest is written last, so a folder without one
 holds an unfinished build.
 """
 
@@ -30,7 +32,8 @@ from tfdeblur.errors import DataError, reason_of
 from tfdeblur.io import files
 from tfdeblur.registry import did_you_mean
 
-SCHEMA_VERSION = 1
+# Version 2 adds `skipped` and `sizes`. A manifest without them is written as version 1.
+VERSIONS = (1, 2)
 MANIFEST_NAME = "manifest.json"
 SHARD_SUFFIX = ".tfrecord"
 
@@ -65,8 +68,28 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sizes:
+    """A run of records with images of one size, in a split of images of several sizes."""
+
+    height: int
+    width: int
+    records: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of a data set, such as `train`; all its images have the same size."""
+    """One split of a data set, such as `train`.
+
+    Attributes:
+        height: Rows of its images; 0 if they differ in size.
+        width: Columns of its images; 0 if they differ in size.
+        encoding: Encoding of the images.
+        records: Number of records.
+        scenes: Names of its scenes, sorted.
+        shards: Its files.
+        sizes: The sizes of its images if they differ, in the order of the records: the first run of
+            records begins in the first shard, and each shard continues where the last one ended.
+    """
 
     height: int
     width: int
@@ -74,6 +97,7 @@ class Split:
     records: int
     scenes: tuple[str, ...]
     shards: tuple[Shard, ...]
+    sizes: tuple[Sizes, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +111,7 @@ class Manifest:
         splits: The splits by name: `train`, `val`, `test`.
         notes: Remarks for users of the data, such as a missing split.
         fingerprint: Digest of everything that determines the shards; equal for equal builds.
-        schema_version: Version of this format.
+        skipped: Faulty files of the source that were left out, one sentence each.
     """
 
     source: str
@@ -96,12 +120,22 @@ class Manifest:
     splits: dict[str, Split]
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
-    schema_version: int = SCHEMA_VERSION
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def schema_version(self) -> int:
+        """The lowest version of this format that can express the manifest."""
+        mixed = any(split.sizes for split in self.splits.values())
+        return 2 if mixed or self.skipped else 1
 
     def save(self, directory: str) -> None:
         """Writes `manifest.json` into `directory` atomically."""
-        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        files.write_text(files.join(directory, MANIFEST_NAME), text)
+        content = {**dataclasses.asdict(self), "schema_version": self.schema_version}
+        for part in (content, *content["splits"].values()):
+            for name in ("skipped", "sizes"):
+                if not part.get(name, True):
+                    del part[name]
+        files.write_text(files.join(directory, MANIFEST_NAME), json.dumps(content, indent=2) + "\n")
 
     @staticmethod
     def load(directory: str) -> "Manifest":
@@ -122,15 +156,15 @@ class Manifest:
             version = content["schema_version"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is not a valid manifest ({error!r}).") from error
-        if version != SCHEMA_VERSION:
+        if version not in VERSIONS:
             remedy = (
                 "Update tfdeblur to read it."
-                if isinstance(version, int) and version > SCHEMA_VERSION
+                if isinstance(version, int) and version > max(VERSIONS)
                 else "Build the data set again."
             )
             raise DataError(
-                f"{path} has schema version {version!r}; this tfdeblur reads {SCHEMA_VERSION}. "
-                + remedy
+                f"{path} has schema version {version!r}; this tfdeblur reads {min(VERSIONS)} to "
+                f"{max(VERSIONS)}. {remedy}"
             )
         try:
             return manifest_from(content)
@@ -161,13 +195,22 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
     splits = {}
     for name, split in content["splits"].items():
         shards = tuple(Shard(**shard) for shard in split["shards"])
-        splits[name] = Split(**{**split, "shards": shards, "scenes": tuple(split["scenes"])})
+        sizes = tuple(Sizes(**size) for size in split.get("sizes", ()))
+        changed = {"shards": shards, "scenes": tuple(split["scenes"]), "sizes": sizes}
+        splits[name] = Split(**{**split, **changed})
         counted = sum(shard.records for shard in shards)
         if counted != splits[name].records:
             raise ValueError(
                 f"split {name!r} states {splits[name].records} records, its shards {counted}"
             )
-    return Manifest(**{**content, "splits": splits, "notes": tuple(content.get("notes", ()))})
+        counted = sum(size.records for size in sizes)
+        if sizes and counted != splits[name].records:
+            raise ValueError(
+                f"split {name!r} states {splits[name].records} records, its sizes {counted}"
+            )
+    texts = {name: tuple(content.get(name, ())) for name in ("notes", "skipped")}
+    rest = {name: value for name, value in content.items() if name != "schema_version"}
+    return Manifest(**{**rest, **texts, "splits": splits})
 
 
 def shard_name(split: str, index: int, count: int) -> str:

@@ -130,7 +130,7 @@ def test_missing_manifest_raises_with_the_build_command(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "version 2.*Update"),
+        ({"schema_version": 3}, "version 3.*Update"),
         ({"schema_version": 0}, "version 0.*Build"),
         ({"schema_version": "x"}, "version 'x'"),
         ({"splits": {"train": {"height": 3}}}, "damaged"),
