@@ -2,9 +2,9 @@
 
 Each frame is loaded, resized (``--resize``), blurred if the source has no blurred half, and cut
 into tiles. ``--tile`` applies to the train and val splits. Test frames are kept whole, as papers
-and other libraries evaluate on them, unless ``--test-tile`` is set. Tiles lie on a grid from the
-top left corner; incomplete tiles at the bottom and right are dropped. ``--stride`` makes training
-tiles overlap. All sizes are WIDTHxHEIGHT.
+and other libraries evaluate on them, unless ``--test-tile`` is set; they may differ in size. Tiles
+lie on a grid from the top left corner; incomplete tiles at the bottom and right are dropped.
+``--stride`` makes training tiles overlap. All sizes are WIDTHxHEIGHT.
 
 Running the same command again resumes an interrupted build, remakes damaged shards, and does
 nothing if the data set is complete. With other options it stops with an error.

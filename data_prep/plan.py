@@ -97,11 +97,25 @@ class ShardPlan:
 
 @dataclasses.dataclass(frozen=True)
 class SplitPlan:
-    """The image size, scenes and shards of one split."""
+    """The image size, scenes and shards of one split.
 
-    tile: fields.Size
+    Attributes:
+        tile: Size of its images; None if they differ in size.
+        scenes: Names of its scenes, sorted.
+        shards: Its shards; images in one shard have the same size, and shards are sorted by it.
+    """
+
+    tile: fields.Size | None
     scenes: tuple[str, ...]
     shards: tuple[ShardPlan, ...]
+
+    @property
+    def sizes(self) -> dict[fields.Size, int]:
+        """Number of records by size, in the order of the shards."""
+        found: dict[fields.Size, int] = {}
+        for shard in self.shards:
+            found[shard.tile] = found.get(shard.tile, 0) + shard.records
+        return found
 
     @property
     def records(self) -> int:
@@ -130,8 +144,8 @@ def make_plan(listing: Listing, settings: Settings) -> dict[str, SplitPlan]:
     """Plans the shards of all splits that have frames.
 
     Raises:
-        DataError: A tile is larger than its frame, untiled frames differ in size, a scene is in
-            two splits, a frame is listed twice, or there are no frames.
+        DataError: A tile is larger than its frame, untiled training or validation frames differ in
+            size, a scene is in two splits, a frame is listed twice, or there are no frames.
     """
     _check_scenes(listing)
     plans = {}
@@ -169,9 +183,33 @@ def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitP
     from tfdeblur.data.schema import shard_name
 
     tile, stride = settings.tiling_of(split)
-    if tile is None:
-        tile = stride = _common_size(split, items, settings)
-    assert stride is not None
+    if tile is not None:
+        assert stride is not None
+        parts = [_plan_shards(split, items, settings, tile, stride)]
+    else:
+        groups: dict[fields.Size, list[Item]] = {}
+        for item in items:
+            groups.setdefault(frame_size(item, settings), []).append(item)
+        if len(groups) > 1 and split != "test":
+            raise _sizes_differ(split, [group[0] for group in groups.values()][:2], settings)
+        tile = next(iter(groups)) if len(groups) == 1 else None
+        # A reader needs one shape for each shard, and all shards of a size are neighbors.
+        parts = [_plan_shards(split, groups[size], settings, size, size) for size in sorted(groups)]
+    shards = [shard for part in parts for shard in part]
+    return SplitPlan(
+        tile,
+        tuple(sorted({item.scene for item in items})),
+        tuple(
+            dataclasses.replace(shard, file=shard_name(split, index, len(shards)))
+            for index, shard in enumerate(shards)
+        ),
+    )
+
+
+def _plan_shards(
+    split: str, items: Sequence[Item], settings: Settings, tile: fields.Size, stride: fields.Size
+) -> list[ShardPlan]:
+    """Plans the shards of frames with tiles of one size; they have no names yet."""
     counts = {}
     for size in {frame_size(item, settings) for item in items}:
         if tile[0] > size[0] or tile[1] > size[1]:
@@ -196,7 +234,7 @@ def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitP
         chosen = order[index * len(items) // count : (index + 1) * len(items) // count]
         shards.append(
             ShardPlan(
-                file=shard_name(split, index, count),
+                file="",
                 items=tuple(items[place] for place in chosen),
                 records=sum(tiles[place] for place in chosen),
                 tile=tile,
@@ -204,22 +242,17 @@ def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitP
                 shuffled=split == "train",
             )
         )
-    scenes = tuple(sorted({item.scene for item in items}))
-    return SplitPlan(tile, scenes, tuple(shards))
+    return shards
 
 
-def _common_size(split: str, items: Sequence[Item], settings: Settings) -> fields.Size:
-    first = frame_size(items[0], settings)
-    for item in items:
-        size = frame_size(item, settings)
-        if size != first:
-            flag = "--test-tile" if split == "test" else "--tile"
-            raise DataError(
-                f"Without {flag}, all frames of a split must have the same size, but "
-                f"{items[0].sharp or items[0].key} is {size_text(first)} and "
-                f"{item.sharp or item.key} is {size_text(size)}. Set {flag} or --resize."
-            )
-    return first
+def _sizes_differ(split: str, items: Sequence[Item], settings: Settings) -> DataError:
+    described = " and ".join(
+        f"{item.sharp or item.key} is {size_text(frame_size(item, settings))}" for item in items
+    )
+    return DataError(
+        f"Without --tile, all frames of the split {split} must have the same size, but "
+        f"{described}. Set --tile or --resize."
+    )
 
 
 def fingerprint(source: str, options: Mapping[str, Any], plans: Mapping[str, SplitPlan]) -> str:

@@ -79,12 +79,15 @@ def write(
 
     splits = {
         name: schema.Split(
-            height=plan.tile[0],
-            width=plan.tile[1],
+            height=plan.tile[0] if plan.tile else 0,
+            width=plan.tile[1] if plan.tile else 0,
             encoding=job.settings.encoding,
             records=plan.records,
             scenes=plan.scenes,
             shards=tuple(made[shard.file] for shard in plan.shards),
+            sizes=()
+            if plan.tile
+            else tuple(schema.Sizes(*size, count) for size, count in plan.sizes.items()),
         )
         for name, plan in plans.items()
     }
@@ -99,7 +102,9 @@ def write(
 
 def _counts(plans: Mapping[str, SplitPlan]) -> str:
     return ", ".join(
-        f"{name} {plan.records} of {size_text(plan.tile)}" for name, plan in plans.items()
+        f"{name} {plan.records} of "
+        + (size_text(plan.tile) if plan.tile else f"{len(plan.sizes)} sizes")
+        for name, plan in plans.items()
     )
 
 

@@ -72,10 +72,12 @@ CODES: dict[str, Code] = {
     "odd-size": Code(
         _WARNING,
         "A few images differ in size from nearly all others of their split.",
-        "Check whether they were cropped or rotated; a build requires --tile or --resize.",
+        "Check whether they were cropped or rotated; train and val require --tile or --resize.",
     ),
     "sizes-vary": Code(
-        _INFO, "Image sizes vary within a split.", "Build with --tile, --test-tile or --resize."
+        _INFO,
+        "Image sizes vary within a split.",
+        "Build with --tile or --resize; test images can be kept whole.",
     ),
     "halves-in-one-picture": Code(
         _WARNING,

@@ -204,14 +204,19 @@ class _Records:
     def tasks(self) -> Iterator[Task]:
         """Parses all records and yields a task for each one to decode."""
         first = 0
+        for name, split, shard in self._shards():
+            path = files.join(self.report.path, shard.file)
+            if shard.file in self.damaged:
+                self._locate_damage(path, split, shard)
+            else:
+                yield from self._shard_tasks(name, split, path, shard.records, first)
+            first += shard.records
+
+    def _shards(self) -> Iterator[tuple[str, schema.Split, schema.Shard]]:
+        """Yields each shard with the name of its split and the part of the split of its size."""
         for name, split in self.manifest.splits.items():
-            for shard in split.shards:
-                path = files.join(self.report.path, shard.file)
-                if shard.file in self.damaged:
-                    self._locate_damage(path, split, shard)
-                else:
-                    yield from self._shard_tasks(name, path, shard.records, first)
-                first += shard.records
+            for part in split.by_size():
+                yield from ((name, part, shard) for shard in part.shards)
 
     def _locate_damage(self, path: str, split: schema.Split, shard: schema.Shard) -> None:
         """Adds which record of a damaged shard is invalid, unless it is truncated or missing."""
@@ -220,16 +225,18 @@ class _Records:
             if damage is not None:
                 self._add("shard-damaged", path, damage)
 
-    def _shard_tasks(self, name: str, path: str, expected: int, first: int) -> Iterator[Task]:
+    def _shard_tasks(
+        self, name: str, split: schema.Split, path: str, expected: int, first: int
+    ) -> Iterator[Task]:
         count = 0
         try:
             for index, data in enumerate(read_records(path)):
                 count += 1
                 record = self._parse(path, index, data)
                 if record is not None:
-                    self._check(name, f"{path}, record {index}", record)
+                    self._check(name, split, f"{path}, record {index}", record)
                     if first + index in self._chosen:
-                        yield self._task(name, path, index, record)
+                        yield self._task(name, split, path, index, record)
         except DataError as error:
             self._add("shard-damaged", path, str(error))
         if count != expected:
@@ -243,9 +250,9 @@ class _Records:
             self._add("shard-damaged", path, f"Record {index} does not fit the schema: {error}")
             return None
 
-    def _check(self, name: str, place: str, record: dict[str, Any]) -> None:
+    def _check(self, name: str, split: schema.Split, place: str, record: dict[str, Any]) -> None:
         """Compares a record with the manifest and the records before it."""
-        split, scene, scenes = self.manifest.splits[name], record["scene"], self.scenes[name]
+        scene, scenes = record["scene"], self.scenes[name]
         top, left = record["top"], record["left"]
         key = _key(record)
         tile = hash((scene, record["frame"], top, left))
@@ -267,8 +274,10 @@ class _Records:
             detail = f"Its tile of {tile_text} at {left}, {top} is outside its frame, {frame_text}."
             self._add("records-inconsistent", place, detail)
 
-    def _task(self, name: str, path: str, index: int, record: dict[str, Any]) -> Task:
-        split, key = self.manifest.splits[name], _key(record)
+    def _task(
+        self, name: str, split: schema.Split, path: str, index: int, record: dict[str, Any]
+    ) -> Task:
+        key = _key(record)
         self._places[key] = (split, path, index)
         self.report.examined += 1
         whole = (record["source_height"], record["source_width"]) == (split.height, split.width)
@@ -324,7 +333,8 @@ def read_records(path: str) -> Iterator[bytes]:
 
 def _check_records(records: _Records, workers: int) -> None:
     report, splits = records.report, records.manifest.splits
-    sizes = [2 * 3 * split.height * split.width for split in splits.values()]
+    parts = [part for split in splits.values() for part in split.by_size()]
+    sizes = [2 * 3 * part.height * part.width for part in parts]
     chunk = max(1, min(64, _CHUNK_BYTES // max(sizes, default=1)))
     sample = records.total if records.sample is None else min(records.sample, records.total)
     outcomes = ordered(operator.call, records.tasks(), workers, chunk)

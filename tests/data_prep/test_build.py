@@ -1,17 +1,23 @@
 """The build command: help, flags, errors."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from data_prep import build, doctor, runners
 from data_prep.sources import REGISTRY
 from tests.helpers import faulty_data as faulty
-from tests.helpers.raw_data import content, make_gopro
+from tests.helpers.raw_data import content, make_gopro, picture, save
+from tfdeblur.config import settings
+from tfdeblur.data import schema
+from tfdeblur.data.dataset import open_split
 from tfdeblur.data.schema import Manifest
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, DataError
 
 
 def test_build_command_writes_set_and_finds_it_built(gopro, tmp_path, capsys):
@@ -202,3 +208,81 @@ def test_build_skip_bad_keeps_scenes_apart(tmp_path, capsys):
         assert build.main([*words, *more]) == 2
         printed = capsys.readouterr().err
         assert "'A'" in printed and "Or set --skip-bad" not in printed
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A data set with whole test images of three sizes."""
+    sizes = {"a": (40, 30), "b": (30, 40), "c": (40, 30), "d": (24, 16)}
+    for number, (name, size) in enumerate(sizes.items()):
+        for half in ("blur", "sharp"):
+            save(tmp_path / "set" / half / name / "0.png", picture(number, *size))
+    words = ["--blurred", str(tmp_path / "set/blur"), "--sharp", str(tmp_path / "set/sharp")]
+    words += ["--out", str(tmp_path / "out"), "--tile", "10", "--workers", "1"]
+    words += ["--test-scenes", *sizes, "--val-share", "0"]
+    assert build.main(["pairs", *words]) == 0
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("encoding", ["png", "raw"])
+def test_build_keeps_test_images_of_several_sizes_whole(mixed, tmp_path, capsys, encoding):
+    import tensorflow as tf
+
+    out = mixed
+    if encoding == "raw":
+        manifest = Manifest.load(str(mixed))
+        options = {**manifest.options, "out": str(tmp_path / "raw"), "encoding": "raw"}
+        out = tmp_path / "raw"
+        build.run(settings.validate(build.config_class("pairs"), {**options, "workers": 1}))
+    manifest = Manifest.load(str(out))
+    split = manifest.split("test")
+    assert (split.height, split.width, manifest.schema_version) == (0, 0, 2)
+    assert [(s.width, s.height, s.records) for s in split.sizes] == [
+        (24, 16, 1),
+        (40, 30, 2),
+        (30, 40, 1),
+    ]
+    seen = []
+    for part in split.by_size():
+        paths = [str(out / shard.file) for shard in part.shards]
+        for data in tf.data.TFRecordDataset(paths):
+            record = schema.decode_record(data.numpy(), part.height, part.width, encoding)
+            assert (record.top, record.left) == (0, 0)
+            assert (record.source_height, record.source_width) == (part.height, part.width)
+            expected = picture("abcd".index(record.scene), part.width, part.height)
+            np.testing.assert_array_equal(record.sharp, expected)
+            parsed = schema.parse_example(data, part.height, part.width, encoding)
+            np.testing.assert_array_equal(parsed["blurred"], expected)
+            seen.append(record.scene)
+    assert seen == ["d", "a", "c", "b"]
+    assert doctor.main([str(out), "--workers", "1"]) == 4  # both halves are the same picture
+    printed = capsys.readouterr().out
+    assert "[identical-halves]" in printed and printed.count("error [") == 1
+
+
+def test_doctor_repairs_and_checks_a_split_of_several_sizes(mixed, capsys):
+    manifest = Manifest.load(str(mixed))
+    first, second, _ = manifest.split("test").shards
+    data = (mixed / second.file).read_bytes()
+    (mixed / second.file).write_bytes(data[:-7])
+    assert doctor.main([str(mixed), "--workers", "1"]) == 4
+    assert "[shard-damaged]" in capsys.readouterr().out
+    doctor.main([str(mixed), "--workers", "1", "--repair"])
+    assert (mixed / second.file).read_bytes() == data
+    # Sizes that contradict the shards.
+    path = mixed / "manifest.json"
+    tree = json.loads(path.read_text())
+    tree["splits"]["test"]["sizes"][0]["records"] = 2
+    path.write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        Manifest.load(str(mixed))
+    tree["splits"]["test"]["sizes"][0] = {"height": 17, "width": 24, "records": 1}
+    path.write_text(json.dumps(tree))
+    assert doctor.main([str(mixed), "--workers", "1"]) == 4
+    assert first.file in capsys.readouterr().out
+
+
+def test_readers_of_one_size_refuse_a_split_of_several(mixed):
+    with pytest.raises(DataError, match=r"--test-tile") as caught:
+        open_split(str(mixed), "test")
+    assert str(mixed) in str(caught.value)

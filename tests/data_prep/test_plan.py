@@ -120,12 +120,29 @@ def test_make_plan_tile_larger_than_frame_raises(split):
         plan.make_plan(source, Settings(**tile))
 
 
-@pytest.mark.parametrize(("split", "flag"), [("train", "--tile"), ("test", "--test-tile")])
-def test_make_plan_untiled_frames_of_two_sizes_raise(split, flag):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_make_plan_untiled_frames_of_two_sizes_raise(split):
     source = listing(**{split: (*items("a", 2), *items("b", 2, 30, 40))})
-    with pytest.raises(DataError, match=rf"{flag}.*a/0\.png is 40x30 and b/0\.png is 30x40"):
+    with pytest.raises(DataError, match=r"--tile.*a/0\.png is 40x30 and b/0\.png is 30x40"):
         plan.make_plan(source, Settings())
     assert plan.make_plan(source, Settings(resize=(20, 20)))[split].tile == (20, 20)
+
+
+def test_make_plan_test_frames_of_several_sizes_are_sorted_by_size(monkeypatch):
+    monkeypatch.setattr(plan, "SHARD_BYTES", 3 * 6 * 30 * 40)
+    source = listing(test=(*items("a", 2, 40, 30), *items("b", 3, 50, 20), *items("c", 5, 40, 30)))
+    found = plan.make_plan(source, Settings())["test"]
+    sizes = sorted({(i.height, i.width) for i in source.splits["test"]})
+    assert found.tile is None and found.records == 10
+    assert found.sizes == dict(zip(sizes, (3, 7), strict=True))
+    for number, shard in enumerate(found.shards):
+        assert shard.file == f"test-{number:05d}-of-{len(found.shards):05d}.tfrecord"
+        assert {(i.height, i.width) for i in shard.items} == {shard.tile}
+    assert len(found.shards) == 4
+    # Within a size, the order is that of the listing.
+    keys = [item.key for shard in found.shards for item in shard.items]
+    assert keys[3:] == [i.key for i in source.splits["test"] if i.scene != "b"]
+    assert plan.make_plan(source, Settings(resize=(20, 20)))["test"].sizes == {(20, 20): 10}
 
 
 def test_make_plan_shared_scene_or_repeated_frame_raises():

@@ -110,6 +110,11 @@ def open_split(path: str, name: str) -> OpenSplit:
     opened = OpenSplit(path, manifest, manifest.split(name, path))
     if not opened.split.records:
         raise DataError(f"The split {name!r} of {path} has no records.")
+    if opened.split.sizes:
+        raise DataError(
+            f"The images of the split {name!r} of {path} have {len(opened.split.sizes)} sizes, and "
+            "one is required. Build the data set with --test-tile or --resize."
+        )
     schema.check_intact(path, manifest)
     return opened
 
@@ -255,13 +260,17 @@ def _find_damage(paths: Sequence[str], splits: Sequence[str] | None) -> UserErro
             schema.check_intact(path, manifest)
         except UserError as found:
             return found
-        for name, split in manifest.splits.items():
-            if splits is not None and name not in splits:
-                continue
-            for shard in split.shards:
+        parts = [
+            part
+            for name, split in manifest.splits.items()
+            if splits is None or name in splits
+            for part in split.by_size()
+        ]
+        for part in parts:
+            for shard in part.shards:
                 file = files.join(path, shard.file)
                 try:
-                    damage = schema.find_damage(file, split.height, split.width, split.encoding)
+                    damage = schema.find_damage(file, part.height, part.width, part.encoding)
                 except tf.errors.OpError as error:
                     return _unreadable(error, [file])
                 if damage:

@@ -11,8 +11,8 @@ A data set is a folder with one `manifest.json` and, for each split, shards name
 | `source_height`, `source_width` | int64 | size of the frame, after any resizing |
 
 All images of a split have the same size, with one exception: a test split of whole images may
-contain several sizes (`Split.sizes`). Its records are sorted by size, and the size of an image is
-that of its frame. The manifest is written last, so a folder without one
+contain several sizes. All images of a shard have the same size even then, and the manifest lists
+the sizes (`Split.sizes`, `Split.by_size`). The manifest is written last, so a folder without one
 holds an unfinished build.
 """
 
@@ -69,7 +69,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """A run of records with images of one size, in a split of images of several sizes."""
+    """The records of one size in a split of images of several sizes; they fill whole shards."""
 
     height: int
     width: int
@@ -87,8 +87,7 @@ class Split:
         records: Number of records.
         scenes: Names of its scenes, sorted.
         shards: Its files.
-        sizes: The sizes of its images if they differ, in the order of the records: the first run of
-            records begins in the first shard, and each shard continues where the last one ended.
+        sizes: The sizes of its images if they differ, in the order of the shards.
     """
 
     height: int
@@ -98,6 +97,40 @@ class Split:
     scenes: tuple[str, ...]
     shards: tuple[Shard, ...]
     sizes: tuple[Sizes, ...] = ()
+
+    def by_size(self) -> tuple["Split", ...]:
+        """Returns the split as one split for each size of images, with its shards.
+
+        `scenes` are those of the whole split.
+
+        Raises:
+            ValueError: The records of a size do not fill whole shards.
+        """
+        if not self.sizes:
+            return (self,)
+        parts = []
+        rest = list(self.shards)
+        for size in self.sizes:
+            shards: list[Shard] = []
+            while rest and sum(shard.records for shard in shards) < size.records:
+                shards.append(rest.pop(0))
+            if sum(shard.records for shard in shards) != size.records:
+                raise ValueError(
+                    f"the {size.records} records of {size.width}x{size.height} do not fill shards"
+                )
+            parts.append(
+                dataclasses.replace(
+                    self,
+                    height=size.height,
+                    width=size.width,
+                    records=size.records,
+                    shards=tuple(shards),
+                    sizes=(),
+                )
+            )
+        if rest:
+            raise ValueError(f"no size is stated for the shard {rest[0].file}")
+        return tuple(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,11 +236,7 @@ def manifest_from(content: Mapping[str, Any]) -> Manifest:
             raise ValueError(
                 f"split {name!r} states {splits[name].records} records, its shards {counted}"
             )
-        counted = sum(size.records for size in sizes)
-        if sizes and counted != splits[name].records:
-            raise ValueError(
-                f"split {name!r} states {splits[name].records} records, its sizes {counted}"
-            )
+        splits[name].by_size()
     texts = {name: tuple(content.get(name, ())) for name in ("notes", "skipped")}
     rest = {name: value for name, value in content.items() if name != "schema_version"}
     return Manifest(**{**rest, **texts, "splits": splits})
