@@ -8,10 +8,9 @@ take a shorter way.
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from tfdeblur.degradation import degradation, kernels
 from tfdeblur.degradation.degradation import CORNERS, Degradation
@@ -165,10 +164,6 @@ class Blur:
 class BlurOptions(Degradation):
     """Options of sources that have only sharp images."""
 
-    blur: Annotated[
-        Literal["none", "trajectory", "gaussian", "disc"],
-        Field(
-            description="trajectory: camera shake along a random path; gaussian: soft focus; "
-            "disc: a lens out of focus; none: noise and JPEG only"
-        ),
-    ] = "trajectory"
+    blur: Literal["none", "trajectory", "gaussian", "disc"] = "trajectory"
+    """trajectory: camera shake along a random path; gaussian: soft focus; disc: a lens out of
+    focus; none: noise and JPEG only"""

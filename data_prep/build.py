@@ -42,23 +42,20 @@ class BuildConfig(plan.Settings):
 
     dataset: ClassVar[str] = ""
 
-    out: Annotated[str, Field(description="folder of the data set; any tf.io.gfile path")]
-    workers: Annotated[
-        int | None, Field(gt=0, description="worker processes; default: one per core")
-    ] = None
-    runner: Annotated[
-        Literal["local", "beam"],
-        Field(description="make shards in local processes, or with Apache Beam"),
-    ] = "local"
-    beam_options: Annotated[
-        tuple[str, ...],
-        Field(description="options of Beam, such as runner=DataflowRunner project=NAME"),
-    ] = ()
-    overwrite: Annotated[bool, Field(description="remove the data set in the folder first")] = False
-    verify: Annotated[bool, Field(description="check the SHA-256 of existing shards")] = False
-    skip_bad: Annotated[
-        bool, Field(description="leave out faulty files; the manifest lists them")
-    ] = False
+    out: str
+    """folder of the data set; any tf.io.gfile path"""
+    workers: Annotated[int | None, Field(gt=0)] = None
+    """worker processes; default: one per core"""
+    runner: Literal["local", "beam"] = "local"
+    """make shards in local processes, or with Apache Beam"""
+    beam_options: tuple[str, ...] = ()
+    """options of Beam, such as runner=DataflowRunner project=NAME"""
+    overwrite: bool = False
+    """remove the data set in the folder first"""
+    verify: bool = False
+    """check the SHA-256 of existing shards"""
+    skip_bad: bool = False
+    """leave out faulty files; the manifest lists them"""
 
 
 # Options that do not affect the content of a data set, apart from the choice of its frames.

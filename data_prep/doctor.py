@@ -38,33 +38,24 @@ PROG = "python -m data_prep.doctor"
 class DoctorConfig:
     """Options for any data set."""
 
-    path: Annotated[
-        tuple[str, ...],
-        Field(min_length=1, max_length=1, description="the data set; any tf.io.gfile path"),
-    ]
-    source: Annotated[
-        str | None,
-        Field(description="source of a raw data set, adds its options; default: recognize it"),
-    ] = None
-    sample: Annotated[
-        int | None,
-        Field(gt=0, description="decode at most this many pairs, evenly spaced; default: all"),
-    ] = None
-    json: Annotated[str | None, Field(description="file for the report as JSON")] = None
-    html: Annotated[str | None, Field(description="file for the report as an HTML page")] = None
-    pictures: Annotated[
-        int, Field(ge=0, le=200, description="pairs on the page; about 0.1 MB each")
-    ] = 12
-    repair: Annotated[
-        bool, Field(description="remake damaged shards of a built data set from its source")
-    ] = False
-    raw: Annotated[
-        str | None,
-        Field(description="current location of the raw data set for --repair, if it has moved"),
-    ] = None
-    workers: Annotated[
-        int | None, Field(gt=0, description="worker processes; default: one per core")
-    ] = None
+    path: Annotated[tuple[str, ...], Field(min_length=1, max_length=1)]
+    """the data set; any tf.io.gfile path"""
+    source: str | None = None
+    """source of a raw data set, adds its options; default: recognize it"""
+    sample: Annotated[int | None, Field(gt=0)] = None
+    """decode at most this many pairs, evenly spaced; default: all"""
+    json: str | None = None
+    """file for the report as JSON"""
+    html: str | None = None
+    """file for the report as an HTML page"""
+    pictures: Annotated[int, Field(ge=0, le=200)] = 12
+    """pairs on the page; about 0.1 MB each"""
+    repair: bool = False
+    """remake damaged shards of a built data set from its source"""
+    raw: str | None = None
+    """current location of the raw data set for --repair, if it has moved"""
+    workers: Annotated[int | None, Field(gt=0)] = None
+    """worker processes; default: one per core"""
 
 
 def config_class(source: str | None = None) -> type[DoctorConfig]:
@@ -74,6 +65,7 @@ def config_class(source: str | None = None) -> type[DoctorConfig]:
     options = REGISTRY.options(source)
     hints = typing.get_type_hints(options, include_extras=True)
     own = {field.name for field in dataclasses.fields(DoctorConfig)}
+    # The new class has no source, from which docstrings of its fields could be read.
     described = {
         field.name: Annotated[hints[field.name], Field(description=field.description)]
         for field in settings.fields_of(options)

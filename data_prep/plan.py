@@ -38,33 +38,22 @@ def size_text(size: tuple[int, int]) -> str:
 class Settings:
     """How the frames of any source are processed."""
 
-    encoding: Annotated[
-        Literal["png", "raw"], Field(description="pixel encoding; raw is larger and faster")
-    ] = "png"
-    resize: Annotated[
-        fields.Size | None, Field(description="resize frames to this size first, such as 512x288")
-    ] = None
-    tile: Annotated[
-        fields.Size | None,
-        Field(description="cut train and val into tiles of this size, such as 128x96"),
-    ] = None
-    stride: Annotated[
-        fields.Size | None,
-        Field(description="distance between training tiles; default: the tile size"),
-    ] = None
-    test_tile: Annotated[
-        fields.Size | None,
-        Field(description="tile size of the test split; default: whole frames"),
-    ] = None
-    fraction: Annotated[
-        float, Field(gt=0, le=1, description="fraction of the training frames, evenly spaced")
-    ] = 1.0
-    limit: Annotated[
-        int | None, Field(gt=0, description="maximum frames per split, evenly spaced")
-    ] = None
-    seed: Annotated[
-        int, Field(ge=0, description="seeds the blur of each image and the training order")
-    ] = 0
+    encoding: Literal["png", "raw"] = "png"
+    """pixel encoding; raw is larger and faster"""
+    resize: fields.Size | None = None
+    """resize frames to this size first, such as 512x288"""
+    tile: fields.Size | None = None
+    """cut train and val into tiles of this size, such as 128x96"""
+    stride: fields.Size | None = None
+    """distance between training tiles; default: the tile size"""
+    test_tile: fields.Size | None = None
+    """tile size of the test split; default: whole frames"""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """fraction of the training frames, evenly spaced"""
+    limit: Annotated[int | None, Field(gt=0)] = None
+    """maximum frames per split, evenly spaced"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seeds the blur of each image and the training order"""
 
     def tiling_of(self, split: str) -> tuple[fields.Size | None, fields.Size | None]:
         """Returns the tile size (None for whole frames) and the stride of a split."""

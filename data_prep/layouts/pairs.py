@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from data_prep import images
 from data_prep.faults import Fault, report
@@ -21,12 +20,12 @@ from data_prep.sources.source import Item, Listing, Source
 class PairOptions(SceneOptions):
     """Options of sources of recorded pairs: scene options and list files."""
 
-    train_list: Annotated[
-        str | None,
-        Field(description="text file with one scene or image per line: the whole train split"),
-    ] = None
-    val_list: Annotated[str | None, Field(description="likewise for the validation split")] = None
-    test_list: Annotated[str | None, Field(description="likewise for the test split")] = None
+    train_list: str | None = None
+    """text file with one scene or image per line: the whole train split"""
+    val_list: str | None = None
+    """likewise for the validation split"""
+    test_list: str | None = None
+    """likewise for the test split"""
 
     def lists(self) -> dict[str, str]:
         """Returns the list files that are set, by split."""

@@ -30,36 +30,18 @@ class SceneOptions:
     A scene is named as in the listing or by its last path component; `*` and `?` are wildcards.
     """
 
-    scenes: Annotated[
-        tuple[str, ...], Field(description="use only these scenes; * and ? are wildcards")
-    ] = ()
-    val_scenes: Annotated[
-        tuple[str, ...], Field(description="the scenes of the validation split")
-    ] = ()
-    test_scenes: Annotated[tuple[str, ...], Field(description="the scenes of the test split")] = ()
-    val_share: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="fraction of training scenes to validate on if there is no val split",
-        ),
-    ] = 0.125
-    test_share: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="fraction of training scenes to test on if there is no test split",
-        ),
-    ] = 0.0
-    seed: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="seeds the choice of scenes, the blur and the training order",
-        ),
-    ] = 0
+    scenes: tuple[str, ...] = ()
+    """use only these scenes; * and ? are wildcards"""
+    val_scenes: tuple[str, ...] = ()
+    """the scenes of the validation split"""
+    test_scenes: tuple[str, ...] = ()
+    """the scenes of the test split"""
+    val_share: Annotated[float, Field(ge=0, lt=1)] = 0.125
+    """fraction of training scenes to validate on if there is no val split"""
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """fraction of training scenes to test on if there is no test split"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seeds the choice of scenes, the blur and the training order"""
 
 
 def split_folders(root: str) -> dict[str, str]:

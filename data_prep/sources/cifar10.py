@@ -44,17 +44,10 @@ _CHUNK_BYTES = 1 << 20
 class Options:
     """Options of the CIFAR-10 source."""
 
-    source: Annotated[
-        str | None,
-        Field(
-            description="folder of the Python batches, or cifar-10-python.tar.gz; "
-            "default: download with Keras"
-        ),
-    ] = None
-    max_sigma: Annotated[
-        float,
-        Field(ge=0, le=16, description="upper bound of the blur sigma, in pixels"),
-    ] = 3.0
+    source: str | None = None
+    """folder of the Python batches, or cifar-10-python.tar.gz; default: download with Keras"""
+    max_sigma: Annotated[float, Field(ge=0, le=16)] = 3.0
+    """upper bound of the blur sigma, in pixels"""
 
 
 def build(options: Options) -> "Cifar10":

@@ -43,40 +43,28 @@ from tfdeblur.ops.arrays import to_uint8
 _PROBES = 8
 # Maximum number of separate warnings about clips with too much motion.
 _MAX_WARNINGS = 10
+# A number of frames to average.
+_Length = Annotated[int, Field(ge=3, le=255)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(SceneOptions):
     """Options of the source of clips."""
 
-    source: Annotated[
-        str, Field(description="folder of clips (folders of frames or videos), or one video")
-    ]
-    window: Annotated[
-        tuple[Annotated[int, Field(ge=3, le=255)], ...],
-        Field(min_length=1, description="numbers of frames to average, odd; drawn per window"),
-    ] = (7, 9, 11, 13)
-    step: Annotated[
-        int | None,
-        Field(ge=1, description="frames from one window to the next; default: no overlap"),
-    ] = None
-    interpolate: Annotated[
-        int, Field(ge=0, le=63, description="frames inserted between any two by optical flow")
-    ] = 0
-    gamma: Annotated[
-        float,
-        Field(
-            ge=1,
-            le=4,
-            description="light is the pixel value to this power; 1 averages values",
-        ),
-    ] = 2.2
-    max_motion: Annotated[
-        float, Field(gt=0, description="warn about motion above this, in pixels per frame")
-    ] = 3.0
-    test_share: Annotated[
-        float, Field(ge=0, lt=1, description="fraction of clips in the test split")
-    ] = 0.125
+    source: str
+    """folder of clips (folders of frames or videos), or one video"""
+    window: Annotated[tuple[_Length, ...], Field(min_length=1)] = (7, 9, 11, 13)
+    """numbers of frames to average, odd; drawn per window"""
+    step: Annotated[int | None, Field(ge=1)] = None
+    """frames from one window to the next; default: no overlap"""
+    interpolate: Annotated[int, Field(ge=0, le=63)] = 0
+    """frames inserted between any two by optical flow"""
+    gamma: Annotated[float, Field(ge=1, le=4)] = 2.2
+    """light is the pixel value to this power; 1 averages values"""
+    max_motion: Annotated[float, Field(gt=0)] = 3.0
+    """warn about motion above this, in pixels per frame"""
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.125
+    """fraction of clips in the test split"""
 
 
 def build(options: Options) -> "Frames":

@@ -25,9 +25,7 @@ Reference: Nah et al., Deep Multi-scale Convolutional Neural Network for Dynamic
 import dataclasses
 import functools
 import re
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from data_prep.layouts.folders import pictures, skipped, stem, sub_folders, unrecognized
 from data_prep.layouts.matching import Scene, folder_pairs, group
@@ -60,11 +58,10 @@ _NAMES = (
 class Options(PairOptions):
     """Options of the GoPro source."""
 
-    source: Annotated[str, Field(description="folder that contains train and test")]
-    gamma: Annotated[
-        Literal["linear", "gamma"],
-        Field(description="which blur: linear reads folders blur, gamma reads blur_gamma"),
-    ] = "linear"
+    source: str
+    """folder that contains train and test"""
+    gamma: Literal["linear", "gamma"] = "linear"
+    """which blur: linear reads folders blur, gamma reads blur_gamma"""
 
 
 def build(options: Options) -> "GoPro":

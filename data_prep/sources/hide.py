@@ -17,9 +17,7 @@ Reference: Shen et al., Human-Aware Motion Deblurring, 2019.
 
 import dataclasses
 import re
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from data_prep.layouts.folders import pictures, skipped, stem, sub_folders, unrecognized
 from data_prep.layouts.matching import Scene, folder_pairs, group
@@ -44,7 +42,8 @@ _CLIP = re.compile(r".*from(.+)", re.IGNORECASE)
 class Options(PairOptions):
     """Options of the HIDE source."""
 
-    source: Annotated[str, Field(description="folder that contains train, test and GT")]
+    source: str
+    """folder that contains train, test and GT"""
 
 
 def build(options: Options) -> "Hide":

@@ -72,36 +72,25 @@ _TOKEN = re.compile(r"(\{[^}]*\}|\*)")
 class Options(PairOptions):
     """Options of the source of any pairs."""
 
-    blurred: Annotated[str | None, Field(description="folder of the blurred halves")] = None
-    sharp: Annotated[str | None, Field(description="folder of the sharp halves")] = None
-    source: Annotated[
-        str | None,
-        Field(description="one folder with both halves; requires both patterns, or --halves"),
-    ] = None
-    blurred_name: Annotated[
-        str | None, Field(description="pattern of blurred file names, such as '{name}_blur.*'")
-    ] = None
-    sharp_name: Annotated[
-        str | None, Field(description="pattern of sharp file names, such as '{name}_sharp.*'")
-    ] = None
-    halves: Annotated[
-        Literal["files", "blurred-sharp", "sharp-blurred"],
-        Field(
-            description="files: a file for each half; blurred-sharp or sharp-blurred: both side by "
-            "side in one picture, in this order from the left"
-        ),
-    ] = "files"
-    scene_pattern: Annotated[
-        str | None,
-        Field(description="regular expression whose first group, or whole match, is the scene"),
-    ] = None
-    unpaired: Annotated[
-        Literal["refuse", "skip"],
-        Field(description="image without its other half: refuse raises an error, skip drops it"),
-    ] = "refuse"
-    test_share: Annotated[
-        float, Field(ge=0, lt=1, description="fraction of scenes in the test split")
-    ] = 0.125
+    blurred: str | None = None
+    """folder of the blurred halves"""
+    sharp: str | None = None
+    """folder of the sharp halves"""
+    source: str | None = None
+    """one folder with both halves; requires both patterns, or --halves"""
+    blurred_name: str | None = None
+    """pattern of blurred file names, such as '{name}_blur.*'"""
+    sharp_name: str | None = None
+    """pattern of sharp file names, such as '{name}_sharp.*'"""
+    halves: Literal["files", "blurred-sharp", "sharp-blurred"] = "files"
+    """files: a file for each half; blurred-sharp or sharp-blurred: both side by side in one
+    picture, in this order from the left"""
+    scene_pattern: str | None = None
+    """regular expression whose first group, or whole match, is the scene"""
+    unpaired: Literal["refuse", "skip"] = "refuse"
+    """image without its other half: refuse raises an error, skip drops it"""
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.125
+    """fraction of scenes in the test split"""
 
 
 def build(options: Options) -> "Pairs":

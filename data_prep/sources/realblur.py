@@ -17,9 +17,7 @@ Reference: Rim et al., Real-World Blur Dataset for Learning and Benchmarking Deb
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from data_prep.layouts.folders import skipped, sub_folders, unrecognized
 from data_prep.layouts.matching import folder_pairs, group
@@ -38,11 +36,10 @@ HOW = {
 class Options(PairOptions):
     """Options of the RealBlur source."""
 
-    source: Annotated[str, Field(description="folder that contains the RealBlur folders and lists")]
-    kind: Annotated[
-        Literal["J", "R"],
-        Field(description="J: JPEG from the camera; R: developed from raw files"),
-    ] = "J"
+    source: str
+    """folder that contains the RealBlur folders and lists"""
+    kind: Literal["J", "R"] = "J"
+    """J: JPEG from the camera; R: developed from raw files"""
 
 
 def build(options: Options) -> "RealBlur":

@@ -11,9 +11,7 @@ splits: Orlandi and Pinardi.
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from data_prep.layouts.folders import skipped, sub_folders, unrecognized
 from data_prep.layouts.matching import Scene
@@ -35,11 +33,10 @@ SPLITS = {"train": "train", "val": "test"}
 class Options(PairOptions):
     """Options of the REDS source."""
 
-    source: Annotated[str, Field(description="folder with train_blur, train_sharp and so on")]
-    track: Annotated[
-        Literal["blur", "blur_comp", "blur_jpeg", "blur_bicubic"],
-        Field(description="which blurred images: plain, compressed, or at a quarter of the size"),
-    ] = "blur"
+    source: str
+    """folder with train_blur, train_sharp and so on"""
+    track: Literal["blur", "blur_comp", "blur_jpeg", "blur_bicubic"] = "blur"
+    """which blurred images: plain, compressed, or at a quarter of the size"""
 
 
 def build(options: Options) -> "Reds":

@@ -30,12 +30,14 @@ COVERED = 1e-3
 class Options(BlurOptions, SceneOptions):
     """Options of the generated scenes."""
 
-    count: Annotated[int, Field(ge=1, description="number of scenes in all splits")] = 256
-    width: Annotated[int, Field(ge=16, description="width of a scene in pixels")] = 256
-    height: Annotated[int, Field(ge=16, description="height of a scene in pixels")] = 256
-    test_share: Annotated[
-        float, Field(ge=0, lt=1, description="fraction of scenes in the test split")
-    ] = 0.125
+    count: Annotated[int, Field(ge=1)] = 256
+    """number of scenes in all splits"""
+    width: Annotated[int, Field(ge=16)] = 256
+    """width of a scene in pixels"""
+    height: Annotated[int, Field(ge=16)] = 256
+    """height of a scene in pixels"""
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.125
+    """fraction of scenes in the test split"""
 
 
 def build(options: Options) -> "Scenes":

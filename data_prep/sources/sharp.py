@@ -22,13 +22,12 @@ from tfdeblur.io import files
 class Options(BlurOptions, SceneOptions):
     """Options of the source of sharp photographs."""
 
-    source: Annotated[str, Field(description="folder of sharp photographs")]
-    test_share: Annotated[
-        float, Field(ge=0, lt=1, description="fraction of photographs in the test split")
-    ] = 0.125
-    copies: Annotated[
-        int, Field(ge=1, description="copies of each photograph, each with its own blur")
-    ] = 1
+    source: str
+    """folder of sharp photographs"""
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.125
+    """fraction of photographs in the test split"""
+    copies: Annotated[int, Field(ge=1)] = 1
+    """copies of each photograph, each with its own blur"""
 
 
 def build(options: Options) -> "Sharp":
