@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from data_prep import faults, plan, processes
+from data_prep import faults, images, plan, processes
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_file_layer
@@ -159,47 +159,53 @@ def list_frames(
     Raises:
         DataError: There are faults that must not be left out; the message has the first few.
     """
-    error = None
-    listing = None
-    with faults.collecting() as reported:
-        try:
-            listing = source.listing()
-        except ConfigError:
-            raise
-        except DataError as caught:
-            error = caught
-    # Several pairs may share a half.
-    found = {(fault.code, fault.file): fault for fault in reported}
+    found: dict[tuple[str, str], faults.Fault] = {}
+    listing = _list_into(found, source)
     # To leave out one of two scenes of one name would be a guess.
     undecided = [fault for fault in found.values() if fault.code == "scene-in-two-splits"]
     if undecided:
-        raise faults.summary(undecided) from error
+        raise faults.summary(undecided)
     if found and not skip_bad:
-        remedy = "Or set --skip-bad to leave them out."
-        raise faults.summary(list(found.values()), remedy) from error
-    if listing is None:
-        assert error is not None
-        raise error
+        raise faults.summary(list(found.values()), "To leave out faulty files, set --skip-bad.")
     if not skip_bad:
         return listing, []
     items = [item for part in listing.splits.values() for item in part]
-    dropped = set()
     checked = processes.ordered(job.fault_of, items, workers or os.cpu_count() or 1)
-    for item, fault in zip(items, checked, strict=True):
-        if fault is not None:
-            found[fault.code, fault.file] = fault
-            dropped.add(item.key)
+    bad = {item.key: fault for item, fault in zip(items, checked, strict=True) if fault is not None}
+    if bad:
+        # Splits are drawn again without the faulty files.
+        with images.refusing(bad.values()):
+            listing = _list_into(found, source)
+        found |= {(fault.code, fault.file): fault for fault in bad.values()}
     if not found:
         return listing, []
     skipped = list(found.values())
     splits = {
-        split: tuple(item for item in part if item.key not in dropped)
+        split: tuple(item for item in part if item.key not in bad)
         for split, part in listing.splits.items()
     }
     files = ", ".join(fault.file for fault in skipped[: faults.SHOWN])
     more = ", ..." if len(skipped) > faults.SHOWN else ""
     note = f"Left out because of faults (--skip-bad): {len(skipped)} ({files}{more})."
     return dataclasses.replace(listing, splits=splits, notes=(*listing.notes, note)), skipped
+
+
+def _list_into(found: dict[tuple[str, str], faults.Fault], source: "Source") -> "Listing":
+    """Lists a source and adds its faults, each once although pairs may share a half."""
+    error = None
+    with faults.collecting() as reported:
+        try:
+            return source.listing()
+        except ConfigError:
+            raise
+        except DataError as caught:
+            error = caught
+        finally:
+            found.update(((fault.code, fault.file), fault) for fault in reported)
+    if found:
+        # The source has nothing else to list.
+        raise faults.summary(list(found.values())) from error
+    raise error
 
 
 def _runner(config: BuildConfig) -> "Runner":

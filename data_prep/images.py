@@ -19,7 +19,7 @@ converted to RGB faithfully.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -157,12 +157,28 @@ def upright_size(picture: Any) -> tuple[int, int]:
     return (width, height) if orientation(picture) in _SIDEWAYS else (height, width)
 
 
+# Faults of files by path, found by decoding them.
+_known: dict[str, Fault] = {}
+
+
+@contextmanager
+def refusing(found: Iterable[Fault]) -> Iterator[None]:
+    """Makes `size_of` raise faults that it does not find itself; for the whole process."""
+    _known.update((fault.file, fault) for fault in found)
+    try:
+        yield
+    finally:
+        _known.clear()
+
+
 def size_of(path: str) -> tuple[int, int]:
     """Returns the height and width of an image after EXIF rotation; reads only its header.
 
     Raises:
-        Fault: The file is missing or not an image.
+        Fault: The file is missing or not an image, or is known to have a fault (`refusing`).
     """
+    if path in _known:
+        raise _known[path]
     with open_image(path) as picture:
         return upright_size(picture)
 

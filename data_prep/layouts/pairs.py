@@ -107,7 +107,6 @@ def list_pairs(
         notes += list_notes
     chosen = set(select([scene.name for scene in scenes], options))
     scenes = [scene for scene in scenes if scene.name in chosen]
-    splits, split_notes = assign_splits({scene.name: scene.split for scene in scenes}, options)
     items: dict[str, list[Item]] = {}
     # Reading headers is mostly waiting for the disk.
     with ThreadPoolExecutor(16) as pool:
@@ -117,4 +116,7 @@ def list_pairs(
                     items.setdefault(scene.name, []).append(checked)
                 else:
                     report(checked)
+    # Only scenes with intact pairs, so that no split is empty because of faults.
+    native = {scene.name: scene.split for scene in scenes if scene.name in items}
+    splits, split_notes = assign_splits(native, options)
     return Listing(by_split(items, splits), (*notes, *split_notes), layout)

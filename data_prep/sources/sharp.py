@@ -57,7 +57,6 @@ class Sharp(Source):
         if not paths:
             raise unrecognized(root, f"a folder of photographs ({', '.join(images.SUFFIXES)})")
         names = select(sorted(paths), self._options)
-        splits, notes = assign_splits(dict.fromkeys(names, "train"), self._options)
         items = {}
         for name in names:
             try:
@@ -69,6 +68,7 @@ class Sharp(Source):
                 Item(name, f"{copy:03d}", height, width, sharp=paths[name])
                 for copy in range(self._options.copies)
             ]
+        splits, notes = assign_splits(dict.fromkeys(items, "train"), self._options)
         return Listing(by_split(items, splits), tuple(notes))
 
     def load(self, item: Item) -> tuple[None, np.ndarray]:

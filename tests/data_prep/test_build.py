@@ -185,6 +185,31 @@ def test_build_skip_bad_leaves_faulty_files_out_and_lists_them(faulty_pairs, tmp
     assert (out / shard.file).read_bytes() == data
 
 
+@pytest.mark.parametrize("damage", ["header", "pixels"])
+@pytest.mark.parametrize("source", ["pairs", "sharp"])
+def test_build_skip_bad_draws_splits_of_intact_scenes(tmp_path, source, damage):
+    root = faulty.make_pairs(tmp_path / "set", scenes=tuple("abcdefgh"), frames=1)
+    words = [source, "--workers", "1", "--val-share", "0.25", "--test-share", "0.25", "--skip-bad"]
+    halves = ["--blurred", f"{root}/blur", "--sharp", f"{root}/sharp"]
+    words += halves if source == "pairs" else ["--source", f"{root}/sharp"]
+    assert build.main([*words, "--out", str(tmp_path / "whole")]) == 0
+    whole = Manifest.load(str(tmp_path / "whole"))
+    # The scenes of both smaller splits are damaged.
+    gone = {*whole.split("val").scenes, *whole.split("test").scenes}
+    for scene in gone:
+        path = f"{root}/sharp/{scene.split('/')[0]}/0.png"
+        os.truncate(path, 20 if damage == "header" else os.path.getsize(path) // 2)
+    assert build.main([*words, "--out", str(tmp_path / "out")]) == 0
+    found = Manifest.load(str(tmp_path / "out"))
+    assert {name: split.records for name, split in found.splits.items()} == {
+        "train": 2,
+        "val": 1,
+        "test": 1,
+    }
+    scenes = {scene for split in found.splits.values() for scene in split.scenes}
+    assert not scenes & gone and len(found.skipped) == 4
+
+
 def test_build_skip_bad_without_faults_changes_nothing(photos, tmp_path):
     words = ["sharp", "--source", str(photos), "--workers", "1", "--tile", "10", "--out"]
     for out, more in (("a", []), ("b", ["--skip-bad"])):
