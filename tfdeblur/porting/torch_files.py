@@ -19,6 +19,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -49,6 +50,9 @@ _STORAGES = {
 # Maximum nesting of a dictionary of weights: checkpoint["model"], checkpoint["state"]["model"].
 _DEPTH = 2
 
+# Of a tensor, and items of the description of a storage.
+_MAX_AXES = 64
+
 _REMEMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
 
 # Raised when reading a damaged or malicious pickle.
@@ -64,6 +68,7 @@ _DAMAGE = (
     pickle.UnpicklingError,
     struct.error,
     zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -89,6 +94,17 @@ class _Refused(pickle.UnpicklingError):
     """The pickle refers to a function or dtype that weights do not need."""
 
 
+def _plain_tuple(value: Any) -> tuple[Any, ...]:
+    if type(value) is not tuple or len(value) > _MAX_AXES:
+        raise ValueError("its tensors are not described as by PyTorch")
+    return value
+
+
+def _check_integers(*values: Any) -> None:
+    if not all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
+        raise ValueError("its tensors are not described as by PyTorch")
+
+
 class _Rebuild:
     """Stand-in for the functions by which PyTorch rebuilds tensors."""
 
@@ -96,6 +112,9 @@ class _Rebuild:
     __slots__ = ()
 
     def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> Tensor:
+        if type(storage) is not Storage:
+            raise ValueError("a tensor has no storage")
+        _check_integers(offset, *_plain_tuple(shape), *_plain_tuple(strides))
         return Tensor(storage, offset, shape, strides)
 
 
@@ -104,7 +123,9 @@ class _Parameter:
 
     __slots__ = ()
 
-    def __call__(self, data: Any, *unused: Any) -> Any:
+    def __call__(self, data: Any, *unused: Any) -> Tensor:
+        if type(data) is not Tensor:
+            raise ValueError("a parameter is not a tensor")
         return data
 
 
@@ -129,9 +150,8 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(self, stream: io.BytesIO) -> None:
         _check_memo(stream)
-        super().__init__(
-            stream, encoding="utf-8"
-        )  # for pickles of Python 2, whose strings are bytes
+        # The encoding is for pickles of Python 2, whose strings are bytes.
+        super().__init__(stream, encoding="utf-8")
         self.item_sizes: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -143,14 +163,18 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """Returns the description of a storage, which is not part of the pickle."""
-        word, kind, key, _, count, *view = pid
-        if word != "storage" or kind not in _STORAGES.values():
-            raise _Refused(f"storage type {str(kind)[:40]!r}")
-        self.item_sizes[str(key)] = _item_size(kind)
+        word, kind, key, _, count, *view = _plain_tuple(pid)
+        # Text of other objects is never made: nested ones may be too long for any memory.
+        if word != "storage" or type(kind) is not str or kind not in _STORAGES.values():
+            raise _Refused(f"storage type {kind[:40]!r}" if type(kind) is str else "other storage")
+        if type(key) is not str:
+            raise ValueError("a storage has no name")
+        self.item_sizes[key] = _item_size(kind)
         first = 0
         if view and view[0] is not None:
-            _, first, count = view[0]
-        return Storage(str(key), kind, int(count), int(first))
+            _, first, count = _plain_tuple(view[0])
+        _check_integers(first, count)
+        return Storage(key, kind, count, first)
 
 
 def _check_memo(stream: io.BytesIO) -> None:
@@ -267,7 +291,7 @@ def is_torch_file(data: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return any(name.endswith(_DESCRIPTION) for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except _DAMAGE:
         return False
 
 

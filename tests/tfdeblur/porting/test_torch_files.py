@@ -199,6 +199,63 @@ def test_tensor_beyond_its_storage_raises_data_error(wrong):
         file.array("layer.w", file.dictionaries()[""]["layer.w"])
 
 
+def described(storage, *parts):
+    """Returns the instructions that rebuild a tensor from other objects than PyTorch's."""
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n("
+    return rebuild + storage + b"".join(map(plain, parts)) + b"\x89NtR"
+
+
+def storage_of(pid):
+    return plain(pid) + b"Q"
+
+
+FLOAT = "f4"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        described(plain("text"), 0, (2,), (1,)),
+        described(storage_of(("storage", FLOAT, "0", "cpu", 6)), 0.5, (2,), (1,)),
+        described(storage_of(("storage", FLOAT, "0", "cpu", 6)), 0, [2], (1,)),
+        described(storage_of(("storage", FLOAT, "0", "cpu", 6)), 0, (2.0,), (1,)),
+        described(storage_of(("storage", FLOAT, "0", "cpu", 6)), 0, (10**30,), (1,)),
+        described(storage_of(("storage", FLOAT, "0", "cpu", 6)), 0, (1,) * 1000, (1,) * 1000),
+        described(storage_of(("storage", FLOAT, "0", "cpu", 6)), 0, {}, None),
+        described(storage_of(("storage", FLOAT, "0", "cpu", 10**30)), 0, (2,), (1,)),
+        described(storage_of(("storage", FLOAT, "0", "cpu", "6")), 0, (2,), (1,)),
+        described(storage_of(("storage", FLOAT, 0, "cpu", 6)), 0, (2,), (1,)),
+        described(storage_of(("storage", FLOAT, "0")), 0, (2,), (1,)),
+        described(storage_of(5), 0, (2,), (1,)),
+        b"ctorch._utils\n_rebuild_parameter\n(" + plain([1]) + b"\x89NtR",
+    ],
+)
+def test_tensor_of_other_types_raises_data_error(wrong):
+    for data in both(dictionary({"w": wrong})):
+        with pytest.raises(DataError, match=r"a\.pth is damaged"):
+            read(data)
+
+
+def test_storage_of_another_type_raises_data_error():
+    nested = b"(" * 3 + b"t\x85" * 3
+    for kind in (plain("O"), plain(7), nested):
+        pid = b"(" + plain("storage") + kind + plain("0") + plain("cpu") + plain(6) + b"tQ"
+        with pytest.raises(DataError, match=r"a\.pth"):
+            TorchFile(archive(dictionary({"w": described(pid, 0, (2,), (1,))}), {}), "a.pth")
+
+
+def test_archive_with_other_features_of_zip_raises_data_error():
+    data = archive(ONE, {"0": NUMBERS.tobytes()})
+    at = data.index(b"PK\x01\x02")
+    # A later version; encryption; a name that is marked as UTF-8 and is not.
+    for changes in ({6: 99}, {8: 1}, {9: 8, 46: 0xFF}):
+        changed = bytearray(data)
+        for offset, value in changes.items():
+            changed[at + offset] = value
+        with pytest.raises(DataError, match=r"a\.pth"):
+            read(bytes(changed))
+
+
 def test_compressed_archive_raises_data_error():
     data = archive(ONE, {"0": bytes(10**6)}, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(DataError, match="compressed"):
