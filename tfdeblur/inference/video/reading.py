@@ -13,6 +13,12 @@ from tfdeblur.errors import UserError
 from tfdeblur.inference.video.frames import Look, kind_of, pyav
 from tfdeblur.io import files
 
+# Containers that hold their streams themselves; scripts and playlists name other files.
+_OPTIONS = {
+    "format_whitelist": "avi,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts",
+    "protocol_whitelist": "",
+}
+
 # The last packets of a stream may be shorter than declared.
 _SLACK_SECONDS = 1.0
 
@@ -147,13 +153,13 @@ def open_source(path: str) -> Iterator[Source]:
     av = pyav()
     files.require_regular_file(path)
     with contextlib.ExitStack() as stack:
-        # FFmpeg is fastest when it opens local files itself.
-        file = path if files.is_local(path) else stack.enter_context(files.open_read(path))
+        # Opened here: FFmpeg would take names such as `tcp:host` and `concat:a|b` for protocols.
+        file = stack.enter_context(files.open_read(path))
         try:
-            container = stack.enter_context(av.open(file))
+            container = stack.enter_context(av.open(file, options=_OPTIONS))
         except av.FileNotFoundError as error:
             raise UserError(f"{path} does not exist.") from error
-        except av.FFmpegError as error:
+        except (av.FFmpegError, OSError) as error:
             raise UserError(f"{path} is not a readable video: {_reason(error)}.") from error
         yield Source(path, container)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,7 +56,8 @@ class Film:
             files.make_dirs(files.parent(path))
         with (
             files.open_name(path) as name,
-            av.open(name, "w", format=kind, options=options) as container,
+            # Absolute: FFmpeg would take a name such as `tcp:host` for a protocol.
+            av.open(os.path.abspath(name), "w", format=kind, options=options) as container,
         ):
             film = cls(container, path, source, sound)
             yield film

@@ -185,6 +185,36 @@ def test_rewrite_of_damaged_videos_names_them_and_leaves_no_output(tmp_path):
     assert left == {"whole.mp4", "fast.mp4", "bad.mp4", "sound.m4a"}
 
 
+def test_rewrite_opens_no_other_file_or_host(tmp_path, monkeypatch):
+    make(str(tmp_path / "secret.mp4"))
+    monkeypatch.chdir(tmp_path)
+    scripts = {
+        "list.mp4": "ffconcat version 1.0\nfile secret.mp4\n",
+        "list.mkv": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+        "session.mov": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
+    }
+    for name, text in scripts.items():
+        files.write_text(name, text)
+        with pytest.raises(UserError, match=name.replace(".", r"\.")):
+            video.rewrite(name, "out.mp4", same)
+    with av.open("list.mp4") as container:
+        assert len(list(container.decode(video=0))) == 6  # what FFmpeg does by itself
+    for name in ("tcp:127.0.0.1:9?x.mp4", "concat:secret.mp4", "file:secret.mp4"):
+        with pytest.raises(UserError, match="does not exist"):
+            video.rewrite(name, "out.mp4", same)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["tcp:127.0.0.1:9?x.mp4", "concat:a.mp4", "a%03d.mp4"])
+def test_rewrite_takes_names_literally(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    files.write_bytes(name, files.read_bytes(make("source.mp4", sound=None)))
+    files.make_dirs("out")
+    monkeypatch.chdir(tmp_path / "out")
+    video.rewrite(f"../{name}", name, same)
+    assert files.walk_files(".") == [name]
+
+
 def test_rewrite_with_a_failing_change_keeps_the_earlier_output(tmp_path):
     path, out = make(str(tmp_path / "a.mp4")), str(tmp_path / "out.mp4")
     files.write_text(out, "older")
