@@ -256,8 +256,7 @@ def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None =
 
 
 def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
-    photo = photos.read_photo(path)
-    _check_memory(path, photo.pixels)
+    photo = photos.read_photo(path, _check_memory)
     restored = dataclasses.replace(photo, pixels=restorer.deblur(photo.pixels, progress=True))
     if files.parent(out):
         files.make_dirs(files.parent(out))
@@ -269,15 +268,15 @@ def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None =
         photos.write_photo(side, dataclasses.replace(photo, pixels=both, alpha=alpha))
 
 
-def _check_memory(path: str, pixels: np.ndarray) -> None:
+def _check_memory(height: int, width: int) -> None:
     """Rejects a photo for which the machine lacks memory: the system would kill the command."""
     if "SC_PHYS_PAGES" not in os.sysconf_names:
         return
-    needed = _BYTES_PER_PIXEL * pixels.shape[0] * pixels.shape[1]
+    needed = _BYTES_PER_PIXEL * height * width
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > available:
         raise UserError(
-            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels: restoring it needs about "
+            f"has {width}x{height} pixels: restoring it needs about "
             f"{needed / 2**30:.0f} GiB of memory, and this machine has {available / 2**30:.0f}."
         )
 

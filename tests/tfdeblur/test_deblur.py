@@ -8,7 +8,7 @@ import tempfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tests.helpers import filming
 from tfdeblur import deblur
@@ -97,10 +97,10 @@ def test_deblur_with_an_unexpected_error_writes_its_traceback(
         put(tmp_path / "in" / name)
     read = photos.read_photo
 
-    def fails(path):
+    def fails(path, check):
         if path.endswith("a.png"):
             raise KeyError("surprise")
-        return read(path)
+        return read(path, check)
 
     monkeypatch.setattr(photos, "read_photo", fails)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -226,8 +226,11 @@ def test_deblur_of_pipes_fails_without_blocking(run_folder, tmp_path):
 def test_deblur_of_a_photo_beyond_the_memory_fails(run_folder, tmp_path, monkeypatch):
     photo, out = put(tmp_path / "a.png"), str(tmp_path / "out")
     monkeypatch.setattr(deblur, "_BYTES_PER_PIXEL", 2**50)
+    # The header is enough: no pixel is decoded.
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decodes"))
     result = deblur.run(config(photos=(photo,), out=out, model=run_folder))
-    assert "GiB of memory" in result.failed[0][1]
+    assert result.failed[0][0] == photo
+    assert photo in result.failed[0][1] and "GiB of memory" in result.failed[0][1]
 
 
 def test_plan_outputs_into_a_file_raises(tmp_path):

@@ -9,7 +9,7 @@ import dataclasses
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def written_name(name: str) -> str:
     return f"{stem}.png"
 
 
-def read_photo(path: str) -> Photo:
+def read_photo(path: str, check: Callable[[int, int], None] | None = None) -> Photo:
     """Reads a photograph.
 
     Palettes are resolved; CMYK is converted to sRGB, through its color profile if it has one. A
@@ -116,6 +116,7 @@ def read_photo(path: str) -> Photo:
 
     Args:
         path: Any scheme TensorFlow reads.
+        check: Called with height and width before any pixel is decoded; may raise a UserError.
 
     Raises:
         UserError: The file is missing, damaged, animated, not a raster image, or has
@@ -128,6 +129,8 @@ def read_photo(path: str) -> Photo:
     with _pillow(path):
         try:
             with open_image(io.BytesIO(data)) as image:
+                if check is not None:
+                    check(image.height, image.width)
                 return _photo(image, data)
         except UserError as error:
             raise UserError(f"{path} {error}") from error
