@@ -1,9 +1,7 @@
 """Initialising a generator from the weights of another run, as far as they fit."""
 
 import dataclasses
-import io
 import tempfile
-import zipfile
 from pathlib import Path
 
 import h5py
@@ -16,12 +14,14 @@ from tfdeblur.checkpoints.arrays import (
     weight_variables,
 )
 from tfdeblur.checkpoints.manifest import read_meta, weights_file
-from tfdeblur.checkpoints.weights import checkpoint_folder, hdf5_arrays
+from tfdeblur.checkpoints.weights import checkpoint_folder
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
+from tfdeblur.io.array_files import read_hdf5, read_member
 from tfdeblur.models.generator import Generator
 
 _IN_KERAS_ARCHIVE = "model.weights.h5"
+_CONVERTIBLE = (".pth", ".pt", ".npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +62,23 @@ def init_from(path: str, generator: Generator) -> Match:
         What matched and what did not.
 
     Raises:
-        DataError: The file cannot be read, or nothing in it fits.
+        DataError: The file cannot be read, belongs to another network, or nothing in it fits.
     """
     if files.is_dir(path):
         folder = checkpoint_folder(path)
-        path = files.join(folder, weights_file(read_meta(folder)))
+        meta = read_meta(folder)
+        if meta["model"]["name"] != generator.name:
+            # Layers of different networks may share a few generic names and shapes.
+            raise DataError(
+                f"{folder} holds the weights of a {meta['model']['name']}, not of a "
+                f"{generator.name}."
+            )
+        path = files.join(folder, weights_file(meta))
+    if path.lower().endswith(_CONVERTIBLE):
+        raise DataError(
+            f"{path} must be converted first: python -m tfdeblur.convert --weights {path} --out "
+            "FOLDER, then name that folder."
+        )
     if not path.endswith(".safetensors"):
         return _init_from_keras(path, generator)
     variables = weight_variables(generator.network)
@@ -79,29 +91,20 @@ def init_from(path: str, generator: Generator) -> Match:
 
 def _init_from_keras(path: str, generator: Generator) -> Match:
     """Copies from a file of Keras, whose names are positions in the network."""
-    source = hdf5_arrays(_keras_weights(path), path)
+    data = files.read_bytes(path)
+    if path.endswith(".keras"):
+        data = read_member(data, _IN_KERAS_ARCHIVE, path)
+    source = read_hdf5(data, path)
     with tempfile.TemporaryDirectory() as local:
         # A file of this network shows the name of each of its arrays in Keras's format.
         own = Path(local) / "own.weights.h5"
         generator.network.save_weights(own)
-        match = _compare(source, hdf5_arrays(own.read_bytes(), str(own)), path, generator)
+        match = _compare(source, read_hdf5(own.read_bytes(), str(own)), path, generator)
         with h5py.File(own, "r+") as file:
             for name in match.matched:
                 file[name][...] = source[name]
         generator.network.load_weights(own)
     return match
-
-
-def _keras_weights(path: str) -> bytes:
-    """Returns the content of a weights file, or of the one in a ``.keras`` archive."""
-    data = files.read_bytes(path)
-    if not path.endswith(".keras"):
-        return data
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return archive.read(_IN_KERAS_ARCHIVE)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise DataError(f"{path} is not a model saved by Keras: {error}.") from error
 
 
 def _compare(source: Arrays, target: Arrays, path: str, generator: Generator) -> Match:

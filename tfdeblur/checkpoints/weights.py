@@ -1,6 +1,5 @@
 """Weights of a generator: writing, reading, and finding the checkpoint that holds them."""
 
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import h5py
 
 from tfdeblur.checkpoints.arrays import (
     ArrayMismatch,
-    Arrays,
     assign_arrays,
     read_arrays,
     to_arrays,
@@ -27,6 +25,7 @@ from tfdeblur.checkpoints.manifest import (
 from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
+from tfdeblur.io.array_files import read_hdf5
 from tfdeblur.models import create
 from tfdeblur.models.generator import Generator
 
@@ -67,35 +66,14 @@ def read_weights(path: str, generator: Generator) -> None:
 
 
 def _read_hdf5_weights(path: str, generator: Generator) -> None:
+    arrays = read_hdf5(files.read_bytes(path), path)
     with tempfile.TemporaryDirectory() as local:
-        # Keras reads local files of this name only.
+        # Keras would follow links to other files, and reads local files of this name only.
         copy = Path(local) / "copy.weights.h5"
-        copy.write_bytes(files.read_bytes(path))
+        with h5py.File(copy, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
         generator.network.load_weights(str(copy))
-
-
-def hdf5_arrays(data: bytes, path: str) -> Arrays:
-    """Returns every array of a Keras weights file (HDF5) by its path inside the file.
-
-    Args:
-        data: The content of the file.
-        path: The file's name, for the error.
-
-    Raises:
-        DataError: It is not such a file.
-    """
-    arrays: Arrays = {}
-
-    def collect(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            file.visititems(collect)
-    except OSError as error:
-        raise DataError(f"{path} is not a weights file of Keras: {error}.") from error
-    return arrays
 
 
 def checkpoint_folder(path: str, which: str = "best") -> str:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +9,7 @@ import safetensors
 
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
+from tfdeblur.io.array_files import read_npz
 from tfdeblur.porting.torch_files import BFLOAT16, ZIP, TorchFile, is_torch_file, to_array
 from tfdeblur.registry import did_you_mean
 
@@ -71,7 +70,7 @@ def read(path: str, entry: str | None = None) -> WeightsFile:
             f"entry: {path} contains a single set of weights, not {entry!r}; remove this option."
         )
     elif data.startswith(ZIP):
-        place, arrays = "", _from_numpy(data, path)
+        place, arrays = "", read_npz(data, path)
     elif data[8:9] == b"{":
         place, arrays = "", _from_safetensors(data, path)
     else:
@@ -102,14 +101,6 @@ def _from_torch(file: TorchFile, path: str, entry: str | None) -> tuple[str, dic
     return place, {name: file.array(name, tensor) for name, tensor in found[place].items()}
 
 
-def _from_numpy(data: bytes, path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged or not a file of numpy.savez: {error}") from error
-
-
 def _from_safetensors(data: bytes, path: str) -> dict[str, np.ndarray]:
     try:
         tensors = safetensors.deserialize(data)
@@ -124,7 +115,7 @@ def _from_safetensors(data: bytes, path: str) -> dict[str, np.ndarray]:
 
 
 def _without_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in arrays):
-            return _without_prefix({k.removeprefix(prefix): v for k, v in arrays.items()})
-    return dict(arrays)
+    common = dict(arrays)
+    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in common)), ""):
+        common = {name.removeprefix(prefix): values for name, values in common.items()}
+    return common

@@ -1,5 +1,7 @@
 """Initialising from other weights: arrays that fit are copied, the others are reported."""
 
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.checkpoints.warm_start import init_from
 from tfdeblur.checkpoints.weights import write_weights
 from tfdeblur.errors import DataError
-from tfdeblur.io import files
+from tfdeblur.io import array_files, files
 
 
 def shifted(name="rednet30", **options):
@@ -76,4 +78,32 @@ def test_init_from_damaged_file_names_it(tmp_path, name):
     path = str(tmp_path / name)
     files.write_bytes(path, b"not a weights file")
     with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        init_from(path, models.create("rednet30", {"depth": 10, "width": 4}))
+
+
+def test_init_from_checkpoint_of_another_network_raises_data_error(tmp_path):
+    path = str(tmp_path / "run")
+    source = models.create("rednet30", {"depth": 10, "width": 4})
+    CheckpointStore(path, keep=1).save(toy_state(toy_config(), source, Content()), {})
+    target = models.create("unet16", {"width": 4})
+    before = target.network.get_weights()
+    with pytest.raises(DataError, match=r"run.*rednet30.*unet16"):
+        init_from(path, target)
+    for one, other in zip(before, target.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.PT", "net.npz"])
+def test_init_from_file_of_pytorch_names_convert(tmp_path, name):
+    files.write_bytes(str(tmp_path / name), b"anything")
+    with pytest.raises(DataError, match=rf"{name} .*tfdeblur\.convert"):
+        init_from(str(tmp_path / name), models.create("rednet30", {"depth": 10, "width": 4}))
+
+
+def test_init_from_keras_archive_that_expands_raises_data_error(tmp_path, monkeypatch):
+    path = str(tmp_path / "a.keras")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(10**6))
+    monkeypatch.setattr(array_files, "largest_content", lambda size: 10**5)
+    with pytest.raises(DataError, match=r"a\.keras.*claims"):
         init_from(path, models.create("rednet30", {"depth": 10, "width": 4}))
