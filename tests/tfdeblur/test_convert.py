@@ -128,3 +128,22 @@ def test_weights_of_unknown_network_raise_data_error(tmp_path):
     np.savez(tmp_path / "w.npz", **{"fpn.weight": np.zeros((1, 2), np.float32)})
     with pytest.raises(DataError, match=r"fpn\.weight.*chosj95"):
         convert.run(config(weights=str(tmp_path / "w.npz"), out=str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("intro.weight", np.zeros((10**8, 0, 1, 1), np.float32)),
+        ("intro.weight", np.float32(1)),
+        (f"encoders.0.{'9' * 5000}.beta", np.zeros(1, np.float32)),
+        ("encoders.0.7.beta", np.zeros(1, np.float32)),
+    ],
+)
+def test_weights_of_no_possible_network_raise_data_error(tmp_path, name, values):
+    path, out = str(tmp_path / "w.npz"), str(tmp_path / "out")
+    empty = np.zeros((2, 0, 1, 1), np.float32)
+    marks = ("intro.weight", "ending.weight", "downs.0.weight", "ups.0.0.weight")
+    np.savez(path, **{**dict.fromkeys(marks, empty), name: values})
+    with pytest.raises(DataError, match=r"w\.npz"):
+        convert.run(config(weights=path, out=out))
+    assert not files.exists(out)

@@ -8,12 +8,14 @@ import h5py
 
 from tfdeblur.checkpoints.arrays import (
     ArrayMismatch,
+    Arrays,
     assign_arrays,
     read_arrays,
     to_arrays,
     weight_variables,
     write_arrays,
 )
+from tfdeblur.checkpoints.limits import no_more_weights_than
 from tfdeblur.checkpoints.manifest import (
     META,
     WEIGHTS,
@@ -31,6 +33,8 @@ from tfdeblur.models.generator import Generator
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+
+_LONGEST_REASON = 300
 
 
 def write_weights(folder: str, generator: Generator) -> None:
@@ -54,21 +58,30 @@ def read_weights(path: str, generator: Generator) -> None:
         DataError: The file is damaged or belongs to another architecture.
         UserError: The file cannot be read.
     """
+    _set_weights(generator, _read(path), path)
+
+
+def _read(path: str) -> Arrays:
+    if path.endswith(".h5"):
+        return read_hdf5(files.read_bytes(path), path)
+    return read_arrays(path)
+
+
+def _set_weights(generator: Generator, arrays: Arrays, path: str) -> None:
     try:
         if path.endswith(".h5"):
-            _read_hdf5_weights(path, generator)
+            _set_keras_weights(generator, arrays)
         else:
-            assign_arrays(weight_variables(generator.network), read_arrays(path))
+            assign_arrays(weight_variables(generator.network), arrays)
     except (ArrayMismatch, OSError, ValueError, KeyError) as error:
         raise DataError(
             f"{path} does not hold the weights of a {generator.name}: {str(error).rstrip('.')}."
         ) from error
 
 
-def _read_hdf5_weights(path: str, generator: Generator) -> None:
-    arrays = read_hdf5(files.read_bytes(path), path)
+def _set_keras_weights(generator: Generator, arrays: Arrays) -> None:
     with tempfile.TemporaryDirectory() as local:
-        # Keras would follow links to other files, and reads local files of this name only.
+        # A copy: Keras would follow links to other files, and reads local files of this name only.
         copy = Path(local) / "copy.weights.h5"
         with h5py.File(copy, "w") as file:
             for name, values in arrays.items():
@@ -111,11 +124,21 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
 
     Raises:
         UserError: There is no checkpoint.
-        DataError: It is damaged.
+        DataError: It is damaged, or describes a network that does not fit its weights.
     """
     folder = checkpoint_folder(path, which)
     meta = verify_checkpoint(folder)
+    weights = files.join(folder, weights_file(meta))
+    arrays = _read(weights)
     options = dict(meta["model"])
-    generator = create(options.pop("name"), options)
-    read_weights(files.join(folder, weights_file(meta)), generator)
+    try:
+        with no_more_weights_than(arrays):
+            generator = create(options.pop("name"), options)
+    except Exception as error:  # the options may have any values
+        reason = str(error).splitlines()[0][:_LONGEST_REASON] if str(error) else repr(error)
+        raise DataError(
+            f"{files.join(folder, META)}: model describes no network with the weights of "
+            f"{weights_file(meta)}: {reason.rstrip('.')}."
+        ) from error
+    _set_weights(generator, arrays, weights)
     return generator, {**meta, "folder": folder}

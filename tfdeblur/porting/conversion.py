@@ -9,6 +9,7 @@ import keras
 
 from tfdeblur import models
 from tfdeblur._version import __version__
+from tfdeblur.checkpoints.limits import TooManyWeights, no_more_weights_than
 from tfdeblur.checkpoints.manifest import (
     FORMAT_VERSION,
     META,
@@ -78,10 +79,11 @@ def port(weights: WeightsFile, architecture: str, chosen: Mapping[str, Any]) -> 
     _check_choices(architecture, module, chosen)
     try:
         inferred = module.options(weights.arrays)
-        generator = _create(architecture, {**inferred, **chosen})
+        with no_more_weights_than(weights.arrays):
+            generator = _create(architecture, {**inferred, **chosen})
         layout = module.layout(generator.options)
         omitted = mapping.fill(generator, layout, weights.arrays)
-    except DataError as error:
+    except (DataError, TooManyWeights) as error:
         raise DataError(f"{weights.path} does not fit {architecture}. {error}") from error
     return Ported(generator, len(layout.places), omitted)
 

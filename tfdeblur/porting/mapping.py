@@ -144,9 +144,10 @@ def count(arrays: Arrays, pattern: str, first: int = 0) -> int:
     Raises:
         DataError: A number is missing.
     """
-    found = {int(match[1]) for name in arrays if (match := re.match(pattern, name))}
+    # Text, because a name may have more digits than Python converts.
+    found = {match[1] for name in arrays if (match := re.match(pattern, name))}
     for number in range(first, first + len(found)):
-        if number not in found:
+        if str(number) not in found:
             readable = pattern.replace("\\", "").replace("(d+)", str(number))
             raise DataError(f"The weights contain no arrays whose names start with {readable}")
     return len(found)
