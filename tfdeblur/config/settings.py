@@ -28,6 +28,8 @@ from tfdeblur.registry import Registry, did_you_mean, near_names
 T = TypeVar("T")
 Tree = dict[str, Any]
 
+_MAX_VALUES = 100_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Field:
@@ -181,11 +183,31 @@ def parse_yaml(text: str, origin: str) -> Tree:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin} is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{origin} is nested too deeply.") from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # YAML's constructors raise them for values such as the date 2020-99-99.
+        raise ConfigError(f"{origin} holds an invalid value: {error}.") from error
+    if _is_larger_than(_MAX_VALUES, tree):
+        raise ConfigError(f"{origin} repeats its aliases to more than {_MAX_VALUES:,} values.")
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin} must contain keys and values, not a {type(tree).__name__}.")
     return tree
+
+
+def _is_larger_than(limit: int, tree: Any) -> bool:
+    """Returns whether a tree has more values than a limit; aliases count each time."""
+    waiting, count = [tree], 0
+    while waiting and count <= limit:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return count > limit
 
 
 def read_config_file(path: str, flag: str = "--config") -> Tree:

@@ -185,9 +185,8 @@ class Manifest:
                 "finished. Build it with `python -m data_prep.build`; the same command resumes."
             )
         try:
-            content = json.loads(files.read_text(path))
-            version = content["schema_version"]
-        except (ValueError, KeyError, TypeError) as error:
+            version = (content := files.read_json(path))["schema_version"]
+        except (KeyError, TypeError) as error:
             raise DataError(f"{path} is not a valid manifest ({error!r}).") from error
         if version not in VERSIONS:
             remedy = (

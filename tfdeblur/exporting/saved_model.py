@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfdeblur._version import __version__
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.exporting.served import SIGNATURES, Served
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
@@ -30,6 +30,14 @@ _VARIABLES = (
     "variables/variables.data-00000-of-00001",
 )
 DESCRIPTION_VERSION = 1
+
+# Types of entries of the description, each with a value of that type.
+_ENTRIES: dict[str, tuple[type, Any]] = {
+    "model": (dict, {}),
+    "metrics": (dict, {}),
+    "images": (int, 0),
+    "averaged": (bool, False),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,13 +126,14 @@ def load_saved_model(path: str) -> LoadedModel:
             takes one float32 [B, H, W, 3] tensor in [0, 1] and returns another.
 
     Raises:
+        DataError: Its description is damaged.
         UserError: It cannot be loaded, or has no such signature.
     """
     try:
         root = tf.saved_model.load(path)
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # damage raises almost any type
         raise UserError(
-            f"{path} is not a SavedModel that this TensorFlow can load: {error}"
+            f"{path} is not a SavedModel that this TensorFlow can load: {reason_of(str(error))}."
         ) from error
     names = list(root.signatures)
     signature = next((root.signatures[n] for n in ("float", "serving_default") if n in names), None)
@@ -144,9 +153,23 @@ def load_saved_model(path: str) -> LoadedModel:
     def restore(images: tf.Tensor) -> tf.Tensor:
         return signature(**{input_name: images})[output_name]
 
-    description_path = files.join(path, DESCRIPTION)
-    description = files.read_json(description_path) if files.exists(description_path) else {}
-    return LoadedModel(root, restore, description)
+    return LoadedModel(root, restore, _read_description(files.join(path, DESCRIPTION)))
+
+
+def _read_description(path: str) -> dict[str, Any]:
+    if not files.exists(path):
+        return {}
+    found = files.read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is damaged: it contains no entries. Export the model again.")
+    for key, (kind, expected) in _ENTRIES.items():
+        if not isinstance(found.get(key, expected), kind):
+            raise DataError(f"{path} is damaged: the type of {key} is wrong. Export it again.")
+    if not isinstance(found.get("model", {}).get("name", ""), str):
+        raise DataError(f"{path} is damaged: the type of model.name is wrong. Export it again.")
+    # Of checkpoints only: a path that other commands follow.
+    found.pop("folder", None)
+    return found
 
 
 def _archive(model: keras.Model) -> keras.export.ExportArchive:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from tfdeblur.checkpoints.weights import BEST, CHECKPOINTS
 from tfdeblur.config import CONFIG_FILE, fields, settings
-from tfdeblur.errors import UserError
+from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 from tfdeblur.models import local_pooling
 from tfdeblur.models.generator import Generator
@@ -80,11 +80,19 @@ def config_of(folder: str) -> str | None:
 
 
 def patch_side(config: str | None) -> int | None:
-    """Returns the larger side of a run's training crops in pixels, or None if unknown."""
+    """Returns the larger side of a run's training crops in pixels, or None if unknown.
+
+    Raises:
+        ConfigError: The file is damaged; the message names it.
+    """
     if config is None:
         return None
-    crop = settings.parse_yaml(files.read_text(config), config).get("data", {}).get("crop")
-    return None if crop is None else max(TypeAdapter(fields.Size).validate_python(crop))
+    tree = settings.parse_yaml(files.read_text(config), config)
+    try:
+        crop = tree.get("data", {}).get("crop")
+        return None if crop is None else max(TypeAdapter(fields.Size).validate_python(crop))
+    except (AttributeError, ValueError) as error:
+        raise ConfigError(f"{config}: data.crop is not a size such as 256x256.") from error
 
 
 def has_color_artifacts(image: np.ndarray, restored: np.ndarray) -> bool:

@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError, UserError
 
 PARTIAL_SUFFIX = ".partial"
 _ONE_SLASH = re.compile(r"[a-z][a-z0-9]+:/(?!/)")
@@ -425,15 +425,24 @@ def read_json(path: str) -> Any:
     """Reads a JSON file.
 
     Raises:
-        UserError: The file is missing or is not valid JSON; the message names the line.
+        DataError: The file is not valid JSON; the message names the line.
+        UserError: The file cannot be read.
     """
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} is not valid JSON (line {error.lineno}: {error.msg}). It was truncated or "
-            "edited; create it again with the command that wrote it."
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not valid JSON ({_json_reason(error)}). It was truncated or edited; "
+            "create it again with the command that wrote it."
         ) from error
+
+
+def _json_reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}: {error.msg}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "it holds a number of too many digits"
 
 
 def write_json(path: str, value: Any) -> None:

@@ -38,7 +38,7 @@ class Cache:
             return None
         try:
             reply = json.loads(files.read_bytes(path))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return reply if isinstance(reply, dict) else None
 

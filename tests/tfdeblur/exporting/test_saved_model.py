@@ -1,6 +1,7 @@
 """SavedModels: results of every signature, bad requests, loading, and what is overwritten."""
 
 import io
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image, ImageOps
 
 from tfdeblur import models
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.exporting import saved_model
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
@@ -338,3 +339,52 @@ def test_load_of_other_saved_models_needs_an_image_signature(tmp_path):
     tf.saved_model.save(module, none, signatures={"other": module.darker})
     with pytest.raises(UserError, match="other"):
         saved_model.load_saved_model(none)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '"text"', '{"model": []}', '{"model": {"name": 3}}', '{"images": {}}', "[" * 200_000],
+)
+def test_load_with_a_damaged_description_names_it(exported, tmp_path, text):
+    path = str(tmp_path / "copy")
+    shutil.copytree(exported, path)
+    files.write_text(f"{path}/tfdeblur.json", text)
+    with pytest.raises(DataError, match=r"tfdeblur\.json"):
+        saved_model.load_saved_model(path)
+
+
+def test_description_names_no_folder_of_a_checkpoint(exported, tmp_path):
+    path = str(tmp_path / "copy")
+    shutil.copytree(exported, path)
+    files.write_json(f"{path}/tfdeblur.json", {"folder": "/etc", "images": 8})
+    assert saved_model.load_saved_model(path).description == {"images": 8}
+
+
+GRAPH, INDEX, DATA = (
+    "saved_model.pb",
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, "half") for name in (GRAPH, INDEX, DATA)),
+        *((name, "noise") for name in (GRAPH, INDEX, DATA)),
+        *((name, "missing") for name in (INDEX, DATA)),
+        *((name, "empty") for name in (GRAPH, DATA)),
+    ],
+)
+def test_load_of_a_damaged_saved_model_names_it(exported, tmp_path, name, damage):
+    path = str(tmp_path / "copy")
+    shutil.copytree(exported, path)
+    data = files.read_bytes(f"{path}/{name}")
+    if damage == "missing":
+        files.remove(f"{path}/{name}")
+    else:
+        noise = np.random.default_rng(1).bytes(len(data))
+        content = {"empty": b"", "half": data[: len(data) // 2], "noise": noise}[damage]
+        files.write_bytes(f"{path}/{name}", content)
+    with pytest.raises(UserError, match="copy"):
+        saved_model.load_saved_model(path)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.tiny_models import TINY
 from tfdeblur import models
-from tfdeblur.errors import UserError
+from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.inference import tlc
 from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
@@ -97,3 +97,11 @@ def test_deblur_with_color_artifacts_falls_back_to_the_plain_network(capsys):
     intact = Restorer(tinted(0.1), plain=plain)
     np.testing.assert_allclose(intact.deblur(image), image + np.float32([0.1, 0, 0]), atol=1e-6)
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["data: []", "data: {crop: []}", "data: {crop: x}", "[" * 200_000])
+def test_window_of_a_run_with_a_damaged_configuration_names_it(tmp_path, text):
+    path = str(tmp_path / "config.yaml")
+    files.write_text(path, text)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        tlc.patch_side(path)

@@ -6,7 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
 
 
@@ -218,3 +218,13 @@ def test_scheme_with_one_slash_raises_user_error(path):
 def test_is_local_of_a_drive_letter_is_true():
     assert files.is_local("c:/runs")
     assert files.is_local("a b:/x")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"a":' * 200_000, "9" * 5000, '{"a": 1', "", "\N{BYTE ORDER MARK}{}"]
+)
+def test_read_json_of_a_damaged_file_names_it(tmp_path, text):
+    path = f"{tmp_path}/a.json"
+    files.write_text(path, text)
+    with pytest.raises(DataError, match=r"a\.json"):
+        files.read_json(path)

@@ -28,7 +28,7 @@ def read() -> tuple[list[str], int | None]:
         if not all(isinstance(address, str) for address in addresses):
             raise TypeError("addresses")
         kind, index = str(config["task"]["type"]), int(config["task"]["index"])
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise ConfigError(
             "The environment variable TF_CONFIG must be JSON with a cluster of workers and this"
             f" worker's task; received: {text!r}."

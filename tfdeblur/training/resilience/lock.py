@@ -175,7 +175,7 @@ class WorkdirLock:
             return None
         try:
             owner = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return {}
         return owner if isinstance(owner, dict) and "token" in owner else {}
 
