@@ -50,19 +50,23 @@ class Match:
         return line + (f" (first: {', '.join(others[:3])})" if others else "")
 
 
-def init_from(path: str, generator: Generator) -> Match:
+def init_from(path: str, generator: Generator, *, partial: bool = False) -> Match:
     """Copies every array of a run, checkpoint or weights file that fits the network.
+
+    Names such as ``conv2d/kernel`` are common, so a few arrays of any network fit by chance.
 
     Args:
         path: A work directory, a checkpoint's folder, or a ``.safetensors``, ``.weights.h5`` or
             ``.keras`` file.
         generator: Its network's weights are set where name and shape agree.
+        partial: Whether fewer than half of its arrays may be set.
 
     Returns:
         What matched and what did not.
 
     Raises:
-        DataError: The file cannot be read, belongs to another network, or nothing in it fits.
+        DataError: The file cannot be read, belongs to another network, nothing in it fits, or too
+            little without `partial`. No weight is set then.
     """
     if files.is_dir(path):
         folder = checkpoint_folder(path)
@@ -80,16 +84,16 @@ def init_from(path: str, generator: Generator) -> Match:
             "FOLDER, then name that folder."
         )
     if not path.endswith(".safetensors"):
-        return _init_from_keras(path, generator)
+        return _init_from_keras(path, generator, partial)
     variables = weight_variables(generator.network)
     target = to_arrays(variables)
     source = read_arrays(path)
-    match = _compare(source, target, path, generator)
+    match = _compare(source, target, path, generator, partial)
     assign_arrays(variables, {**target, **{name: source[name] for name in match.matched}})
     return match
 
 
-def _init_from_keras(path: str, generator: Generator) -> Match:
+def _init_from_keras(path: str, generator: Generator, partial: bool) -> Match:
     """Copies from a file of Keras, whose names are positions in the network."""
     data = files.read_bytes(path)
     if path.endswith(".keras"):
@@ -99,7 +103,8 @@ def _init_from_keras(path: str, generator: Generator) -> Match:
         # A file of this network shows the name of each of its arrays in Keras's format.
         own = Path(local) / "own.weights.h5"
         generator.network.save_weights(own)
-        match = _compare(source, read_hdf5(own.read_bytes(), str(own)), path, generator)
+        target = read_hdf5(own.read_bytes(), str(own))
+        match = _compare(source, target, path, generator, partial)
         with h5py.File(own, "r+") as file:
             for name in match.matched:
                 file[name][...] = source[name]
@@ -107,14 +112,22 @@ def _init_from_keras(path: str, generator: Generator) -> Match:
     return match
 
 
-def _compare(source: Arrays, target: Arrays, path: str, generator: Generator) -> Match:
-    """Matches arrays by name and shape; a DataError if none does."""
+def _compare(
+    source: Arrays, target: Arrays, path: str, generator: Generator, partial: bool
+) -> Match:
+    """Matches arrays by name and shape; a DataError if too few do."""
     common = source.keys() & target.keys()
     matched = {name for name in common if source[name].shape == target[name].shape}
     if not matched:
         raise DataError(
             f"Nothing in {path} fits a {generator.name}: none of its {len(source)} arrays has "
             f"the name and shape of one of the network's {len(target)}."
+        )
+    if 2 * len(matched) < len(target) and not partial:
+        raise DataError(
+            f"{path} fits only {len(matched)} of the {len(target)} arrays of this "
+            f"{generator.name}, so it may belong to another network. To start from them, set "
+            "--training.init-partial."
         )
     return Match(
         matched=tuple(sorted(matched)),

@@ -169,6 +169,8 @@ class TrainingConfig:
     """decay of the running average of the generator's weights"""
     init_from: str | None = None
     """run, checkpoint or weights file to start from; prints what matched"""
+    init_partial: bool = False
+    """accept initial weights that fit fewer than half of the network's arrays"""
     share_generator_pass: bool = True
     """run the generator once per step, for the updates of both the critic and the generator; off:
     once per update, as in the papers"""

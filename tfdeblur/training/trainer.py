@@ -203,7 +203,9 @@ class Trainer:
                 tqdm.write(f"warning: {change}")
             tqdm.write(f"Resuming from {folder} ({self.state.images_seen:,} images seen).")
         elif source is not None:
-            match = init_from(source, self.state.generator)
+            match = init_from(
+                source, self.state.generator, partial=self.config.training.init_partial
+            )
             self.state.restart_average()
             tqdm.write(f"Weights from {source}: {match}.")
         return folder is not None

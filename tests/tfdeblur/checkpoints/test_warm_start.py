@@ -55,7 +55,11 @@ def test_init_from_narrower_network_copies_equal_shapes(name, tmp_path):
         shifted().network.save_weights(path)
     target = models.create("rednet30", {"depth": 10, "width": 6})
     before = target.network.get_weights()
-    match = init_from(path, target)
+    with pytest.raises(DataError, match=r"fits only 1 of .*--training\.init-partial"):
+        init_from(path, target)
+    for one, other in zip(before, target.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    match = init_from(path, target, partial=True)
     assert match.reshaped and match.matched
     assert "of another shape" in str(match)
     # Only the last layer's bias has three channels in both networks.
