@@ -1,5 +1,6 @@
 """Small videos for tests, written and read by PyAV directly."""
 
+import contextlib
 from fractions import Fraction
 
 import numpy as np
@@ -30,9 +31,11 @@ def make(
     rotation=0,
     sound="aac",
     full=False,
+    subtitles=None,
 ):
-    """Writes a small video and returns its path."""
-    with av.open(path, "w") as container:
+    """Writes a small video and returns its path; subtitles are those of a file."""
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(av.open(path, "w"))
         container.metadata["title"] = "A title"
         stream = container.add_stream(codec, rate=RATE)
         stream.height, stream.width = size
@@ -42,6 +45,12 @@ def make(
         if full:
             stream.codec_context.color_range = 2
         audio = container.add_stream(sound, rate=48000) if sound else None
+        if subtitles:
+            script = stack.enter_context(av.open(subtitles))
+            text = container.add_stream_from_template(script.streams.subtitles[0])
+            for packet in [packet for packet in script.demux() if packet.dts is not None]:
+                packet.stream = text
+                container.mux(packet)
         if audio:
             audio.metadata["language"] = "deu"
         for index, pixels in enumerate(scene(*size, count)):
@@ -53,8 +62,9 @@ def make(
         container.mux(stream.encode())
         if audio:
             samples = np.sin(np.arange(48000 * count // RATE) / 20).astype(np.float32)
-            for first in range(0, len(samples) - 1023, 1024):
-                part = np.stack([samples[first : first + 1024]] * 2)
+            step = audio.codec_context.frame_size or 1024
+            for first in range(0, len(samples) - step + 1, step):
+                part = np.stack([samples[first : first + step]] * 2)
                 chunk = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
                 chunk.sample_rate, chunk.pts = 48000, first
                 container.mux(audio.encode(chunk))
@@ -67,6 +77,12 @@ def frames_of(path):
     with av.open(path) as container:
         decoded = [(f.to_ndarray(format="rgb24"), f.time) for f in container.decode(video=0)]
     return np.stack([pixels for pixels, _ in decoded]), [time for _, time in decoded]
+
+
+def seconds_of_sound(path):
+    """Returns the duration of the decoded audio in seconds."""
+    with av.open(path) as container:
+        return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
 
 
 def sound_of(path):

@@ -61,6 +61,8 @@ def rewrite(
     MP4, MOV and MKV are encoded as H.264, or as H.265 for more than 8 bits; WebM as VP9 or AV1.
     Chroma subsampling is kept, unless an odd size requires full resolution. Further video streams,
     such as a cover image, and streams other than audio and subtitles are dropped with a warning.
+    Audio that the container does not support is encoded as AAC (MP4, MOV), Opus (WebM) or FLAC
+    (MKV), and such subtitles are dropped, both with a warning.
 
     Args:
         path: The video, on any file system that TensorFlow reads.

@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import tqdm
 
 from tfdeblur.errors import UserError
 from tfdeblur.inference.video.frames import BT709, FULL, LIMITED, RGB, Look, interpolation, pyav
@@ -27,6 +28,16 @@ _X265 = ("libx265", {"crf": "16", "preset": "medium", "x265-params": "log-level=
 _VP9 = ("libvpx-vp9", {"crf": "18", "b:v": "0", "row-mt": "1"})
 _AV1 = ("libsvtav1", {"crf": "18", "preset": "6", "svtav1-params": "enable-tf=0"})
 
+# Codecs that are copied to each container, besides PCM to QuickTime. Others are listed by FFmpeg
+# as well, but rejected when it writes the header, or played by few programs.
+_COPIED = {
+    "mp4": ("aac", "ac3", "alac", "eac3", "flac", "mov_text", "mp3", "opus"),
+    "mov": ("aac", "ac3", "alac", "eac3", "mov_text", "mp3"),
+    "webm": ("opus", "vorbis", "webvtt"),
+}
+_SOUND_ENCODERS = {"mp4": "aac", "mov": "aac", "webm": "libopus", "matroska": "flac"}
+_USUAL_RATE = 48000
+
 
 class Film:
     """A video opened for writing."""
@@ -37,7 +48,9 @@ class Film:
         self._source = source
         self._stream: Any = None
         self._look: Look | None = None
+        # Streams of the new file by their index in the source.
         self._copies: dict[int, Any] = {}
+        self._encoded: dict[int, Any] = {}
         container.metadata.update(source.container.metadata)
         self._sound = sound
         # Packets before the first frame, which determines the parameters of the video stream.
@@ -60,8 +73,13 @@ class Film:
             av.open(os.path.abspath(name), "w", format=kind, options=options) as container,
         ):
             film = cls(container, path, source, sound)
-            yield film
-            film._finish()
+            try:
+                yield film
+                film._finish()
+            except av.FFmpegError as error:
+                if isinstance(error, OSError):  # such as a full disk
+                    raise
+                raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
     def add(self, pixels: np.ndarray, batch: Batch) -> None:
         """Encodes frames [B, H, W, 3]."""
@@ -82,12 +100,20 @@ class Film:
             self._container.mux(self._stream.encode(frame))
 
     def copy(self, packet: Any) -> None:
-        """Copies a packet of audio or subtitles."""
+        """Copies a packet of audio or subtitles; encodes audio again that cannot be copied."""
         if self._stream is None:
             self._early.append(packet)
             return
-        packet.stream = self._copies[packet.stream.index]
-        self._container.mux(packet)
+        index = packet.stream.index
+        if index in self._copies:
+            packet.stream = self._copies[index]
+            self._container.mux(packet)
+        elif index in self._encoded:
+            self._encode_sound(index, packet.decode())
+
+    def _encode_sound(self, index: int, frames: Sequence[Any]) -> None:
+        for frame in frames:
+            self._container.mux(self._encoded[index].encode(frame))
 
     def _begin(self, pixels: np.ndarray, look: Look) -> None:
         """Chooses the encoder for the first frames, and adds all streams."""
@@ -122,25 +148,51 @@ class Film:
             context.codec_tag = "hvc1"
         if self._sound:
             for one in self._source.copied:
-                self._copies[one.index] = self._copied_stream(one)
+                self._add_copied(one)
             self._container.set_chapters(self._source.container.chapters())
         early, self._early = self._early, []
         for packet in early:
             self.copy(packet)
 
-    def _copied_stream(self, one: Any) -> Any:
-        try:
-            stream = self._container.add_stream_from_template(one)
-        except (ValueError, pyav().FFmpegError) as error:
-            raise UserError(
-                f"{self._path}: this container does not support the {one.type} stream of "
-                f"{self._source.path} ({one.codec_context.name}). Use a .mkv file as --out."
-            ) from error
+    def _add_copied(self, one: Any) -> None:
+        """Adds a stream of the source: copied, else encoded again if it is audio, else dropped."""
+        kind, name = self._container.format.name, one.codec.canonical_name
+        if _is_copied(kind, name):
+            try:
+                self._copies[one.index] = self._container.add_stream_from_template(one)
+                self._copies[one.index].metadata.update(one.metadata)
+                return
+            except (ValueError, pyav().FFmpegError):
+                pass  # the container takes less than the table says
+        problem = f"warning: {self._path} does not support the {one.type} stream ({name})"
+        encoder = _SOUND_ENCODERS[kind]
+        if one.type != "audio" or encoder not in pyav().codecs_available:
+            tqdm.tqdm.write(f"{problem}, which was dropped; a .mkv file keeps most.")
+            return
+        stream = self._container.add_stream(encoder, rate=_rate(encoder, one.rate))
+        # AVI and Matroska store the number of channels of PCM only.
+        stream.layout = {1: "mono", 6: "5.1"}.get(one.layout.nb_channels, "stereo")
         stream.metadata.update(one.metadata)
-        return stream
+        self._encoded[one.index] = stream
+        tqdm.tqdm.write(f"{problem}, which was encoded as {encoder}; a .mkv file keeps most.")
 
     def _finish(self) -> None:
+        for one in self._source.copied:
+            if one.index in self._encoded:
+                self._encode_sound(one.index, one.codec_context.decode(None))
+                self._container.mux(self._encoded[one.index].encode(None))
         self._container.mux(self._stream.encode())
+
+
+def _is_copied(container: str, codec: str) -> bool:
+    if container == "mov" and codec.startswith("pcm_"):
+        return True
+    return codec in _COPIED[container] if container in _COPIED else codec != "mov_text"
+
+
+def _rate(encoder: str, rate: int) -> int:
+    known = pyav().Codec(encoder, "w").audio_rates
+    return rate if not known or rate in known else _USUAL_RATE
 
 
 def _encoder(container: str, deep: bool) -> tuple[str, dict[str, str]]:

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers.filming import RATE, av, frames_of, make, scene, sound_of
+from tests.helpers.filming import RATE, av, frames_of, make, scene, seconds_of_sound, sound_of
 from tfdeblur.errors import UserError
 from tfdeblur.inference import video
 from tfdeblur.inference.video import writing
@@ -151,6 +151,59 @@ def test_rewrite_of_odd_sizes_and_other_containers_succeeds(tmp_path):
     video.rewrite(web, str(tmp_path / "b.webm"), same)
     with av.open(str(tmp_path / "b.webm")) as container:
         assert container.streams.video[0].codec_context.name == "vp9"
+
+
+FOUND = [
+    # Container, codecs of video and sound, and the codec of the sound in other containers.
+    ("avi", "libx264", "pcm_s16le", {"mkv": "pcm_s16le", "mp4": "aac", "mov": "pcm_s16le"}),
+    ("avi", "libx264", "libmp3lame", {"mkv": "mp3", "mp4": "mp3", "webm": "opus"}),
+    ("avi", "libx264", None, {"mkv": None, "mp4": None, "webm": None}),
+    ("avi", "mpeg4", "libmp3lame", {"mp4": "mp3", "mov": "mp3"}),
+    ("mkv", "libx264", "pcm_s16le", {"mp4": "aac", "webm": "opus"}),
+    ("mkv", "libx264", "flac", {"mp4": "flac", "mov": "aac", "webm": "opus"}),
+    ("mkv", "ffv1", "libopus", {"mp4": "opus", "mov": "aac", "webm": "opus"}),
+    ("mkv", "libvpx-vp9", "aac", {"mkv": "aac", "mp4": "aac", "webm": "opus"}),
+    ("mov", "libx264", "pcm_s16le", {"mov": "pcm_s16le", "mp4": "aac", "mkv": "pcm_s16le"}),
+    ("mp4", "libx265", "aac", {"mp4": "aac", "mkv": "aac", "webm": "opus"}),
+    ("webm", "libvpx-vp9", "libopus", {"webm": "opus", "mp4": "opus", "mov": "aac"}),
+    ("mpg", "mpeg1video", "mp2", {"mkv": "mp2", "mp4": "aac"}),
+    ("ts", "libx264", "aac", {"mkv": "aac", "mp4": "aac"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "codec", "sound", "outputs"), FOUND)
+def test_rewrite_into_other_containers_keeps_frames_and_sound(
+    tmp_path, capsys, kind, codec, sound, outputs
+):
+    path = make(str(tmp_path / f"a.{kind}"), codec=codec, sound=sound, count=12)
+    _, times = frames_of(path)
+    with av.open(path) as container:
+        names = [stream.codec.canonical_name for stream in container.streams.audio]
+    for ending, expected in outputs.items():
+        out = str(tmp_path / f"out.{ending}")
+        video.rewrite(path, out, same)
+        frames, after = frames_of(out)
+        assert len(frames) == 12
+        assert np.diff(after) == pytest.approx(np.diff(times), abs=2e-3)
+        with av.open(out) as container:
+            found = [stream.codec.canonical_name for stream in container.streams.audio]
+        assert found == ([expected] if expected else [])
+        assert ("encoded as" in capsys.readouterr().out) == (found != names)
+        if expected:
+            assert seconds_of_sound(out) == pytest.approx(seconds_of_sound(path), abs=0.08)
+
+
+def test_rewrite_of_subtitles_that_do_not_fit_drops_them_with_a_warning(tmp_path, capsys):
+    script = str(tmp_path / "a.srt")
+    files.write_text(script, "1\n00:00:00,000 --> 00:00:00,200\nA line\n")
+    path, out = make(str(tmp_path / "a.mkv"), subtitles=script), str(tmp_path / "out.mp4")
+    video.rewrite(path, str(tmp_path / "out.mkv"), same)
+    assert not capsys.readouterr().out
+    video.rewrite(path, out, same)
+    assert "out.mp4 does not support the subtitle stream" in capsys.readouterr().out
+    with av.open(out) as container, av.open(str(tmp_path / "out.mkv")) as other:
+        assert not container.streams.subtitles and len(container.streams.audio) == 1
+        assert len(other.streams.subtitles) == 1
 
 
 def test_rewrite_of_damaged_videos_names_them_and_leaves_no_output(tmp_path):
