@@ -30,6 +30,7 @@ from tfdeblur.io import files
 from tfdeblur.io.array_files import read_hdf5
 from tfdeblur.models import create
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.keras_settings import standard_settings
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -113,7 +114,7 @@ def checkpoint_folder(path: str, which: str = "best") -> str:
 
 
 def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str, Any]]:
-    """Builds the generator of a trained run and reads its weights.
+    """Builds the generator of a trained run, in float32, and reads its weights.
 
     Args:
         path: A work directory or a checkpoint's folder.
@@ -132,7 +133,7 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
     arrays = _read(weights)
     options = dict(meta["model"])
     try:
-        with no_more_weights_than(arrays):
+        with standard_settings(), no_more_weights_than(arrays):
             generator = create(options.pop("name"), options)
     except Exception as error:  # the options may have any values
         reason = str(error).splitlines()[0][:_LONGEST_REASON] if str(error) else repr(error)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.keras_settings import standard_settings
 
 INPUT, OUTPUT = "images", "restored"
 
@@ -24,13 +25,16 @@ def as_function(generator: Generator, size: tuple[int, int] | None, batch: int |
     Returns:
         A function from float32 [B, H, W, 3] in [0, 1] to the same, clipped.
     """
-    model = generator.as_unit_model()
+    with standard_settings():
+        model = generator.as_unit_model()
     height, width = size or (None, None)
     signature = [tf.TensorSpec([batch, height, width, 3], tf.float32, name=INPUT)]
 
     @tf.function(input_signature=signature)
     def restore(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT: tf.clip_by_value(model(images, training=False), 0.0, 1.0)}
+        with standard_settings():
+            restored = model(images, training=False)
+        return {OUTPUT: tf.clip_by_value(restored, 0.0, 1.0)}
 
     # The function references the weights only weakly.
     restore.model = model

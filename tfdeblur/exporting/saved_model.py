@@ -21,6 +21,7 @@ from tfdeblur.exporting.served import SIGNATURES, Served
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.keras_settings import standard_settings
 
 GRAPH = "saved_model.pb"
 DESCRIPTION = "tfdeblur.json"
@@ -103,7 +104,8 @@ def export_saved_model(
     files.remove_tree(partial)
     files.make_dirs(partial)  # fails before the work if the folder cannot be written
     try:
-        _archive(generator.as_unit_model()).write_out(partial, verbose=False)
+        with standard_settings():
+            _archive(generator.as_unit_model()).write_out(partial, verbose=False)
     except (tf.errors.OpError, OSError) as error:
         files.remove_tree(partial)
         raise UserError(f"Cannot write the SavedModel to {out_dir}: {error}.") from error

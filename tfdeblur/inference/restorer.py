@@ -22,6 +22,7 @@ from tfdeblur.inference import arrays, tlc
 from tfdeblur.inference.compiled import CompiledFunctions, Shape
 from tfdeblur.inference.tiles import Tiles, Work, restore_tiles
 from tfdeblur.io import files
+from tfdeblur.models.keras_settings import standard_settings
 
 DEFAULT_MAX_PIXELS = 2**20
 """A 1280x720 frame is not tiled; REDNet30 then needs about 3 GB for its activations."""
@@ -98,7 +99,9 @@ class Restorer:
         Returns:
             float32 of the same shape, clipped to [0, 1].
         """
-        return tf.clip_by_value(tf.cast(self._network(images), tf.float32), 0.0, 1.0)
+        with standard_settings():
+            restored = self._network(images)
+        return tf.clip_by_value(tf.cast(restored, tf.float32), 0.0, 1.0)
 
     def deblur(
         self,
@@ -251,7 +254,8 @@ def _turn_back(batch: np.ndarray, turns: int, mirror: bool) -> np.ndarray:
 def _function(source: Any) -> Restore:
     if isinstance(source, saved_model.LoadedModel):
         return source.restore
-    model = source.as_unit_model() if hasattr(source, "as_unit_model") else source
+    with standard_settings():
+        model = source.as_unit_model() if hasattr(source, "as_unit_model") else source
     if hasattr(model, "trainable_variables"):
         return lambda images: model(images, training=False)
     function: Restore = model

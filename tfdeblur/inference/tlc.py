@@ -18,6 +18,7 @@ from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 from tfdeblur.models import local_pooling
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.keras_settings import standard_settings
 
 Choice = int | Literal["auto", "off"] | None
 
@@ -57,7 +58,10 @@ def convert(generator: Generator, choice: Choice, folder: str) -> Generator:
         window = own_window(generator, config_of(folder))
     else:
         window = None if choice == "off" else choice
-    return generator if window == own else local_pooling.with_window(generator, window)
+    if window == own:
+        return generator
+    with standard_settings():
+        return local_pooling.with_window(generator, window)
 
 
 def own_window(generator: Generator, config: str | None) -> int | None:

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-import keras
-
 from tfdeblur import models
 from tfdeblur._version import __version__
 from tfdeblur.checkpoints.limits import TooManyWeights, no_more_weights_than
@@ -22,6 +20,7 @@ from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.keras_settings import standard_settings
 from tfdeblur.porting import mapping
 from tfdeblur.porting.architectures import REGISTRY
 from tfdeblur.porting.reading import WeightsFile
@@ -79,8 +78,8 @@ def port(weights: WeightsFile, architecture: str, chosen: Mapping[str, Any]) -> 
     _check_choices(architecture, module, chosen)
     try:
         inferred = module.options(weights.arrays)
-        with no_more_weights_than(weights.arrays):
-            generator = _create(architecture, {**inferred, **chosen})
+        with standard_settings(), no_more_weights_than(weights.arrays):
+            generator = models.create(architecture, {**inferred, **chosen})
         layout = module.layout(generator.options)
         omitted = mapping.fill(generator, layout, weights.arrays)
     except (DataError, TooManyWeights) as error:
@@ -99,16 +98,6 @@ def _check_choices(architecture: str, module: ModuleType, chosen: Mapping[str, A
         if name not in module.CHOICES
     ]
     settings.raise_problems(problems)
-
-
-def _create(name: str, options: Mapping[str, Any]) -> Generator:
-    # Weights are float32, whatever precision policy a notebook has set for training.
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        return models.create(name, options)
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 def parse_choices(words: Sequence[str]) -> dict[str, Any]:
