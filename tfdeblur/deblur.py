@@ -46,7 +46,12 @@ class DeblurConfig:
         Field(description="output folder; for a single input also a file name", min_length=1),
     ]
     model: Annotated[
-        str, Field(description="work directory, checkpoint or SavedModel", min_length=1)
+        str,
+        Field(
+            description="work directory, checkpoint, or SavedModel, which is a program: load only "
+            "those you trust",
+            min_length=1,
+        ),
     ]
     tile: Annotated[
         int | None,

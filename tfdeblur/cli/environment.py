@@ -32,11 +32,13 @@ def require_tensorflow() -> None:
         raise UserError(_MISSING.format("Keras"))
     try:
         import keras
-    except (ImportError, ValueError) as error:
-        # Keras imports its backend immediately; a configuration file of the user may name it.
+    except Exception as error:
+        # Keras reads its configuration file and imports its backend immediately. A file of other
+        # content raises almost any type.
         raise UserError(
-            f"Keras cannot load its backend ({error}); set the environment variable"
-            " KERAS_BACKEND=tensorflow before Python starts."
+            f"Keras cannot be loaded ({error!r}). Set the environment variable"
+            " KERAS_BACKEND=tensorflow before Python starts, and remove keras.json (in ~/.keras)"
+            " if it is damaged."
         ) from error
     backend = keras.backend.backend()
     if backend != "tensorflow":

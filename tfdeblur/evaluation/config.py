@@ -42,7 +42,13 @@ class EvaluationInputs:
     workdir: Annotated[
         str, Field(description="work directory of tfdeblur.train; or give --model")
     ] = ""
-    model: Annotated[str, Field(description="checkpoint or SavedModel, instead of --workdir")] = ""
+    model: Annotated[
+        str,
+        Field(
+            description="checkpoint, or SavedModel (a program: load only those you trust), instead "
+            "of --workdir"
+        ),
+    ] = ""
     data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
     split: Annotated[str, Field(description="split of the data to evaluate on")] = "test"
     checkpoint: Annotated[

@@ -75,7 +75,14 @@ def test_command_on_another_backend_prints_error(monkeypatch, name, capsys):
     assert "'jax'" in capsys.readouterr().err
 
 
-def test_require_tensorflow_with_unknown_backend_raises_one_line():
+@pytest.mark.parametrize(
+    ("backend", "config", "shown"),
+    [("nonsense", "{}", "nonsense"), ("tensorflow", "[]", "keras.json")],
+)
+def test_require_tensorflow_with_settings_that_keras_rejects_raises_one_line(
+    tmp_path, backend, config, shown
+):
+    (tmp_path / "keras.json").write_text(config)
     code = """
         from tfdeblur import errors
         from tfdeblur.cli import environment
@@ -84,14 +91,15 @@ def test_require_tensorflow_with_unknown_backend_raises_one_line():
         except errors.UserError as error:
             print(error)
     """
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, "KERAS_BACKEND": "nonsense", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "KERAS_BACKEND": backend, "KERAS_HOME": str(tmp_path), **path},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
-    assert "nonsense" in result.stdout
+    assert shown in result.stdout
     assert "KERAS_BACKEND=tensorflow" in result.stdout
     assert len(result.stdout.splitlines()) == 1
