@@ -156,7 +156,9 @@ def open_source(path: str) -> Iterator[Source]:
         # Opened here: FFmpeg would take names such as `tcp:host` and `concat:a|b` for protocols.
         file = stack.enter_context(files.open_read(path))
         try:
-            container = stack.enter_context(av.open(file, options=_OPTIONS))
+            container = stack.enter_context(
+                av.open(file, options=_OPTIONS, metadata_errors="replace")
+            )
         except av.FileNotFoundError as error:
             raise UserError(f"{path} does not exist.") from error
         except (av.FFmpegError, OSError) as error:

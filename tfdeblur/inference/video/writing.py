@@ -67,19 +67,20 @@ class Film:
         options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
         if files.parent(path):
             files.make_dirs(files.parent(path))
-        with (
-            files.open_name(path) as name,
-            # Absolute: FFmpeg would take a name such as `tcp:host` for a protocol.
-            av.open(os.path.abspath(name), "w", format=kind, options=options) as container,
-        ):
-            film = cls(container, path, source, sound)
+        with files.open_name(path) as name:
             try:
-                yield film
-                film._finish()
+                # Absolute: FFmpeg would take a name such as `tcp:host` for a protocol.
+                absolute = os.path.abspath(name)
+                with av.open(absolute, "w", format=kind, options=options) as container:
+                    film = cls(container, path, source, sound)
+                    yield film
+                    film._finish()
             except av.FFmpegError as error:
                 if isinstance(error, OSError):  # such as a full disk
                     raise
-                raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+                raise UserError(
+                    f"{source.path} cannot be written as {path}: {error.strerror}."
+                ) from error
 
     def add(self, pixels: np.ndarray, batch: Batch) -> None:
         """Encodes frames [B, H, W, 3]."""

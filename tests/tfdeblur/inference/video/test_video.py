@@ -319,3 +319,11 @@ def test_rewrite_without_pyav_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"tfdeblur\[video\]"):
         video.rewrite(str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), same)
+
+
+def test_rewrite_of_metadata_that_is_not_text_replaces_it(tmp_path):
+    path, out = make(str(tmp_path / "a.mp4")), str(tmp_path / "b.mp4")
+    files.write_bytes(path, files.read_bytes(path).replace(b"A title", b"\xff title"))
+    video.rewrite(path, out, same)
+    with av.open(out) as container:
+        assert container.metadata["title"].endswith(" title")
