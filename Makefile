@@ -21,7 +21,7 @@ TEST_PROCESSES ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test test-slow test-long test-all test-matrix lint types contracts format check \
+.PHONY: help env quickstart test test-slow test-long fuzz test-all test-matrix lint types contracts format check \
 	docs bench clean
 
 help: ## this list
@@ -51,6 +51,9 @@ test-slow: env ## the slow tests: real data, whole runs, several processes
 
 test-long: env ## the tests that take many minutes each
 	$(BIN)/python -m pytest -m long -n $(TEST_PROCESSES)
+
+fuzz: env ## 2,000 mutated files for each reader of files
+	FUZZ_CASES=2000 $(BIN)/python -m pytest --run-slow --timeout=0 tests/fuzz
 
 test-all: env ## every test
 	$(BIN)/python -m pytest --run-slow -n $(TEST_PROCESSES)

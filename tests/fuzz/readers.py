@@ -1,0 +1,166 @@
+"""The readers of files of other people: valid files of each kind, and the function that reads one.
+
+A seed is a folder of files, of which one is mutated; most kinds have a single file.
+"""
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+
+import h5py
+import keras
+import numpy as np
+from PIL import Image
+
+from tests.helpers import pickles
+from tests.helpers.filming import make
+from tfdeblur import models
+from tfdeblur.checkpoints.arrays import read_arrays, write_arrays
+from tfdeblur.checkpoints.manifest import META, WEIGHTS, write_meta
+from tfdeblur.checkpoints.weights import load_generator, write_weights
+from tfdeblur.config import settings
+from tfdeblur.data import schema
+from tfdeblur.exporting import saved_model
+from tfdeblur.inference import photos, video
+from tfdeblur.io import array_files, files
+from tfdeblur.models.generator import Generator
+from tfdeblur.porting import reading
+
+ARRAYS = {"a/kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "b": np.ones(3, "f2")}
+PIXELS = np.random.default_rng(5).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+        seeds: Writes valid files to a folder; returns the names of those to mutate.
+        read: Reads the files of a folder, given the folder and the name of the mutated file.
+    """
+
+    seeds: Callable[[str], list[str]]
+    read: Callable[[str, str], object]
+
+
+def _written(contents: Mapping[str, bytes]) -> Callable[[str], list[str]]:
+    def write(folder: str) -> list[str]:
+        for name, content in contents.items():
+            files.write_bytes(files.join(folder, name), content)
+        return list(contents)
+
+    return write
+
+
+def _pictures(folder: str) -> list[str]:
+    image = Image.fromarray(PIXELS)
+    exif = Image.Exif()
+    exif[274], exif[282] = 6, 72.0
+    for kind in ("png", "jpg", "webp", "tif", "bmp", "gif", "ppm", "tga", "jp2", "avif"):
+        image.save(f"{folder}/a.{kind}", **({"exif": exif} if kind in ("jpg", "png") else {}))
+    image.convert("CMYK").save(f"{folder}/cmyk.jpg")
+    deep = photos.Photo(PIXELS.astype(np.uint16) * 257, PIXELS[..., 0].astype(np.uint16))
+    for kind in ("png", "tif"):
+        photos.write_photo(f"{folder}/deep.{kind}", deep)
+    return files.list_dir(folder)
+
+
+def _videos(folder: str) -> list[str]:
+    for kind, codec, sound in (
+        ("mp4", "libx264", "aac"),
+        ("mkv", "libx264", "flac"),
+        ("avi", "mpeg4", "pcm_s16le"),
+        ("webm", "libvpx-vp9", "libopus"),
+    ):
+        make(f"{folder}/a.{kind}", codec=codec, sound=sound, size=(32, 48), count=3)
+    return files.list_dir(folder)
+
+
+def _hdf5(folder: str) -> list[str]:
+    with h5py.File(f"{folder}/a.h5", "w") as file:
+        for name, values in ARRAYS.items():
+            file[name] = values
+        file.create_dataset("packed", data=np.zeros(500), chunks=(100,), compression="gzip")
+    return ["a.h5"]
+
+
+def _npz() -> dict[str, bytes]:
+    contents = {}
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, **ARRAYS)
+        contents[f"{save.__name__}.npz"] = file.getvalue()
+    return contents
+
+
+def _pth() -> dict[str, bytes]:
+    content = pickles.dictionary({"w": pickles.tensor("0", (2, 3)), "b": pickles.tensor("0", (3,))})
+    numbers = np.arange(6, dtype="<f4").tobytes()
+    nested = pickles.dictionary({"model": content, "epoch": pickles.plain(3)})
+    return {
+        "zip.pth": pickles.archive(nested, {"0": numbers}),
+        "stream.pth": pickles.stream(content, {"0": (6, numbers)}),
+    }
+
+
+def _safetensors(folder: str) -> list[str]:
+    write_arrays(f"{folder}/a.safetensors", ARRAYS)
+    return ["a.safetensors"]
+
+
+def _checkpoint(folder: str) -> list[str]:
+    write_weights(folder, models.create("unet16", {"width": 2}))
+    model = {"name": "unet16", "width": 2, "residual": False}
+    about = {"format": 2, "images": 0, "model": model, "metrics": {"psnr_db": 30.0}, "origin": {}}
+    write_meta(folder, about)
+    # Without the checksum, which would detect every mutation.
+    meta = json.loads(files.read_bytes(f"{folder}/{META}"))
+    del meta["sha256"]
+    files.write_json(f"{folder}/{META}", meta)
+    return [META, META, META, WEIGHTS]
+
+
+def _saved_model(folder: str) -> list[str]:
+    images = keras.Input((None, None, 3))
+    network = keras.Model(images, keras.layers.Conv2D(3, 1)(images))
+    saved_model.export_saved_model(Generator(network, "unit", 1, name="tiny"), f"{folder}/m")
+    # Not the graph: it is a program.
+    return [f"m/{name}" for name in files.walk_files(f"{folder}/m") if "pb" not in name]
+
+
+_SPLIT = schema.Split(16, 16, "png", 0, ("a", "b"), ())
+MANIFEST = dataclasses.asdict(
+    schema.Manifest("pairs", {"kind": "given"}, {"seed": 1}, {"train": _SPLIT}, ("a note",))
+)
+YAML = b"data: {paths: [a, b], crop: 32x32}\nmodel: &m {name: unet16, width: 4}\nother: *m\n"
+
+
+def _path(read: Callable[[str], object]) -> Callable[[str, str], object]:
+    return lambda folder, name: read(os.path.join(folder, name))
+
+
+def _read_video(path: str) -> None:
+    video.rewrite(path, f"{path}.out.mkv", lambda frames: frames)
+
+
+READERS = {
+    "picture": Reader(_pictures, _path(photos.read_photo)),
+    "video": Reader(_videos, _path(_read_video)),
+    "npz": Reader(_written(_npz()), _path(reading.read)),
+    "pth": Reader(_written(_pth()), _path(reading.read)),
+    "hdf5": Reader(_hdf5, _path(lambda path: array_files.read_hdf5(files.read_bytes(path), path))),
+    "safetensors": Reader(_safetensors, _path(read_arrays)),
+    "safetensors of others": Reader(_safetensors, _path(reading.read)),
+    "checkpoint": Reader(_checkpoint, lambda folder, name: load_generator(folder)),
+    "SavedModel": Reader(
+        _saved_model, lambda folder, name: saved_model.load_saved_model(f"{folder}/m")
+    ),
+    "JSON": Reader(_written({"a.json": json.dumps(MANIFEST).encode()}), _path(files.read_json)),
+    "YAML": Reader(_written({"a.yaml": YAML}), _path(settings.read_config_file)),
+    "manifest": Reader(
+        _written({schema.MANIFEST_NAME: json.dumps(MANIFEST).encode()}),
+        lambda folder, name: schema.Manifest.load(folder),
+    ),
+}
