@@ -12,13 +12,17 @@ from tfdeblur.exporting import orientation
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_HEADER_BYTES = 26  # up to the color type
+
 SIGNATURES: dict[str, str] = {
     "serving_default": "images float32 [B, H, W, 3] in [0, 1] -> restored, same shape, clipped",
     "float": "the same as serving_default",
     "uint8": "images uint8 [B, H, W, 3] -> restored uint8, rounded half to even",
     "bytes": (
-        "images string [B], each a PNG or JPEG of its own size -> restored_bytes, upright 8-bit "
-        "RGB PNGs: EXIF orientation is applied; alpha, 16 bits and other metadata are lost"
+        "images string [B], each a PNG or JPEG of its own size -> restored_bytes, upright RGB or "
+        "RGBA PNGs of 8 or 16 bits, as the image: EXIF orientation is applied, other metadata are "
+        "lost"
     ),
 }
 
@@ -61,13 +65,57 @@ class Served:
         return tf.clip_by_value(self._network(images), 0.0, 1.0)
 
     def _restore_uint8(self, images: tf.Tensor) -> tf.Tensor:
-        restored = self._restore(tf.cast(images, tf.float32) / 255.0)
-        return tf.cast(tf.round(restored * 255.0), tf.uint8)
+        return _levels(self._restore(tf.cast(images, tf.float32) / 255.0), tf.uint8)
 
     def _restore_encoded(self, data: tf.Tensor) -> tf.Tensor:
+        header = _PngHeader(data)
+        image = orientation.upright(_decoded(data, header), data)
+        restored = self._restore(image[tf.newaxis, ..., :3])[0]
+        channels = tf.where(header.alpha, 4, 3)
+        pixels = tf.concat([restored, image[..., 3:]], -1)[..., :channels]
+        return tf.cond(
+            header.deep,
+            lambda: tf.io.encode_png(_levels(pixels, tf.uint16)),
+            lambda: tf.io.encode_png(_levels(pixels, tf.uint8)),
+        )
+
+
+class _PngHeader:
+    """Fields of the first chunk of a PNG file; false for other files.
+
+    Reference: W3C, "Portable Network Graphics", third edition, 2025, section 11.2.1.
+
+    Attributes:
+        png: Whether it is a PNG file.
+        deep: Whether it has 16 bits per channel.
+        alpha: Whether it has an alpha channel.
+    """
+
+    def __init__(self, data: tf.Tensor) -> None:
+        first = tf.io.decode_raw(data, tf.uint8, fixed_length=_HEADER_BYTES)
+        self.png = tf.reduce_all(first[: len(_PNG)] == tf.constant(list(_PNG), tf.uint8))
+        self.deep = self.png & (first[24] == 16)
+        self.alpha = self.png & ((first[25] == 4) | (first[25] == 6))
+
+
+def _decoded(data: tf.Tensor, header: _PngHeader) -> tf.Tensor:
+    """Returns float32 [H, W, 4] in [0, 1], opaque if the file has no alpha channel."""
+
+    def png(dtype: tf.DType) -> tf.Tensor:
+        return tf.cast(tf.io.decode_png(data, channels=4, dtype=dtype), tf.float32) / dtype.max
+
+    def other() -> tf.Tensor:
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        image = orientation.upright(tf.ensure_shape(image, [None, None, 3]), data)
-        return tf.io.encode_png(self._restore_uint8(image[tf.newaxis])[0])
+        unit = tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32) / tf.uint8.max
+        return tf.concat([unit, tf.ones_like(unit[..., :1])], -1)
+
+    branches = [(header.deep, lambda: png(tf.uint16)), (header.png, lambda: png(tf.uint8))]
+    return tf.ensure_shape(tf.case(branches, default=other), [None, None, 4])
+
+
+def _levels(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Converts images in [0, 1] to integers, rounded half to even."""
+    return tf.cast(tf.round(images * dtype.max), dtype)
 
 
 def _checked(images: tf.Tensor) -> tf.Tensor:

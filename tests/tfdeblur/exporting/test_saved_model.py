@@ -129,7 +129,7 @@ def test_signature_given_bad_shapes_raises_and_keeps_serving(exported, tmp_path,
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("channels", ["L", "RGB", "RGBA"])
-def test_bytes_signature_returns_rgb_for_any_channels(exported, kind, channels):
+def test_bytes_signature_returns_color_for_any_channels(exported, kind, channels):
     if (kind, channels) == ("JPEG", "RGBA"):
         channels = "CMYK"
     image = np.random.default_rng(3).integers(0, 256, (6, 5, len(channels)), dtype=np.uint8)
@@ -137,7 +137,26 @@ def test_bytes_signature_returns_rgb_for_any_channels(exported, kind, channels):
     Image.fromarray(image.squeeze(), channels).save(data, kind)
     signature = saved_model.load_saved_model(exported).root.signatures["bytes"]
     (restored,) = signature(images=tf.constant([data.getvalue()]))["restored_bytes"].numpy()
-    assert decoded(restored).shape == (6, 5, 3)
+    assert decoded(restored).shape == (6, 5, 4 if channels == "RGBA" else 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_bytes_signature_keeps_alpha_and_sixteen_bits(tiny, tmp_path, dtype):
+    path = str(tmp_path / "model")
+    saved_model.export_saved_model(tiny, path)
+    signature = saved_model.load_saved_model(path).root.signatures["bytes"]
+    random = np.random.default_rng(6)
+    for channels in (1, 2, 3, 4):
+        image = random.integers(0, np.iinfo(dtype).max + 1, (5, 7, channels), dtype=dtype)
+        png = tf.io.encode_png(image)
+        (restored,) = signature(images=png[tf.newaxis])["restored_bytes"]
+        found = tf.io.decode_png(restored, dtype=dtype).numpy()
+        assert restored.numpy()[24] == 8 * np.dtype(dtype).itemsize
+        color = image if channels > 2 else np.repeat(image[..., :1], 3, axis=-1)
+        np.testing.assert_array_equal(found[..., :3], color[..., :3])
+        assert found.shape[-1] == (4 if channels in (2, 4) else 3)
+        if channels in (2, 4):
+            np.testing.assert_array_equal(found[..., 3], image[..., -1])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
