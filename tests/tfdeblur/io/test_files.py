@@ -220,9 +220,7 @@ def test_is_local_of_a_drive_letter_is_true():
     assert files.is_local("a b:/x")
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 200_000, '{"a":' * 200_000, "9" * 5000, '{"a": 1', "", "\N{BYTE ORDER MARK}{}"]
-)
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "9" * 5000, '{"a": 1', ""])
 def test_read_json_of_a_damaged_file_names_it(tmp_path, text):
     path = f"{tmp_path}/a.json"
     files.write_text(path, text)
