@@ -131,10 +131,14 @@ def _saved_model(folder: str) -> list[str]:
 
 
 _SPLIT = schema.Split(16, 16, "png", 0, ("a", "b"), ())
-MANIFEST = dataclasses.asdict(
-    schema.Manifest("pairs", {"kind": "given"}, {"seed": 1}, {"train": _SPLIT}, ("a note",))
-)
+MANIFEST = schema.Manifest("pairs", {"kind": "given"}, {"seed": 1}, {"train": _SPLIT}, ("a note",))
+JSON = json.dumps(dataclasses.asdict(MANIFEST)).encode()
 YAML = b"data: {paths: [a, b], crop: 32x32}\nmodel: &m {name: unet16, width: 4}\nother: *m\n"
+
+
+def _manifest(folder: str) -> list[str]:
+    MANIFEST.save(folder)
+    return [schema.MANIFEST_NAME]
 
 
 def _path(read: Callable[[str], object]) -> Callable[[str, str], object]:
@@ -157,10 +161,13 @@ READERS = {
     "SavedModel": Reader(
         _saved_model, lambda folder, name: saved_model.load_saved_model(f"{folder}/m")
     ),
-    "JSON": Reader(_written({"a.json": json.dumps(MANIFEST).encode()}), _path(files.read_json)),
+    "JSON": Reader(
+        _written({"a.json": JSON}),
+        _path(files.read_json),
+    ),
     "YAML": Reader(_written({"a.yaml": YAML}), _path(settings.read_config_file)),
     "manifest": Reader(
-        _written({schema.MANIFEST_NAME: json.dumps(MANIFEST).encode()}),
+        _manifest,
         lambda folder, name: schema.Manifest.load(folder),
     ),
 }
