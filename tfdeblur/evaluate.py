@@ -106,11 +106,13 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     source = network_path(config)
     data = open_data(config)
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
+    smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
     for metric in lpips:
-        if not metric.fits(data.height, data.width):
+        if not metric.fits(smallest.height, smallest.width):
             raise UserError(
                 f"lpips: {metric.title} needs images of at least {metric.min_size}x"
-                f"{metric.min_size} pixels, and those of the split are {data.width}x{data.height}. "
+                f"{metric.min_size} pixels, and the split has some of "
+                f"{smallest.width}x{smallest.height}. "
                 f"Remove {metric.key.removeprefix('lpips_')} from --lpips."
             )
     network = open_network(source, config.checkpoint, config.tlc_window)
@@ -152,6 +154,12 @@ def _evaluate(
     batch_size = batch_size_for(config, data)
     evaluator = SplitEvaluator(network.states, data, batch_size=batch_size, **options)
     crop = options.get("crop") if evaluator.has_crops else None
+    if options.get("crop") and crop is None:
+        print(
+            f"warning: crops: {config.crops} has no effect, as not all images of the split are "
+            "larger; only whole images are evaluated. Set a smaller size, or none.",
+            file=sys.stderr,
+        )
     with read_errors([config.data], config.split):
         card = evaluator.run(
             about={

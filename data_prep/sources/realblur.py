@@ -6,8 +6,8 @@ and next to it the lists `RealBlur_J_train_list.txt` and `RealBlur_J_test_list.t
 of the sharp and the blurred half on each line. J are JPEG files from the camera; R, in
 `RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref`, are developed from its raw files. `--source` is
 the parent folder of all this, or one folder of scenes with the lists in it or next to it. Image
-sizes differ, so a build requires `--tile` and `--test-tile`, or `--resize`. There is no validation
-split; some training scenes are used.
+sizes differ, so a build requires `--tile` or `--resize`. There is no validation split; some
+training scenes are used.
 
 The names of folders, files and lists, the columns of a line and the counts are from the
 documentation and scripts of several public repositories; not tested on the data set itself.

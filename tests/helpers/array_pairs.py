@@ -12,6 +12,7 @@ class ArrayPairs:
 
     def __init__(self, blurred: np.ndarray, sharp: np.ndarray) -> None:
         self.blurred, self.sharp = blurred, sharp
+        self.records = len(sharp)
         self.read = 0
 
     def dataset(self, batch_size: int) -> tf.data.Dataset:

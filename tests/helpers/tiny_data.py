@@ -63,6 +63,45 @@ def write_data_set(
     return directory
 
 
+def write_mixed_set(directory, sizes, split="test", encoding="raw", seed=0):
+    """Writes a split of images of several sizes, into a data set if the folder holds one.
+
+    Args:
+        directory: Folder of the data set.
+        sizes: Height, width and the number of images in each shard, sorted by size.
+        split: Name of the split.
+        encoding: Encoding of the images.
+        seed: Seed of the images.
+
+    Returns:
+        The folder, and the records by size.
+    """
+    rng = np.random.default_rng(seed)
+    files.make_dirs(directory)
+    contents, groups, index = [], [], 0
+    for height, width, shards in sizes:
+        groups.append([])
+        for count in shards:
+            records = []
+            for _ in range(count):
+                sharp = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+                blurred = (sharp * rng.uniform(0.3, 0.9) + 20).astype(np.uint8)
+                names = (f"scene{index % 2}", f"{index:04d}")
+                records.append(schema.Record(blurred, sharp, *names, 0, 0, height, width))
+                index += 1
+            contents.append([schema.encode_record(record, encoding) for record in records])
+            groups[-1] += records
+    found = tuple(
+        schema.Sizes(*size[:2], len(group)) for size, group in zip(sizes, groups, strict=True)
+    )
+    written = write_split(directory, split, contents)
+    whole = schema.Split(0, 0, encoding, index, ("scene0", "scene1"), written, found)
+    built = files.exists(files.join(directory, schema.MANIFEST_NAME))
+    others = schema.Manifest.load(directory).splits if built else {}
+    schema.Manifest("test", {"kind": "contrast"}, {}, {**others, split: whole}).save(directory)
+    return directory, groups
+
+
 def make_record(height=6, width=5, seed=0, **fields):
     """Returns a record of noise."""
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.tiny_data import write_data_set
+from tests.helpers.tiny_data import write_data_set, write_mixed_set
 from tfdeblur import detect
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation import detector as detector_module
@@ -44,6 +44,20 @@ def test_command_prints_a_table_and_writes_all_files(write_run, tmp_path, capsys
     assert stored["rows"]["sharp"]["found"] == 5 and stored["rows"]["blurred"]["recall"] == 0
     assert stored["detector_sha256"] == "00" and len(stored["weights_sha256"]) == 64
     assert files.read_text(f"{folder}/detection.html").count("<article>") == 2
+
+
+def test_images_of_several_sizes_are_detected_in_order(write_run, tmp_path, monkeypatch):
+    workdir = str(tmp_path / "run")
+    data, _ = write_mixed_set(f"{tmp_path}/mixed", [(18, 30, [2]), (30, 18, [1])])
+    write_run(workdir)
+    monkeypatch.setattr(detector_module, "Detector", BrightCorner)
+    words = ["--workdir", workdir, "--data", data, "--detector", "d.onnx"]
+    assert detect.main(words) == 0
+    folder = f"{workdir}/evaluation/mixed-test"
+    assert files.read_json(f"{folder}/detection.json")["rows"]["sharp"]["found"] == 3
+    page = files.read_text(f"{folder}/detection.html")
+    places = [page.index(f"/ {index:04d}") for index in range(3)]
+    assert places == sorted(places)
 
 
 def test_missing_inputs_raise_errors_that_name_them(write_run, tmp_path, capsys):

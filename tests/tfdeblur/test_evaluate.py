@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from tests.helpers.tiny_data import write_data_set
+from tests.helpers.tiny_data import write_data_set, write_mixed_set
 from tfdeblur import evaluate
 from tfdeblur.config import settings
 from tfdeblur.errors import DataError, UserError
@@ -171,3 +171,42 @@ def test_second_evaluation_replaces_its_pictures(write_run, data, tmp_path):
     evaluate.run(config(**settings, pictures=1))
     after = files.walk_files(settings["out"])
     assert len(after) < len(before) and "index.html" in after
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Whole images of two sizes, neither of them a multiple of what the network requires."""
+    return write_mixed_set(f"{tmp_path}/mixed", [(18, 30, [2, 1]), (30, 18, [2])])[0]
+
+
+def test_images_of_several_sizes_are_evaluated_whole(write_run, mixed, tmp_path, capsys):
+    write_run(str(tmp_path / "run"))
+    words = ["--workdir", str(tmp_path / "run"), "--data", mixed, "--pictures", "1"]
+    assert evaluate.main(words) == 0
+    assert "18x30" in capsys.readouterr().out
+    folder = f"{tmp_path}/run/evaluation/mixed-test"
+    scores = files.read_json(f"{folder}/scores.json")
+    assert scores["images"] == 5 and scores["image_sizes"] == "30x18, 18x30"
+    lines = list(csv.DictReader(io.StringIO(files.read_text(f"{folder}/images.csv"))))
+    assert [line["frame"] for line in lines] == [f"{index:04d}" for index in range(5)]
+    assert len(files.list_dir(f"{folder}/pictures")) == 3 * 3
+    assert "18x30" in files.read_text(f"{folder}/index.html")
+    mean = np.mean([float(line["restored_mse"]) for line in lines])
+    assert scores["rows"]["restored"]["mse"] == pytest.approx(mean)
+
+
+def test_several_sizes_under_every_protocol_and_compared(write_run, mixed, tmp_path, capsys):
+    runs = [str(tmp_path / name) for name in ("one", "two")]
+    for run in runs:
+        write_run(run)
+        words = ["--workdir", run, "--data", mixed, "--full", "--pictures", "1"]
+        assert evaluate.main([*words, "--crops", "20" if run == runs[0] else "none"]) == 0
+        printed = capsys.readouterr()
+        # Crops that are larger than some images are said to have no effect.
+        assert printed.err.count("warning: crops: 20x20") == int(run == runs[0])
+        assert "MS-SSIM is omitted" in printed.out and "crops of" not in printed.out
+    stored = files.read_json(f"{runs[0]}/evaluation/mixed-test/card.json")
+    assert "crop" not in stored and "ms_ssim" in stored["omitted_metrics"]
+    assert evaluate.main(["--compare", *runs]) == 0
+    assert "two against one, PSNR dB: +0.00" in capsys.readouterr().out
+    assert files.exists(f"{runs[0]}/evaluation/mixed-test/comparison/comparison.html")

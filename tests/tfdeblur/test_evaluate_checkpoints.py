@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers.tiny_data import write_data_set
+from tests.helpers.tiny_data import write_data_set, write_mixed_set
 from tfdeblur import config as train_config
 from tfdeblur import evaluate, models, train
 from tfdeblur.checkpoints.manifest import sealed
@@ -15,7 +15,7 @@ from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.config import settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluate import EvaluateConfig
-from tfdeblur.evaluation.evaluator import SplitEvaluator
+from tfdeblur.evaluation.measuring import SizePass
 from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import LIST
@@ -91,7 +91,7 @@ def test_each_checkpoint_scores_as_on_its_own(run, data):
 
 def test_network_is_traced_once_and_the_baseline_measured_once(run, data, monkeypatch):
     traces, measured = [], []
-    restore, measure = Restorer.restore, SplitEvaluator._measure
+    restore, measure = Restorer.restore, SizePass.measure
 
     def traced(self, images):
         traces.append(images.shape)
@@ -102,10 +102,18 @@ def test_network_is_traced_once_and_the_baseline_measured_once(run, data, monkey
         return measure(self, batch, with_input, seconds)
 
     monkeypatch.setattr(Restorer, "restore", traced)
-    monkeypatch.setattr(SplitEvaluator, "_measure", counted)
+    monkeypatch.setattr(SizePass, "measure", counted)
     evaluate.run_checkpoints(config(workdir=run, data=data))
     assert len(traces) == 1
     assert measured == [True, False, False]
+
+
+def test_images_of_several_sizes_are_evaluated(run, tmp_path):
+    path, _ = write_mixed_set(f"{tmp_path}/mixed", [(18, 30, [2]), (30, 18, [1])])
+    table = evaluate.run_checkpoints(config(workdir=run, data=path, pictures=3)).card
+    assert [stage.images for stage in table.stages] == [64, 128, 192]
+    assert [strip.sharp.shape for strip in table.strips] == [(18, 30, 3), (18, 30, 3), (30, 18, 3)]
+    assert table.images == 3 and [len(stage.pictures) for stage in table.stages] == [3, 3, 3]
 
 
 def test_damaged_checkpoints_are_named_and_the_others_evaluated(run, data, capsys):

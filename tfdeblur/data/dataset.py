@@ -92,7 +92,7 @@ class OpenSplit:
         return 0 if self.record_bytes >= 1 << 16 else None
 
 
-def open_split(path: str, name: str) -> OpenSplit:
+def open_split(path: str, name: str, *, several_sizes: bool = False) -> OpenSplit:
     """Opens one split of the data set in a folder.
 
     Compares existence and size of every shard with the manifest, which detects shards that are
@@ -101,22 +101,35 @@ def open_split(path: str, name: str) -> OpenSplit:
     Args:
         path: Folder of the data set.
         name: Name of the split, such as `train`.
+        several_sizes: Whether the images may differ in size.
 
     Raises:
-        DataError: The data set or the split does not exist, the split is empty, or the files do
-            not agree with the manifest.
+        DataError: The data set or the split does not exist, the split is empty, its images differ
+            in size although they must not, or the files do not agree with the manifest.
     """
     manifest = schema.Manifest.load(path)
     opened = OpenSplit(path, manifest, manifest.split(name, path))
     if not opened.split.records:
         raise DataError(f"The split {name!r} of {path} has no records.")
-    if opened.split.sizes:
-        raise DataError(
-            f"The images of the split {name!r} of {path} have {len(opened.split.sizes)} sizes, and "
-            "one is required. Build the data set with --test-tile or --resize."
-        )
+    if not several_sizes:
+        check_one_size(path, name, len(opened.split.sizes))
     schema.check_intact(path, manifest)
     return opened
+
+
+def check_one_size(path: str, name: str, sizes: int) -> None:
+    """Raises a DataError if the images of a split have more than one size.
+
+    Args:
+        path: Folder of the data set.
+        name: Name of the split.
+        sizes: The number of sizes.
+    """
+    if sizes > 1:
+        raise DataError(
+            f"The images of the split {name!r} of {path} have {sizes} sizes, and training and "
+            "validation require one. Build the data set with --test-tile or --resize."
+        )
 
 
 def open_to_train(config: DataConfig) -> list[OpenSplit]:

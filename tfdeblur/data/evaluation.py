@@ -1,11 +1,14 @@
 """One pass over a split in file order: the data behind every reported metric."""
 
+import copy
+import dataclasses
+import functools
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from tfdeblur.data import schema
-from tfdeblur.data.dataset import check_positive, open_split, reading_options
+from tfdeblur.data.dataset import OpenSplit, check_positive, open_split, reading_options
 
 _FEATURES = ("blurred", "sharp", "scene", "frame")
 
@@ -13,13 +16,13 @@ _FEATURES = ("blurred", "sharp", "scene", "frame")
 class EvaluationData:
     """The pairs of one split, each once and uncropped, in file order.
 
+    Images of several sizes lie in files of one size each, so those of one size are neighbors.
+
     Attributes:
         path: Folder of the data set.
         split: Name of the split.
         manifest: The manifest of the data set.
         records: Number of pairs.
-        height: Rows of an image.
-        width: Columns of an image.
     """
 
     def __init__(self, path: str, split: str, limit: int | None = None) -> None:
@@ -36,55 +39,98 @@ class EvaluationData:
             ConfigError: The limit is below 1.
         """
         check_positive(limit=limit)
-        self._opened = open_split(path, split)
+        opened = open_split(path, split, several_sizes=True)
         self.path = path
         self.split = split
-        self.manifest = self._opened.manifest
-        stored = self._opened.split
+        self.manifest = opened.manifest
+        stored = opened.split
         self.records = stored.records if limit is None else min(limit, stored.records)
-        self.height, self.width = stored.height, stored.width
+        self._parts: list[tuple[OpenSplit, int]] = []
+        left = self.records
+        for part in stored.by_size():
+            taken = min(left, part.records)
+            left -= taken
+            if taken:
+                self._parts.append((dataclasses.replace(opened, split=part), taken))
+
+    @property
+    def sizes(self) -> tuple[schema.Sizes, ...]:
+        """Height, width and number of the images of each size, in file order."""
+        return tuple(
+            schema.Sizes(part.split.height, part.split.width, taken) for part, taken in self._parts
+        )
+
+    @property
+    def height(self) -> int:
+        """Rows of an image; 0 if the images differ in size."""
+        return self.sizes[0].height if len(self.sizes) == 1 else 0
+
+    @property
+    def width(self) -> int:
+        """Columns of an image; 0 if the images differ in size."""
+        return self.sizes[0].width if len(self.sizes) == 1 else 0
+
+    def by_size(self) -> "tuple[EvaluationData, ...]":
+        """Returns the pairs of each size, in file order."""
+        found = []
+        for part, taken in self._parts:
+            one = copy.copy(self)
+            one._parts, one.records = [(part, taken)], taken
+            found.append(one)
+        return tuple(found)
 
     def batches(self, batch_size: int, multiple_of: int = 1) -> int:
         """Returns the number of elements of `dataset` for the same arguments."""
-        return -(-self.records // (batch_size * multiple_of)) * multiple_of
+        return sum(
+            -(-taken // (batch_size * multiple_of)) * multiple_of for _, taken in self._parts
+        )
 
     def dataset(self, batch_size: int, multiple_of: int = 1) -> tf.data.Dataset:
-        """Returns the pairs in batches of static shape.
+        """Returns the pairs in batches of static shape, each of images of one size.
 
         Args:
             batch_size: Pairs in one element.
-            multiple_of: The number of elements is a multiple of this, such as the number of
-                replicas that process one element each.
+            multiple_of: The number of elements of each size is a multiple of this, such as the
+                number of replicas that process one element each.
 
         Returns:
             `blurred` and `sharp` as uint8 [batch_size, height, width, 3], `scene` and `frame` as
-            string [batch_size], and `valid` as bool [batch_size]. The end is padded with black
-            pairs without names, whose `valid` is False. Iterate over it in `dataset.read_errors`,
-            which explains errors of damaged data.
+            string [batch_size], and `valid` as bool [batch_size]. The end of each size is padded
+            with black pairs without names, whose `valid` is False. If the images differ in size,
+            `element_spec` leaves height and width open; see `by_size`. Iterate over it in
+            `dataset.read_errors`, which explains errors of damaged data.
         """
         check_positive(batch_size=batch_size, multiple_of=multiple_of)
-        stored = self._opened.split
-        records = tf.data.TFRecordDataset(self._opened.paths, buffer_size=self._opened.buffer_bytes)
-        if self.records == stored.records:
-            # Fewer records than the manifest states must not pass for the full split.
-            records = records.apply(tf.data.experimental.assert_cardinality(self.records))
-        pairs = records.take(self.records).map(self._parsed, tf.data.AUTOTUNE)
-        missing = self.batches(batch_size, multiple_of) * batch_size - self.records
-        padding = tf.data.Dataset.from_tensors(self._blank()).repeat(missing)
-        batches = pairs.concatenate(padding).batch(batch_size, drop_remainder=True)
+        parts = [self._read(*part, batch_size, multiple_of) for part in self._parts]
+        batches = functools.reduce(tf.data.Dataset.concatenate, parts)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(reading_options())
 
-    def _parsed(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        stored = self._opened.split
-        parsed = schema.parse_example(record, stored.height, stored.width, stored.encoding)
-        return {**{name: parsed[name] for name in _FEATURES}, "valid": tf.constant(True)}
+    def _read(
+        self, part: OpenSplit, taken: int, batch_size: int, multiple_of: int
+    ) -> tf.data.Dataset:
+        """Returns the first pairs of one size in batches."""
+        records = tf.data.TFRecordDataset(part.paths, buffer_size=part.buffer_bytes)
+        if taken == part.split.records:
+            # Fewer records than the manifest states must not pass for the full split.
+            records = records.apply(tf.data.experimental.assert_cardinality(taken))
+        parse = functools.partial(_parsed, part.split)
+        pairs = records.take(taken).map(parse, tf.data.AUTOTUNE)
+        missing = -taken % (batch_size * multiple_of)
+        padding = tf.data.Dataset.from_tensors(_blank(part.split)).repeat(missing)
+        return pairs.concatenate(padding).batch(batch_size, drop_remainder=True)
 
-    def _blank(self) -> Mapping[str, tf.Tensor]:
-        black = tf.zeros([self.height, self.width, 3], tf.uint8)
-        return {
-            "blurred": black,
-            "sharp": black,
-            "scene": tf.constant(""),
-            "frame": tf.constant(""),
-            "valid": tf.constant(False),
-        }
+
+def _parsed(split: schema.Split, record: tf.Tensor) -> dict[str, tf.Tensor]:
+    parsed = schema.parse_example(record, split.height, split.width, split.encoding)
+    return {**{name: parsed[name] for name in _FEATURES}, "valid": tf.constant(True)}
+
+
+def _blank(split: schema.Split) -> Mapping[str, tf.Tensor]:
+    black = tf.zeros([split.height, split.width, 3], tf.uint8)
+    return {
+        "blurred": black,
+        "sharp": black,
+        "scene": tf.constant(""),
+        "frame": tf.constant(""),
+        "valid": tf.constant(False),
+    }

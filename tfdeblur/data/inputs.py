@@ -5,6 +5,7 @@ import math
 from tqdm import tqdm
 
 from tfdeblur.config import OutputConfig, TrainConfig
+from tfdeblur.data.dataset import check_one_size
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
@@ -49,6 +50,7 @@ def open_validation_data(run_config: TrainConfig, data: TrainingData) -> Evaluat
 
     Raises:
         ConfigError: A split other than the default is named that no data set has.
+        DataError: Its images differ in size, or it cannot be read; see `EvaluationData`.
     """
     output = run_config.output
     _check_split(output.validation_split, data)
@@ -63,7 +65,9 @@ def open_validation_data(run_config: TrainConfig, data: TrainingData) -> Evaluat
             "the newest weights count as the best, and pictures show training samples."
         )
         return None
-    return EvaluationData(path, output.validation_split, limit=output.validation_images)
+    opened = EvaluationData(path, output.validation_split, limit=output.validation_images)
+    check_one_size(path, output.validation_split, len(opened.sizes))
+    return opened
 
 
 def _check_split(name: str, data: TrainingData) -> None:

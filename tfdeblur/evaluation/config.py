@@ -169,8 +169,8 @@ def open_data(config: EvaluationInputs) -> "EvaluationData":
 
 
 def batch_size_for(config: EvaluationInputs, data: "EvaluationData") -> int:
-    """Returns the images per batch: as given, or depending on their size."""
-    pixels = data.height * data.width
+    """Returns the images per batch: as given, or depending on the largest size."""
+    pixels = max(size.height * size.width for size in data.sizes)
     return config.batch_size or max(1, min(_BATCH_PIXELS // pixels, _MAX_IMAGES))
 
 

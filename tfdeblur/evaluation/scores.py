@@ -42,6 +42,9 @@ REGIONS = ("whole", "crops", "center")
 
 _WORST = 10
 
+# Up to this number, sizes of images are listed in full.
+_NAMED_SIZES = 4
+
 # Keys that `to_dict` adds to `about`.
 _COMPUTED = {"format", "images", "differing", "rows", "worse_than_input", "settings", "worst"}
 _COMPUTED |= {"seconds", "ceiling_db", "bootstrap", "protocols"}
@@ -131,7 +134,7 @@ class ScoreCard:
         values: By setting and metric, float64 [images] in the order of the split.
         differs: bool [images]; whether the input differs from the target.
         lost_gradient: float64 [images]; how blurred each input is, see
-            `tfdeblur.evaluation.evaluator.lost_gradient`.
+            `tfdeblur.evaluation.measuring.lost_gradient`.
         scenes: Scene of each image.
         frames: Frame of each image within its scene.
         seconds: By state, seconds per image of each batch.
@@ -303,6 +306,7 @@ class ScoreCard:
             f"differs from the target, and counts at most {CEILING_DB:.0f} dB per image.",
             "Restored images are clipped to [0, 1]; RGB; metrics are computed in float32.",
         ]
+        notes += self._size_notes()
         worse = self.worse_than_input()
         if worse:
             notes.append(f"Worse than the blurred input itself in {', '.join(worse)}.")
@@ -321,6 +325,17 @@ class ScoreCard:
         if CONVERTED in {setting.state for setting in self.values}:
             notes.append(f"TLC: pooling over windows of {self.about.get('tlc_window')} pixels.")
         notes += [*lower_is_better(self.metrics), *self._weights_notes(), *self._time_notes()]
+        return notes
+
+    def _size_notes(self) -> list[str]:
+        sizes = self.about.get("image_sizes", "")
+        notes = []
+        if sizes:
+            notes.append(f"Images of {sizes}; each counts once, whatever its size.")
+        for key, reason in self.about.get("omitted_metrics", {}).items():
+            if key in METRICS:
+                which = "the smallest images are" if sizes else "the images are"
+                notes.append(f"{METRICS[key].title} is omitted: it {reason}, and {which} smaller.")
         return notes
 
     def _weights_notes(self) -> list[str]:
@@ -346,6 +361,8 @@ class ScoreCard:
                 f"of {self.about.get('batch_size')}, without the first), "
                 f"{self.about.get('device', '')}."
                 if found.count
+                else f"Time, {name}: unknown, as there was only one batch of each size."
+                if "image_sizes" in self.about
                 else f"Time, {name}: unknown, as there was only one batch."
             )
         return notes
@@ -488,6 +505,15 @@ class ScoreCard:
             seconds=stored["seconds"],
             about={name: value for name, value in stored.items() if name not in _COMPUTED},
         )
+
+
+def sizes_text(sizes: Sequence[tuple[int, int]]) -> str:
+    """Returns the heights and widths of several sizes as one text, such as for a table."""
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    texts = [f"{width}x{height}" for height, width in ordered]
+    if len(texts) <= _NAMED_SIZES:
+        return ", ".join(texts)
+    return f"{len(texts)} sizes from {texts[0]} to {texts[-1]}"
 
 
 def weights_key(metric: str) -> str:

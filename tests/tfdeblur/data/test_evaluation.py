@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.tiny_data import write_mixed_set
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.schema import write_shard
@@ -74,4 +75,45 @@ def test_split_with_missing_records_raises(dataset: Write) -> None:
     records = [record.numpy() for record in tf.data.TFRecordDataset(shard)]
     write_shard(shard, records[:3])
     with pytest.raises(DataError, match=shard), read_errors([path], "train"):
+        list(data.dataset(2))
+
+
+@pytest.fixture
+def mixed(folder):
+    return write_mixed_set(folder, [(4, 6, [2, 1]), (6, 4, [4]), (8, 10, [1])])
+
+
+def test_images_of_several_sizes_come_in_file_order(mixed) -> None:
+    path, groups = mixed
+    data = EvaluationData(path, "test")
+    assert (data.records, data.height, data.width) == (8, 0, 0)
+    assert data.sizes == data.manifest.split("test").sizes
+    batches = list(data.dataset(2, multiple_of=2))
+    assert len(batches) == data.batches(2, multiple_of=2) == 6
+    frames = np.concatenate([batch["frame"][batch["valid"]] for batch in batches])
+    assert [int(frame) for frame in frames] == list(range(8))
+    parts = data.by_size()
+    assert [(p.records, p.height, p.width) for p in parts] == [(3, 4, 6), (4, 6, 4), (1, 8, 10)]
+    for part, records in zip(parts, groups, strict=True):
+        dataset = part.dataset(5)
+        assert dataset.element_spec["sharp"].shape == [5, part.height, part.width, 3]
+        (batch,) = dataset
+        for half in ("blurred", "sharp"):
+            stored = np.stack([getattr(record, half) for record in records])
+            np.testing.assert_array_equal(batch[half][: len(records)], stored)
+    assert [part.records for part in EvaluationData(mixed[0], "test", 5).by_size()] == [3, 2]
+
+
+def test_limit_within_the_first_size_leaves_images_of_one_size(mixed) -> None:
+    data = EvaluationData(mixed[0], "test", limit=2)
+    assert (data.records, data.height, data.width) == (2, 4, 6)
+    assert data.dataset(2).element_spec["sharp"].shape == [2, 4, 6, 3]
+
+
+def test_damaged_shard_of_several_sizes_is_named(mixed) -> None:
+    data = EvaluationData(mixed[0], "test")
+    shard = f"{mixed[0]}/{data.manifest.splits['test'].shards[2].file}"
+    records = [record.numpy() for record in tf.data.TFRecordDataset(shard)]
+    write_shard(shard, records[:3])
+    with pytest.raises(DataError, match=shard), read_errors([mixed[0]], "test"):
         list(data.dataset(2))

@@ -11,7 +11,8 @@ import tensorflow as tf
 from skimage import metrics as reference
 
 from tfdeblur.errors import DataError
-from tfdeblur.evaluation.evaluator import SplitEvaluator, lost_gradient
+from tfdeblur.evaluation.evaluator import SplitEvaluator
+from tfdeblur.evaluation.measuring import lost_gradient
 from tfdeblur.evaluation.scores import ScoreCard, Setting
 from tfdeblur.execution.tensorflow import TensorFlowExecutor
 from tfdeblur.metrics import METRICS

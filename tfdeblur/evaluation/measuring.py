@@ -1,0 +1,224 @@
+"""Restores and measures the images of one size; `SplitEvaluator` has one pass for each size."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdeblur.evaluation.scores import BLURRED, Setting
+from tfdeblur.execution import Executor
+from tfdeblur.metrics import CEILING_DB, Metric
+from tfdeblur.ops import imaging, tiling
+
+Restore = Callable[[Any], Any]
+"""Maps float32 [B, H, W, 3] in [0, 1] to the restored images, which need not be clipped."""
+
+Columns = dict[Setting, dict[str, np.ndarray]]
+"""Values by setting and metric, float64 [images]."""
+
+LOST_GRADIENT = "lost_gradient"
+"""Key in `Columns` of the blurred input, beside its metrics."""
+
+
+class SizePass:
+    """Measures batches of images of one size, in graphs that are traced once.
+
+    Args:
+        networks: See `tfdeblur.evaluation.evaluator.SplitEvaluator`.
+        dataset: Batches of one static shape.
+        metrics: The metrics of whole images.
+        crop: Height and width of the crops to measure; none if unset. At most the images' size.
+        crop_metrics: The metrics of crops.
+        values: See `SplitEvaluator`.
+        executor: Runs networks and metrics.
+
+    Attributes:
+        dataset: As passed.
+        size: Height and width of the images.
+        batch_size: Images in a batch.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, Restore],
+        dataset: tf.data.Dataset,
+        *,
+        metrics: Sequence[Metric],
+        crop: tuple[int, int] | None,
+        crop_metrics: Sequence[Metric],
+        values: Sequence[str],
+        executor: Executor,
+    ) -> None:
+        self.dataset = dataset
+        shape = dataset.element_spec["blurred"].shape
+        self.batch_size = int(shape[0])
+        self.size = (int(shape[1]), int(shape[2]))
+        self._executor = executor
+        self._values = values
+        self._boxes = _boxes(*self.size, crop) if crop else []
+        # Functions of its own for each size: one function that is traced for many sizes makes
+        # TensorFlow warn about retracing.
+        self._networks = {
+            state: executor.compile(functools.partial(_restored, network))
+            for state, network in networks.items()
+        }
+        self._rounded = executor.compile(imaging.to_uint8)
+        self._lost_gradient = executor.compile(lost_gradient)
+        self._scorers = {"whole": _Scorer(metrics, executor)}
+        if self._boxes:
+            self._scorers["crops"] = _Scorer(crop_metrics, executor)
+
+    def measure(
+        self, batch: Mapping[str, tf.Tensor], with_input: bool, seconds: dict[str, list[float]]
+    ) -> Columns:
+        """Measures a batch under every setting.
+
+        Args:
+            batch: An element of `dataset`.
+            with_input: Whether to measure the blurred input, too.
+            seconds: The seconds per image of each state in it are appended.
+
+        Returns:
+            The values of all images, including those that pad the batch.
+        """
+        columns = self._measure_region(
+            "whole", batch["blurred"], batch["sharp"], with_input, seconds
+        )
+        if not self._boxes:
+            return columns
+        blurred, sharp = (self._cut(batch[name]) for name in ("blurred", "sharp"))
+        crops = self._measure_region("crops", blurred, sharp, with_input, {})
+        for setting, found in crops.items():
+            by_crop = {metric: v.reshape(len(self._boxes), -1) for metric, v in found.items()}
+            # The last box is the center, the others are the grid.
+            columns[setting] = {metric: v[:-1].mean(axis=0) for metric, v in by_crop.items()}
+            center = dataclasses.replace(setting, region="center")
+            columns[center] = {metric: v[-1] for metric, v in by_crop.items()}
+        return columns
+
+    def _measure_region(
+        self,
+        region: str,
+        blurred: tf.Tensor,
+        sharp: tf.Tensor,
+        with_input: bool,
+        seconds: dict[str, list[float]],
+    ) -> Columns:
+        blurred, sharp = self._executor.place(blurred), self._executor.place(sharp)
+        measured = {Setting(BLURRED, "uint8", region): blurred} if with_input else {}
+        for state in self._networks:
+            restored = self._restore(state, blurred, seconds.get(state))
+            for values in self._values:
+                images = self._rounded(restored) if values == "uint8" else restored
+                measured[Setting(state, values, region)] = images
+        scorer = self._scorers[region]
+        prepared = scorer.prepare(sharp)
+        columns: Columns = {}
+        for setting, images in measured.items():
+            scores = self._executor.fetch(scorer.score(sharp, prepared, images)).astype(np.float64)
+            columns[setting] = scorer.columns(scores, limited=region != "whole")
+        if with_input and region == "whole":
+            lost = self._executor.fetch(self._lost_gradient(sharp, blurred)).astype(np.float64)
+            columns[Setting(BLURRED, "uint8", region)][LOST_GRADIENT] = lost
+        return columns
+
+    def _restore(self, state: str, blurred: Any, seconds: list[float] | None = None) -> Any:
+        begin = time.perf_counter()
+        restored = self._networks[state](blurred)
+        if seconds is not None:
+            self._executor.wait(restored)
+            seconds.append((time.perf_counter() - begin) / int(blurred.shape[0]))
+        return restored
+
+    def restore(self, state: str, blurred: Any) -> np.ndarray:
+        """Returns restored images, uint8 [B, h, w, 3]."""
+        return self._executor.fetch(
+            self._rounded(self._restore(state, self._executor.place(blurred)))
+        )
+
+    def _cut(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns all crops of a batch, box by box: [boxes * B, h, w, 3]."""
+        parts = [images[:, box.top : box.bottom, box.left : box.right] for box in self._boxes]
+        return tf.concat(parts, axis=0)
+
+
+class _Scorer:
+    """Measures images of one size with a fixed list of metrics.
+
+    Attributes:
+        prepare: Maps the sharp images to the results of `Metric.prepare` by key.
+        score: Maps the sharp images, those results and the images to float32 [B, metrics].
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        executor: Executor,
+    ) -> None:
+        self._metrics = [metric for metric in metrics if metric.compute]
+        self.prepare = executor.compile(self._prepare)
+        self.score = executor.compile(self._score)
+
+    def columns(self, scores: np.ndarray, limited: bool) -> dict[str, np.ndarray]:
+        """Returns scores [B, metrics] by key; `limited` applies `CEILING_DB` to PSNRs."""
+        # One perfect crop must not make the mean of its image infinite.
+        return {
+            metric.key: np.minimum(column, CEILING_DB) if limited and metric.is_psnr else column
+            for metric, column in zip(self._metrics, scores.T, strict=True)
+        }
+
+    def _prepare(self, sharp: Any) -> dict[str, Any]:
+        sharp = imaging.uint8_to_unit(sharp)
+        return {metric.key: metric.prepare(sharp) for metric in self._metrics if metric.prepare}
+
+    def _score(self, sharp: Any, prepared: Mapping[str, Any], images: Any) -> Any:
+        sharp, images = imaging.uint8_to_unit(sharp), _unit(images)
+        return keras.ops.stack(
+            [m.compute(prepared.get(m.key, sharp), images) for m in self._metrics if m.compute],
+            axis=1,
+        )
+
+
+def _restored(network: Restore, blurred: Any) -> Any:
+    restored = network(imaging.uint8_to_unit(blurred))
+    return keras.ops.clip(keras.ops.cast(restored, "float32"), 0.0, 1.0)
+
+
+def lost_gradient(sharp: Any, blurred: Any) -> Any:
+    """Returns the share of the target's gradient that the input has lost.
+
+    Args:
+        sharp: Target images, uint8 [B, H, W, 3] or float32 in [0, 1].
+        blurred: Input images of the same shape and range.
+
+    Returns:
+        float32 [B]: 1 minus the ratio of the mean absolute differences of neighboring pixels'
+        luma. 0 for an input as sharp as the target, 1 for a flat one; noise makes it negative.
+    """
+
+    def strength(images: Any) -> Any:
+        luma = imaging.luma(_unit(images))
+        down, right = luma[:, 1:] - luma[:, :-1], luma[:, :, 1:] - luma[:, :, :-1]
+        axes = (1, 2, 3)
+        return keras.ops.mean(keras.ops.abs(down), axes) + keras.ops.mean(
+            keras.ops.abs(right), axes
+        )
+
+    return 1.0 - keras.ops.divide_no_nan(strength(blurred), strength(sharp))
+
+
+def _unit(images: Any) -> Any:
+    is_uint8 = keras.backend.standardize_dtype(images.dtype) == "uint8"
+    return imaging.uint8_to_unit(images) if is_uint8 else images
+
+
+def _boxes(height: int, width: int, crop: tuple[int, int]) -> list[tiling.Box]:
+    """Returns a grid of crops and then the center."""
+    grid = tiling.grid(height, width, *crop, *crop, cover=False)
+    center = tiling.Box((height - crop[0]) // 2, (width - crop[1]) // 2, *crop)
+    return [*grid, center]
