@@ -354,16 +354,17 @@ class ScoreCard:
 
     def _time_notes(self) -> list[str]:
         notes = []
+        several = "image_sizes" in self.about
         for state, seconds in self.seconds.items():
             found, name = Summary.of(np.array(seconds)), STATE_NAMES[state]
             notes.append(
                 f"Time, {name}: {found.median:.3g} s per image (median of {found.count} batches "
-                f"of {self.about.get('batch_size')}, without the first), "
+                f"of {'up to ' * several}{self.about.get('batch_size')}, without the first"
+                f"{' of each size' * several}), "
                 f"{self.about.get('device', '')}."
                 if found.count
-                else f"Time, {name}: unknown, as there was only one batch of each size."
-                if "image_sizes" in self.about
-                else f"Time, {name}: unknown, as there was only one batch."
+                else f"Time, {name}: unknown, as there was only one batch"
+                f"{' of each size' * several}."
             )
         return notes
 
