@@ -132,6 +132,23 @@ def check_one_size(path: str, name: str, sizes: int) -> None:
         )
 
 
+def set_to_validate(manifests: Sequence[schema.Manifest], name: str) -> int | None:
+    """Returns which of several data sets a run validates on.
+
+    Args:
+        manifests: The data sets.
+        name: The split to validate on.
+
+    Returns:
+        Index of the first whose split holds blurred images; data sets for synthesized blur store
+        the sharp image as both halves. None if there is none.
+    """
+    for index, manifest in enumerate(manifests):
+        if name in manifest.splits and manifest.blur.get("kind") != "none":
+            return index
+    return None
+
+
 def open_to_train(config: DataConfig) -> list[OpenSplit]:
     """Opens the split of each data set to train on; see `open_split`.
 

@@ -5,7 +5,7 @@ import math
 from tqdm import tqdm
 
 from tfdeblur.config import OutputConfig, TrainConfig
-from tfdeblur.data.dataset import check_one_size
+from tfdeblur.data.dataset import check_one_size, set_to_validate
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
@@ -48,23 +48,29 @@ def split_batch(global_batch: int, replicas: int, largest: int | None) -> int:
 def open_validation_data(run_config: TrainConfig, data: TrainingData) -> EvaluationData | None:
     """Opens the split that a run validates on; warns and returns None if no data set has it.
 
+    Prints which data set is used if there are several; see `set_to_validate`.
+
     Raises:
         ConfigError: A split other than the default is named that no data set has.
         DataError: Its images differ in size, or it cannot be read; see `EvaluationData`.
     """
     output = run_config.output
     _check_split(output.validation_split, data)
-    manifests = zip(data.paths, data.manifests, strict=True)
-    found = {p: m for p, m in manifests if output.validation_split in m.splits}
-    # Data sets for synthesized blur store the sharp image as both halves.
-    path = next((p for p, m in found.items() if m.blur.get("kind") != "none"), None)
-    if path is None:
+    chosen = set_to_validate(data.manifests, output.validation_split)
+    if chosen is None:
+        found = any(output.validation_split in manifest.splits for manifest in data.manifests)
         lacks = "has blurred images in" if found else "has"
         tqdm.write(
             f"No data set {lacks} a split {output.validation_split!r}: nothing is validated, "
             "the newest weights count as the best, and pictures show training samples."
         )
         return None
+    path = data.paths[chosen]
+    if len(data.paths) > 1:
+        tqdm.write(
+            f"Validating on the split {output.validation_split!r} of {path}, the first data set "
+            "that has one with blurred images."
+        )
     opened = EvaluationData(path, output.validation_split, limit=output.validation_images)
     check_one_size(path, output.validation_split, len(opened.sizes))
     return opened

@@ -32,7 +32,13 @@ import tensorflow as tf
 from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
 from tfdeblur.data.augment import Augmentation, Pair
-from tfdeblur.data.dataset import check_positive, open_to_train, read_errors, reading_options
+from tfdeblur.data.dataset import (
+    check_positive,
+    open_to_train,
+    read_errors,
+    reading_options,
+    set_to_validate,
+)
 from tfdeblur.data.mixture import RecordMixture, StreamId
 from tfdeblur.data.reader import MIN_WRAPPED_BYTES, unwrap
 from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS
@@ -116,12 +122,16 @@ class TrainingData:
         """Returns JSON values that identify the images (`sets`) and their order (`order`).
 
         Args:
-            validation_split: Another split to include if a data set has it.
+            validation_split: Another split to include if a data set has it; `validated` is the
+                digest of the one that a run validates on.
         """
+        sets = [opened.identity(validation_split) for opened in self._opened]
+        chosen = set_to_validate(self.manifests, validation_split) if validation_split else None
         blocks = self._mixture.block_sizes
         several = len(self.paths) > 1
         return {
-            "sets": [opened.identity(validation_split) for opened in self._opened],
+            "sets": sets,
+            "validated": None if chosen is None else sets[chosen]["validation shards"],
             "order": {
                 "seed": self._mixture.seed,
                 "data.shuffle_block": blocks if several else blocks[0],

@@ -56,13 +56,23 @@ def _training_data(
 
 
 def _validation_data(before: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
-    old, new = ([one["validation shards"] for one in which["sets"]] for which in (before, data))
-    if old == new:
+    old, new = _validated(before), _validated(data)
+    # Without a validation split there are no scores to compare with.
+    if old is None or old == new:
         return []
     return [
         "the validation split has changed: earlier scores, and those of the best weights so far, "
         "are not comparable with new ones."
     ]
+
+
+def _validated(which: Mapping[str, Any]) -> str | None:
+    """Returns the digest of the split that is validated on; other data sets do not matter."""
+    if "validated" in which:
+        return which["validated"]
+    # Earlier versions did not record which data set it is of.
+    digests = (one["validation shards"] for one in which["sets"])
+    return next((digest for digest in digests if digest is not None), None)
 
 
 def _order(

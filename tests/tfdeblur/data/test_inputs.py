@@ -6,7 +6,9 @@ from tests.helpers.tiny_data import training_data, write_data_set, write_mixed_s
 from tfdeblur.config import OutputConfig
 from tfdeblur.data import inputs
 from tfdeblur.data.dataset import OpenSplit, open_split
+from tfdeblur.data.schema import MANIFEST_NAME
 from tfdeblur.errors import DataError
+from tfdeblur.io import files
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,25 @@ def test_advise_on_reading_prints_if_hosts_read_all_remote_data(
     if advised:
         assert str(tmp_path) in output
         assert f"--data.parts {hosts}" in output
+
+
+def test_first_data_set_with_blurred_images_is_validated_on_and_named(tmp_path, capsys):
+    names = ("train-only", "sharp", "first", "second")
+    paths = [
+        write_data_set(f"{tmp_path}/{name}", {"train": 4, "val": 2} if index else {"train": 4})
+        for index, name in enumerate(names)
+    ]
+    manifest = f"{paths[1]}/{MANIFEST_NAME}"
+    files.write_text(manifest, files.read_text(manifest).replace("contrast", "none"))
+    data, config = training_data(paths), SimpleNamespace(output=OutputConfig())
+    assert inputs.open_validation_data(config, data).path == paths[2]
+    printed = capsys.readouterr().out
+    assert paths[2] in printed and paths[3] not in printed
+    identity = data.identity("val")
+    assert identity["validated"] == identity["sets"][2]["validation shards"] is not None
+    # One data set leaves no choice.
+    assert inputs.open_validation_data(config, training_data(paths[3])).path == paths[3]
+    assert not capsys.readouterr().out
 
 
 def test_training_and_validation_require_one_size(tmp_path):

@@ -56,6 +56,21 @@ def test_other_validation_split_gives_warning():
     assert warning.startswith("the validation split")
 
 
+def test_added_data_set_leaves_the_validation_split_unchanged():
+    added = {**ONE_SET, "training shards": "bb", "validation shards": "dd"}
+    both = {"order": ORDER, "sets": [ONE_SET, added]}
+    # With the record of earlier versions, and with that of this one.
+    for before, now in ((DATA, both), ({**DATA, "validated": "cc"}, {**both, "validated": "cc"})):
+        (warning,) = changes(now, before)
+        assert warning.startswith("the data differ")
+    # A sharp data set in front is not validated on.
+    now = {"order": ORDER, "sets": [added, ONE_SET], "validated": "cc"}
+    assert len(changes(now, {**DATA, "validated": "cc"})) == 1
+    assert len(changes({**now, "validated": "dd"}, {**DATA, "validated": "cc"})) == 2
+    # There were no scores before.
+    assert len(changes(now, {**with_set(**{"validation shards": None}), "validated": None})) == 1
+
+
 def test_other_order_in_mid_epoch_names_settings_and_repeats():
     (warning,) = changes(with_order(seed=5, **{"data.shuffle_block": 4}))
     assert warning.startswith("seed 0 -> 5, data.shuffle_block 16 -> 4")
