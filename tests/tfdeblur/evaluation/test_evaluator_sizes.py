@@ -9,7 +9,9 @@ from tests.helpers.tiny_data import write_mixed_set
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.evaluation.scores import FULL_FILES, ScoreCard, Setting
+from tfdeblur.execution.tensorflow import TensorFlowExecutor
 from tfdeblur.metrics import METRICS
+from tfdeblur.training.engines.tensorflow import runtime
 
 # Height, width, images of each shard; no size is a multiple of another.
 SIZES = [(13, 30, [2, 1]), (22, 18, [1]), (22, 26, [4])]
@@ -58,6 +60,18 @@ def test_scores_are_those_of_each_size_weighted_by_images(mixed, tmp_path):
     card.write(str(tmp_path), FULL_FILES)
     loaded = ScoreCard.load(str(tmp_path))
     assert loaded.frames == card.frames and loaded.about == card.about
+
+
+@pytest.mark.slow
+def test_two_replicas_equal_one(mixed):
+    executor = TensorFlowExecutor(runtime.make_strategy("mirrored"))
+    evaluator = evaluator_of(mixed[0], batch_size=1, executor=executor)
+    spread, alone = evaluator.run(progress=False), evaluator_of(mixed[0]).run(progress=False)
+    assert spread.frames == alone.frames
+    for metric, values in alone.values[alone.primary].items():
+        found = spread.values[spread.primary][metric]
+        np.testing.assert_allclose(found, values, rtol=1e-4, atol=1e-6, err_msg=metric)
+    assert [t.index for t in evaluator.pictures([6, 0, 3])] == [6, 0, 3]
 
 
 def test_network_is_traced_once_for_each_size(mixed, caplog, capfd):
