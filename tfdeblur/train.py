@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfdeblur import cli, config
 from tfdeblur.cli import flags as cli_flags
 from tfdeblur.cli.command import open_standard_streams
-from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.cli.environment import require_packages
 from tfdeblur.config import TrainConfig, settings
 from tfdeblur.errors import WorkerLost
 from tfdeblur.training.resilience.preemption import StopRequest
@@ -42,6 +42,7 @@ class _Alias:
 _ALIASES = {
     "--data": _Alias("data.paths"),
     "--crop": _Alias("data.crop"),
+    "--engine": _Alias("runtime.engine"),
     "--tpu": _Alias("runtime.tpu", alone="local"),
     "--precision": _Alias("runtime.precision"),
     "--global-batch": _Alias("training.global_batch"),
@@ -85,7 +86,7 @@ def run(
         ...                              "data": {"paths": ["data/cifar10"]}})
         >>> result = train.run(run_config)  # doctest: +SKIP
     """
-    require_tensorflow()
+    require_packages()
     from tfdeblur.training.resilience.guarded_run import guarded_run
     from tfdeblur.training.trainer import Trainer
 
@@ -114,8 +115,8 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     flags, words = _open_flags(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     namespace, unknown = parser.parse_known_args(words)
-    # Plug-ins import Keras, whose error about a missing TensorFlow is less clear.
-    require_tensorflow()
+    # Plug-ins import Keras, whose errors about missing packages are less clear.
+    require_packages()
     for section, registry in config.PLUG_INS.items():
         name = getattr(namespace, f"help_{section}", None)
         if name:

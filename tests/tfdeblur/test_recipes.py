@@ -33,7 +33,7 @@ def desk(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "layers"),
     [

@@ -2,11 +2,12 @@
 
 import importlib.util
 
+from tfdeblur.config.backend import BACKENDS, choose_backend
 from tfdeblur.errors import UserError
 
 _MISSING = (
     "{} is not installed; install one of the builds with"
-    ' pip install "tfdeblur[cpu]", "tfdeblur[gpu]" or "tfdeblur[tpu]".'
+    ' pip install "tfdeblur[cpu]", "tfdeblur[gpu]", "tfdeblur[tpu]" or "tfdeblur[jax-tpu]".'
 )
 
 
@@ -20,6 +21,17 @@ def require_file_layer() -> None:
         raise UserError(_MISSING.format("TensorFlow"))
 
 
+def require_packages() -> None:
+    """Checks that TensorFlow and Keras are installed.
+
+    Raises:
+        UserError: One is missing; the message gives the command that installs it.
+    """
+    require_file_layer()
+    if importlib.util.find_spec("keras") is None:
+        raise UserError(_MISSING.format("Keras"))
+
+
 def require_tensorflow() -> None:
     """Checks that TensorFlow is installed and that Keras runs on it.
 
@@ -27,9 +39,21 @@ def require_tensorflow() -> None:
         UserError: TensorFlow or Keras is missing, or Keras uses another backend; the message says
             what to install or set.
     """
-    require_file_layer()
-    if importlib.util.find_spec("keras") is None:
-        raise UserError(_MISSING.format("Keras"))
+    _require_backend("tensorflow")
+
+
+def require_keras() -> None:
+    """Checks that TensorFlow is installed, and that Keras runs on TensorFlow or JAX.
+
+    Raises:
+        UserError: As for `require_tensorflow`.
+    """
+    choose_backend()
+    _require_backend(*BACKENDS)
+
+
+def _require_backend(*backends: str) -> None:
+    require_packages()
     try:
         import keras
     except Exception as error:
@@ -41,8 +65,8 @@ def require_tensorflow() -> None:
             " if it is damaged."
         ) from error
     backend = keras.backend.backend()
-    if backend != "tensorflow":
+    if backend not in backends:
         raise UserError(
-            f"Keras runs on {backend!r}, but TensorFlow is required; set the environment variable"
-            " KERAS_BACKEND=tensorflow before Python starts."
+            f"Keras runs on {backend!r}, but {' or '.join(backends)} is required; set the"
+            " environment variable KERAS_BACKEND before Python starts."
         )

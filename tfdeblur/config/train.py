@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field
 
 from tfdeblur.config import recipes, settings
+from tfdeblur.config.backend import choose_backend
 from tfdeblur.config.fields import Duration, Interval, Keep, Period, Size
 from tfdeblur.config.guards import Guards
 from tfdeblur.degradation.degradation import Degradation
@@ -182,6 +183,9 @@ class TrainingConfig:
 class RuntimeConfig:
     """Devices and numerical precision."""
 
+    engine: Literal["auto", "tensorflow", "jax"] = "auto"
+    """framework that runs the steps; auto: KERAS_BACKEND if set, else TensorFlow, or JAX if only
+    JAX can use the TPU"""
     strategy: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = "auto"
     """auto: a TPU if --tpu is set, else the workers of TF_CONFIG, all GPUs, or one device"""
     tpu: str | None = None
@@ -189,7 +193,7 @@ class RuntimeConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 on TPUs and GPUs that support it, else float32"""
     xla: Literal["auto", "on", "off"] = "auto"
-    """compile the step with XLA; auto: on TPUs only, where it is always on"""
+    """compile the step with XLA; auto: on TPUs, where it is always on, and always under JAX"""
     deterministic: bool = False
     """bit-exact; slower, because ops run serially"""
     steps_per_loop: Annotated[int, Field(ge=1)] = 50
@@ -276,6 +280,8 @@ def resolve(*layers: Mapping[str, Any], problems: Sequence[settings.Problem] = (
         given = settings.merge(given, _normalized(layer))
     name = given.get("recipe")
     tree = settings.merge(_normalized(recipes.load(name).config) if name else {}, given)
+    # Plug-ins import Keras.
+    choose_backend(tree.get("runtime"))
     tree["model"], of_model = resolve_plug_in("model", tree.get("model"))
     tree["objective"], of_objective = resolve_plug_in("objective", tree.get("objective"))
     tree["critic"], of_critic = _resolve_critic(tree.get("critic"), tree["objective"])

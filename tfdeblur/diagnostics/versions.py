@@ -99,10 +99,14 @@ def _builds(packages: Mapping[str, str]) -> list[Finding]:
 
 def _backend() -> list[Finding]:
     backend = os.environ.get("KERAS_BACKEND")
-    if backend in (None, "tensorflow"):
+    if backend in (None, "", "tensorflow"):
         return []
     text = f"the environment variable KERAS_BACKEND is {backend!r}"
-    return [Finding("Keras", "wrong", text, "Set it to tensorflow before Python starts.")]
+    if backend == "jax":
+        advice = "Exporting and converting need TensorFlow: unset the variable for these."
+        return [Finding("Keras", "warning", text, advice)]
+    advice = "Set it to tensorflow or jax before Python starts."
+    return [Finding("Keras", "wrong", text, advice)]
 
 
 def _requirements(packages: Mapping[str, str]) -> Finding:

@@ -1,4 +1,6 @@
-"""Compiled calls of Keras code on the devices of this process."""
+"""Compiled calls of Keras code on the devices of this process, under either backend of Keras."""
+
+import keras
 
 from tfdeblur.execution.executor import Executor
 
@@ -6,7 +8,14 @@ __all__ = ["Executor", "default_executor"]
 
 
 def default_executor() -> Executor:
-    """Returns an executor on the devices of TensorFlow's current strategy."""
+    """Returns an executor for Keras's backend, on its default devices.
+
+    TensorFlow uses the current strategy; JAX uses all devices of the process.
+    """
+    if keras.backend.backend() == "jax":
+        from tfdeblur.execution.jax import JaxExecutor
+
+        return JaxExecutor()
     from tfdeblur.execution.tensorflow import TensorFlowExecutor
 
     return TensorFlowExecutor()

@@ -18,6 +18,7 @@ from tfdeblur.checkpoints.arrays import (
 )
 from tfdeblur.checkpoints.format_1 import read_format_1
 from tfdeblur.config import OptimizerConfig, TrainConfig
+from tfdeblur.errors import ConfigError
 from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR
 from tfdeblur.training.schedules import ImageClock, Rate, make_rate
@@ -118,7 +119,13 @@ class TrainingState:
         self.generator = generator
         self.critics = dict(critics or {})
         self.epoch_images = epoch_images
-        self.images = _shared_variable(0, "int64", "images")
+        # int32 under JAX, which has no int64 unless it is enabled for the whole process.
+        self.images = _shared_variable(0, keras.backend.standardize_dtype("int"), "images")
+        if total_images > (limit := np.iinfo(self.images.dtype).max):
+            raise ConfigError(
+                f"training.duration: {total_images:,} images; {keras.backend.backend()} counts up "
+                f"to {limit:,}."
+            )
         self.rate_scale = _shared_variable(1.0, "float32", "rate_scale")
         self._step_images = step_images or config.training.global_batch
         self.networks: dict[str, NetworkState] = {}

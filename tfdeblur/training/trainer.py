@@ -118,7 +118,7 @@ class Trainer:
             config = dataclasses.replace(config, model=PlugIn(name=user_inputs.CUSTOM))
         self.config = config
         self.callbacks = tuple(callbacks)
-        self.engine = engine or engines.create()
+        self.engine = engine or engines.create(config.runtime.engine)
         self.output = config.workdir
         self.supervisor = Supervisor()
         self._model = model

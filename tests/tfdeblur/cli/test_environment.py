@@ -67,12 +67,12 @@ def test_command_without_tensorflow_prints_one_line(without, name, capsys):
     assert printed.startswith("error: TensorFlow") and len(printed.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "help" not in name])
 def test_command_on_another_backend_prints_error(monkeypatch, name, capsys):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     main, words = COMMANDS[name]
     assert main(words.split()) == 2
-    assert "'jax'" in capsys.readouterr().err
+    assert "'torch'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,11 @@ def test_findings_with_tensorflow_addons_are_a_warning():
     assert named(versions.findings(packages), "tensorflow-addons").status == "warning"
 
 
-def test_findings_with_another_keras_backend_are_wrong(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+@pytest.mark.parametrize(("backend", "status"), [("jax", "warning"), ("torch", "wrong")])
+def test_findings_name_another_keras_backend(monkeypatch, backend, status):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
     finding = named(versions.findings(), "Keras")
-    assert finding.status == "wrong" and "'jax'" in finding.text
+    assert finding.status == status and f"{backend!r}" in finding.text
 
 
 @pytest.mark.parametrize(("python", "status"), [((3, 10), "wrong"), ((3, 99), "warning")])

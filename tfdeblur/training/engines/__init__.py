@@ -1,13 +1,37 @@
-"""Engines: the frameworks that run training steps."""
+"""Engines: the frameworks that run training steps. Keras's backend determines the engine."""
 
 from typing import TYPE_CHECKING
+
+from tfdeblur.config.backend import BACKENDS, choose_backend
+from tfdeblur.errors import UserError
 
 if TYPE_CHECKING:
     from tfdeblur.training.engines.engine import Engine
 
 
-def create() -> "Engine":
-    """Returns a new engine; `Engine.start` connects its devices."""
+def create(requested: str = "auto") -> "Engine":
+    """Returns the engine of Keras's backend; `Engine.start` connects its devices.
+
+    Args:
+        requested: `runtime.engine`.
+
+    Raises:
+        ConfigError: Keras runs on another backend.
+        UserError: No engine supports Keras's backend.
+    """
+    choose_backend({"engine": requested})
+    import keras
+
+    backend = keras.backend.backend()
+    if backend not in BACKENDS:
+        raise UserError(
+            f"Keras runs on {backend!r}. Set the environment variable KERAS_BACKEND to "
+            f"{' or '.join(BACKENDS)} before Keras is imported."
+        )
+    if backend == "jax":
+        from tfdeblur.training.engines.jax.engine import JaxEngine
+
+        return JaxEngine()
     from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 
     return TensorFlowEngine()

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfdeblur.config import TrainConfig
 from tfdeblur.config.train import RuntimeConfig
 from tfdeblur.errors import UserError
@@ -134,22 +136,62 @@ class StepResults:
     nonfinite: tuple[str, ...] = ()
     waited: float = 0.0
 
+    @classmethod
+    def from_table(
+        cls, names: Sequence[str], table: np.ndarray, skips_in_a_row: int, waited: float
+    ) -> "StepResults":
+        """Summarizes the scalars of each step.
+
+        Args:
+            names: Names of the scalars; `SKIPPED` is the last one if steps can be skipped.
+            table: Their values, float32 [steps, names].
+            skips_in_a_row: Steps that were skipped in a row right before.
+            waited: Seconds in which the devices waited for data.
+        """
+        finite = np.isfinite(table)
+        if names[-1] == SKIPPED:
+            bad, names, table = table[:, -1] > 0.5, names[:-1], table[:, :-1]
+        else:
+            bad = ~finite.all(axis=1)
+        in_a_row = [skips_in_a_row]
+        for skipped in bad:
+            in_a_row.append(in_a_row[-1] + 1 if skipped else 0)
+        first = int(np.argmax(bad)) if bad.any() else None
+        can_skip = finite.shape[1] > len(names)
+        kept = table[~bad] if can_skip else table
+        return cls(
+            steps=len(table),
+            sums=dict(zip(names, kept.sum(axis=0, dtype=np.float64).tolist(), strict=True)),
+            skipped=int(bad.sum()) if can_skip else 0,
+            skips_in_a_row=in_a_row[-1] if can_skip else 0,
+            max_skips_in_a_row=max(in_a_row) if can_skip else 0,
+            first_nonfinite=first,
+            nonfinite=()
+            if first is None
+            else tuple(name for name, ok in zip(names, finite[first], strict=False) if not ok),
+            waited=waited,
+        )
+
 
 class Engine(abc.ABC):
     """The devices and processes of a job, and the training steps on them.
 
     Attributes:
+        name: Its key in `runtime.engine`.
         devices: Devices that share a global batch, over all processes; set by `start`, as the
             next two.
         worker_names: Names of the processes in messages, the chief first.
         worker_index: Index of this process.
         versions: Versions of the framework, which must be equal on all workers.
+        failures: Exceptions of a step that `explain_failure` may explain.
     """
 
+    name: str
     devices: int
     worker_names: tuple[str, ...] = ("this process",)
     worker_index: int = 0
     versions: Mapping[str, str]
+    failures: tuple[type[Exception], ...] = ()
 
     # ------------------------------------------------------------------------- devices, processes
 
@@ -162,6 +204,10 @@ class Engine(abc.ABC):
         Raises:
             ConfigError: The description of the workers is invalid.
         """
+
+    def listens(self, index: int) -> bool:
+        """Returns whether `start` opens the port of a worker."""
+        return True
 
     @abc.abstractmethod
     def start(self, seed: int, config: RuntimeConfig) -> None:

@@ -54,8 +54,9 @@ def guarded_run(trainer: Trainer, stop: StopRequest | None = None) -> Iterator["
     """
     config, engine = trainer.config, trainer.engine
     addresses, index = engine.meeting_place(config.runtime)
+    minutes, hold_port = config.runtime.worker_minutes, not engine.listens(index)
     with (
-        rendezvous(addresses, index, 60.0 * config.runtime.worker_minutes) as all_ready,
+        rendezvous(addresses, index, 60.0 * minutes, hold_port=hold_port) as all_ready,
         explained_errors(trainer),
         contextlib.ExitStack() as stack,
     ):
@@ -84,7 +85,7 @@ def explained_errors(trainer: Trainer) -> Iterator[None]:
     """Raises a UserError for errors about workers, memory and data."""
     try:
         yield
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, *trainer.engine.failures) as error:
         config = trainer.config
         splits = (config.data.split, config.output.validation_split)
         # A wrong shape in a network raises one of these errors too: then the data are intact.

@@ -27,12 +27,13 @@ def wait_for_workers(
     seconds: float,
     write: Callable[[str], object] = tqdm.write,
     poll_seconds: float = _POLL_SECONDS,
+    hold: contextlib.ExitStack | None = None,
 ) -> None:
     """Waits until all workers of a job have started.
 
     TensorFlow connects workers in a call that holds the GIL and has no timeout: nothing is printed,
     and signals are not handled. So workers wait for each other before it: each opens its own port
-    of `TF_CONFIG` and polls those of the others, which TensorFlow's server may have by then.
+    of `TF_CONFIG` and polls those of the others, which the framework's server may have by then.
 
     Args:
         addresses: The addresses of all workers, ``host:port``.
@@ -40,6 +41,7 @@ def wait_for_workers(
         seconds: The timeout.
         write: Prints the line that names the missing workers.
         poll_seconds: Time between two attempts.
+        hold: Closes the port later; it is closed on return if unset.
 
     Raises:
         WorkerLost: Not all workers started in time; the message names the missing ones.
@@ -57,7 +59,7 @@ def wait_for_workers(
         while True:
             if not opened:
                 with contextlib.suppress(OSError):
-                    stack.enter_context(_open(addresses[own]))
+                    (hold or stack).enter_context(_open(addresses[own]))
                     opened = True
             missing = [address for address in missing if not _answers(address)]
             if opened and not missing:
@@ -79,13 +81,17 @@ def wait_for_workers(
 
 
 @contextlib.contextmanager
-def rendezvous(addresses: Sequence[str], own: int, seconds: float) -> Iterator[Callable[[], None]]:
+def rendezvous(
+    addresses: Sequence[str], own: int, seconds: float, *, hold_port: bool = False
+) -> Iterator[Callable[[], None]]:
     """Waits for all workers, and limits the time until they are connected.
 
     Args:
         addresses: The addresses of all workers; empty for a single process, which waits for none.
         own: This worker's index among them.
         seconds: The timeout, first for all workers to start and then for them to be connected.
+        hold_port: Whether this worker's port stays open until all are connected, because its
+            framework does not open it: others may still look for it.
 
     Yields:
         A function to call once they are connected.
@@ -96,15 +102,21 @@ def rendezvous(addresses: Sequence[str], own: int, seconds: float) -> Iterator[C
     if not addresses:
         yield lambda: None
         return
-    wait_for_workers(addresses, own, seconds)
+    hold = contextlib.ExitStack()
+    wait_for_workers(addresses, own, seconds, hold=hold if hold_port else None)
     others = ", ".join(address for index, address in enumerate(addresses) if index != own)
     message = (
         f"Not all workers of this job were connected within {_minutes(seconds)} "
         f"(runtime.worker_minutes): one of {others} started and stopped responding. Its own output "
         "shows why; then start all workers again."
     )
-    with deadline(seconds, message) as cancel:
-        yield cancel
+    with hold, deadline(seconds, message) as cancel:
+
+        def connected() -> None:
+            cancel()
+            hold.close()
+
+        yield connected
 
 
 @contextlib.contextmanager

@@ -61,6 +61,17 @@ def test_workers_find_each_other_in_any_order(addresses):
         server.close()
 
 
+def test_port_is_held_until_all_workers_are_connected(addresses):
+    # A worker may look for one that has found all others already, and opens no server.
+    first, second = addresses[:2]
+    server = socket.create_server(("127.0.0.1", int(first.split(":")[1])))
+    with server, rendezvous([first, second], 1, 300, hold_port=True) as all_connected:
+        socket.create_connection(("127.0.0.1", int(second.split(":")[1]))).close()
+        all_connected()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", int(second.split(":")[1])))
+
+
 def test_port_in_use_raises_worker_lost(addresses):
     with contextlib.ExitStack() as stack:
         for address in addresses:

@@ -35,6 +35,7 @@ class TensorFlowEngine(Engine):
             by `start` from `runtime.xla`.
     """
 
+    name = "tensorflow"
     versions: Mapping[str, str] = {"TensorFlow": tf.__version__}
 
     def __init__(

@@ -1,0 +1,99 @@
+"""The JAX engine computes the steps of the TensorFlow engine, on one device and on several."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.helpers.engine_steps import Case
+from tests.helpers.tiny_models import TINY
+
+pytest.importorskip("jax")
+pytestmark = pytest.mark.long
+
+DEVICES = (1, 2, 8)
+
+# With the penalty, a step of this toy critic magnifies differences 200 times at larger rates.
+SLOW = {"optimizer": "sgd", "sections": {"optimizer": {"learning_rate": 1e-6}}}
+CASES = [
+    Case("content"),
+    Case("sgd", optimizer="sgd"),
+    Case("batch_norm", toy={"batch_norm": True}),
+    Case("dropout", toy={"dropout": 0.5}),
+    Case(
+        "average_and_clip",
+        sections={"training": {"ema_decay": 0.9}, "optimizer": {"clip_norm": 0.1}},
+    ),
+    Case("micro_batches", plan={"micro_batches": 2}),
+    Case("skipped_step", plan={"skip_nonfinite": True}, black=2),
+    Case("wgan_gp", "wgan_gp", **SLOW),
+    Case("wgan_gp_micro_batches", "wgan_gp", plan={"micro_batches": 2}, **SLOW),
+    Case("wgan_gp_fresh_batches", "wgan_gp", plan={"fresh_critic_batches": True}, **SLOW),
+    Case("wgan_gp_literal_passes", "wgan_gp", plan={"share_generator_pass": False}, **SLOW),
+    Case("wgan", "wgan"),
+    Case("gan", "gan"),
+    Case("critic_with_batch_norm", "gan", critic={"layers": 1, "width": 4, "norm": "batch"}),
+    Case("critic_with_spectral_norm", "gan", critic={"layers": 1, "width": 4, "norm": "spectral"}),
+    Case("lsgan", "lsgan"),
+    Case("ragan_ls", "ragan_ls"),
+    *(
+        Case(name, objective, options, name, {**TINY[name], "dropout": 0.0}, size=32, **more)
+        if name == "mimo_unet"  # whose masks of whole channels differ
+        else Case(name, objective, options, name, TINY[name], size=32, **more)
+        for name, objective, options, more in (
+            ("nafnet", "content", {"losses": {"negative_psnr": 1.0}}, {"optimizer": "sgd"}),
+            ("mimo_unet", "content", {"losses": {"mae": 1.0, "fft": 0.1}}, {"optimizer": "sgd"}),
+            ("deblurgan", "wgan_gp", {"losses": {"mse": 1.0}}, SLOW),
+            ("rednet30", "wgan_gp", {"losses": {"mse": 1.0}}, SLOW),
+        )
+    ),
+]
+
+# Adam turns the rounding of a derivative that is zero into steps of full size: of biases before a
+# batch norm, and of the bias of scores that are only compared.
+WITHOUT_EFFECT = {
+    "batch_norm": ("conv2d/bias",),
+    "critic_with_batch_norm": ("block1_conv/bias", "block2_conv/bias"),
+    "ragan_ls": ("scores/bias",),
+    "rednet30": ("conv/bias",),
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory, repository):
+    """Runs all cases under both engines; returns their arrays by case, engine and devices."""
+    folder = tmp_path_factory.mktemp("steps")
+    request = folder / "request.json"
+    for backend, devices in (("tensorflow", 1), *(("jax", count) for count in DEVICES)):
+        cases = [dataclasses.asdict(case) for case in CASES]
+        request.write_text(json.dumps({"cases": cases, "folder": str(folder), "devices": devices}))
+        subprocess.run(
+            [sys.executable, "-m", "tests.helpers.engine_steps", str(request)],
+            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)},
+            cwd=repository,
+            check=True,
+        )
+    return lambda case, engine: dict(np.load(folder / f"{case}-{engine}.npz"))
+
+
+@pytest.mark.parametrize("devices", DEVICES)
+@pytest.mark.parametrize("case", [case.name for case in CASES])
+def test_five_steps_equal_those_of_tensorflow(outcomes, case, devices):
+    expected, found = outcomes(case, "tensorflow1"), outcomes(case, f"jax{devices}")
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        if any(part in name for part in WITHOUT_EFFECT.get(case, ())):
+            continue
+        scale = np.abs(array).max(initial=1e-6)
+        # Five steps magnify the rounding of the first.
+        np.testing.assert_allclose(found[name], array, atol=1e-4 * scale, rtol=0, err_msg=name)
+        if name.startswith("scalars/"):
+            np.testing.assert_allclose(found[name][0], array[0], atol=1e-5 * scale, err_msg=name)
+
+
+def test_step_with_nonfinite_loss_is_skipped(outcomes):
+    assert outcomes("skipped_step", "jax1")["skipped"].tolist() == [0, 0, 1, 0, 0]

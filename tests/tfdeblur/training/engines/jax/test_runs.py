@@ -1,0 +1,108 @@
+"""Runs under JAX by the command: files, resuming under the other engine, several processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.helpers.runs import history, settings, weights
+from tests.helpers.tiny_data import write_data_set
+from tfdeblur import config, train
+
+pytest.importorskip("jax")
+
+
+def start(folder, run_config, repository, *flags, tf_config=None):
+    """Starts a run under JAX on the CPU, in a process of its own."""
+    file = folder / f"{os.path.basename(run_config.workdir)}.yaml"
+    file.write_text(config.to_yaml(run_config))
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {"TF_CONFIG": json.dumps(tf_config)} if tf_config else {}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfdeblur.train", "--config", str(file), "--engine", "jax", *flags],
+        env=environment,
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    return printed
+
+
+def run_settings(folder, workdir, steps, **sections):
+    training = {"duration": f"{steps} steps", "global_batch": 8, "ema_decay": 0.9}
+    return settings(str(folder), workdir, training=training, **sections)
+
+
+def test_run_writes_all_files_and_resumes_under_tensorflow(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
+    printed = finish(start(tmp_path, run_settings(tmp_path, "run", 4), repository))
+    assert "JAX" in printed
+    workdir = tmp_path / "run"
+    rows = history(str(workdir))
+    assert [int(row["images"]) for row in rows][-1] == 32
+    assert {"index.html", "pictures", "tensorboard", "best"} <= {p.name for p in workdir.iterdir()}
+    resolved = yaml.safe_load((workdir / "config.yaml").read_text())
+    assert resolved["runtime"]["engine"] == "jax"
+
+    moved = run_settings(tmp_path, "run", 6, runtime={"engine": "tensorflow"})
+    assert train.run(moved).images == 48
+    assert [int(row["images"]) for row in history(str(workdir))][-1] == 48
+
+
+@pytest.mark.slow
+def test_run_that_moves_between_engines_equals_one_that_does_not(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
+    finish(start(tmp_path, run_settings(tmp_path, "whole", 9), repository))
+    finish(start(tmp_path, run_settings(tmp_path, "moved", 3), repository))
+    train.run(run_settings(tmp_path, "moved", 6))
+    finish(start(tmp_path, run_settings(tmp_path, "moved", 9), repository))
+    whole = weights(str(tmp_path / "whole"))
+    for ours, theirs in zip(weights(str(tmp_path / "moved")), whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])
+def test_processes_train_like_one(tmp_path, repository, count):
+    write_data_set(str(tmp_path / "data"), {"train": 24, "val": 4})
+    options = {
+        "training": {"duration": "4 steps", "global_batch": 12},
+        "objective": {"name": "wgan_gp", "critic_updates": 2, "losses": {"mse": 1.0}},
+        "critic": {"name": "patch_gan", "layers": 1, "width": 4},
+    }
+    finish(start(tmp_path, settings(str(tmp_path), "one", **options), repository))
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    several = settings(str(tmp_path), "several", **options)
+    processes = [
+        start(
+            tmp_path,
+            several,
+            repository,
+            tf_config={
+                "cluster": {"worker": workers},
+                "task": {"type": "worker", "index": index},
+            },
+        )
+        for index in range(count)
+    ]
+    for process in processes:
+        finish(process)
+    one, many = (weights(str(tmp_path / name)) for name in ("one", "several"))
+    for ours, theirs in zip(many, one, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)

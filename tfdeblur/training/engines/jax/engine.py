@@ -1,0 +1,284 @@
+"""The JAX engine: the step of all devices as one program, divided by XLA."""
+
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tfdeblur.config.train import RuntimeConfig
+from tfdeblur.data.inputs import advise_on_reading
+from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.errors import ConfigError, UserError, WorkerLost, reason_of
+from tfdeblur.execution.jax import BATCH, JaxExecutor
+from tfdeblur.objectives.objective import Objective
+from tfdeblur.ops.precision import POLICIES, Precision
+from tfdeblur.training.engines import cluster
+from tfdeblur.training.engines.engine import Engine, StepPlan, StepResults
+from tfdeblur.training.engines.jax.train_step import TrainStep, Values
+from tfdeblur.training.state import TrainingState
+
+logger = logging.getLogger(__name__)
+
+# The first NVIDIA GPUs that compute in bfloat16 (Ampere).
+_BFLOAT16_CAPABILITY = 8.0
+
+_MAX_IMAGES = 2**31 - 1
+
+
+class JaxEngine(Engine):
+    """Runs steps on a mesh of all devices of the job, over which each batch is divided.
+
+    Variables of Keras hold the state between two calls of `run_steps`.
+    """
+
+    name = "jax"
+    versions: Mapping[str, str] = {"JAX": jax.__version__}
+    failures = (jax.errors.JaxRuntimeError,)
+
+    # ------------------------------------------------------------------------- devices, processes
+
+    def meeting_place(self, config: RuntimeConfig) -> tuple[list[str], int]:
+        """Returns the workers of `TF_CONFIG` unless one process is configured."""
+        addresses, place = cluster.read()
+        if len(addresses) < 2 or config.strategy not in ("auto", "multi_worker"):
+            return [], 0
+        cluster.refuse_outsider(addresses, place)
+        return addresses, place or 0
+
+    def listens(self, index: int) -> bool:
+        """Returns whether a worker is the first, to which the others connect."""
+        return index == 0
+
+    def start(self, seed: int, config: RuntimeConfig) -> None:
+        """Seeds Keras, connects the processes and selects the devices.
+
+        Raises:
+            ConfigError: The strategy does not fit the machine, or `runtime.tpu` names an address.
+            UserError: There is no TPU.
+        """
+        if config.deterministic:
+            _make_deterministic()
+        if config.tpu not in (None, "local"):
+            raise ConfigError(
+                f"runtime.tpu: JAX uses the TPU of its own machine, not {config.tpu!r}. Run the "
+                "same command on every host of the TPU, with --tpu."
+            )
+        _hide_devices_from_tensorflow()
+        keras.utils.set_random_seed(seed)
+        self._connect(config)
+        if "tpu" in (config.strategy, config.tpu and "tpu") and jax.default_backend() != "tpu":
+            raise UserError(
+                f"This machine has no TPU that JAX {jax.__version__} can use. On a TPU machine, "
+                'install pip install "tfdeblur[jax-tpu]".'
+            )
+        devices = jax.devices()
+        if config.strategy == "one":
+            devices = jax.local_devices()[:1]
+        self.devices = len(devices)
+        self._mesh = Mesh(np.array(devices), (BATCH,))
+        self._copies = NamedSharding(self._mesh, PartitionSpec())
+        self._parts = NamedSharding(self._mesh, PartitionSpec(BATCH))
+
+    def _connect(self, config: RuntimeConfig) -> None:
+        """Connects the processes of the job."""
+        addresses, place = self.meeting_place(config)
+        if config.strategy == "multi_worker" and not addresses:
+            raise ConfigError(
+                "The strategy 'multi_worker' requires the environment variable TF_CONFIG, JSON"
+                ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
+                ' "task": {"type": "worker", "index": 0}}.'
+            )
+        if addresses:
+            if jax.config.jax_platforms == "cpu":
+                jax.config.update("jax_cpu_collectives_implementation", "gloo")
+            jax.distributed.initialize(
+                addresses[0],
+                len(addresses),
+                place,
+                initialization_timeout=math.ceil(60 * config.worker_minutes),
+            )
+        self.worker_index = jax.process_index()
+        count = jax.process_count()
+        if count > 1:
+            names = ("the chief", *(f"worker {index}" for index in range(1, count)))
+            self.worker_names = names
+
+    def resolve_precision(self, requested: Precision) -> str:
+        """Returns bfloat16 on TPUs and GPUs that support it if `requested` is ``auto``."""
+        if requested != "auto":
+            return POLICIES[requested]
+        platform = jax.default_backend()
+        if platform == "tpu":
+            return POLICIES["bfloat16"]
+        if platform == "gpu":
+            capability = getattr(jax.devices()[0], "compute_capability", _BFLOAT16_CAPABILITY)
+            if float(capability) >= _BFLOAT16_CAPABILITY:
+                return POLICIES["bfloat16"]
+            logger.warning(
+                "%s computes in float32: bfloat16 units require compute capability 8.0.",
+                jax.devices()[0].device_kind,
+            )
+        return POLICIES["float32"]
+
+    def summary(self) -> str:
+        """Returns one line about devices and versions."""
+        kind = self._mesh.devices.flat[0].device_kind
+        processes = len(self.worker_names)
+        where = f" in {processes} processes" if processes > 1 else ""
+        return f"{self.devices} x {kind}{where}; JAX {jax.__version__}, Keras {keras.__version__}"
+
+    def gather(self, text: str) -> list[str]:
+        """Returns the texts of all workers, in the order of their names."""
+        from jax.experimental import multihost_utils
+
+        own = np.frombuffer(text.encode(), np.uint8)
+        lengths = multihost_utils.process_allgather(np.array([own.size], np.int32)).reshape(-1)
+        padded = np.zeros(max(int(lengths.max()), 1), np.uint8)
+        padded[: own.size] = own
+        rows = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
+        return [row[:length].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+
+    def any_worker(self, flags: Sequence[bool]) -> list[bool]:
+        """Returns which flags are set on at least one worker."""
+        from jax.experimental import multihost_utils
+
+        rows = multihost_utils.process_allgather(np.array(flags, np.int32))
+        return [bool(flag) for flag in rows.reshape(-1, len(flags)).any(axis=0)]
+
+    def executor(self) -> JaxExecutor:
+        """Returns an executor on the devices of this process."""
+        # Each process evaluates the full split: processes with unequal numbers of batches would
+        # wait for each other.
+        local = [d for d in self._mesh.devices.flat if d.process_index == jax.process_index()]
+        return JaxExecutor(local)
+
+    def explain_failure(self, error: Exception) -> UserError | None:
+        """Explains errors about memory and lost workers."""
+        if not isinstance(error, jax.errors.JaxRuntimeError):
+            return None
+        reason = reason_of(str(error))
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return UserError(
+                f"Out of memory in a training step ({reason}). Set training.replica_batch to half "
+                "of the images that a device processed at once: gradients are then accumulated "
+                "and the training stays the same. The same command resumes from the newest "
+                "checkpoint."
+            )
+        if self.several_workers:
+            return WorkerLost(
+                "Another worker of this job has ended or is unreachable, so this one ends as well "
+                f"({reason}). Its own output shows why. Start all workers again, the same number "
+                "of them: they resume from the newest checkpoint."
+            )
+        return None
+
+    # --------------------------------------------------------------------------- training steps
+
+    def compile(self, state: TrainingState, objective: Objective, plan: StepPlan) -> None:
+        """Prepares the step; it is traced and compiled by the first call."""
+        self._step = TrainStep(objective, state, plan, self._mesh)
+        self._batches = plan.batches(objective)
+        self._step_images = plan.step_images(objective)
+        self._program: Any = None
+
+    def batches(
+        self, data: TrainingData, start_image: int, plan: StepPlan
+    ) -> Iterator[dict[str, jax.Array]]:
+        """Returns global batches, of which this process reads its part."""
+        processes, index = len(self.worker_names), self.worker_index
+        advise_on_reading(data, index, processes)
+        batches = data.dataset(
+            plan.global_batch // processes,
+            start_image=start_image,
+            global_batch=plan.global_batch,
+            host=index,
+            hosts=processes,
+        )
+        for batch in batches.as_numpy_iterator():
+            yield {
+                half: jax.make_array_from_process_local_data(self._parts, batch[half])
+                for half in ("blurred", "sharp")
+            }
+
+    def run_steps(self, batches: Iterator[Any], steps: int, skips_in_a_row: int) -> StepResults:
+        """Runs steps one after another; the host prepares a batch while the devices compute."""
+        values = self._values()
+        rows: list[jax.Array] = []
+        waited = 0.0
+        try:
+            for _ in range(steps):
+                idle = not rows or rows[-1].is_ready()
+                since = time.monotonic()
+                taken = [next(batches) for _ in range(self._batches)]
+                waited += time.monotonic() - since if idle else 0.0
+                # Passed as separate arrays, so that stacking them is part of the program.
+                if self._program is None:
+                    values = self._compile(values, taken)
+                values, row = self._program(values, taken)
+                rows.append(row)
+        finally:
+            # The old values were donated to the program.
+            for name, value in values.items():
+                self._step.variables[name].assign(value)
+        table = np.stack([np.asarray(row) for row in rows])
+        return StepResults.from_table(self._step.names, table, skips_in_a_row, waited)
+
+    def _values(self) -> Values:
+        """Returns the values of all variables, a copy on every device."""
+        return {
+            name: _on_all(variable.value, self._copies)
+            for name, variable in self._step.variables.items()
+        }
+
+    def _compile(self, values: Values, batches: Sequence[Any]) -> Values:
+        """Traces the step; returns the values of all variables that it reads."""
+
+        def program(values: Values, batches: Sequence[Any]) -> tuple[Values, jax.Array]:
+            stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
+            values, row = self._step(values, stacked)
+            return values, row
+
+        # Networks that are not trained, such as VGG19, become arguments: constants of that size
+        # would be compiled into the program.
+        jax.eval_shape(program, values, batches)
+        for index, variable in enumerate(self._step.frozen.values()):
+            self._step.variables[f"frozen/{index}"] = variable
+        shardings = ({name: self._copies for name in self._step.variables}, self._copies)
+        self._program = jax.jit(program, donate_argnums=0, out_shardings=shardings)
+        return {**self._values(), **values}
+
+
+def _on_all(value: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """Copies an array to all devices of a mesh, which may belong to several processes."""
+    if value.is_fully_addressable and not sharding.is_fully_addressable:
+        return jax.make_array_from_process_local_data(sharding, np.asarray(value))
+    return jax.device_put(value, sharding)
+
+
+def _hide_devices_from_tensorflow() -> None:
+    """Keeps TensorFlow, which reads the data, off the accelerators, whose memory it would take."""
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return
+    for kind in ("GPU", "TPU"):
+        # Too late if TensorFlow has started already, which only a notebook can do.
+        with contextlib.suppress(RuntimeError, ValueError):
+            tf.config.set_visible_devices([], kind)
+
+
+def _make_deterministic() -> None:
+    """Selects deterministic kernels on GPUs; CPUs and TPUs have no others."""
+    flag = "--xla_gpu_deterministic_ops=true"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
