@@ -21,7 +21,7 @@ import tqdm
 from pydantic import Field
 
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError, reason_of
 from tfdeblur.inference import photos, video
 from tfdeblur.io import files
@@ -111,7 +111,7 @@ def run(config: DeblurConfig) -> DeblurResult:
         UserError: There is nothing to restore, an output would overwrite an input or another
             output, or the model cannot be loaded. Nothing is written then.
     """
-    require_tensorflow()
+    require_keras()
     from tfdeblur.inference.restorer import load_restorer
     from tfdeblur.inference.tiles import Tiles
 

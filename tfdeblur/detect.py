@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
     EvaluationInputs,
@@ -71,7 +71,7 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
         UserError: The network, the detector or OpenCV is missing or unusable.
         DataError: The data cannot be read.
     """
-    require_tensorflow()
+    require_keras()
     from tfdeblur.data.dataset import read_errors
     from tfdeblur.evaluation.detection import (
         DETECTION_CSV,

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
     EvaluateConfig,
@@ -68,7 +68,7 @@ def run(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
         UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded.
         DataError: The data or the split cannot be read.
     """
-    require_tensorflow()
+    require_keras()
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.scores import QUICK_FILES
 
@@ -97,7 +97,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
             files of `lpips_weights` do not match `lpips`, or the images are too small for it.
         DataError: The data, the split or a file of weights cannot be read.
     """
-    require_tensorflow()
+    require_keras()
     from tfdeblur.evaluation.lpips_weights import open_lpips
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.scores import FULL_FILES
@@ -207,7 +207,7 @@ def run_checkpoints(config: EvaluateConfig) -> "EvaluationResult[CheckpointTable
         UserError: `model` or `checkpoint` is given, or there is no checkpoint.
         DataError: The data cannot be read, or every checkpoint is damaged.
     """
-    require_tensorflow()
+    require_keras()
     from tfdeblur.evaluation import checkpoints
     from tfdeblur.io.outputs import OutputFolder
 
@@ -245,7 +245,7 @@ def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
     Raises:
         UserError: A run has no score card, several to choose from, or one of other images.
     """
-    require_tensorflow()
+    require_keras()
     from tfdeblur.evaluation import comparison
     from tfdeblur.io import files
     from tfdeblur.io.outputs import OutputFolder

@@ -10,16 +10,17 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+import keras
 import numpy as np
-import tensorflow as tf
 import tqdm
+from keras import ops
 
 from tfdeblur.checkpoints.manifest import META
 from tfdeblur.checkpoints.weights import BEST, CHECKPOINTS, checkpoint_folder, load_generator
 from tfdeblur.errors import UserError
 from tfdeblur.exporting import saved_model
 from tfdeblur.inference import arrays, tlc
-from tfdeblur.inference.compiled import CompiledFunctions, Shape
+from tfdeblur.inference.compiled import Shape, compile_function
 from tfdeblur.inference.tiles import Tiles, Work, restore_tiles
 from tfdeblur.io import files
 from tfdeblur.models.keras_settings import standard_settings
@@ -32,7 +33,7 @@ _MIN_TILE = 128
 # One graph with dynamic shape serves whole images of every size; tiles have a graph per shape.
 _ANY_SIZE: Shape = (None, None, None, 3)
 
-Restore = Callable[[tf.Tensor], tf.Tensor]
+Restore = Callable[[Any], Any]
 
 
 class _UnitGenerator(Protocol):
@@ -88,10 +89,10 @@ class Restorer:
         self.ensemble = ensemble
         self._plain = plain
         self._network = _function(source)
-        self._compiled = CompiledFunctions(self.restore)
+        self._compiled = compile_function(self.restore)
 
-    def restore(self, images: tf.Tensor) -> tf.Tensor:
-        """Applies the network to tensors, for use inside other TensorFlow functions.
+    def restore(self, images: Any) -> Any:
+        """Applies the network to tensors, for use inside other functions of Keras's backend.
 
         Args:
             images: float32 [B, H, W, 3] in [0, 1].
@@ -101,7 +102,7 @@ class Restorer:
         """
         with standard_settings():
             restored = self._network(images)
-        return tf.clip_by_value(tf.cast(restored, tf.float32), 0.0, 1.0)
+        return ops.clip(ops.cast(restored, "float32"), 0.0, 1.0)
 
     def deblur(
         self,
@@ -173,14 +174,14 @@ class Restorer:
     def _restore_whole(self, batch: np.ndarray, work: Work) -> np.ndarray:
         try:
             return self._compiled(batch, _ANY_SIZE)
-        except tf.errors.ResourceExhaustedError:
+        except MemoryError:
             tiled = Work(work.tiles.side**2, work.tiles)
             return np.stack([self._restore_tiled(image, tiled) for image in batch])
 
     def _restore_tiled(self, image: np.ndarray, work: Work) -> np.ndarray:
         try:
             return restore_tiles(self._compiled, image, work)
-        except tf.errors.ResourceExhaustedError as error:
+        except MemoryError as error:
             smaller = work.tiles.halved()
             if smaller.side < _MIN_TILE:
                 raise UserError(
@@ -222,6 +223,12 @@ def load_restorer(
         )
     how: dict[str, Any] = {"max_pixels": max_pixels, "tiles": tiles, "ensemble": ensemble}
     if saved_model.is_saved_model(path):
+        if keras.backend.backend() != "tensorflow":
+            raise UserError(
+                f"{path} is a SavedModel, which TensorFlow runs, but Keras runs on "
+                f"{keras.backend.backend()!r}. Give the work directory or a checkpoint instead, or "
+                "set KERAS_BACKEND=tensorflow before Python starts."
+            )
         loaded = saved_model.load_saved_model(path)
         name = dict(loaded.description.get("model", {})).get("name", files.base_name(path))
         return Restorer(loaded, name=name, about=loaded.description, **how)

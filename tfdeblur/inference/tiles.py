@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tqdm
 
 from tfdeblur.errors import UserError
-from tfdeblur.inference.compiled import CompiledFunctions
+from tfdeblur.inference.compiled import CompiledFunction
 from tfdeblur.ops import tiling
 
 DEFAULT_TILE = 512
@@ -69,7 +70,7 @@ class Work:
     progress: bool = False
 
 
-def restore_tiles(function: CompiledFunctions, image: np.ndarray, work: Work) -> np.ndarray:
+def restore_tiles(function: CompiledFunction, image: np.ndarray, work: Work) -> np.ndarray:
     """Restores overlapping tiles of an image and blends them.
 
     Args:
@@ -113,7 +114,7 @@ def _schedule(allowed: int, tiles: int) -> tuple[int, int]:
     """Returns the number of tiles per batch, and of batches that run in parallel."""
     # On a CPU single tiles in parallel, because many operations use one core only.
     allowed = max(1, min(allowed, tiles))
-    if {device.device_type for device in tf.config.list_logical_devices()} != {"CPU"}:
+    if {device.partition(":")[0] for device in keras.distribution.list_devices()} != {"cpu"}:
         return allowed, 1
     return 1, min(allowed, tf.config.threading.get_intra_op_parallelism_threads() or _CORES)
 
