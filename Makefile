@@ -47,7 +47,7 @@ test: env ## the quick tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 test-slow: env ## the slow tests: real data, whole runs, several processes
-	$(BIN)/python -m pytest -m slow -n $(TEST_PROCESSES)
+	$(BIN)/python -m pytest -m slow -n $(TEST_PROCESSES) --durations 20
 
 test-long: env ## the tests that take many minutes each
 	$(BIN)/python -m pytest -m long -n $(TEST_PROCESSES)

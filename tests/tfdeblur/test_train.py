@@ -45,6 +45,17 @@ def test_run_in_memory_writes_all_files(folder):
     assert len(files.list_dir(files.join(workdir, "checkpoints"))) == 2
 
 
+def test_odd_batch_leaves_one_of_two_devices_idle(folder, capsys):
+    write_data_set(files.join(folder, "data"))
+    odd = settings(
+        folder,
+        training={"global_batch": 7, "duration": "1 steps"},
+        runtime={"strategy": "mirrored"},
+    )
+    assert train.run(odd).images == 7
+    assert "1 of 2 devices stay idle" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_resumed_run_equals_uninterrupted_run(folder):
     write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
@@ -191,12 +202,6 @@ class TestErrors:
                         "workdir": str(tmp_path / "file" / "run"),
                     }
                 )
-            )
-
-    def test_odd_batch_on_two_devices_raises_config_error(self, folder):
-        with pytest.raises(ConfigError, match=r"training\.global_batch"):
-            train.run(
-                settings(folder, training={"global_batch": 7}, runtime={"strategy": "mirrored"})
             )
 
     def test_damaged_record_raises_data_error_with_its_shard(self, folder, data):

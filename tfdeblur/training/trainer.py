@@ -146,7 +146,7 @@ class Trainer:
     def prepare(self) -> None:
         """Seeds the run, connects devices, chooses the precision and opens the data."""
         config = self.config
-        self.engine.start(config.seed, config.runtime)
+        self.engine.start(config.seed, config.runtime, config.training.global_batch)
         self.policy = self.engine.resolve_precision(config.runtime.precision)
         self.data = user_inputs.open_training(config, self._train_data)
         self.identity = self.data.identity(config.output.validation_split)

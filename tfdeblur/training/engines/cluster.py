@@ -1,9 +1,16 @@
-"""The workers of a job, from the environment variable `TF_CONFIG`, for every engine."""
+"""The workers of a job, by the variable `TF_CONFIG`, and their devices, for every engine."""
 
 import json
+import math
 import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+from tqdm import tqdm
 
 from tfdeblur.errors import ConfigError
+
+Device = TypeVar("Device")
 
 
 def read() -> tuple[list[str], int | None]:
@@ -64,3 +71,23 @@ def refuse_outsider(addresses: list[str], place: int | None) -> None:
             f"The environment variable TF_CONFIG names {len(addresses)} workers, and its task is"
             ' none of them: give each host the type "worker" and its own "index", from 0.'
         )
+
+
+def sharing(devices: Sequence[Device], global_batch: int | None) -> list[Device]:
+    """Returns as many devices as can share a batch equally, and prints which number stays idle.
+
+    Args:
+        devices: All devices of one process.
+        global_batch: Images in the batch; all devices are used if unset.
+    """
+    total = len(devices)
+    if global_batch is None:
+        return list(devices)
+    count = max(number for number in range(1, total + 1) if global_batch % number == 0)
+    if count < total:
+        tqdm.write(
+            f"{total - count} of {total} devices stay idle, because {global_batch} images per step "
+            f"are shared equally. --global-batch {math.ceil(global_batch / total) * total} would "
+            "use all."
+        )
+    return list(devices[:count])

@@ -210,8 +210,14 @@ class Engine(abc.ABC):
         return True
 
     @abc.abstractmethod
-    def start(self, seed: int, config: RuntimeConfig) -> None:
+    def start(self, seed: int, config: RuntimeConfig, global_batch: int | None = None) -> None:
         """Seeds all random generators and connects the devices.
+
+        Args:
+            seed: The run's seed.
+            config: The section `runtime`.
+            global_batch: Images in one update. The devices of one process that cannot share them
+                equally are not used.
 
         Raises:
             UserError: The devices that the configuration names do not exist.

@@ -58,7 +58,7 @@ class JaxEngine(Engine):
         """Returns whether a worker is the first, to which the others connect."""
         return index == 0
 
-    def start(self, seed: int, config: RuntimeConfig) -> None:
+    def start(self, seed: int, config: RuntimeConfig, global_batch: int | None = None) -> None:
         """Seeds Keras, connects the processes and selects the devices.
 
         Raises:
@@ -83,6 +83,8 @@ class JaxEngine(Engine):
         devices = jax.devices()
         if config.strategy == "one":
             devices = jax.local_devices()[:1]
+        elif jax.process_count() == 1:
+            devices = cluster.sharing(devices, global_batch)
         self.devices = len(devices)
         self._mesh = Mesh(np.array(devices), (BATCH,))
         self._copies = NamedSharding(self._mesh, PartitionSpec())

@@ -50,13 +50,13 @@ class TensorFlowEngine(Engine):
         """Returns the workers of `TF_CONFIG` if the configured strategy spans them."""
         return runtime.meeting_place(config.strategy, config.tpu)
 
-    def start(self, seed: int, config: RuntimeConfig) -> None:
+    def start(self, seed: int, config: RuntimeConfig, global_batch: int | None = None) -> None:
         """Seeds TensorFlow and creates the strategy, unless there is one."""
         # Before device discovery, after which deterministic ops cannot be enabled.
         runtime.seed_everything(seed, config.deterministic)
         self._jit_compile = config.xla == "on"
         if self._strategy is None:
-            self._connect(runtime.make_strategy(config.strategy, config.tpu))
+            self._connect(runtime.make_strategy(config.strategy, config.tpu, global_batch))
 
     def _connect(self, strategy: tf.distribute.Strategy) -> None:
         self._strategy = strategy

@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 # -------------------------------------------------------------------------------------- strategies
 
 
-def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.distribute.Strategy":
+def make_strategy(
+    kind: StrategyKind = "auto", tpu: str | None = None, global_batch: int | None = None
+) -> "tf.distribute.Strategy":
     """Creates the distribution strategy of a run.
 
     Args:
@@ -40,6 +42,8 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
             `mirrored` if there are several GPUs, and `one` otherwise.
         tpu: `local` for the TPU attached to this machine, or the name or address of another one;
             only for `auto` and `tpu`.
+        global_batch: Images in one update: a strategy ``mirrored`` uses only as many devices as can
+            share them equally.
 
     Returns:
         The strategy. For several workers and for a TPU it must be created before any other
@@ -65,7 +69,7 @@ def make_strategy(kind: StrategyKind = "auto", tpu: str | None = None) -> "tf.di
     if kind == "mirrored":
         names = [d.name for d in tf.config.list_logical_devices("GPU")]
         names = names or [d.name for d in tf.config.list_logical_devices("CPU")]
-        return _mirrored(tuple(names))
+        return _mirrored(tuple(cluster.sharing(names, global_batch)))
     if kind == "multi_worker":
         addresses, place = cluster.read()
         if not addresses:
