@@ -66,9 +66,23 @@ def desk(tmp_path):
         (tmp_path / "photos" / name).write_bytes(_png(picture[:, :128]))
         blurred = kernels.convolve_separable(picture.astype(np.float32), kernel)
         blurred = np.rint(blurred).astype(np.uint8)
-        for half, content in (("blur", blurred), ("sharp", picture)):
-            (tmp_path / "pairs" / half / f"{place}.png").write_bytes(_png(content))
-            (tmp_path / "mixed" / f"{place}_{half}.png").write_bytes(_png(content))
+        split = ("train", "train", "train", "train", "valid", "test")[place]
+        for half, content, others in (
+            ("blur", blurred, ("input", "Blur", "blur/im{}_kernel1_img")),
+            ("sharp", picture, ("GT", "Sharp", "gt/im{}")),
+        ):
+            for path in (
+                f"pairs/{half}/{place}.png",
+                f"mixed/{place}_{half}.png",
+                f"scenes/{place}/{others[0]}/0001.png",
+                f"BSD/{split}/{place}/{others[1]}/RGB/0001.png",
+                f"levin/{others[2].format(place)}.png",
+            ):
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / path).write_bytes(_png(content))
+        (tmp_path / "halves").mkdir(exist_ok=True)
+        both = np.concatenate([blurred, picture], axis=1)
+        (tmp_path / "halves" / f"{place}.png").write_bytes(_png(both))
     (tmp_path / "photos" / "chelsea.png").rename(tmp_path / "photos" / "cat.png")
     golden = ROOT / "tests/tfdeblur/porting/golden/nafnet.pth"
     shutil.copyfile(golden, tmp_path / "NAFNet-GoPro-width32.pth")

@@ -27,7 +27,7 @@ CONFIG_FILE = "config.yaml"
 MODELS = Registry(
     "tfdeblur.models",
     "model",
-    ("blocks", "generator", "layers", "layers_tensorflow", "local_pooling"),
+    ("blocks", "generator", "keras_settings", "layers", "layers_tensorflow", "local_pooling"),
 )
 CRITICS = Registry("tfdeblur.models.critics", "critic", ("critic",))
 OBJECTIVES = Registry(

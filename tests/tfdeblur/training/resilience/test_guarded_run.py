@@ -70,8 +70,8 @@ class TwoWorkers(TensorFlowEngine):
     calls = 0
     differs_from = 0
 
-    def start(self, seed, config):
-        super().start(seed, config)
+    def start(self, seed, config, global_batch=None):
+        super().start(seed, config, global_batch)
         self.worker_names = ("the chief", "worker 1")
 
     def any_worker(self, flags):
@@ -95,7 +95,7 @@ def two_workers(monkeypatch):
     def begin(differs_from):
         monkeypatch.setattr(TwoWorkers, "calls", 0)
         monkeypatch.setattr(TwoWorkers, "differs_from", differs_from)
-        monkeypatch.setattr(engines, "create", TwoWorkers)
+        monkeypatch.setattr(engines, "create", lambda requested: TwoWorkers())
 
     return begin
 
