@@ -110,6 +110,8 @@ class SplitEvaluator:
     ) -> None:
         self._executor = executor or default_executor()
         devices = self._executor.devices
+        # The files of arrays from Python exist as long as it does.
+        self._data = data
         parts = data.by_size() if isinstance(data, SizedSource) else [data]
         datasets = []
         for part in parts:
