@@ -73,6 +73,16 @@ def refuse_outsider(addresses: list[str], place: int | None) -> None:
         )
 
 
+def require(addresses: Sequence[str]) -> None:
+    """Raises a ConfigError if there are no workers, which the strategy ``multi_worker`` needs."""
+    if not addresses:
+        raise ConfigError(
+            "The strategy 'multi_worker' requires the environment variable TF_CONFIG, JSON"
+            ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
+            ' "task": {"type": "worker", "index": 0}}.'
+        )
+
+
 def sharing(devices: Sequence[Device], global_batch: int | None) -> list[Device]:
     """Returns as many devices as can share a batch equally, and prints which number stays idle.
 

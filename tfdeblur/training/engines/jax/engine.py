@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 # The first NVIDIA GPUs that compute in bfloat16 (Ampere).
 _BFLOAT16_CAPABILITY = 8.0
 
-_MAX_IMAGES = 2**31 - 1
-
 
 class JaxEngine(Engine):
     """Runs steps on a mesh of all devices of the job, over which each batch is divided.
@@ -93,12 +91,8 @@ class JaxEngine(Engine):
     def _connect(self, config: RuntimeConfig) -> None:
         """Connects the processes of the job."""
         addresses, place = self.meeting_place(config)
-        if config.strategy == "multi_worker" and not addresses:
-            raise ConfigError(
-                "The strategy 'multi_worker' requires the environment variable TF_CONFIG, JSON"
-                ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
-                ' "task": {"type": "worker", "index": 0}}.'
-            )
+        if config.strategy == "multi_worker":
+            cluster.require(addresses)
         if addresses:
             if jax.config.jax_platforms == "cpu":
                 jax.config.update("jax_cpu_collectives_implementation", "gloo")

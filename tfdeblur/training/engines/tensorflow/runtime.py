@@ -72,12 +72,7 @@ def make_strategy(
         return _mirrored(tuple(cluster.sharing(names, global_batch)))
     if kind == "multi_worker":
         addresses, place = cluster.read()
-        if not addresses:
-            raise ConfigError(
-                "The strategy 'multi_worker' requires the environment variable TF_CONFIG, JSON"
-                ' such as {"cluster": {"worker": ["host1:2222", "host2:2222"]},'
-                ' "task": {"type": "worker", "index": 0}}.'
-            )
+        cluster.require(addresses)
         cluster.refuse_outsider(addresses, place)
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _tpu_strategy(tpu or "local")
