@@ -140,7 +140,9 @@ def make_batches(case: Case, count: int) -> list[dict[str, Any]]:
 
 def place(batches: list[dict[str, Any]], engine: Any) -> Any:
     """Returns an iterator of batches in the form that an engine takes."""
-    if engine.name == "jax":
+    import keras
+
+    if keras.backend.backend() == "jax":
         import jax
 
         return iter(jax.device_put(batch, engine._parts) for batch in batches)

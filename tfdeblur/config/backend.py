@@ -29,7 +29,8 @@ def choose_backend(runtime: Any = None) -> None:
 
     Raises:
         ConfigError: Keras is imported already and uses another backend.
-        UserError: The package of the backend is not installed, or the variable is invalid.
+        UserError: The package of the backend is not installed, the variable is invalid, or Keras
+            runs on a backend that no engine supports.
     """
     section = runtime if isinstance(runtime, Mapping) else {}
     engine = section.get("engine", "auto")
@@ -53,6 +54,11 @@ def choose_backend(runtime: Any = None) -> None:
 
 def _check_imported(requested: str | None) -> None:
     backend = sys.modules["keras"].backend.backend()
+    if backend not in BACKENDS:
+        raise UserError(
+            f"Keras runs on {backend!r}. Set the environment variable {_VARIABLE} to "
+            f"{' or '.join(BACKENDS)} before Keras is imported."
+        )
     if requested is not None and requested != backend:
         raise ConfigError(
             f"runtime.engine: {requested!r}, but Keras has been imported and runs on {backend!r}. "

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tfdeblur.config.backend import BACKENDS, choose_backend
-from tfdeblur.errors import UserError
+from tfdeblur.config.backend import choose_backend
 
 if TYPE_CHECKING:
     from tfdeblur.training.engines.engine import Engine
@@ -22,13 +21,7 @@ def create(requested: str = "auto") -> "Engine":
     choose_backend({"engine": requested})
     import keras
 
-    backend = keras.backend.backend()
-    if backend not in BACKENDS:
-        raise UserError(
-            f"Keras runs on {backend!r}. Set the environment variable KERAS_BACKEND to "
-            f"{' or '.join(BACKENDS)} before Keras is imported."
-        )
-    if backend == "jax":
+    if keras.backend.backend() == "jax":
         from tfdeblur.training.engines.jax.engine import JaxEngine
 
         return JaxEngine()

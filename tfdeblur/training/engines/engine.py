@@ -177,7 +177,6 @@ class Engine(abc.ABC):
     """The devices and processes of a job, and the training steps on them.
 
     Attributes:
-        name: Its key in `runtime.engine`.
         devices: Devices that share a global batch, over all processes; set by `start`, as the
             next two.
         worker_names: Names of the processes in messages, the chief first.
@@ -186,7 +185,6 @@ class Engine(abc.ABC):
         failures: Exceptions of a step that `explain_failure` may explain.
     """
 
-    name: str
     devices: int
     worker_names: tuple[str, ...] = ("this process",)
     worker_index: int = 0

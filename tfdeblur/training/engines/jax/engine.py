@@ -38,7 +38,6 @@ class JaxEngine(Engine):
     Variables of Keras hold the state between two calls of `run_steps`.
     """
 
-    name = "jax"
     versions: Mapping[str, str] = {"JAX": jax.__version__}
     failures = (jax.errors.JaxRuntimeError,)
 

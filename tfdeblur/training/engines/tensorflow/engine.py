@@ -35,7 +35,6 @@ class TensorFlowEngine(Engine):
             by `start` from `runtime.xla`.
     """
 
-    name = "tensorflow"
     versions: Mapping[str, str] = {"TensorFlow": tf.__version__}
 
     def __init__(
