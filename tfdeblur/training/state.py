@@ -217,8 +217,11 @@ class TrainingState:
     def averaged(self) -> Iterator[None]:
         """Puts the averaged weights into the generator while the block runs.
 
-        Moving statistics of batch norm are averages already and stay as they are.
+        Moving statistics of batch norm are averages already. Replicas that do not synchronize
+        them get those of the first one, which are those that checkpoints hold.
         """
+        for variable in self.generator.network.non_trainable_weights:
+            variable.assign(ops.convert_to_numpy(variable))
         own = [ops.convert_to_numpy(variable) for _, variable in self._averages()]
         for average, variable in self._averages():
             variable.assign(ops.convert_to_numpy(average))

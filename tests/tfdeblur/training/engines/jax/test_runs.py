@@ -78,7 +78,8 @@ def test_processes_train_like_one(tmp_path, repository, count):
     write_data_set(str(tmp_path / "data"), {"train": 24, "val": 4})
     options = {
         "training": {"duration": "4 steps", "global_batch": 12},
-        "objective": {"name": "wgan_gp", "critic_updates": 2, "losses": {"mse": 1.0}},
+        # Not WGAN-GP, whose penalty magnifies differences of rounding step by step.
+        "objective": {"name": "wgan", "critic_updates": 2, "losses": {"mse": 1.0}},
         "critic": {"name": "patch_gan", "layers": 1, "width": 4},
     }
     finish(start(tmp_path, settings(str(tmp_path), "one", **options), repository))
