@@ -35,6 +35,7 @@ __all__ = [
     "build_model",
     "list_models",
     "list_objectives",
+    "list_presets",
     "list_recipes",
     "load",
 ]
@@ -52,6 +53,13 @@ def list_objectives() -> list[str]:
     from tfdeblur.config import OBJECTIVES
 
     return OBJECTIVES.names()
+
+
+def list_presets() -> list[str]:
+    """Returns the names of all presets, trained weights for `load` and `--model`."""
+    from tfdeblur import presets
+
+    return presets.names()
 
 
 def list_recipes() -> list[str]:
@@ -86,14 +94,16 @@ def load(path: str) -> Restorer:
     """Loads a trained generator for the restoration of photographs.
 
     Args:
-        path: A work directory of `tfdeblur.train`, one of its checkpoints, or a SavedModel of
-            `tfdeblur.export`; local or with any scheme that TensorFlow reads, such as `gs://`.
+        path: The name of a preset, one of `list_presets()`; or the folder of a preset, a work
+            directory of `tfdeblur.train`, one of its checkpoints, or a SavedModel of
+            `tfdeblur.export`, local or with any scheme that TensorFlow reads, such as `gs://`. A
+            path that exists wins over a name.
 
     Returns:
         An object whose `deblur(image_or_batch)` restores uint8 or float images of any size.
 
     Raises:
-        UserError: `path` contains none of these.
+        UserError: `path` is none of these; near names of presets are suggested.
     """
     from tfdeblur.inference.restorer import load_restorer
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tfdeblur.deblur FILE_OR_FOLDER... -o OUT --model RUN_OR_SAVEDMODEL
+    python -m tfdeblur.deblur FILE_OR_FOLDER... -o OUT --model PRESET_RUN_OR_SAVEDMODEL
 
 `run` does the same for a notebook.
 """
@@ -48,8 +48,9 @@ class DeblurConfig:
     model: Annotated[
         str,
         Field(
-            description="work directory, checkpoint, or SavedModel, which is a program: load only "
-            "those you trust",
+            description="name of a preset (python -m tfdeblur.presets lists them), work directory, "
+            "checkpoint, folder of a preset, or SavedModel, which is a program: load only those "
+            "you trust",
             min_length=1,
         ),
     ]

@@ -2,12 +2,14 @@
 
 import argparse
 import dataclasses
+import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfdeblur import cli, config
+from tfdeblur import cli, config, presets
+from tfdeblur.checkpoints.manifest import is_checkpoint, read_meta
 from tfdeblur.cli import flags as cli_flags
 from tfdeblur.cli.command import open_standard_streams
 from tfdeblur.cli.environment import require_packages
@@ -125,13 +127,25 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     flags = settings.merge(cli_flags.given(namespace), flags)
     problems = cli_flags.reject_unknown_flags(unknown, parser)
     layer = settings.read_config_file(namespace.config) if namespace.config else {}
-    resolved = config.resolve(layer, flags, problems=problems)
+    resolved = config.resolve(_of_initial_weights(layer, flags), layer, flags, problems=problems)
     if namespace.print_config:
         print(config.to_yaml(resolved), end="")
         return 0
     result = run(resolved, stop)
     print(result)
     return 0
+
+
+def _of_initial_weights(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the network of `training.init_from`, a preset or checkpoint, if none is chosen."""
+    tree: dict[str, Any] = functools.reduce(settings.merge, layers, {})
+    training, model = tree.get("training"), tree.get("model")
+    source = training.get("init_from") if isinstance(training, Mapping) else None
+    chosen = isinstance(model, str) or (isinstance(model, Mapping) and "name" in model)
+    if chosen or tree.get("recipe") or not isinstance(source, str):
+        return {}
+    folder = presets.find(os.path.expanduser(source))
+    return {"model": read_meta(folder)["model"]} if is_checkpoint(folder) else {}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,8 +29,11 @@ def of_ours(path):
 
 def help_of(words, capsys):
     leading = words[3:4] if words[2] == "data_prep.build" else []
+    module = importlib.import_module(words[2])
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{words[2]}.__main__")
     with pytest.raises(SystemExit) as left:
-        importlib.import_module(words[2]).main([*leading, "--help"])
+        module.main([*leading, "--help"])
     assert not left.value.code
     return capsys.readouterr().out
 

@@ -18,6 +18,7 @@ import pydantic
 
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
+from tfdeblur.presets import preset
 
 FORMAT_VERSION = 2
 META = "meta.json"
@@ -95,7 +96,7 @@ def image_count(name: str) -> int | None:
 
 def weights_file(meta: Mapping[str, Any]) -> str:
     """Returns the name of the file that holds the generator's weights."""
-    return _WEIGHTS_OF[meta["format"]]
+    return preset.WEIGHTS if _is_of_preset(meta) else _WEIGHTS_OF[meta["format"]]
 
 
 def path_exists(path: str) -> bool:
@@ -120,8 +121,8 @@ def path_exists(path: str) -> bool:
 
 
 def is_checkpoint(folder: str) -> bool:
-    """Returns whether a folder holds a manifest."""
-    return path_exists(files.join(folder, META))
+    """Returns whether a folder holds a manifest: that of a checkpoint, or of a preset."""
+    return any(path_exists(files.join(folder, name)) for name in (META, preset.FACTS))
 
 
 # ----------------------------------------------------------------------------------------- writing
@@ -202,8 +203,12 @@ def _fingerprint(path: str) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------- reading
 
 
+def _is_of_preset(meta: Mapping[str, Any]) -> bool:
+    return bool(meta["format"] == preset.MANIFEST_FORMAT)
+
+
 def read_meta(folder: str) -> dict[str, Any]:
-    """Reads the manifest of a checkpoint.
+    """Reads the manifest of a checkpoint or preset.
 
     Raises:
         Damaged: It is damaged.
@@ -212,6 +217,8 @@ def read_meta(folder: str) -> dict[str, Any]:
     """
     path = files.join(folder, META)
     if not path_exists(path):
+        if preset.is_preset(folder):
+            return preset.read(folder).manifest()
         raise Damaged(f"The checkpoint file {path} is missing.", folder)
     data = files.read_bytes(path)
     try:
@@ -272,6 +279,8 @@ def verify_checkpoint(folder: str) -> dict[str, Any]:
         UserError: A file cannot be read.
     """
     meta = read_meta(folder)
+    if _is_of_preset(meta):
+        return preset.verify(folder).manifest()
     for name, expected in meta["files"].items():
         path = files.join(folder, name)
         if not path_exists(path):

@@ -13,12 +13,13 @@ from tfdeblur.checkpoints.arrays import (
     to_arrays,
     weight_variables,
 )
-from tfdeblur.checkpoints.manifest import read_meta, weights_file
+from tfdeblur.checkpoints.manifest import verify_checkpoint, weights_file
 from tfdeblur.checkpoints.weights import checkpoint_folder
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 from tfdeblur.io.array_files import read_hdf5, read_member
 from tfdeblur.models.generator import Generator
+from tfdeblur.presets import find
 
 _IN_KERAS_ARCHIVE = "model.weights.h5"
 _CONVERTIBLE = (".pth", ".pt", ".npz")
@@ -56,8 +57,8 @@ def init_from(path: str, generator: Generator, *, partial: bool = False) -> Matc
     Names such as ``conv2d/kernel`` are common, so a few arrays of any network fit by chance.
 
     Args:
-        path: A work directory, a checkpoint's folder, or a ``.safetensors``, ``.weights.h5`` or
-            ``.keras`` file.
+        path: A work directory, the folder of a checkpoint or preset, a ``.safetensors``,
+            ``.weights.h5`` or ``.keras`` file, or the name of a preset.
         generator: Its network's weights are set where name and shape agree.
         partial: Whether fewer than half of its arrays may be set.
 
@@ -68,9 +69,10 @@ def init_from(path: str, generator: Generator, *, partial: bool = False) -> Matc
         DataError: The file cannot be read, belongs to another network, nothing in it fits, or too
             little without `partial`. No weight is set then.
     """
+    path = find(path)
     if files.is_dir(path):
         folder = checkpoint_folder(path)
-        meta = read_meta(folder)
+        meta = verify_checkpoint(folder)
         if meta["model"]["name"] != generator.name:
             # Layers of different networks may share a few generic names and shapes.
             raise DataError(

@@ -31,6 +31,7 @@ from tfdeblur.io.array_files import read_hdf5
 from tfdeblur.models import create
 from tfdeblur.models.generator import Generator
 from tfdeblur.models.keras_settings import standard_settings
+from tfdeblur.presets import find
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -91,15 +92,17 @@ def _set_keras_weights(generator: Generator, arrays: Arrays) -> None:
 
 
 def checkpoint_folder(path: str, which: str = "best") -> str:
-    """Finds the checkpoint of a work directory.
+    """Finds the checkpoint of a work directory, or the folder of a preset.
 
     Args:
-        path: A work directory, or a checkpoint's own folder, which is returned as it is.
+        path: A work directory, the name of a preset, or the folder of a checkpoint or preset,
+            which is returned as it is.
         which: ``best`` (the newest if there has been no validation yet) or ``last``.
 
     Raises:
         UserError: There is none.
     """
+    path = find(path)
     if is_checkpoint(path):
         return path
     for kind in (BEST, CHECKPOINTS) if which == "best" else (CHECKPOINTS,):
@@ -117,7 +120,7 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
     """Builds the generator of a trained run, in float32, and reads its weights.
 
     Args:
-        path: A work directory or a checkpoint's folder.
+        path: See `checkpoint_folder`.
         which: ``best`` or ``last``, for a work directory.
 
     Returns:

@@ -169,7 +169,7 @@ class TrainingConfig:
     ema_decay: Annotated[float | None, Field(gt=0, lt=1)] = None
     """decay of the running average of the generator's weights"""
     init_from: str | None = None
-    """run, checkpoint or weights file to start from; prints what matched"""
+    """run, checkpoint, preset or weights file to start from; prints what matched"""
     init_partial: bool = False
     """accept initial weights that fit fewer than half of the network's arrays"""
     share_generator_pass: bool = True

@@ -45,8 +45,8 @@ class EvaluationInputs:
     model: Annotated[
         str,
         Field(
-            description="checkpoint, or SavedModel (a program: load only those you trust), instead "
-            "of --workdir"
+            description="name or folder of a preset, checkpoint, or SavedModel (a program: load "
+            "only those you trust), instead of --workdir"
         ),
     ] = ""
     data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
@@ -150,7 +150,9 @@ def network_path(config: EvaluationInputs) -> str:
         UserError: Both or neither are given.
     """
     if bool(config.workdir) == bool(config.model):
-        raise UserError("Give one of --workdir (a run) and --model (a checkpoint or SavedModel).")
+        raise UserError(
+            "Give one of --workdir (a run) and --model (a preset, checkpoint or SavedModel)."
+        )
     return (config.workdir or config.model).rstrip("/")
 
 

@@ -24,6 +24,8 @@ from tfdeblur.inference.compiled import Shape, compile_function
 from tfdeblur.inference.tiles import Tiles, Work, restore_tiles
 from tfdeblur.io import files
 from tfdeblur.models.keras_settings import standard_settings
+from tfdeblur.presets import find
+from tfdeblur.presets.preset import FACTS
 
 DEFAULT_MAX_PIXELS = 2**20
 """A 1280x720 frame is not tiled; REDNet30 then needs about 3 GB for its activations."""
@@ -204,7 +206,8 @@ def load_restorer(
     """Loads a trained network for restoring images.
 
     Args:
-        path: A work directory of `tfdeblur.train`, one of its checkpoints, or a SavedModel.
+        path: The name of a preset, a work directory of `tfdeblur.train`, one of its checkpoints,
+            the folder of a preset, or a SavedModel.
         which: Which checkpoint of a work directory: the best by its metric, or the last.
         max_pixels: See `Restorer`.
         tiles: See `Restorer`.
@@ -215,11 +218,12 @@ def load_restorer(
     Raises:
         UserError: There is no trained network at `path`, or it is damaged.
     """
+    path = find(path)
     if not files.is_dir(path):
         state = "is a file" if files.exists(path) else "does not exist"
         raise UserError(
             f"{path} {state}. Give the folder of a trained network: a work directory of "
-            "tfdeblur.train, one of its checkpoints, or a SavedModel."
+            "tfdeblur.train, one of its checkpoints, a preset, or a SavedModel."
         )
     how: dict[str, Any] = {"max_pixels": max_pixels, "tiles": tiles, "ensemble": ensemble}
     if saved_model.is_saved_model(path):
@@ -237,7 +241,7 @@ def load_restorer(
     except UserError as error:
         raise UserError(
             f"{path} holds no trained network: no {saved_model.GRAPH} (a SavedModel), no "
-            f"{META} (a checkpoint), and no checkpoint in {BEST}/ or "
+            f"{META} (a checkpoint), no {FACTS} (a preset), and no checkpoint in {BEST}/ or "
             f"{CHECKPOINTS}/ (a work directory of tfdeblur.train)."
         ) from error
     generator, meta = load_generator(folder)

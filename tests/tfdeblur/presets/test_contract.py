@@ -1,0 +1,109 @@
+"""What every preset of the package promises; each new one is tested by existing."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+import tfdeblur
+from data_prep import build
+from tests.test_repository import lines_of, setup_cfg
+from tfdeblur import presets
+from tfdeblur.evaluate import EvaluateConfig, run
+from tfdeblur.presets import card, catalog, preset
+
+NAMES = tfdeblur.list_presets()
+IN_THE_BOX = [name for name in NAMES if presets.load(name).weights.url is None]
+
+
+def folder_of(name):
+    return catalog._FOLDER / name
+
+
+def test_there_are_presets():
+    assert "unet16-cifar10" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folder_is_called_as_the_preset_and_holds_its_files_alone(name):
+    found = presets.load(name)
+    assert found.name == name
+    expected = {preset.FACTS, preset.CARD}
+    expected |= {preset.WEIGHTS} if name in IN_THE_BOX else set()
+    assert {path.name for path in folder_of(name).iterdir()} == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_are_complete(name):
+    found = presets.load(name)
+    assert found.about and found.license and found.terms and found.probe and found.scores
+    assert found.training.data and found.training.blur and found.training.of
+    assert found.training.command.startswith("python -m tfdeblur.train ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_and_guide_are_those_of_the_facts(name, repository: pathlib.Path):
+    found = presets.load(name)
+    assert (folder_of(name) / preset.CARD).read_text("utf-8") == card.card(found)
+    page = (repository / "docs" / "presets" / f"{name}.md").read_text("utf-8")
+    assert f"{{include}} ../../tfdeblur/presets/{name}/{preset.CARD}\n" in page
+    assert f"\npresets/{name}\n" in (repository / "docs" / "presets.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_are_written_as_they_are_read(name):
+    text = (folder_of(name) / preset.FACTS).read_text("utf-8")
+    assert preset.to_yaml(presets.load(name)) == text
+    assert yaml.safe_load(text)["name"] == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_package_contains_every_file(name, repository: pathlib.Path):
+    patterns = lines_of(setup_cfg(repository)["options.package_data"]["tfdeblur"])
+    for path in folder_of(name).iterdir():
+        inside = path.relative_to(repository / "tfdeblur")
+        assert any(inside.match(pattern) for pattern in patterns), inside
+
+
+@pytest.mark.parametrize("name", IN_THE_BOX)
+def test_weights_have_their_sha256_and_are_small(name):
+    found = preset.verify(str(folder_of(name)))
+    assert found.weights.bytes == (folder_of(name) / preset.WEIGHTS).stat().st_size
+    assert found.weights.bytes < 20e6
+
+
+@pytest.mark.parametrize("name", IN_THE_BOX)
+def test_preset_restores_the_probe_as_its_facts_say(name):
+    restorer = tfdeblur.load(name)
+    found = presets.load(name)
+    assert restorer.source.network.count_params() == found.weights.parameters
+    restored = np.asarray(restorer.restore(preset.probe_image()))
+    np.testing.assert_allclose(preset.probe_of(restored), found.probe, atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def cifar10(real_data, tmp_path_factory):
+    """CIFAR-10 as `data_prep.build` makes it."""
+    folder = tmp_path_factory.mktemp("cifar10")
+    unpack = real_data / "cifar10" / "unpack.py"
+    call = [sys.executable, str(unpack), str(unpack.parent / "strips"), str(folder / "raw")]
+    subprocess.run(call, check=True, capture_output=True)
+    assert build.main(["cifar10", "--source", str(folder / "raw"), "--out", f"{folder}/built"]) == 0
+    return f"{folder}/built"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_THE_BOX)
+def test_scores_on_cifar10_are_those_of_an_evaluation(name, request, tmp_path):
+    scores = [found for found in presets.load(name).scores if found.data == "cifar10, split test"]
+    if not scores:
+        pytest.skip(f"{name} has no scores on CIFAR-10")
+    data = request.getfixturevalue("cifar10")
+    result = run(EvaluateConfig(model=name, data=data, out=str(tmp_path), pictures=0))
+    for row in ("blurred", "restored"):
+        values = getattr(scores[0], row)
+        measured = {key: result.card.rows[row][key] for key in values}
+        assert measured == pytest.approx(values, rel=1e-4)
