@@ -1,15 +1,17 @@
-"""Command: exports the generator of a run as a SavedModel, a LiteRT file or an ONNX file.
+"""Command: exports a generator as a SavedModel, a LiteRT or ONNX file, or a preset for a hub.
 
 ::
 
     python -m tfdeblur.export --workdir WORKDIR
     python -m tfdeblur.export --workdir WORKDIR --format onnx
     python -m tfdeblur.export --workdir WORKDIR --format litert --size 640x360 --weights float16
+    python -m tfdeblur.export --workdir WORKDIR --format hub --weights float16 -o NAME
 
 `run` does the same for a notebook.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -18,16 +20,17 @@ from pydantic import Field
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_tensorflow
 from tfdeblur.config.fields import Size
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 
-Format = Literal["saved_model", "litert", "onnx"]
+Format = Literal["saved_model", "litert", "onnx", "hub"]
 
 # File names in the work directory, used if `out` is unset.
 DEFAULT_NAMES: dict[Format, str] = {
     "saved_model": "saved_model",
     "litert": "model.tflite",
     "onnx": "model.onnx",
+    "hub": "",  # the folder's name becomes the preset's, so it is always given
 }
 SUFFIXES: dict[Format, str] = {"litert": ".tflite", "onnx": ".onnx"}
 
@@ -37,20 +40,26 @@ class ExportConfig:
     """Settings of the export command."""
 
     workdir: Annotated[
-        str, Field(description="work directory of tfdeblur.train, or a checkpoint", min_length=1)
-    ]
+        str,
+        Field(description="work directory of tfdeblur.train, or a checkpoint; or give --model"),
+    ] = ""
+    model: Annotated[
+        str,
+        Field(description="name of a preset, or its folder, or a checkpoint, instead of --workdir"),
+    ] = ""
     out: Annotated[
         str,
         Field(
             description="folder or file to write; if unset, saved_model, model.tflite or "
-            "model.onnx in WORKDIR"
+            "model.onnx in WORKDIR; required with --model and --format hub"
         ),
     ] = ""
     format: Annotated[
         Format,
         Field(
             description="saved_model: a folder for TensorFlow; litert: a file for phones, for one "
-            "image size; onnx: a file for other runtimes (extra onnx)"
+            "image size; onnx: a file for other runtimes (extra onnx); hub: a folder of weights, "
+            "facts and model card, which --model and --init-from take"
         ),
     ] = "saved_model"
     size: Annotated[
@@ -61,7 +70,7 @@ class ExportConfig:
     ] = None
     weights: Annotated[
         Literal["float32", "float16"],
-        Field(description="litert: precision of the stored weights; float16 halves the file"),
+        Field(description="litert, hub: precision of the stored weights; float16 halves the file"),
     ] = "float32"
     checkpoint: Annotated[
         Literal["best", "last"], Field(description="which checkpoint of the work directory")
@@ -73,9 +82,19 @@ class ExportConfig:
             "over instead, in pixels; auto: 1.5 times the training crops"
         ),
     ] = "auto"
+    license: Annotated[
+        str, Field(description="hub: SPDX identifier of the license of the weights")
+    ] = ""
+    scores: Annotated[
+        str,
+        Field(description="hub: scores.json of an evaluation of the preset, for its model card"),
+    ] = ""
     overwrite: Annotated[
         bool,
-        Field(description="replace a file, or write into a folder of other files"),
+        Field(
+            description="replace a file, write into a folder of other files, or replace a preset, "
+            "whose texts are kept"
+        ),
     ] = False
 
 
@@ -94,7 +113,7 @@ class ExportResult:
 
 
 def run(config: ExportConfig) -> ExportResult:
-    """Writes a SavedModel with float, uint8 and bytes signatures, or a file for other runtimes.
+    """Writes a SavedModel with float, uint8 and bytes signatures, another file, or a preset.
 
     Args:
         config: Settings of the command.
@@ -109,12 +128,16 @@ def run(config: ExportConfig) -> ExportResult:
     from tfdeblur.inference import tlc
 
     _check(config)
-    out = config.out or files.join(config.workdir, DEFAULT_NAMES[config.format])
-    if config.format != "saved_model":
+    out = config.out.rstrip("/") or files.join(config.workdir, DEFAULT_NAMES[config.format])
+    if config.format == "hub":
+        from tfdeblur.exporting import hub
+
+        hub.check_target(out, config.overwrite)
+    elif config.format != "saved_model":
         from tfdeblur.exporting import function
 
         function.check_target(out, SUFFIXES[config.format], config.overwrite)
-    folder = checkpoint_folder(config.workdir, config.checkpoint)
+    folder = checkpoint_folder(config.workdir or config.model, config.checkpoint)
     trained, meta = load_generator(folder)
     generator = tlc.convert(trained, config.tlc, folder)
     description: dict[str, Any] = {"model": {"name": generator.name, **dict(generator.options)}}
@@ -126,6 +149,16 @@ def run(config: ExportConfig) -> ExportResult:
         }
         description = saved_model.export_saved_model(
             generator, out, about=about, overwrite=config.overwrite
+        )
+    elif config.format == "hub":
+        hub.write(
+            generator,
+            out,
+            meta,
+            config=tlc.config_of(folder),
+            precision=config.weights,
+            license=config.license,
+            scores=config.scores,
         )
     elif config.format == "litert":
         from tfdeblur.exporting import litert
@@ -140,12 +173,21 @@ def run(config: ExportConfig) -> ExportResult:
 
 
 def _check(config: ExportConfig) -> None:
+    if bool(config.workdir) == bool(config.model):
+        raise UserError("Give one of --workdir (a run) and --model (a preset or checkpoint).")
+    if not config.out and (config.model or config.format == "hub"):
+        raise ConfigError("out: --model and --format hub require --out, the place to write to.")
     if config.format == "litert" and config.size is None:
         raise ConfigError("size: --format litert requires --size WIDTHxHEIGHT.")
-    if config.format == "saved_model" and config.size is not None:
-        raise ConfigError("size: a SavedModel restores images of any size; remove --size.")
-    if config.format != "litert" and config.weights != "float32":
-        raise ConfigError("weights: --weights float16 requires --format litert.")
+    if config.format in ("saved_model", "hub") and config.size is not None:
+        raise ConfigError(
+            f"size: --format {config.format} is for images of any size; remove --size."
+        )
+    if config.format not in ("litert", "hub") and config.weights != "float32":
+        raise ConfigError("weights: --weights float16 requires --format litert or hub.")
+    for name in ("license", "scores"):
+        if config.format != "hub" and getattr(config, name):
+            raise ConfigError(f"{name}: --{name} requires --format hub.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,15 +198,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.export",
         description=(
-            "Exports the generator of a run as a SavedModel for images of any size, or as a LiteRT "
-            "or ONNX file. All run without tfdeblur."
+            "Exports a generator as a SavedModel for images of any size, or as a LiteRT or ONNX "
+            "file, all of which run without tfdeblur; or as a preset: a folder with weights, facts "
+            "and model card for a model hub."
         ),
+        short={"out": "o"},
     )
 
 
 def _run_and_report(config: ExportConfig) -> int:
     result = run(config)
     model = result.description["model"]
+    if config.format == "hub":
+        place = shlex.quote(result.path)
+        print(f"{model['name']} written to {result.path}")
+        print(f"Evaluate it: python -m tfdeblur.evaluate --model {place} --data DATA")
+        print(
+            "Describe it: edit the texts of preset.yaml (about, license, terms, training), and "
+            f"export it again:\n  python -m tfdeblur.export --model {place} --format hub "
+            f"--weights {config.weights} --overwrite -o {place} [--scores FOLDER/scores.json]"
+        )
+        return 0
     if config.format != "saved_model":
         size = "any size" if config.size is None else f"{config.size[1]}x{config.size[0]}"
         print(
