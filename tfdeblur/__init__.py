@@ -9,7 +9,9 @@ Example:
     True
     >>> tfdeblur.build_model("unet16", width=8).count_params()
     120843
-    >>> sharp = tfdeblur.load("runs/unet16").deblur(blurred)  # doctest: +SKIP
+    >>> tfdeblur.list_presets()
+    ['unet16-cifar10']
+    >>> sharp = tfdeblur.load("unet16-cifar10").deblur(blurred)  # doctest: +SKIP
 
 Each command has a configuration and a `run` function for notebooks: `tfdeblur.train.run`,
 `tfdeblur.evaluate.run`, `tfdeblur.export.run` and `tfdeblur.deblur.run`.

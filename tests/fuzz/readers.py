@@ -22,11 +22,12 @@ from tfdeblur.checkpoints.manifest import META, WEIGHTS, write_meta
 from tfdeblur.checkpoints.weights import load_generator, write_weights
 from tfdeblur.config import settings
 from tfdeblur.data import schema
-from tfdeblur.exporting import saved_model
+from tfdeblur.exporting import hub, saved_model
 from tfdeblur.inference import photos, video
 from tfdeblur.io import array_files, files
 from tfdeblur.models.generator import Generator
 from tfdeblur.porting import reading
+from tfdeblur.presets import preset
 
 ARRAYS = {"a/kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "b": np.ones(3, "f2")}
 PIXELS = np.random.default_rng(5).integers(0, 256, (12, 17, 3), dtype=np.uint8)
@@ -122,6 +123,13 @@ def _checkpoint(folder: str) -> list[str]:
     return [META, META, META, WEIGHTS]
 
 
+def _preset(folder: str) -> list[str]:
+    generator = models.create("unet16", {"width": 2})
+    hub.write(generator, f"{folder}/tiny", {"images": 0, "folder": folder})
+    facts = f"tiny/{preset.FACTS}"
+    return [facts, facts, facts, f"tiny/{preset.WEIGHTS}"]
+
+
 def _saved_model(folder: str) -> list[str]:
     images = keras.Input((None, None, 3))
     network = keras.Model(images, keras.layers.Conv2D(3, 1)(images))
@@ -158,6 +166,7 @@ READERS = {
     "safetensors": Reader(_safetensors, _path(read_arrays)),
     "safetensors of others": Reader(_safetensors, _path(reading.read)),
     "checkpoint": Reader(_checkpoint, lambda folder, name: load_generator(folder)),
+    "preset": Reader(_preset, lambda folder, name: load_generator(f"{folder}/tiny")),
     "SavedModel": Reader(
         _saved_model, lambda folder, name: saved_model.load_saved_model(f"{folder}/m")
     ),

@@ -99,6 +99,11 @@ def weights_file(meta: Mapping[str, Any]) -> str:
     return preset.WEIGHTS if _is_of_preset(meta) else _WEIGHTS_OF[meta["format"]]
 
 
+def description_file(meta: Mapping[str, Any]) -> str:
+    """Returns the name of the file that holds the manifest."""
+    return preset.FACTS if _is_of_preset(meta) else META
+
+
 def path_exists(path: str) -> bool:
     """Returns whether a file or folder exists.
 

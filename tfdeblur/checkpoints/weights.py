@@ -20,6 +20,7 @@ from tfdeblur.checkpoints.manifest import (
     META,
     WEIGHTS,
     checkpoint_name,
+    description_file,
     is_checkpoint,
     verify_checkpoint,
     weights_file,
@@ -141,8 +142,8 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
     except Exception as error:  # the options may have any values
         reason = str(error).splitlines()[0][:_LONGEST_REASON] if str(error) else repr(error)
         raise DataError(
-            f"{files.join(folder, META)}: model describes no network with the weights of "
-            f"{weights_file(meta)}: {reason.rstrip('.')}."
+            f"{files.join(folder, description_file(meta))}: model describes no network with the "
+            f"weights of {weights_file(meta)}: {reason.rstrip('.')}."
         ) from error
     _set_weights(generator, arrays, weights)
     return generator, {**meta, "folder": folder}

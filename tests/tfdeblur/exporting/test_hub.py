@@ -162,6 +162,18 @@ def test_damaged_weights_are_refused_by_load_and_init_from(written):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("model", ["width: 8", "width: 2", "name: rednet30", "depth: 4"])
+def test_facts_of_another_network_are_refused_by_name(model, written):
+    out, _, _ = written
+    path, key = f"{out}/{preset.FACTS}", model.split(":")[0]
+    lines = files.read_text(path).splitlines()
+    start = lines.index("model:")
+    known = [line for line in lines[start:] if not line.startswith(f"  {key}:")]
+    files.write_text(path, "\n".join([*lines[:start], "model:", f"  {model}", *known[1:]]))
+    with pytest.raises(DataError, match=out):
+        tfdeblur.load(out)
+
+
 # ---------------------------------------------------------------------------------- by its name
 
 
