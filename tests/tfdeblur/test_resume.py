@@ -59,7 +59,7 @@ def state_of(workdir):
 
 def curves(workdir):
     """The history, without speeds."""
-    speed = ("images_per_second", "waiting_for_data")
+    speed = ("images_per_second", "epoch_seconds", "waiting_for_data")
     return [{k: v for k, v in row.items() if k not in speed} for row in history(workdir)]
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tfdeblur.metrics import METRICS
 from tfdeblur.models.generator import Generator
+from tfdeblur.training.engines.engine import TRAIN_PSNR
 from tfdeblur.training.gallery import Pictures, Validation
 from tfdeblur.training.loop import Diverged, Report
 from tfdeblur.training.state import TrainingState
@@ -20,6 +21,9 @@ from tfdeblur.training.validation import gallery_of
 
 if TYPE_CHECKING:
     from tfdeblur.training.trainer import Trainer
+
+# Scores of the blurred input that every validation writes, for charts.
+BASELINES = ("psnr_db", "ssim")
 
 
 class Callback:
@@ -55,6 +59,10 @@ class Callback:
 class LogCallback(Callback):
     """Writes the step's scalars, the learning rates, the speed and the incidents.
 
+    The scalars include ``train/psnr_db``, the PSNR of the training samples as the network restored
+    them for its updates, on images clipped to [0, 1]; ``epoch_seconds`` is the time of an epoch
+    without validation and checkpoints.
+
     Args:
         run: The run; its history receives the scalars.
     """
@@ -73,6 +81,7 @@ class LogCallback(Callback):
                 **report.metrics,
                 **{f"{name}/learning_rate": rate for name, rate in rates.items()},
                 "images_per_second": report.images_per_second,
+                "epoch_seconds": report.epoch_seconds,
                 **({} if report.waiting is None else {"waiting_for_data": report.waiting}),
                 **self._run.supervisor.incident_counts(),
             },
@@ -106,7 +115,11 @@ class ValidationCallback(Callback):
             validation = self._validate()
         self.latest = validation.metrics
         history.add(
-            report.images, {f"val/{name}": value for name, value in validation.metrics.items()}
+            report.images,
+            {
+                **{f"val/{name}": value for name, value in validation.metrics.items()},
+                **{f"blurred/{name}": validation.baseline[name] for name in BASELINES},
+            },
         )
         history.write()
         best = store.best_metrics().get(self._metric)
@@ -229,6 +242,8 @@ class ProgressBar:
             for name, value in metrics.items()
             if name.endswith("/loss")
         }
+        if TRAIN_PSNR in metrics:
+            losses["PSNR"] = f"{metrics[TRAIN_PSNR]:.2f} dB"
         counts = {
             name.removeprefix("guards/"): f"{value:.0f}"
             for name, value in self._incident_counts().items()

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfdeblur.io import files
 from tfdeblur.reports import pages
 from tfdeblur.reports.charts import Chart
+from tfdeblur.training.engines.engine import TRAIN_PSNR
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Report
 
@@ -21,7 +22,8 @@ _MAX_COLUMNS = 6
 
 # Charts of the page, with the endings of the names of their scalars.
 _CHARTS = {
-    "Training loss": ("/loss",),
+    "Training and validation loss": ("generator/loss", "val/loss"),
+    "Loss of the critic": ("critic/loss",),
     "Scores of the critic": ("critic/real", "critic/fake"),
     "Wasserstein estimate": ("/wasserstein",),
     "Gradient penalty": ("/penalty",),
@@ -162,13 +164,17 @@ class Gallery:
                 )
             row["sharp"] = f"{PICTURES}/{record:06d}-sharp.png"
             rows.append((f"{pictures.kind} {record}", row))
-        seen = ("Seen", f"{report.images:,} images, {report.epoch:.2f} epochs")
+        seen = [("Seen", f"{report.images:,} images, {report.epoch:.2f} epochs")]
+        if known := history.series("epoch_seconds"):
+            seen.append(("Time of an epoch", _duration(known[-1][1])))
+        if known := history.series(TRAIN_PSNR):
+            seen.append(("Training PSNR", f"{known[-1][1]:.2f} dB"))
         scores = [] if validation is None else _scores(validation)
         charts = [] if validation is None else _validation_charts(history, validation)
         size = max((max(image.shape[:2]) for image in pictures.sharp), default=0)
         page = pages.render(
             self._title,
-            summary=[*self._summary, seen, *scores],
+            summary=[*self._summary, *seen, *scores],
             pictures=rows,
             charts=[*charts, *_training_charts(history)],
             pixelated=size <= 64,
@@ -188,17 +194,28 @@ def _scores(validation: Validation) -> list[tuple[str, str]]:
 def _validation_charts(history: History, validation: Validation) -> list[Chart]:
     return [
         Chart(
-            "Validation PSNR",
-            {"restored": history.series("val/psnr_db")},
+            "PSNR",
+            {
+                "validation": history.series("val/psnr_db"),
+                "training samples": history.series(TRAIN_PSNR),
+            },
             y_label="dB",
             levels={"blurred input": validation.baseline["psnr_db"]},
         ),
         Chart(
             "Validation SSIM",
-            {"restored": history.series("val/ssim")},
+            {"validation": history.series("val/ssim")},
             levels={"blurred input": validation.baseline["ssim"]},
         ),
     ]
+
+
+def _duration(seconds: float) -> str:
+    """Returns a duration with three digits, such as 2.51 h."""
+    for limit, unit in ((3600, "h"), (60, "min")):
+        if seconds >= limit:
+            return f"{seconds / limit:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def _restored(record: int) -> str:

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
+from tfdeblur.reports import histories
+from tfdeblur.reports.histories import HISTORY
 from tfdeblur.training.engines.tensorflow import private
 
-HISTORY = "history.csv"
 TENSORBOARD = "tensorboard"
 
 
@@ -112,23 +113,7 @@ class History:
 
 def _read_history(path: str) -> dict[int, dict[str, float]]:
     """Reads a history; a damaged file is renamed, and its readable rows are kept."""
-    rows: dict[int, dict[str, float]] = {}
-    text = files.read_bytes(path).decode("utf-8", errors="replace")
-    damaged = "\0" in text
-    reader = csv.DictReader(io.StringIO(text.replace("\0", "")))
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            break
-        except csv.Error:
-            damaged = True
-            continue
-        try:
-            values = {name: float(value) for name, value in row.items() if value}
-            rows[int(values.pop("images"))] = values
-        except (ValueError, TypeError, KeyError):
-            damaged = True
+    rows, damaged = histories.parse(files.read_bytes(path))
     if damaged:
         aside = f"{path}.damaged"
         files.rename(path, aside)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfdeblur.errors import UserError
-from tfdeblur.training.engines.engine import Engine, StepResults
+from tfdeblur.training.engines.engine import Engine, StepResults, training_psnr
 from tfdeblur.training.state import TrainingState
 
 
@@ -38,6 +38,11 @@ class Report:
     def epoch(self) -> float:
         """Epochs since the start of training."""
         return self.images / self.epoch_images
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Seconds that an epoch takes at this throughput, without validation and checkpoints."""
+        return self.epoch_images / self.images_per_second
 
 
 @dataclasses.dataclass
@@ -84,7 +89,8 @@ class _Totals:
         """Returns the means of the scalars over the steps that were not skipped."""
         if not self._counted:
             return {}
-        return {name: value / self._counted for name, value in self._sums.items()}
+        means = {name: value / self._counted for name, value in self._sums.items()}
+        return training_psnr(means)
 
 
 class _Schedule:

@@ -81,12 +81,12 @@ def test_later_stages_are_not_shown(folder):
 def test_page_without_validation_shows_training_samples_and_curves(folder):
     page = show(folder, 11, [0, 1], validated=False)
     assert "Training sample 1" in page and "000001-restored-000000000011.png" in page
-    assert "Training loss" in page and "11 images" in page
+    assert "Training and validation loss" in page and "11 images" in page
     assert "Validation" not in page
     assert "Validation PSNR" in show(folder, 22, [0, 1])
 
 
 def test_page_without_images_shows_curves(folder):
     page = show(folder, 11, [], validated=False)
-    assert "Training loss" in page and ".png" not in page
+    assert "Training and validation loss" in page and ".png" not in page
     assert not names(folder)

@@ -14,13 +14,18 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from keras import ops
 
 from tfdeblur.config import TrainConfig
 from tfdeblur.config.train import RuntimeConfig
 from tfdeblur.errors import UserError
 from tfdeblur.execution import Executor
-from tfdeblur.objectives.objective import Objective
+from tfdeblur.metrics import CEILING_DB
+from tfdeblur.metrics.psnr import psnr_db
+from tfdeblur.objectives.objective import Objective, View
+from tfdeblur.ops.imaging import ValueRange, to_unit
 from tfdeblur.ops.precision import Precision
+from tfdeblur.ops.shapes import PerExample
 from tfdeblur.training.state import TrainingState
 
 if TYPE_CHECKING:
@@ -28,6 +33,13 @@ if TYPE_CHECKING:
 
 # The scalar that is 1 if the step was reverted because it produced non-finite values, else 0.
 SKIPPED = "skipped"
+
+TRAIN_PSNR = "train/psnr_db"
+"""The scalar with the PSNR of training images, averaged over those whose input differs from the
+target, as in validation."""
+
+# The share of those images: a step's `TRAIN_PSNR` is a mean over all images, and 0 for the others.
+_DIFFERING = "train/differing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +102,42 @@ class StepPlan:
         """Returns the names of a step's scalars, each a mean over the global batch."""
         networks = dict.fromkeys(objective.updates)
         names = [name for network in networks for name in scalar_names(objective, network)]
+        names += [TRAIN_PSNR, _DIFFERING]
         return (*names, SKIPPED) if self.skip_nonfinite else tuple(names)
 
 
 def scalar_names(objective: Objective, network: str) -> list[str]:
     """Returns the names of the scalars of one network's update."""
     return [f"{network}/{s}" for s in ("loss", *objective.term_names(network), "gradient_norm")]
+
+
+def training_scores(view: View, value_range: ValueRange) -> dict[str, PerExample]:
+    """Measures what the generator has restored for its own update, before that update.
+
+    Args:
+        view: The batch.
+        value_range: The generator's.
+
+    Returns:
+        float32 [B] by the names of the scalars: `TRAIN_PSNR`, at most `CEILING_DB` and 0 for images
+        whose input equals the target, and whether it differs. `training_psnr` divides the means.
+    """
+    sharp, restored = (
+        ops.clip(to_unit(ops.cast(ops.stop_gradient(images), "float32"), value_range), 0.0, 1.0)
+        for images in (view.sharp, view.restored)
+    )
+    differs = ops.cast(ops.any(view.blurred != view.sharp, axis=(1, 2, 3)), "float32")
+    # NaN in an image is found in the loss.
+    decibels = ops.nan_to_num(ops.minimum(psnr_db(sharp, restored), CEILING_DB))
+    return {TRAIN_PSNR: differs * decibels, _DIFFERING: differs}
+
+
+def training_psnr(means: Mapping[str, float]) -> dict[str, float]:
+    """Returns means of scalars with the PSNR of the images that count, if there are any."""
+    found = dict(means)
+    share = found.pop(_DIFFERING, 0.0)
+    total = found.pop(TRAIN_PSNR, 0.0)
+    return {**found, TRAIN_PSNR: total / share} if share > 0 else found
 
 
 def critic_updates(objective: Objective) -> list[tuple[str, range]]:

@@ -21,6 +21,7 @@ from tfdeblur.training.engines.engine import (
     SKIPPED,
     StepPlan,
     critic_updates,
+    training_scores,
 )
 from tfdeblur.training.state import TrainingState
 
@@ -289,8 +290,11 @@ class TrainStep:
         loss = self._objective.loss(name, view)
         batch = self._plan.global_batch
         total = jnp.sum(loss.per_example) / batch
-        terms = {f"{name}/{term}": jnp.sum(value) / batch for term, value in loss.terms.items()}
-        return total, {f"{name}/loss": total, **terms}
+        terms = {f"{name}/{term}": value for term, value in loss.terms.items()}
+        if name == GENERATOR:
+            terms |= training_scores(view, self._generator.value_range)
+        means = {term: jnp.sum(value) / batch for term, value in terms.items()}
+        return total, {f"{name}/loss": total, **means}
 
     def _apply(self, values: Values, name: str, gradients: Values) -> tuple[Values, Scalars]:
         """Applies gradients; returns the values and the norm of the gradients."""

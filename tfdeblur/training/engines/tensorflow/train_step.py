@@ -18,6 +18,7 @@ from tfdeblur.training.engines.engine import (
     StepPlan,
     critic_updates,
     scalar_names,
+    training_scores,
 )
 from tfdeblur.training.engines.tensorflow.determinism import add_in_order
 from tfdeblur.training.engines.tensorflow.nonfinite import StepReverter
@@ -185,11 +186,13 @@ class ReplicaStep:
         )
         loss = self._objective.loss(name, view)
         scaled = tf.reduce_sum(loss.per_example) / self._plan.global_batch
-        terms = {
-            f"{name}/{term}": tf.reduce_sum(value) / self._plan.global_batch
-            for term, value in loss.terms.items()
+        terms = {f"{name}/{term}": value for term, value in loss.terms.items()}
+        if name == GENERATOR:
+            terms |= training_scores(view, self._generator.value_range)
+        means = {
+            term: tf.reduce_sum(value) / self._plan.global_batch for term, value in terms.items()
         }
-        return scaled, {f"{name}/loss": scaled, **terms}
+        return scaled, {f"{name}/loss": scaled, **means}
 
     def _uniform(self, update: Any, micro: int) -> tf.Tensor:
         """Draws a number per image, from seed, images seen, update, and position in the batch."""

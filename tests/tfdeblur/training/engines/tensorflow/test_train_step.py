@@ -16,9 +16,10 @@ from tests.helpers.toys import (
     weights,
 )
 from tfdeblur import objectives
+from tfdeblur.metrics.psnr import psnr_db
 from tfdeblur.models import critics
 from tfdeblur.objectives.objective import GENERATOR, Loss
-from tfdeblur.training.engines.engine import StepPlan
+from tfdeblur.training.engines.engine import TRAIN_PSNR, StepPlan, training_psnr
 from tfdeblur.training.engines.tensorflow import train_step as step_module
 from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep, taped_gradient
 
@@ -346,3 +347,19 @@ def test_taped_gradient_is_differentiable():
         slope = taped_gradient(lambda y: y**3, x)
     np.testing.assert_allclose(slope, [3.0, 12.0])
     np.testing.assert_allclose(tape.gradient(slope, x), [6.0, 12.0])
+
+
+@pytest.mark.parametrize("value_range", ["unit", "signed"])
+def test_training_psnr_is_of_the_images_whose_input_differs(value_range):
+    batch = toy_batch()
+    batch["blurred"][:3] = batch["sharp"][:3]
+    _, step = build(TwoNetworks(), micro_batches=2, value_range=value_range)
+    means = {name: float(value) for name, value in step(batch).items()}
+    unit = toy_generator(value_range=value_range).as_unit_model()
+    restored = np.clip(unit(batch["blurred"] / np.float32(255)), 0, 1)
+    expected = psnr_db(batch["sharp"] / np.float32(255), restored)
+    found = training_psnr(means)
+    assert found[TRAIN_PSNR] == pytest.approx(float(np.mean(expected[3:])), abs=1e-4)
+    assert found.keys() == means.keys() - {"train/differing"}
+    same = step({"blurred": batch["sharp"], "sharp": batch["sharp"]})
+    assert TRAIN_PSNR not in training_psnr({name: float(v) for name, v in same.items()})
