@@ -37,6 +37,7 @@ def write_run(tmp_path: pathlib.Path) -> Callable[[str], Generator]:
             epoch_images=1024,
             average=[],
             averaged=_as_they_are,
+            critic_arrays=dict,
         )
         local = tempfile.mkdtemp(dir=tmp_path)
         CheckpointStore(local, keep=1).save_best(state, {"psnr_db": 12.5})

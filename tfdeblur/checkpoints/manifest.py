@@ -24,6 +24,7 @@ FORMAT_VERSION = 2
 META = "meta.json"
 WEIGHTS = "generator.safetensors"
 STATE = "state.safetensors"
+CRITICS = "critics.safetensors"
 
 # Format 1 held the weights in Keras's HDF5 format and the state as a `tf.train.Checkpoint`.
 WEIGHTS_FORMAT_1 = "generator.weights.h5"

@@ -9,6 +9,7 @@ A work directory holds::
         meta.json                    written last: without it the folder is not a checkpoint
     checkpoints/000000002048.damaged/  a damaged one, which is never used
     best/000000004096/               the best validation's, without the training state
+        critics.safetensors          if the run has a critic: it scores images in evaluation
 
 A checkpoint is written in its own folder, and ``meta.json`` completes it (`manifest`). Unfinished
 ones of killed processes are deleted later (`retention`).
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from tfdeblur.checkpoints.arrays import ArrayMismatch, read_arrays, write_arrays
 from tfdeblur.checkpoints.manifest import (
+    CRITICS,
     FORMAT_VERSION,
     STATE,
     STATE_FORMAT_1,
@@ -97,8 +99,9 @@ class CheckpointStore:
             UserError: They cannot be written; the previous ones stay.
         """
         self._check_lock()
-        with self._writing(self._best, state, metrics):
-            pass
+        with self._writing(self._best, state, metrics) as folder:
+            if critics := state.critic_arrays():
+                write_arrays(files.join(folder, CRITICS), critics)
         self._check_lock()
         self._best.keep_only(state.images_seen)
 

@@ -19,6 +19,7 @@ from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.config import EvaluateConfig, about_run, batch_size_for
 from tfdeblur.evaluation.evaluator import SplitEvaluator, Triplet
+from tfdeblur.evaluation.losses import OMITTED, find_loss, read_critics
 from tfdeblur.evaluation.page import headers, summary_of
 from tfdeblur.evaluation.pictures import address, spread
 from tfdeblur.evaluation.scores import BLURRED, RESTORED
@@ -27,14 +28,17 @@ from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.metrics import METRICS
+from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS
 from tfdeblur.ops import tiling
-from tfdeblur.reports import pages
+from tfdeblur.reports import histories, pages
 from tfdeblur.reports.charts import Chart, FigureFormat
 
 CHECKPOINTS_JSON = "checkpoints.json"
 CHECKPOINTS_CSV = "checkpoints.csv"
 PAGE = "checkpoints.html"
 NAMES = (CHECKPOINTS_JSON, CHECKPOINTS_CSV, PAGE, pages.figures_folder(PAGE))
+
+VALIDATION_LOSS = "validation loss"
 
 # A strip shows at most this many checkpoints and the best one.
 _MAX_COLUMNS = 6
@@ -52,6 +56,8 @@ class Stage:
         images: Images seen when it was written.
         epochs: The same in epochs; None if the checkpoint does not record them.
         row: Means by metric, see `ScoreCard.rows`.
+        validation_loss: The generator's loss on the run's own validation split; NaN if its history
+            has none at this image count.
         pictures: For each strip, the restored picture as a data URL: compressed, because a run
             may have hundreds of checkpoints.
     """
@@ -59,6 +65,7 @@ class Stage:
     images: int
     epochs: float | None
     row: Mapping[str, float]
+    validation_loss: float = math.nan
     pictures: Sequence[str] = ()
 
     @property
@@ -94,16 +101,19 @@ class CheckpointTable:
     @property
     def metrics(self) -> list[str]:
         """Keys of the metrics in the order of `METRICS`."""
-        return [key for key in METRICS if key in self.baseline]
+        rows = [self.baseline, *(stage.row for stage in self.stages)]
+        return [key for key in METRICS if any(key in row for row in rows)]
 
     def best(self) -> dict[str, int]:
         """Returns by metric the images seen of the best checkpoint, the earliest if tied."""
         found = {}
         for key in self.metrics:
+            if key == ADVERSARIAL_LOSS:  # every checkpoint has its own critic
+                continue
             values = [
                 (-METRICS[key].sign * stage.row[key], stage.images)
                 for stage in self.stages
-                if not math.isnan(stage.row[key])
+                if not math.isnan(stage.row.get(key, math.nan))
             ]
             if values:
                 found[key] = min(values)[1]
@@ -112,15 +122,18 @@ class CheckpointTable:
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Returns the header and the rows as texts; a star marks the best of each column."""
         best = self.best()
-        header = ["images seen", *headers(self.metrics, "epochs")]
-        body = [["blurred", "", *(METRICS[key].text(self.baseline[key]) for key in self.metrics)]]
+        header = ["images seen", *headers(self.metrics, "epochs"), VALIDATION_LOSS]
+        baseline = [METRICS[k].text(self.baseline.get(k, math.nan)) for k in self.metrics]
+        body = [["blurred", "", *baseline, "-"]]
         for stage in self.stages:
             epochs = "-" if stage.epochs is None else f"{stage.epochs:.2f}"
             scores = [
-                "*" * (best.get(key) == stage.images) + METRICS[key].text(stage.row[key])
+                "*" * (best.get(key) == stage.images)
+                + METRICS[key].text(stage.row.get(key, math.nan))
                 for key in self.metrics
             ]
-            body.append([f"{stage.images:,}", epochs, *scores])
+            loss = METRICS[LOSS].text(stage.validation_loss)
+            body.append([f"{stage.images:,}", epochs, *scores, loss])
         return header, body
 
     def notes(self) -> list[str]:
@@ -134,7 +147,10 @@ class CheckpointTable:
         worse = []
         for key in self.metrics:
             metric = METRICS[key]
-            gains = [metric.sign * (stage.row[key] - self.baseline[key]) for stage in self.stages]
+            gains = [
+                metric.sign * (stage.row.get(key, math.nan) - self.baseline.get(key, math.nan))
+                for stage in self.stages
+            ]
             count = sum(gain < 0 for gain in gains)
             worse += [f"{metric.title} {count}"] if count else []
         if worse:
@@ -143,6 +159,12 @@ class CheckpointTable:
                 f"itself: {', '.join(worse)}."
             )
         notes += [f"Omitted: {message}" for message in self.skipped.values()]
+        if reason := self.about.get(OMITTED):
+            notes.append(f"Loss is omitted: {reason}")
+        notes.append(
+            f"{VALIDATION_LOSS.capitalize()}: of the run's own validation at that image count, "
+            "with the averaged weights if it keeps some; the other columns are of this split."
+        )
         notes.append("Float32 on [0, 1], restored images clipped to it, whole images, RGB.")
         return notes
 
@@ -158,7 +180,14 @@ class CheckpointTable:
             "differing": self.differing,
             "baseline": plain(self.baseline),
             "checkpoints": [
-                {"images_seen": stage.images, "epochs": stage.epochs, **plain(stage.row)}
+                plain(
+                    {
+                        "images_seen": stage.images,
+                        "epochs": stage.epochs,
+                        **stage.row,
+                        "validation_loss": stage.validation_loss,
+                    }
+                )
                 for stage in self.stages
             ],
             "best": self.best(),
@@ -186,6 +215,7 @@ class CheckpointTable:
                 "images_seen": stage.images,
                 "epochs": "" if stage.epochs is None else stage.epochs,
                 **stage.row,
+                "validation_loss": stage.validation_loss,
             }
             for stage in self.stages
         ]
@@ -245,7 +275,9 @@ def evaluate(config: EvaluateConfig, data: EvaluationData) -> CheckpointTable:
         )
     stages: list[Stage] = []
     skipped: dict[str, str] = {}
-    evaluator = None
+    evaluator, loss = None, None
+    about_loss: dict[str, str] = {}
+    validated = _validation_losses(config.workdir)
     for images in counts:
         path = files.join(folder, checkpoint_name(images))
         try:
@@ -261,6 +293,8 @@ def evaluate(config: EvaluateConfig, data: EvaluationData) -> CheckpointTable:
                         f"of {model}. Evaluate it on its own, with --model {path}."
                     )
                 read_weights(files.join(path, weights_file(meta)), generator)
+                if loss is not None:
+                    read_critics(path, loss.critics)
         except UserError as error:
             skipped[path] = str(error)
             continue
@@ -268,25 +302,41 @@ def evaluate(config: EvaluateConfig, data: EvaluationData) -> CheckpointTable:
             if evaluator is None:
                 batch_size = batch_size_for(config, data)
                 networks = {RESTORED: restorer.restore}
-                evaluator = SplitEvaluator(networks, data, batch_size=batch_size)
+                if config.loss:
+                    loss, about_loss = find_loss(path, generator)
+                evaluator = SplitEvaluator(networks, data, batch_size=batch_size, loss=loss)
             card = evaluator.run()
             strips = evaluator.pictures(spread(data.records, config.pictures))
         epoch = meta.get("epoch_images")
         restored = [_embedded(strip.restored) for strip in strips]
         stages.append(
-            Stage(images, images / epoch if epoch else None, card.rows[RESTORED], restored)
+            Stage(
+                images,
+                images / epoch if epoch else None,
+                card.rows[RESTORED],
+                validated.get(images, math.nan),
+                restored,
+            )
         )
     if not stages:
         raise DataError(
             f"No checkpoint in {folder} could be evaluated: {' '.join(skipped.values())}"
         )
-    about = about_run(config, restorer, data.manifest)
+    about = {**about_run(config, restorer, data.manifest), **about_loss}
     # These describe a single checkpoint.
     del about["checkpoint"], about["images_seen"]
     baseline = card.rows[BLURRED]
     return CheckpointTable(
         baseline, stages, card.images, card.differing, skipped, about, strips=strips
     )
+
+
+def _validation_losses(workdir: str) -> dict[int, float]:
+    """Returns the loss of each validation of a run by image count."""
+    if not files.exists(files.join(workdir, histories.HISTORY)):
+        return {}
+    rows = histories.read(workdir)
+    return {images: row["val/loss"] for images, row in rows.items() if "val/loss" in row}
 
 
 def write_page(

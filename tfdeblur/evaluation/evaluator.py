@@ -9,6 +9,7 @@ import tensorflow as tf
 import tqdm
 
 from tfdeblur.errors import DataError
+from tfdeblur.evaluation.losses import GeneratorLoss
 from tfdeblur.evaluation.measuring import LOST_GRADIENT, Columns, Restore, SizePass
 from tfdeblur.evaluation.scores import (
     BLURRED,
@@ -94,6 +95,8 @@ class SplitEvaluator:
         timed: Whether to measure the time of each network.
         executor: Runs networks and metrics; on TensorFlow's current strategy if unset. Scores
             and their order do not depend on the number of its devices.
+        loss: The loss of the network `restored`, which is measured on whole images. Its network
+            replaces that one.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class SplitEvaluator:
         crop: tuple[int, int] | None = None,
         timed: bool = False,
         executor: Executor | None = None,
+        loss: GeneratorLoss | None = None,
     ) -> None:
         self._executor = executor or default_executor()
         devices = self._executor.devices
@@ -137,6 +141,7 @@ class SplitEvaluator:
                 ],
                 values=values,
                 executor=self._executor,
+                loss=loss,
             )
             for dataset in datasets
         ]

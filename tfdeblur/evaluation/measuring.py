@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdeblur.evaluation.scores import BLURRED, Setting
+from tfdeblur.evaluation.losses import GeneratorLoss
+from tfdeblur.evaluation.scores import BLURRED, RESTORED, Setting
 from tfdeblur.execution import Executor
 from tfdeblur.metrics import CEILING_DB, Metric
 from tfdeblur.ops import imaging, tiling
@@ -36,6 +37,7 @@ class SizePass:
         crop_metrics: The metrics of crops.
         values: See `SplitEvaluator`.
         executor: Runs networks and metrics.
+        loss: See `SplitEvaluator`.
 
     Attributes:
         dataset: As passed.
@@ -53,6 +55,7 @@ class SizePass:
         crop_metrics: Sequence[Metric],
         values: Sequence[str],
         executor: Executor,
+        loss: GeneratorLoss | None = None,
     ) -> None:
         self.dataset = dataset
         shape = dataset.element_spec["blurred"].shape
@@ -67,11 +70,16 @@ class SizePass:
             state: executor.compile(functools.partial(_restored, network))
             for state, network in networks.items()
         }
+        self._loss_keys = loss.keys if loss else ()
+        if loss:
+            # Its network restores the images, too.
+            self._networks[RESTORED] = executor.compile(functools.partial(_with_outputs, loss))
+            self._loss = executor.compile(functools.partial(_losses, loss))
         self._rounded = executor.compile(imaging.to_uint8)
         self._lost_gradient = executor.compile(lost_gradient)
-        self._scorers = {"whole": _Scorer(metrics, executor)}
+        self._scorers = {"whole": Scorer(metrics, executor)}
         if self._boxes:
-            self._scorers["crops"] = _Scorer(crop_metrics, executor)
+            self._scorers["crops"] = Scorer(crop_metrics, executor)
 
     def measure(
         self, batch: Mapping[str, tf.Tensor], with_input: bool, seconds: dict[str, list[float]]
@@ -111,8 +119,11 @@ class SizePass:
     ) -> Columns:
         blurred, sharp = self._executor.place(blurred), self._executor.place(sharp)
         measured = {Setting(BLURRED, "uint8", region): blurred} if with_input else {}
+        losses = None
         for state in self._networks:
-            restored = self._restore(state, blurred, seconds.get(state))
+            restored, outputs = self._restore(state, blurred, seconds.get(state))
+            if outputs is not None and region == "whole":
+                losses = self._loss(sharp, blurred, outputs)
             for values in self._values:
                 images = self._rounded(restored) if values == "uint8" else restored
                 measured[Setting(state, values, region)] = images
@@ -122,24 +133,31 @@ class SizePass:
         for setting, images in measured.items():
             scores = self._executor.fetch(scorer.score(sharp, prepared, images)).astype(np.float64)
             columns[setting] = scorer.columns(scores, limited=region != "whole")
+        if losses is not None:
+            found = self._executor.fetch(losses).astype(np.float64)
+            own = dict(zip(self._loss_keys, found.T, strict=True))
+            columns[Setting(RESTORED, "float", region)].update(own)
         if with_input and region == "whole":
             lost = self._executor.fetch(self._lost_gradient(sharp, blurred)).astype(np.float64)
             columns[Setting(BLURRED, "uint8", region)][LOST_GRADIENT] = lost
         return columns
 
-    def _restore(self, state: str, blurred: Any, seconds: list[float] | None = None) -> Any:
+    def _restore(
+        self, state: str, blurred: Any, seconds: list[float] | None = None
+    ) -> tuple[Any, Any]:
+        """Returns the restored images, and the outputs of the network if its loss takes them."""
         begin = time.perf_counter()
-        restored = self._networks[state](blurred)
+        found = self._networks[state](blurred)
+        restored, outputs = found if isinstance(found, tuple) else (found, None)
         if seconds is not None:
             self._executor.wait(restored)
             seconds.append((time.perf_counter() - begin) / int(blurred.shape[0]))
-        return restored
+        return restored, outputs
 
     def restore(self, state: str, blurred: Any) -> np.ndarray:
         """Returns restored images, uint8 [B, h, w, 3]."""
-        return self._executor.fetch(
-            self._rounded(self._restore(state, self._executor.place(blurred)))
-        )
+        restored, _ = self._restore(state, self._executor.place(blurred))
+        return self._executor.fetch(self._rounded(restored))
 
     def _cut(self, images: tf.Tensor) -> tf.Tensor:
         """Returns all crops of a batch, box by box: [boxes * B, h, w, 3]."""
@@ -147,7 +165,7 @@ class SizePass:
         return tf.concat(parts, axis=0)
 
 
-class _Scorer:
+class Scorer:
     """Measures images of one size with a fixed list of metrics.
 
     Attributes:
@@ -185,8 +203,20 @@ class _Scorer:
 
 
 def _restored(network: Restore, blurred: Any) -> Any:
-    restored = network(imaging.uint8_to_unit(blurred))
-    return keras.ops.clip(keras.ops.cast(restored, "float32"), 0.0, 1.0)
+    return _clipped(network(imaging.uint8_to_unit(blurred)))
+
+
+def _with_outputs(loss: GeneratorLoss, blurred: Any) -> tuple[Any, Any]:
+    restored, outputs = loss.restore(imaging.uint8_to_unit(blurred))
+    return _clipped(restored), outputs
+
+
+def _losses(loss: GeneratorLoss, sharp: Any, blurred: Any, outputs: Any) -> Any:
+    return loss.per_example(imaging.uint8_to_unit(sharp), imaging.uint8_to_unit(blurred), outputs)
+
+
+def _clipped(images: Any) -> Any:
+    return keras.ops.clip(keras.ops.cast(images, "float32"), 0.0, 1.0)
 
 
 def lost_gradient(sharp: Any, blurred: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from tfdeblur.checkpoints.manifest import weights_file
-from tfdeblur.config import CONFIG_FILE
+from tfdeblur.config import CONFIG_FILE, settings
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.scores import CONVERTED, RESTORED
 from tfdeblur.exporting import saved_model
@@ -28,12 +28,14 @@ class EvaluatedNetwork:
         restorer: The network as it was trained.
         states: Restoring functions by state, `restored` and possibly `restored_tlc`, from float32
             [B, H, W, 3] in [0, 1] to the restored images.
+        generator: The network of the state `restored`; None for a SavedModel.
         tlc_window: Side of the converter's window in pixels; None without a converter.
-        identity: Hashes of the weights and the configuration, for the score card.
+        identity: The recipe and hashes of weights and configuration, for the score card.
     """
 
     restorer: Restorer
     states: dict[str, Callable[[Any], Any]]
+    generator: Generator | None
     tlc_window: int | None
     identity: dict[str, Any]
 
@@ -59,10 +61,12 @@ def open_network(
     window = _window(generator, config, tlc_window, path)
     if window is not None and generator is not None:
         # A network that was trained with a window is evaluated without it, too.
-        whole = Restorer(local_pooling.with_window(generator, None), name=restorer.name)
         local = Restorer(local_pooling.with_window(generator, window), name=restorer.name)
+        generator = local_pooling.with_window(generator, None)
+        whole = Restorer(generator, name=restorer.name)
         states = {RESTORED: whole.restore, CONVERTED: local.restore}
-    return EvaluatedNetwork(restorer, states, window, _identity(path, restorer, config))
+    identity = _identity(path, restorer, config)
+    return EvaluatedNetwork(restorer, states, generator, window, identity)
 
 
 def _window(
@@ -102,7 +106,9 @@ def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, An
         text = files.read_bytes(config)
     else:
         text = json.dumps(about.get("model", {}), sort_keys=True).encode()
+    tree = {} if config is None else settings.parse_yaml(files.read_text(config), config)
     return {
+        "recipe": tree.get("recipe"),
         "weights_sha256": weights,
         "configuration_sha256": hashlib.sha256(text).hexdigest(),
         "configuration": "config.yaml" if config is not None else "the model's options",

@@ -131,7 +131,7 @@ def summary_of(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (name.replace("_", " "), value[:12] if name.endswith(_DIGESTS) else _words(value))
         for name, value in about.items()
-        if value is not None and value != ""
+        if value is not None and value != "" and name != "omitted_loss"
     ]
 
 
@@ -163,7 +163,8 @@ def _spread_table(card: ScoreCard) -> Table:
 
 def _gain_table(card: ScoreCard) -> Table:
     caption = f"Gain over the input, with 95% intervals: {_primary(card)}"
-    return Table(headers(card.metrics), gain_rows(card.gains(card.primary)), caption)
+    found = card.gains(card.primary)
+    return Table(headers(found), gain_rows(found), caption)
 
 
 def _worst_table(card: ScoreCard) -> Table:
@@ -213,7 +214,7 @@ def _charts(card: ScoreCard) -> list[Chart]:
     return [
         *(
             _before_and_after(card, key)
-            for key in card.metrics
+            for key in card.compared
             if key in ("psnr_db", "ssim") or METRICS[key].whole_images_only
         ),
         Chart(

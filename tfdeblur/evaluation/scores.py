@@ -176,6 +176,11 @@ class ScoreCard:
         return [key for key in METRICS if key in self.values[self.primary]]
 
     @property
+    def compared(self) -> list[str]:
+        """Keys of those metrics that compare restored images with their inputs."""
+        return [key for key in self.metrics if METRICS[key].comparable]
+
+    @property
     def rows(self) -> dict[str, dict[str, float]]:
         """Means over whole images by state, and `exact`, the number of exact restorations.
 
@@ -245,12 +250,12 @@ class ScoreCard:
         return {key: found[key] for key in METRICS if key in found}
 
     def differences(self, setting: Setting) -> np.ndarray:
-        """Returns by how much each image is better than its input, [images, metrics]."""
+        """Returns by how much each image is better than its input, [images, compared]."""
         return np.stack(
             [
                 METRICS[metric].sign
                 * (self.column(setting, metric) - self.column(setting.baseline, metric))
-                for metric in self.metrics
+                for metric in self.compared
             ],
             axis=1,
         )
@@ -258,11 +263,11 @@ class ScoreCard:
     def gains(self, setting: Setting) -> dict[str, Gain]:
         """Returns the mean gain over the input and its intervals by metric."""
         found = gains(self.differences(setting), self.scenes)
-        return dict(zip(self.metrics, found, strict=True))
+        return dict(zip(self.compared, found, strict=True))
 
     def gains_db(self) -> np.ndarray:
         """Returns the PSNR gain of each image in `primary`, in dB; NaN if its input is exact."""
-        return self.differences(self.primary)[:, self.metrics.index("psnr_db")]
+        return self.differences(self.primary)[:, self.compared.index("psnr_db")]
 
     def worst(self, count: int = _WORST) -> list[int]:
         """Returns the indices of the images with the lowest PSNR gain, lowest first."""
@@ -307,6 +312,8 @@ class ScoreCard:
             "Restored images are clipped to [0, 1]; RGB; metrics are computed in float32.",
         ]
         notes += self._size_notes()
+        if reason := self.about.get("omitted_loss"):
+            notes.append(f"Loss is omitted: {reason}")
         worse = self.worse_than_input()
         if worse:
             notes.append(f"Worse than the blurred input itself in {', '.join(worse)}.")
@@ -324,7 +331,7 @@ class ScoreCard:
             )
         if CONVERTED in {setting.state for setting in self.values}:
             notes.append(f"TLC: pooling over windows of {self.about.get('tlc_window')} pixels.")
-        notes += [*lower_is_better(self.metrics), *self._weights_notes(), *self._time_notes()]
+        notes += [*lower_is_better(self.compared), *self._weights_notes(), *self._time_notes()]
         return notes
 
     def _size_notes(self) -> list[str]:

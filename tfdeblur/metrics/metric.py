@@ -21,12 +21,13 @@ class Metric:
             None if the metric needs weights or is computed `from_means`.
         higher_is_better: Whether larger values mean better images.
         unit: Unit in which values are printed, such as `dB` or `e-3`.
-        decimals: Decimals that are printed.
+        decimals: Decimals that are printed; None for four significant digits.
         scale: Factor by which values are multiplied before printing.
         min_size: Smallest height and width in pixels.
         quick: Whether quick evaluation and the validation during training measure it, so that
             `output.best_metric` may name it.
         whole_images_only: Whether crops are not measured.
+        comparable: Whether values of the input and of different runs may be compared.
         prepare: Maps the sharp images to what `compute` takes in their place, so that it is
             computed once for several restored versions.
         from_means: Computes the metric of a split from the means of the other metrics by key.
@@ -39,11 +40,12 @@ class Metric:
     compute: Callable[[Any, Any], Any] | None = None
     higher_is_better: bool = True
     unit: str = ""
-    decimals: int = 4
+    decimals: int | None = 4
     scale: float = 1.0
     min_size: int = 1
     quick: bool = False
     whole_images_only: bool = False
+    comparable: bool = True
     prepare: Callable[[Any], Any] | None = None
     from_means: Callable[[Mapping[str, float]], float] | None = None
 
@@ -73,4 +75,5 @@ class Metric:
         """Returns a value as it is printed; a dash if it is NaN."""
         if math.isnan(value):
             return "-"
-        return f"{value * self.scale:{'+' if signed else ''}.{self.decimals}f}"
+        digits = "#.4g" if self.decimals is None else f".{self.decimals}f"
+        return f"{value * self.scale:{'+' if signed else ''}{digits}}"

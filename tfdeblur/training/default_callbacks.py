@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.evaluation.losses import GeneratorLoss
 from tfdeblur.training.callbacks import (
     Callback,
     CheckpointCallback,
@@ -22,7 +23,8 @@ def make_validation(run: "Trainer", data: EvaluationData) -> ValidationCallback:
     """Returns the callback that validates a run on a split."""
     pictures, before_batch = run.config.output.pictures, run.supervisor.before_validation_batch
     executor = run.engine.executor()
-    validate = Validator(run.state.generator, data, executor, pictures, before_batch)
+    loss = GeneratorLoss(run.state.generator, run.objective, run.state.critics)
+    validate = Validator(run.state.generator, data, executor, pictures, before_batch, loss)
     return ValidationCallback(run, validate)
 
 

@@ -248,6 +248,11 @@ class TrainingState:
         """
         return to_arrays(self._named)
 
+    def critic_arrays(self) -> Arrays:
+        """Returns the arrays of the critics alone, under the names of `arrays`."""
+        prefixes = tuple(f"{name}/" for name in self.critics)
+        return to_arrays({n: v for n, v in self._named.items() if n.startswith(prefixes)})
+
     def load_arrays(self, arrays: Arrays) -> None:
         """Restores what `arrays` returned; averages are dropped if this run keeps none.
 

@@ -17,7 +17,7 @@ from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError
 from tfdeblur.io import files
 from tfdeblur.models import critics
-from tfdeblur.objectives.objective import CRITIC
+from tfdeblur.objectives.objective import CRITIC, Objective
 from tfdeblur.ops.precision import precision_scope
 from tfdeblur.training import engines, user_inputs
 from tfdeblur.training.callbacks import Callback, ProgressBar, ValidationCallback
@@ -86,7 +86,8 @@ class Trainer:
 
     Attributes:
         engine: Runs the steps.
-        state: Networks, optimizers and counters; set by `build`, as the next three.
+        objective: The losses; set by `build`, as the next four.
+        state: Networks, optimizers and counters.
         plan: What a step does.
         loop: The training loop.
         resumed: Whether a checkpoint was restored.
@@ -99,6 +100,7 @@ class Trainer:
         >>> result = run.fit()  # doctest: +SKIP
     """
 
+    objective: Objective
     state: TrainingState
     plan: StepPlan
     loop: Loop
@@ -156,7 +158,9 @@ class Trainer:
         config, training = self.config, self.config.training
         if self.owns_workdir and (changes := check_workdir(config)):
             tqdm.write(f"Changed since the last start: {'; '.join(changes)}.")
-        objective = objectives.create(config.objective.name, config.objective.options)
+        self.objective = objective = objectives.create(
+            config.objective.name, config.objective.options
+        )
         micro_batches = split_batch(
             training.global_batch, self.engine.devices, training.replica_batch
         )

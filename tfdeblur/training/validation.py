@@ -9,6 +9,7 @@ from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.evaluation.evaluator import SplitEvaluator
+from tfdeblur.evaluation.losses import GeneratorLoss
 from tfdeblur.evaluation.scores import BLURRED, RESTORED
 from tfdeblur.execution import Executor
 from tfdeblur.io import files
@@ -44,6 +45,7 @@ class Validator:
         executor: Runs networks and metrics on devices.
         pictures: How many images to keep, spread over the split.
         before_batch: Called before each batch; it ends the validation by raising.
+        loss: The generator's loss, which is measured, too.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class Validator:
         executor: Executor,
         pictures: int,
         before_batch: Callable[[], object] = lambda: None,
+        loss: GeneratorLoss | None = None,
     ) -> None:
         self._before_batch = before_batch
-        self._evaluator = _evaluator(generator, data, executor, max_batch=256)
+        self._evaluator = _evaluator(generator, data, executor, max_batch=256, loss=loss)
         count = min(pictures, data.records)
         self._indices = np.linspace(0, data.records - 1, count).round().astype(int).tolist()
 
@@ -124,6 +127,7 @@ def _evaluator(
     data: EvaluationData | TrainingSamples,
     executor: Executor,
     max_batch: int,
+    loss: GeneratorLoss | None = None,
 ) -> SplitEvaluator:
     """Returns an evaluator of a generator on images of one size."""
     # The wrapper has no variables of its own, so no scope is needed to build it.
@@ -133,6 +137,7 @@ def _evaluator(
         data,
         batch_size=max(1, min(max_batch, _VALIDATION_PIXELS // (data.height * data.width))),
         executor=executor,
+        loss=loss,
     )
 
 
