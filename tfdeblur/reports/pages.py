@@ -28,11 +28,13 @@ class Table:
         header: Names of the columns.
         rows: Texts of the cells by row.
         caption: One line above the table.
+        best: Cells (row, column) that are emphasized.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    best: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)

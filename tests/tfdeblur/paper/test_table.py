@@ -1,0 +1,137 @@
+"""The command `tfdeblur.paper table`, on results that evaluations have written."""
+
+import csv
+import dataclasses
+import io
+
+import pytest
+
+from tests.helpers.score_cards import full_card, quick_card
+from tfdeblur.evaluation.scores import FULL_FILES, QUICK_FILES
+from tfdeblur.io import files
+from tfdeblur.paper.__main__ import main
+
+
+def evaluated(folder, gain=2.0, names=QUICK_FILES, **about):
+    """Writes a run's evaluation; returns the work directory."""
+    card = quick_card(gain) if names is QUICK_FILES else full_card([gain, gain, gain])
+    about = {"from": folder, "data": "data/cifar10", "source": "cifar10", "split": "test", **about}
+    card = dataclasses.replace(card, about=about)
+    card.write(f"{folder}/evaluation/cifar10-test", names)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    loss = {"recipe": "rednet30wgan_cifar10"}
+    return [
+        evaluated(f"{tmp_path}/unet", 2.0, recipe="unet16_cifar10"),
+        evaluated(f"{tmp_path}/rednet", -1.0, **loss),
+    ]
+
+
+def text_of(capsys, *arguments):
+    assert main(["table", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_networks_stand_beside_the_input_and_their_papers(runs, capsys):
+    lines = text_of(capsys, *runs).splitlines()
+    rows = {line.split("  ")[0].strip(): line.split() for line in lines[2:12]}
+    assert "blurred, paper" in lines[2] and "unet, paper" in lines[2]
+    assert rows["PSNR dB"][2:] == ["28.49", "24.67", "*30.49", "29.32", "27.49", "31.98"]
+    assert rows["Loss (Adv.)"][-1] == "-0.005700"
+    assert list(rows).index("SSIM") < list(rows).index("PSNR dB")
+
+
+def test_paper_is_left_out_on_request_and_on_other_data(runs, tmp_path, capsys):
+    assert "paper" not in text_of(capsys, *runs, "--no-paper").splitlines()[2]
+    other = evaluated(f"{tmp_path}/reds", recipe="unet16_cifar10", source="reds")
+    text = text_of(capsys, other)
+    assert "unet, paper" not in text and "they are of cifar10, and this is reds" in text
+
+
+def test_table_is_written_in_the_format_of_its_suffix(runs, tmp_path, capsys):
+    for suffix, start in {
+        "md": "cifar10",
+        "tex": "% ",
+        "html": "<!doctype",
+        "csv": "network",
+    }.items():
+        out = f"{tmp_path}/table.{suffix}"
+        assert out in text_of(capsys, *runs, "--out", out, "--labels", "A", "B")
+        assert files.read_text(out).startswith(start)
+        assert main(["table", *runs, "--out", out]) == 0  # its own file is replaced
+    lines = list(csv.DictReader(io.StringIO(files.read_text(f"{tmp_path}/table.csv"))))
+    assert [line["source"] for line in lines][:3] == ["measured", "paper", "measured"]
+    assert float(lines[1]["mse"]) == pytest.approx(6.317e-3)
+
+
+def test_file_of_the_user_is_not_overwritten(runs, tmp_path, capsys):
+    out = tmp_path / "table.md"
+    out.write_text("mine")
+    assert main(["table", *runs, "--out", str(out)]) == 2
+    assert str(out) in capsys.readouterr().err and out.read_text() == "mine"
+
+
+def test_full_evaluation_counts_before_a_quick_one(tmp_path, capsys):
+    run = evaluated(f"{tmp_path}/run")
+    evaluated(run, 1.5, FULL_FILES)
+    text = text_of(capsys, run, "--metrics", "ssim_y", "psnr_y")
+    assert "SSIM-Y" in text and "PSNR-Y" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--metrics", "psnr"], "psnr_db"),
+        (["--labels", "one", "two", "three"], "labels"),
+        (["--by-epoch"], "--by-epoch"),
+    ],
+)
+def test_wrong_arguments_are_named(runs, arguments, named, capsys):
+    assert main(["table", *runs, *arguments]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_results_of_other_images_are_refused_with_both_files(runs, tmp_path, capsys):
+    other = evaluated(f"{tmp_path}/other", split="val")
+    assert main(["table", runs[0], f"{other}/evaluation/cifar10-test"]) == 2
+    error = capsys.readouterr().err
+    assert f"{runs[0]}/evaluation/cifar10-test/scores.json" in error and other in error
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"rows": {"restored": 3}, "images": 1}'])
+def test_file_that_is_no_result_is_named(tmp_path, content, capsys):
+    files.make_dirs(str(tmp_path / "run"))
+    files.write_text(f"{tmp_path}/run/scores.json", content)
+    assert main(["table", f"{tmp_path}/run"]) == 2
+    assert f"{tmp_path}/run/scores.json" in capsys.readouterr().err
+
+
+def test_unknown_kind_and_missing_kind_are_user_errors(capsys):
+    assert main(["tabel"]) == 2 and "'table'" in capsys.readouterr().err
+    assert main([]) == 2 and "table" in capsys.readouterr().err
+    assert main(["--help"]) == 0 and "table" in capsys.readouterr().out
+
+
+def test_run_by_epoch_has_the_papers_figures_at_its_epochs(tmp_path, capsys):
+    rows = [
+        {"images_seen": 2100 * epochs, "epochs": 1.0, "psnr_db": 27.0, "ssim": 0.5, "loss": None}
+        for epochs in (20, 30)
+    ]
+    stored = {
+        "recipe": "deblurgan_resnet9",
+        "data": "gopro_256",
+        "split": "test",
+        "images": 5,
+        "differing": 5,
+        "baseline": {"psnr_db": 25.0, "ssim": 0.4},
+        "checkpoints": rows,
+    }
+    files.make_dirs(str(tmp_path / "run"))
+    files.write_json(f"{tmp_path}/run/checkpoints.json", stored)
+    lines = text_of(capsys, f"{tmp_path}/run", "--by-epoch").splitlines()[2:]
+    titles = [line.split("  ")[0] for line in lines[2:10]]
+    assert titles[:4] == ["blurred", "20 epochs", "20 epochs, paper", "30 epochs"]
+    assert titles[4] == "40 epochs, paper" and "28.46" in lines[4]

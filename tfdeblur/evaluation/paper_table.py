@@ -1,0 +1,229 @@
+"""Tables as papers print them: networks side by side, the blurred input, and the paper's figures."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfdeblur.config.recipes import Recipe
+from tfdeblur.errors import UserError
+from tfdeblur.evaluation.results import Result, unique_labels
+from tfdeblur.evaluation.scores import BLURRED, CONVERTED
+from tfdeblur.evaluation.tables import Grid, csv_text
+from tfdeblur.metrics import METRICS
+from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS
+from tfdeblur.registry import did_you_mean
+
+MEASURES = (LOSS, ADVERSARIAL_LOSS, "ssim", "psnr_db", "mse", "mae", "log_cosh")
+"""The measures of a table, in the order of its rows; those that no network has are left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A column of the table.
+
+    Attributes:
+        title: Its heading.
+        values: Means by metric.
+        paper: Whether they are a paper's figures, which are not measured here.
+    """
+
+    title: str
+    values: Mapping[str, float]
+    paper: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperTable:
+    """Networks side by side.
+
+    Attributes:
+        entries: The columns, the blurred input first.
+        measures: The rows.
+        notes: What a reader must know about the values.
+        caption: One line above the table.
+    """
+
+    entries: Sequence[Entry]
+    measures: Sequence[str]
+    notes: Sequence[str]
+    caption: str = ""
+
+    def grid(self) -> Grid:
+        """Returns the table, a row per measure; the best of what was measured is emphasized."""
+        rows, best = [], set()
+        for place, key in enumerate(self.measures):
+            metric = METRICS[key]
+            rows.append([metric.header, *(metric.text(_value(e, key)) for e in self.entries)])
+            if not metric.comparable:
+                continue
+            ours = {
+                metric.sign * _value(entry, key): column
+                for column, entry in reversed(list(enumerate(self.entries, 1)))
+                if not entry.paper and not math.isnan(_value(entry, key))
+            }
+            if len(ours) > 1:
+                best.add((place, ours[max(ours)]))
+        header = ["", *(entry.title for entry in self.entries)]
+        return Grid(header, rows, frozenset(best), self.caption, self.notes)
+
+    def to_csv(self) -> str:
+        """Returns a line per network with its unrounded values, not in the units of the table."""
+        return csv_text(
+            [
+                {
+                    "network": entry.title,
+                    "source": "paper" if entry.paper else "measured",
+                    **{key: _cell(_value(entry, key)) for key in self.measures},
+                }
+                for entry in self.entries
+            ]
+        )
+
+
+def _value(entry: Entry, key: str) -> float:
+    return entry.values.get(key, math.nan)
+
+
+def _cell(value: float) -> float | str:
+    return "" if math.isnan(value) else value
+
+
+def check_measures(names: Sequence[str]) -> None:
+    """Raises a UserError that names the nearest known metric of an unknown one."""
+    for name in names:
+        if name not in METRICS:
+            raise UserError(f"metrics: unknown metric {name!r}.{did_you_mean(name, METRICS)}")
+
+
+def side_by_side(
+    results: Sequence[Result],
+    *,
+    labels: Sequence[str] = (),
+    measures: Sequence[str] = MEASURES,
+    paper: bool = True,
+) -> PaperTable:
+    """Sets networks side by side that were evaluated on the same images.
+
+    Args:
+        results: Their results.
+        labels: Their names; those of their runs if empty.
+        measures: Keys of metrics.
+        paper: Whether the figures of the runs' papers stand beside them.
+
+    Raises:
+        UserError: They were evaluated on different images, or an argument does not fit.
+    """
+    check_measures(measures)
+    first = results[0]
+    for other in results[1:]:
+        if other.same_images() != first.same_images():
+            raise UserError(
+                f"{other.path} and {first.path} are not of the same images. Evaluate both with "
+                "the same --data, --split and --limit."
+            )
+    names = unique_labels([result.network for result in results], labels)
+    inputs: dict[tuple[tuple[str, float], ...], Entry] = {}
+    entries, notes = [], []
+    for name, result in zip(names, results, strict=True):
+        for state in result.states:
+            title = f"{name}, TLC" if state == CONVERTED else name
+            entries.append(Entry(title, result.rows[state]))
+        recipe = result.recipe() if paper else None
+        if recipe is None:
+            continue
+        if reason := _not_comparable(recipe, result):
+            notes.append(f"{name}: the figures of {recipe.about['paper']} are left out: {reason}.")
+            continue
+        if reported := recipe.about.get("reported"):
+            entries.append(Entry(f"{name}, paper", reported, paper=True))
+            notes.append(_cited(name, recipe))
+        if of_input := recipe.about.get("reported_input"):
+            key = tuple(sorted(of_input.items()))
+            inputs[key] = Entry("blurred, paper", of_input, paper=True)
+    entries = [Entry("blurred", first.rows[BLURRED]), *inputs.values(), *entries]
+    shown = [key for key in measures if any(not math.isnan(_value(e, key)) for e in entries)]
+    notes = [*_notes(first, shown), *notes, *_origins(names, results)]
+    return PaperTable(entries, shown, notes, _caption(first))
+
+
+def by_epoch(
+    stored: Mapping[str, Any], recipe: Recipe | None, measures: Sequence[str]
+) -> PaperTable:
+    """Returns the table of a run's checkpoints, one entry for each.
+
+    Args:
+        stored: Content of `checkpoints.json`.
+        recipe: The recipe of the run, whose paper may report figures by epoch.
+        measures: Keys of metrics.
+    """
+    check_measures(measures)
+
+    def values(row: Mapping[str, Any]) -> dict[str, float]:
+        known = row.items()
+        return {key: math.nan if v is None else v for key, v in known if key in METRICS}
+
+    entries = [Entry("blurred", values(stored["baseline"]))]
+    reported = {}
+    if recipe and recipe.about["reported"]:  # not in a recipe that differs from its base
+        reported = dict(recipe.about.get("reported_epochs") or {})
+    for row in stored["checkpoints"]:
+        seen, epochs = row["images_seen"], row["epochs"]
+        if recipe and (images := recipe.about.get("epoch_images")):
+            epochs = seen / images
+        title = f"{seen:,} images" if epochs is None else f"{epochs:.4g} epochs"
+        entries.append(Entry(title, values(row)))
+        if (own := reported.pop(round(epochs or -1), None)) is not None:
+            entries.append(Entry(f"{title}, paper", own, paper=True))
+    entries += [
+        Entry(f"{epochs} epochs, paper", own, paper=True) for epochs, own in reported.items()
+    ]
+    shown = [key for key in measures if any(not math.isnan(_value(e, key)) for e in entries)]
+    first = Result("", {}, {**stored})
+    notes = _notes(first, shown)
+    if any(entry.paper for entry in entries) and recipe:
+        notes.append(_cited("paper", recipe))
+    return PaperTable(entries, shown, notes, _caption(first))
+
+
+def _caption(result: Result) -> str:
+    about = result.about
+    name = str(about.get("data", "")).rstrip("/").rpartition("/")[2] or "data"
+    return f"{name}, {about.get('split')}: {about['images']:,} images"
+
+
+def _notes(first: Result, shown: Sequence[str]) -> list[str]:
+    about = first.about
+    notes = [
+        f"Means over {about['images']:,} images; PSNR over the {about['differing']:,} whose input "
+        "differs from the target. Measured in float32 on images clipped to [0, 1].",
+        *(f"{METRICS[key].header}: {METRICS[key].protocol}" for key in shown),
+    ]
+    if not all(METRICS[key].comparable for key in shown):
+        notes.append("No best loss is marked, as networks may minimize different ones.")
+    return notes
+
+
+def _origins(names: Sequence[str], results: Sequence[Result]) -> list[str]:
+    return [
+        f"{name}: {result.about.get('from')}"
+        + (f", {seen:,} images seen" if (seen := result.about.get("images_seen")) else "")
+        for name, result in zip(names, results, strict=True)
+    ]
+
+
+def _cited(name: str, recipe: Recipe) -> str:
+    about = recipe.about
+    return f"{name}: reported by {about['paper']}; {about['protocol']}."
+
+
+def _not_comparable(recipe: Recipe, result: Result) -> str:
+    """Returns why a paper's figures are not of the evaluated images, or nothing."""
+    about = result.about
+    built = re.search(r"data_prep\.build (\w+)", str(recipe.about.get("data", "")))
+    if built and about.get("source") not in (None, built[1]):
+        return f"they are of {built[1]}, and this is {about.get('source')}"
+    if about.get("split") != "test":
+        return f"they are of the test split, and this is {about.get('split')!r}"
+    return ""

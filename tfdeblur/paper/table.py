@@ -1,0 +1,146 @@
+"""Networks side by side, or one network by epoch, as a table for a terminal, a page or a paper."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from tfdeblur.cli.environment import require_keras
+from tfdeblur.errors import UserError
+from tfdeblur.evaluation.config import data_name
+
+if TYPE_CHECKING:
+    from tfdeblur.evaluation.paper_table import PaperTable
+
+POSITIONAL = "runs"
+
+SUFFIXES = {
+    ".txt": "text",
+    ".md": "markdown",
+    ".tex": "latex",
+    ".csv": "csv",
+    ".html": "html",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """Settings of `tfdeblur.paper table`."""
+
+    runs: Annotated[
+        tuple[str, ...],
+        Field(
+            description="work directories or folders of evaluations, made by tfdeblur.evaluate on "
+            "the same images",
+            min_length=1,
+        ),
+    ]
+    data: Annotated[
+        str, Field(description="data set, if runs were evaluated on several of them")
+    ] = ""
+    split: Annotated[str, Field(description="split of that data set")] = "test"
+    metrics: Annotated[
+        tuple[str, ...], Field(description="measures; those of papers if unset", min_length=1)
+    ] = (
+        "loss",
+        "adversarial_loss",
+        "ssim",
+        "psnr_db",
+        "mse",
+        "mae",
+        "log_cosh",
+    )
+    labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
+    paper: Annotated[
+        bool, Field(description="set the figures that the recipes' papers report beside them")
+    ] = True
+    by_epoch: Annotated[
+        bool, Field(description="one run by epoch, evaluated with --all-checkpoints")
+    ] = False
+    frames: Annotated[
+        bool, Field(description="scores of whole frames, for a test split of tiles")
+    ] = False
+    transpose: Annotated[
+        bool, Field(description="networks in rows, as --by-epoch has its checkpoints")
+    ] = False
+    format: Annotated[
+        Literal["text", "markdown", "latex", "csv", "html"] | None,
+        Field(description="by the suffix of --out if unset, else text"),
+    ] = None
+    out: Annotated[str, Field(description="file to write; printed if unset")] = ""
+
+
+def run(config: TableConfig) -> str:
+    """Makes a table of evaluations.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The table in the chosen format; it is also written to `out` if set.
+
+    Raises:
+        UserError: An evaluation is missing, or they are of different images.
+        DataError: A file of an evaluation is damaged.
+    """
+    require_keras()
+    from tfdeblur.evaluation import paper_table
+    from tfdeblur.evaluation.results import CARDS, FRAME_CARDS, Result, find_evaluation
+    from tfdeblur.io import files
+    from tfdeblur.io.outputs import OutputFolder
+    from tfdeblur.reports import pages
+
+    chosen = config.format or SUFFIXES.get(config.out[config.out.rfind(".") :], "text")
+    name = f"{data_name(config.data)}-{config.split}" if config.data else ""
+    if config.by_epoch:
+        table = _by_epoch(config, name)
+    else:
+        cards = FRAME_CARDS if config.frames else CARDS
+        folders = [find_evaluation(path, name, cards) for path in config.runs]
+        table = paper_table.side_by_side(
+            [Result.load(folder, cards) for folder in folders],
+            labels=config.labels,
+            measures=config.metrics,
+            paper=config.paper,
+        )
+    grid = table.grid()
+    if config.transpose != config.by_epoch:
+        grid = grid.transposed()
+    if chosen == "html":
+        text = pages.render(
+            grid.caption,
+            tables=[pages.Table(grid.header, grid.rows, best=grid.best)],
+            notes=grid.notes,
+        )
+    elif chosen == "csv":
+        text = table.to_csv()
+    else:
+        text = {"text": grid.to_text, "markdown": grid.to_markdown, "latex": grid.to_latex}[
+            chosen
+        ]()
+    if config.out:
+        folder = files.parent(config.out) or "."
+        OutputFolder.reserve(folder, files.base_name(config.out))
+        OutputFolder(folder).write_text(files.base_name(config.out), text)
+    return text
+
+
+def _by_epoch(config: TableConfig, name: str) -> "PaperTable":
+    from tfdeblur.evaluation import paper_table
+    from tfdeblur.evaluation.checkpoints import CHECKPOINTS_JSON
+    from tfdeblur.evaluation.results import Result, find_evaluation
+    from tfdeblur.io import files
+
+    if len(config.runs) != 1:
+        raise UserError("--by-epoch makes a table of one run. Name one.")
+    folder = find_evaluation(config.runs[0], name, (CHECKPOINTS_JSON,))
+    stored = files.read_json(files.join(folder, CHECKPOINTS_JSON))
+    recipe = Result("", {}, stored).recipe() if config.paper else None
+    return paper_table.by_epoch(stored, recipe, config.metrics)
+
+
+def report(config: TableConfig) -> int:
+    """Prints the table, or the path of its file."""
+    text = run(config)
+    print(f"Table: {config.out}" if config.out else text, end="\n" if config.out else "")
+    return 0
