@@ -5,11 +5,12 @@
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA --all-checkpoints
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA --full
-    python -m tfdeblur.evaluate --compare WORKDIR WORKDIR...
+    python -m tfdeblur.evaluate --compare WORKDIR WORKDIR... PICTURES...
 
 The first is quick. The second evaluates every checkpoint that a run has kept (`output.keep: all`
 keeps all of them) and shows its progress. The third applies every protocol used in papers and
-writes one page to send to others; the fourth compares such score cards. `run`, `run_checkpoints`,
+writes one page to send to others; the fourth compares such score cards, and folders of pictures
+that other programs made of the same frames. `run`, `run_checkpoints`,
 `run_full` and `run_compare` do the same for a notebook.
 """
 
@@ -143,6 +144,7 @@ def _evaluate(
     """Evaluates a network and writes the scores and the report; `options` of `SplitEvaluator`."""
     from tfdeblur.data.dataset import read_errors
     from tfdeblur.evaluation.evaluator import SplitEvaluator
+    from tfdeblur.evaluation.losses import find_loss
     from tfdeblur.evaluation.page import write_page
     from tfdeblur.evaluation.pictures import choose_by_gain, spread, write_triplets
     from tfdeblur.io.outputs import OutputFolder
@@ -152,7 +154,9 @@ def _evaluate(
     # An unwritable folder should be reported before the work, not after it.
     OutputFolder.reserve(folder, *names.names())
     batch_size = batch_size_for(config, data)
-    evaluator = SplitEvaluator(network.states, data, batch_size=batch_size, **options)
+    checkpoint = network.restorer.about.get("folder") if config.loss else None
+    loss, about_loss = find_loss(checkpoint, network.generator)
+    evaluator = SplitEvaluator(network.states, data, batch_size=batch_size, loss=loss, **options)
     crop = options.get("crop") if evaluator.has_crops else None
     if options.get("crop") and crop is None:
         print(
@@ -166,6 +170,7 @@ def _evaluate(
                 **about_run(config, network.restorer, data.manifest),
                 **network.identity,
                 "data_fingerprint": data.manifest.fingerprint,
+                **about_loss,
                 **(about or {}),
                 "batch_size": batch_size,
                 "device": devices.device_summary(),
@@ -236,25 +241,44 @@ def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
     """Compares full score cards.
 
     Args:
-        config: `compare` lists the runs; `data` and `split` select one of several evaluations of a
-            run; `out` is the output folder, `comparison` beside the first card if unset.
+        config: `compare` lists the runs, and folders of pictures that other programs made of the
+            same frames; `data` and `split` select one of several evaluations of a run; `out` is
+            the output folder, `comparison` beside the first card if unset.
 
     Returns:
         The comparison and its files.
 
     Raises:
-        UserError: A run has no score card, several to choose from, or one of other images.
+        UserError: A run has no score card, several to choose from, or one of other images; or a
+            picture is missing or has another size.
+        DataError: The data, which folders of pictures need, cannot be read.
     """
     require_keras()
-    from tfdeblur.evaluation import comparison
+    from tfdeblur.data.evaluation import EvaluationData
+    from tfdeblur.evaluation import comparison, given_pictures
+    from tfdeblur.evaluation.scores import ScoreCard
     from tfdeblur.io import files
     from tfdeblur.io.outputs import OutputFolder
 
     name = f"{data_name(config.data)}-{config.split}" if config.data else ""
-    folders = [comparison.find_card(path, name) for path in config.compare]
-    compared = comparison.Comparison.of(folders)
-    folder = config.out or files.join(folders[0], "comparison")
+    others = [path for path in config.compare if given_pictures.holds_pictures(path)]
+    folders = [p if p in others else comparison.find_card(p, name) for p in config.compare]
+    cards = [folder for folder in folders if folder not in others]
+    if not cards:
+        raise UserError("compare: name a run that was evaluated with --full beside the pictures.")
+    folder = config.out or files.join(cards[0], "comparison")
     OutputFolder.reserve(folder, *comparison.NAMES)
+    given = {}
+    if others:
+        first = ScoreCard.load(cards[0])
+        about = first.about
+        data = EvaluationData(
+            config.data or str(about.get("data")),
+            config.split if config.data else str(about.get("split")),
+            about.get("limit"),
+        )
+        given = {path: given_pictures.measure(path, data, first) for path in others}
+    compared = comparison.Comparison.of(folders, given)
     page = comparison.write(compared, folder, config.figures)
     return EvaluationResult(compared, folder, page)
 

@@ -11,6 +11,7 @@ from tfdeblur.data import schema
 from tfdeblur.data.dataset import OpenSplit, check_positive, open_split, reading_options
 
 _FEATURES = ("blurred", "sharp", "scene", "frame")
+_PLACE = ("top", "left", "source_height", "source_width")
 
 
 class EvaluationData:
@@ -95,10 +96,11 @@ class EvaluationData:
 
         Returns:
             `blurred` and `sharp` as uint8 [batch_size, height, width, 3], `scene` and `frame` as
-            string [batch_size], and `valid` as bool [batch_size]. The end of each size is padded
-            with black pairs without names, whose `valid` is False. If the images differ in size,
-            `element_spec` leaves height and width open; see `by_size`. Iterate over it in
-            `dataset.read_errors`, which explains errors of damaged data.
+            string [batch_size], `place` as int64 [batch_size, 4] (top and left of the image in its
+            frame, height and width of the frame), and `valid` as bool [batch_size]. The end of
+            each size is padded with black pairs without names, whose `valid` is False. If the
+            images differ in size, `element_spec` leaves height and width open; see `by_size`.
+            Iterate over it in `dataset.read_errors`, which explains errors of damaged data.
         """
         check_positive(batch_size=batch_size, multiple_of=multiple_of)
         parts = [self._read(*part, batch_size, multiple_of) for part in self._parts]
@@ -122,7 +124,11 @@ class EvaluationData:
 
 def _parsed(split: schema.Split, record: tf.Tensor) -> dict[str, tf.Tensor]:
     parsed = schema.parse_example(record, split.height, split.width, split.encoding)
-    return {**{name: parsed[name] for name in _FEATURES}, "valid": tf.constant(True)}
+    return {
+        **{name: parsed[name] for name in _FEATURES},
+        "place": tf.stack([parsed[name] for name in _PLACE]),
+        "valid": tf.constant(True),
+    }
 
 
 def _blank(split: schema.Split) -> Mapping[str, tf.Tensor]:
@@ -132,5 +138,6 @@ def _blank(split: schema.Split) -> Mapping[str, tf.Tensor]:
         "sharp": black,
         "scene": tf.constant(""),
         "frame": tf.constant(""),
+        "place": tf.zeros([len(_PLACE)], tf.int64),
         "valid": tf.constant(False),
     }

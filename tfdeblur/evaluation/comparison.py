@@ -5,14 +5,16 @@ paired interval is much narrower than the intervals of two means.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation import pictures
+from tfdeblur.evaluation.given_pictures import GivenPictures
 from tfdeblur.evaluation.page import gain_rows, headers
+from tfdeblur.evaluation.results import find_evaluation, unique_labels
 from tfdeblur.evaluation.scores import (
     BLURRED,
     FULL_FILES,
@@ -40,37 +42,8 @@ _IDENTITY = ("model", "from", "images_seen", "weights_sha256", "configuration_sh
 
 
 def find_card(path: str, name: str = "") -> str:
-    """Finds the folder of a run's full score card.
-
-    Args:
-        path: A work directory, a folder of an evaluation, or a `card.json`.
-        name: Folder inside `evaluation` of the work directory, such as `gopro-test`; required if
-            there are several.
-
-    Raises:
-        UserError: There is none, or there are several.
-    """
-    path = path.rstrip("/")
-    if files.base_name(path) == FULL_FILES.json:
-        path = files.parent(path)
-    if files.exists(files.join(path, FULL_FILES.json)):
-        return path
-    root = files.join(path, "evaluation")
-    inside = files.list_dir(root) if files.is_dir(root) else []
-    found = [part for part in inside if files.exists(files.join(root, part, FULL_FILES.json))]
-    chosen = [part for part in found if part == name] if name else found
-    if len(chosen) == 1:
-        return files.join(root, chosen[0])
-    if not chosen:
-        have = f" It was evaluated on {', '.join(found)}." if found else ""
-        raise UserError(
-            f"{path} holds no full score card{f' of {name}' if name else ''}.{have} Run "
-            "`python -m tfdeblur.evaluate --full` first."
-        )
-    raise UserError(
-        f"{path} was evaluated on {', '.join(chosen)}. Choose one with --data and --split, or name "
-        "its folder."
-    )
+    """Finds the folder of a run's full score card; see `results.find_evaluation`."""
+    return find_evaluation(path, name, (FULL_FILES.json,))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,30 +53,45 @@ class Comparison:
     Attributes:
         labels: Unique names of the runs.
         cards: Their score cards. The others are compared with the first.
-        folders: Folders of the cards.
+        folders: Folders of the cards, or of pictures that another program made.
+        given: Those pictures by folder.
     """
 
     labels: Sequence[str]
     cards: Sequence[ScoreCard]
     folders: Sequence[str]
+    given: Mapping[str, GivenPictures] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, folders: Sequence[str]) -> "Comparison":
+    def of(
+        cls, folders: Sequence[str], given: Mapping[str, GivenPictures] | None = None
+    ) -> "Comparison":
         """Reads score cards and checks that they cover the same images.
+
+        Args:
+            folders: Folders of score cards, and keys of `given`.
+            given: Measured pictures of other programs by folder.
 
         Raises:
             UserError: There are fewer than two, or they cover different images.
         """
         if len(folders) < 2:
-            raise UserError("compare: name at least two runs that were evaluated with --full.")
-        cards = [ScoreCard.load(folder) for folder in folders]
+            raise UserError(
+                "compare: name at least two runs that were evaluated with --full, or one and a "
+                "folder of pictures."
+            )
+        given = given or {}
+        cards = [
+            given[folder].card if folder in given else ScoreCard.load(folder) for folder in folders
+        ]
         for folder, card in zip(folders[1:], cards[1:], strict=True):
             if _images(card) != _images(cards[0]):
                 raise UserError(
                     f"{folder} and {folders[0]} do not cover the same images. Evaluate both with "
                     "the same --data, --split and --limit."
                 )
-        return cls(_labels(cards), cards, folders)
+        names = [files.base_name(str(card.about.get("from", ""))) or "run" for card in cards]
+        return cls(unique_labels(names), cards, folders, given)
 
     @property
     def metrics(self) -> list[str]:
@@ -117,7 +105,7 @@ class Comparison:
 
     def _common(self) -> list[str]:
         first, *others = self.cards
-        return [m for m in first.metrics if all(m in other.metrics for other in others)]
+        return [m for m in first.compared if all(m in other.metrics for other in others)]
 
     def _weights_differ(self, metric: str) -> bool:
         return len({card.about.get(digest_key(metric)) for card in self.cards}) > 1
@@ -131,6 +119,12 @@ class Comparison:
                 "weights of it."
                 for metric in self._common()
                 if self._weights_differ(metric)
+            ),
+            *(
+                f"{label}: pictures in {folder}, made by another program and measured as they are, "
+                "so its rows for float and uint8 are equal."
+                for label, folder in zip(self.labels, self.folders, strict=True)
+                if folder in self.given
             ),
         ]
 
@@ -301,7 +295,9 @@ def _chart(compared: Comparison) -> Chart:
 
 def _shown(compared: Comparison) -> list[PictureRow]:
     """Returns the images whose pictures all runs have."""
-    common = set.intersection(*(pictures.stored(folder) for folder in compared.folders))
+    given = compared.given
+    stored = [pictures.stored(folder) for folder in compared.folders if folder not in given]
+    common = set.intersection(*stored)
     runs = list(zip(compared.labels, compared.cards, compared.folders, strict=True))
     _, first, folder = runs[0]
     return [
@@ -310,7 +306,11 @@ def _shown(compared: Comparison) -> list[PictureRow]:
             {
                 STATE_NAMES[BLURRED]: pictures.read(folder, index, "blurred"),
                 **{
-                    _picture_label(label, card, index): pictures.read(run, index, "restored")
+                    _picture_label(label, card, index): (
+                        pictures.address(given[run].read(index))
+                        if run in given
+                        else pictures.read(run, index, "restored")
+                    )
                     for label, card, run in runs
                 },
                 "sharp": pictures.read(folder, index, "sharp"),
@@ -333,12 +333,3 @@ def _images(card: ScoreCard) -> tuple[Any, ...]:
         tuple(card.scenes),
         tuple(card.frames),
     )
-
-
-def _labels(cards: Sequence[ScoreCard]) -> list[str]:
-    """Returns a unique name for each run: its folder, numbered if several have the same."""
-    names = [files.base_name(str(card.about.get("from", ""))) or "run" for card in cards]
-    return [
-        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
-        for place, name in enumerate(names)
-    ]

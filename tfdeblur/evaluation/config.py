@@ -72,6 +72,13 @@ class EvaluateConfig(EvaluationInputs):
     all_checkpoints: Annotated[
         bool, Field(description="evaluate every checkpoint of the work directory, oldest first")
     ] = False
+    loss: Annotated[
+        bool,
+        Field(
+            description="also measure the generator's loss and its adversarial term, if the run's "
+            "config.yaml and critic are there"
+        ),
+    ] = True
     full: Annotated[
         bool,
         Field(
@@ -111,7 +118,8 @@ class EvaluateConfig(EvaluationInputs):
         tuple[str, ...],
         Field(
             description="compare runs evaluated with --full: work directories, or folders with "
-            "card.json; the others are compared with the first"
+            "card.json; the others are compared with the first. A folder of pictures that another "
+            "program made of the same frames, named SCENE/FRAME.png or SCENE_FRAME.png, is one more"
         ),
     ] = ()
     pictures: Annotated[

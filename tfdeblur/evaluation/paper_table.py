@@ -1,4 +1,4 @@
-"""Tables as papers print them: networks side by side, the blurred input, and the paper's figures."""
+"""Tables as papers print them: networks, the blurred input, and the paper's own figures."""
 
 import dataclasses
 import math

@@ -38,6 +38,7 @@ def test_dataset_has_static_shapes(dataset: Write) -> None:
         "sharp": tf.TensorSpec([5, 4, 6, 3], tf.uint8),
         "scene": tf.TensorSpec([5], tf.string),
         "frame": tf.TensorSpec([5], tf.string),
+        "place": tf.TensorSpec([5, 4], tf.int64),
         "valid": tf.TensorSpec([5], tf.bool),
     }
 

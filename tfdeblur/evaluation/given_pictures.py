@@ -1,0 +1,193 @@
+"""Pictures that another program made of the frames of a split, measured as a network's output.
+
+A picture belongs to the image whose scene and frame its path ends with, whatever separates them:
+``SCENE/FRAME.png`` and ``SCENE_FRAME.jpg`` are the same. If the frames of a split have unique
+names, the name of the frame is enough. Of a split of tiles the pictures are whole frames.
+"""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import tqdm
+
+from tfdeblur.config import CONFIG_FILE
+from tfdeblur.data.dataset import read_errors
+from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.errors import DataError, UserError
+from tfdeblur.evaluation.measuring import Scorer
+from tfdeblur.evaluation.results import CARDS, EVALUATIONS
+from tfdeblur.evaluation.scores import BLURRED, RESTORED, ScoreCard, Setting
+from tfdeblur.execution import default_executor
+from tfdeblur.inference.photos import SUFFIXES, read_photo, suffix
+from tfdeblur.io import files
+from tfdeblur.metrics import METRICS
+from tfdeblur.ops import tiling
+
+_BATCH_PIXELS = 2**20
+
+
+def pictures_in(folder: str) -> list[str]:
+    """Returns the paths of all pictures in a folder, relative to it."""
+    names = files.walk_files(folder) if files.is_dir(folder) else []
+    return sorted(name for name in names if suffix(name) in SUFFIXES)
+
+
+def holds_pictures(path: str) -> bool:
+    """Returns whether a path is a folder of pictures, and not a run or an evaluation."""
+    if not files.is_dir(path):
+        return False
+    inside = files.list_dir(path)
+    ours = {CONFIG_FILE, EVALUATIONS, *CARDS}
+    return not ours & set(inside) and bool(pictures_in(path))
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenPictures:
+    """The pictures of one folder.
+
+    Attributes:
+        folder: The folder.
+        card: Their scores, under the settings `float` and `uint8` of `restored`.
+        paths: Path of the picture of each image of the split.
+        places: The part of its picture that each image is.
+    """
+
+    folder: str
+    card: ScoreCard
+    paths: Sequence[str]
+    places: Sequence[tiling.Box]
+
+    def read(self, index: int) -> np.ndarray:
+        """Returns an image, uint8 [h, w, 3]."""
+        return _pixels(self.paths[index])[self.places[index].slices]
+
+
+def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPictures:
+    """Measures pictures on whole images under every protocol.
+
+    All pictures are looked for before the first is measured.
+
+    Args:
+        folder: Folder of the pictures.
+        data: The split.
+        first: The score card of a network on the same split; its input stands for theirs.
+
+    Raises:
+        UserError: A picture is missing, ambiguous or unreadable; the message names it.
+        DataError: A picture has another size, or the data cannot be read.
+    """
+    with read_errors([data.path], data.split):
+        shapes = _shapes(data)
+        if [(s, f) for s, f, *_ in shapes] != list(zip(first.scenes, first.frames, strict=True)):
+            raise UserError(
+                f"{data.path} does not hold the images of {first.about.get('from')}. Evaluate it "
+                "again, or give its --data and --split."
+            )
+        paths = _matched(folder, [(scene, frame) for scene, frame, *_ in shapes])
+        places, sizes = [box for *_, box, _ in shapes], [size for *_, size in shapes]
+        smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
+        metrics = [m for m in METRICS.values() if m.fits(smallest.height, smallest.width)]
+        executor = default_executor()
+        columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+        index = 0
+        bar = tqdm.tqdm(total=len(paths), desc=files.base_name(folder), leave=False, disable=None)
+        for part in data.by_size():
+            scorer = Scorer(metrics, executor)
+            pixels = part.height * part.width
+            largest = max(1, min(_BATCH_PIXELS // pixels, part.records))
+            for batch in part.dataset(-(-largest // executor.devices) * executor.devices):
+                count = int(np.count_nonzero(batch["valid"].numpy()))
+                chosen = range(index, index + count)
+                images = np.zeros_like(batch["sharp"].numpy())
+                for row, place in enumerate(chosen):
+                    whole = _pixels(paths[place], sizes[place])
+                    images[row] = whole[places[place].slices]
+                sharp = executor.place(batch["sharp"])
+                scores = scorer.score(sharp, scorer.prepare(sharp), executor.place(images))
+                found = executor.fetch(scores).astype(np.float64)
+                for key, column in scorer.columns(found, limited=False).items():
+                    columns[key].append(column[:count])
+                index += count
+                bar.update(count)
+        bar.close()
+    values = {key: np.concatenate(parts) for key, parts in columns.items()}
+    baseline = Setting(BLURRED, "uint8", "whole")
+    card = dataclasses.replace(
+        first,
+        values={
+            baseline: first.values[baseline],
+            Setting(RESTORED, "float", "whole"): values,
+            Setting(RESTORED, "uint8", "whole"): values,
+        },
+        seconds={},
+        about={
+            "from": folder,
+            "model": "pictures",
+            **{key: first.about.get(key) for key in ("data_fingerprint", "split", "data")},
+        },
+    )
+    return GivenPictures(folder, card, paths, places)
+
+
+def _shapes(data: EvaluationData) -> list[tuple[str, str, tiling.Box, tuple[int, int]]]:
+    """Returns scene, frame, place in the frame, and size of the frame of each image."""
+    found = []
+    for part in data.by_size():
+        for batch in part.dataset(max(1, min(64, part.records))):
+            for row in np.flatnonzero(batch["valid"].numpy()):
+                scene, frame = (batch[name].numpy()[row].decode() for name in ("scene", "frame"))
+                top, left, height, width = map(int, batch["place"].numpy()[row])
+                box = tiling.Box(top, left, part.height, part.width)
+                found.append((scene, frame, box, (height, width)))
+    return found
+
+
+def _matched(folder: str, names: Sequence[tuple[str, str]]) -> list[str]:
+    """Returns the path of each image's picture."""
+    by_words: dict[tuple[str, ...], list[str]] = collections.defaultdict(list)
+    inside = pictures_in(folder)
+    for path in inside:
+        words = _words(path[: -len(suffix(path))])
+        for first in range(len(words)):
+            by_words[words[first:]].append(path)
+    frames = collections.Counter(frame for _, frame in set(names))
+    found = []
+    for scene, frame in names:
+        candidates = by_words.get((*_words(scene), *_words(frame)), [])
+        if not candidates and frames[frame] == 1:
+            candidates = by_words.get(_words(frame), [])
+        if len(candidates) > 1:
+            raise UserError(
+                f"{folder}: {candidates[0]} and {candidates[1]} are both named after {scene} / "
+                f"{frame}. Leave one of them."
+            )
+        if not candidates:
+            raise UserError(
+                f"{folder} holds no picture of {scene} / {frame} among its {len(inside)}. Name it "
+                f"{files.join(folder, scene, frame)}.png, or {scene}_{frame} with any suffix."
+            )
+        found.append(files.join(folder, candidates[0]))
+    return found
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(re.split(r"[/\\_\-. ]+", name.lower().strip("/")))
+
+
+def _pixels(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Reads a picture, uint8 [h, w, 3]; a DataError if it has not the given size."""
+
+    def check(height: int, width: int) -> None:
+        if size is not None and (height, width) != size:
+            raise DataError(
+                f"is {width}x{height} pixels, and the frame is {size[1]}x{size[0]}. Restore the "
+                "frame at its full size, without cropping or resizing."
+            )
+
+    pixels = read_photo(path, check).pixels
+    if pixels.dtype != np.uint8:
+        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)
