@@ -145,7 +145,7 @@ def _evaluate(
     from tfdeblur.data.dataset import read_errors
     from tfdeblur.evaluation.evaluator import SplitEvaluator
     from tfdeblur.evaluation.losses import find_loss
-    from tfdeblur.evaluation.page import write_page
+    from tfdeblur.evaluation.page import frame_pictures, write_page
     from tfdeblur.evaluation.pictures import choose_by_gain, spread, write_triplets
     from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.ops import devices
@@ -156,7 +156,9 @@ def _evaluate(
     batch_size = batch_size_for(config, data)
     checkpoint = network.restorer.about.get("folder") if config.loss else None
     loss, about_loss = find_loss(checkpoint, network.generator)
-    evaluator = SplitEvaluator(network.states, data, batch_size=batch_size, loss=loss, **options)
+    evaluator = SplitEvaluator(
+        network.states, data, batch_size=batch_size, loss=loss, frames=config.pictures, **options
+    )
     crop = options.get("crop") if evaluator.has_crops else None
     if options.get("crop") and crop is None:
         print(
@@ -182,8 +184,10 @@ def _evaluate(
         shown = [index for kind in chosen.values() for index in kind]
         wanted = sorted({*shown, *spread(card.images, shared_pictures)})
         triplets = {t.index: t for t in evaluator.pictures(wanted, card.primary.state)}
+        frames = evaluator.frames(card.primary)
     # Before the scores: a folder with scores is complete.
     write_triplets(list(triplets.values()), folder, names.pictures)
+    write_triplets(frames, folder, frame_pictures(names))
     report = write_page(
         card,
         [triplets[index] for index in shown],
@@ -192,6 +196,7 @@ def _evaluate(
         title=f"{network.restorer.name} on {data_name(config.data)}, {config.split}",
         subtitle=network_path(config),
         figures=config.figures,
+        frames=frames,
     )
     card.write(folder, names)
     return EvaluationResult(card, folder, report)

@@ -348,7 +348,7 @@ def test_run_without_validation_split_writes_images_and_curves(folder):
     blur = {"blur": "gaussian", "min_sigma": 1.5}
     result = train.run(settings(folder, synthesis=blur, **options))
     page = files.read_text(result.page)
-    assert "Training sample 5" in page and "Training loss" in page
+    assert "Training sample 5" in page and "Training and validation loss" in page
     pictures = files.join(result.workdir, "pictures")
     for name in ("blurred", "restored-000000000016", "restored-000000000024", "sharp"):
         assert f"pictures/000000-{name}.png" in page

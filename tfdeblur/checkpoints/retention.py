@@ -30,7 +30,7 @@ _REPLACED = "before"
 # Every file that a run writes into the folder of a checkpoint; the second line is format 1,
 # with the temporary files of TensorFlow.
 _WRITTEN = re.compile(
-    r"meta\.json|(generator|state)\.safetensors|.*\.partial"
+    r"meta\.json|(generator|state|critics)\.safetensors|.*\.partial"
     r"|generator\.weights\.h5|state\.(index|data-\d+-of-\d+)|state_temp/.*"
     r"|state\.data-.*tempstate.*"
 )

@@ -307,7 +307,7 @@ def _shown(compared: Comparison) -> list[PictureRow]:
                 STATE_NAMES[BLURRED]: pictures.read(folder, index, "blurred"),
                 **{
                     _picture_label(label, card, index): (
-                        pictures.address(given[run].read(index))
+                        pictures.address(given[run].pictures.read(index))
                         if run in given
                         else pictures.read(run, index, "restored")
                     )

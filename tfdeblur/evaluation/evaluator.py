@@ -9,6 +9,7 @@ import tensorflow as tf
 import tqdm
 
 from tfdeblur.errors import DataError
+from tfdeblur.evaluation.frames import FrameScores, is_tiled, versions
 from tfdeblur.evaluation.losses import GeneratorLoss
 from tfdeblur.evaluation.measuring import LOST_GRADIENT, Columns, Restore, SizePass
 from tfdeblur.evaluation.scores import (
@@ -19,6 +20,7 @@ from tfdeblur.evaluation.scores import (
     Setting,
     sizes_text,
 )
+from tfdeblur.evaluation.stitching import Frame
 from tfdeblur.execution import Executor, default_executor
 from tfdeblur.metrics import METRICS, Metric
 
@@ -93,6 +95,8 @@ class SplitEvaluator:
         crop: Height and width of crops that are restored and measured on their own, in addition to
             whole images. Ignored unless they fit in all images and are smaller than some.
         timed: Whether to measure the time of each network.
+        frames: How many whole frames to keep if the images are tiles: these are put together and
+            measured, too. None does not put frames together.
         executor: Runs networks and metrics; on TensorFlow's current strategy if unset. Scores
             and their order do not depend on the number of its devices.
         loss: The loss of the network `restored`, which is measured on whole images. Its network
@@ -109,6 +113,7 @@ class SplitEvaluator:
         values: Sequence[str] = ("float",),
         crop: tuple[int, int] | None = None,
         timed: bool = False,
+        frames: int | None = None,
         executor: Executor | None = None,
         loss: GeneratorLoss | None = None,
     ) -> None:
@@ -128,6 +133,9 @@ class SplitEvaluator:
         fits = crop is not None and crop[0] <= smallest[0] and crop[1] <= smallest[1]
         self._crop = crop if fits and any(size != crop for size in sizes) else None
         self._timed = timed
+        self._metrics = list(metrics)
+        self._frames = frames
+        self._kept: list[Frame] = []
         self._states = list(networks)
         self._records = [part.records for part in parts]
         self._passes = [
@@ -178,10 +186,18 @@ class SplitEvaluator:
         seconds: list[dict[str, list[float]]] = [
             {state: [] for state in timed} for _ in self._passes
         ]
+        stitched: FrameScores | None = None
         for place, batch in self._bar(progress):
             before_batch()
             valid = batch["valid"].numpy()
-            columns = self._passes[place].measure(batch, not self._baseline, seconds[place])
+            if self._frames is not None and stitched is None and is_tiled(batch):
+                stitched = FrameScores(self._metrics, self._executor, self._frames)
+            restored: dict[Setting, np.ndarray] = {}
+            keep = None if stitched is None else restored.__setitem__
+            one = self._passes[place]
+            columns = one.measure(batch, not self._baseline, seconds[place], keep)
+            if stitched is not None:
+                stitched.add(batch, restored)
             parts.append({s: {m: v[valid] for m, v in c.items()} for s, c in columns.items()})
             blurred, sharp = batch["blurred"].numpy(), batch["sharp"].numpy()
             facts["differs"].extend(np.any(blurred != sharp, axis=(1, 2, 3))[valid])
@@ -194,6 +210,12 @@ class SplitEvaluator:
         self._baseline = self._baseline or {s: c for s, c in found.items() if s.state == BLURRED}
         found = {**self._baseline, **found}
         lost = found[Setting(BLURRED, "uint8", "whole")][LOST_GRADIENT]
+        about = {**(about or {}), **self._about_sizes()}
+        frames = None if stitched is None else stitched.card(about)
+        if stitched is not None:
+            self._kept = stitched.kept
+            height, width = self._passes[0].size
+            about["whole_images"] = f"tiles of {width}x{height}"
         return ScoreCard(
             values={
                 setting: {m: v for m, v in found[setting].items() if m != LOST_GRADIENT}
@@ -205,7 +227,8 @@ class SplitEvaluator:
             frames=facts["frames"],
             # The first call of a network for each size traces and compiles it.
             seconds={state: [t for one in seconds for t in one[state][1:]] for state in timed},
-            about={**(about or {}), **self._about_sizes()},
+            about=about,
+            whole_frames=frames,
         )
 
     def _about_sizes(self) -> dict[str, Any]:
@@ -217,6 +240,13 @@ class SplitEvaluator:
                 m.key: f"needs {m.min_size}x{m.min_size} pixels" for m in self._omitted
             }
         return found
+
+    def frames(self, primary: Setting) -> list[Triplet]:
+        """Returns the whole frames that the last run has kept, restored under a setting."""
+        return [
+            Triplet(index=index, scene=frame.scene, frame=frame.name, **versions(frame, primary))
+            for index, frame in enumerate(self._kept)
+        ]
 
     def triplets(self, state: str = RESTORED, *, progress: bool = True) -> Iterator[Triplet]:
         """Restores the whole split without measuring it.

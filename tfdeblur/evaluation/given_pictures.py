@@ -16,7 +16,7 @@ import tqdm
 from tfdeblur.config import CONFIG_FILE
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
-from tfdeblur.errors import DataError, UserError
+from tfdeblur.errors import UserError
 from tfdeblur.evaluation.measuring import Scorer
 from tfdeblur.evaluation.results import CARDS, EVALUATIONS
 from tfdeblur.evaluation.scores import BLURRED, RESTORED, ScoreCard, Setting
@@ -45,24 +45,57 @@ def holds_pictures(path: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class GivenPictures:
-    """The pictures of one folder.
+class ImagePlace:
+    """What an image of a split shows.
 
     Attributes:
-        folder: The folder.
+        scene: Name of its scene.
+        frame: Name of its frame.
+        box: Its place in the frame.
+        frame_size: Height and width of the frame.
+    """
+
+    scene: str
+    frame: str
+    box: tiling.Box
+    frame_size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The picture of each image of a split, in one folder.
+
+    Attributes:
+        paths: Path of the picture.
+        places: What the image shows.
+    """
+
+    paths: Sequence[str]
+    places: Sequence[ImagePlace]
+
+    def read(self, index: int) -> np.ndarray:
+        """Returns an image, uint8 [h, w, 3].
+
+        Raises:
+            UserError: Its picture cannot be read, or has not the size of the frame.
+        """
+        place = self.places[index]
+        return _pixels(self.paths[index], place.frame_size)[place.box.slices]
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenPictures:
+    """Pictures with their scores.
+
+    Attributes:
+        folder: Their folder.
         card: Their scores, under the settings `float` and `uint8` of `restored`.
-        paths: Path of the picture of each image of the split.
-        places: The part of its picture that each image is.
+        pictures: The pictures.
     """
 
     folder: str
     card: ScoreCard
-    paths: Sequence[str]
-    places: Sequence[tiling.Box]
-
-    def read(self, index: int) -> np.ndarray:
-        """Returns an image, uint8 [h, w, 3]."""
-        return _pixels(self.paths[index])[self.places[index].slices]
+    pictures: Pictures
 
 
 def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPictures:
@@ -76,44 +109,20 @@ def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPicture
         first: The score card of a network on the same split; its input stands for theirs.
 
     Raises:
-        UserError: A picture is missing, ambiguous or unreadable; the message names it.
-        DataError: A picture has another size, or the data cannot be read.
+        UserError: A picture is missing, ambiguous, unreadable or of another size than its frame;
+            the message names it.
+        DataError: The data cannot be read.
     """
     with read_errors([data.path], data.split):
-        shapes = _shapes(data)
-        if [(s, f) for s, f, *_ in shapes] != list(zip(first.scenes, first.frames, strict=True)):
+        places = image_places(data)
+        known = list(zip(first.scenes, first.frames, strict=True))
+        if [(place.scene, place.frame) for place in places] != known:
             raise UserError(
                 f"{data.path} does not hold the images of {first.about.get('from')}. Evaluate it "
                 "again, or give its --data and --split."
             )
-        paths = _matched(folder, [(scene, frame) for scene, frame, *_ in shapes])
-        places, sizes = [box for *_, box, _ in shapes], [size for *_, size in shapes]
-        smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
-        metrics = [m for m in METRICS.values() if m.fits(smallest.height, smallest.width)]
-        executor = default_executor()
-        columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
-        index = 0
-        bar = tqdm.tqdm(total=len(paths), desc=files.base_name(folder), leave=False, disable=None)
-        for part in data.by_size():
-            scorer = Scorer(metrics, executor)
-            pixels = part.height * part.width
-            largest = max(1, min(_BATCH_PIXELS // pixels, part.records))
-            for batch in part.dataset(-(-largest // executor.devices) * executor.devices):
-                count = int(np.count_nonzero(batch["valid"].numpy()))
-                chosen = range(index, index + count)
-                images = np.zeros_like(batch["sharp"].numpy())
-                for row, place in enumerate(chosen):
-                    whole = _pixels(paths[place], sizes[place])
-                    images[row] = whole[places[place].slices]
-                sharp = executor.place(batch["sharp"])
-                scores = scorer.score(sharp, scorer.prepare(sharp), executor.place(images))
-                found = executor.fetch(scores).astype(np.float64)
-                for key, column in scorer.columns(found, limited=False).items():
-                    columns[key].append(column[:count])
-                index += count
-                bar.update(count)
-        bar.close()
-    values = {key: np.concatenate(parts) for key, parts in columns.items()}
+        pictures = find_pictures(folder, places)
+        values = _scores(data, pictures, files.base_name(folder))
     baseline = Setting(BLURRED, "uint8", "whole")
     card = dataclasses.replace(
         first,
@@ -129,20 +138,58 @@ def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPicture
             **{key: first.about.get(key) for key in ("data_fingerprint", "split", "data")},
         },
     )
-    return GivenPictures(folder, card, paths, places)
+    return GivenPictures(folder, card, pictures)
 
 
-def _shapes(data: EvaluationData) -> list[tuple[str, str, tiling.Box, tuple[int, int]]]:
-    """Returns scene, frame, place in the frame, and size of the frame of each image."""
+def _scores(data: EvaluationData, pictures: Pictures, name: str) -> dict[str, np.ndarray]:
+    """Returns the values of every metric by key, float64 [images]."""
+    smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
+    metrics = [m for m in METRICS.values() if m.fits(smallest.height, smallest.width)]
+    executor = default_executor()
+    columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    index = 0
+    with tqdm.tqdm(total=data.records, desc=name, leave=False, disable=None) as bar:
+        for part in data.by_size():
+            scorer = Scorer(metrics, executor)
+            largest = max(1, min(_BATCH_PIXELS // (part.height * part.width), part.records))
+            for batch in part.dataset(-(-largest // executor.devices) * executor.devices):
+                count = int(np.count_nonzero(batch["valid"].numpy()))
+                images = np.zeros_like(batch["sharp"].numpy())
+                for row in range(count):
+                    images[row] = pictures.read(index + row)
+                sharp = executor.place(batch["sharp"])
+                scores = scorer.score(sharp, scorer.prepare(sharp), executor.place(images))
+                found = executor.fetch(scores).astype(np.float64)
+                for key, column in scorer.columns(found, limited=False).items():
+                    columns[key].append(column[:count])
+                index += count
+                bar.update(count)
+    return {key: np.concatenate(parts) for key, parts in columns.items()}
+
+
+def image_places(data: EvaluationData) -> list[ImagePlace]:
+    """Returns what each image of a split shows; reads the whole split."""
     found = []
     for part in data.by_size():
         for batch in part.dataset(max(1, min(64, part.records))):
-            for row in np.flatnonzero(batch["valid"].numpy()):
-                scene, frame = (batch[name].numpy()[row].decode() for name in ("scene", "frame"))
-                top, left, height, width = map(int, batch["place"].numpy()[row])
+            scenes, frames, places, valid = (
+                batch[name].numpy() for name in ("scene", "frame", "place", "valid")
+            )
+            for row in np.flatnonzero(valid):
+                top, left, height, width = map(int, places[row])
                 box = tiling.Box(top, left, part.height, part.width)
-                found.append((scene, frame, box, (height, width)))
+                names = (scenes[row].decode(), frames[row].decode())
+                found.append(ImagePlace(*names, box, (height, width)))
     return found
+
+
+def find_pictures(folder: str, places: Sequence[ImagePlace]) -> Pictures:
+    """Finds the picture of each image of a split by its name.
+
+    Raises:
+        UserError: A picture is missing or ambiguous; the message names it.
+    """
+    return Pictures(_matched(folder, [(p.scene, p.frame) for p in places]), places)
 
 
 def _matched(folder: str, names: Sequence[tuple[str, str]]) -> list[str]:
@@ -177,12 +224,12 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(re.split(r"[/\\_\-. ]+", name.lower().strip("/")))
 
 
-def _pixels(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Reads a picture, uint8 [h, w, 3]; a DataError if it has not the given size."""
+def _pixels(path: str, size: tuple[int, int]) -> np.ndarray:
+    """Reads a picture, uint8 [h, w, 3]; a UserError if it has not the given size."""
 
     def check(height: int, width: int) -> None:
-        if size is not None and (height, width) != size:
-            raise DataError(
+        if (height, width) != size:
+            raise UserError(
                 f"is {width}x{height} pixels, and the frame is {size[1]}x{size[0]}. Restore the "
                 "frame at its full size, without cropping or resizing."
             )

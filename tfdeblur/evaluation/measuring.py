@@ -22,6 +22,9 @@ Restore = Callable[[Any], Any]
 Columns = dict[Setting, dict[str, np.ndarray]]
 """Values by setting and metric, float64 [images]."""
 
+Keep = Callable[[Setting, np.ndarray], None]
+"""Receives a setting and a batch of images, float32 in [0, 1] or uint8 [B, h, w, 3]."""
+
 LOST_GRADIENT = "lost_gradient"
 """Key in `Columns` of the blurred input, beside its metrics."""
 
@@ -82,7 +85,11 @@ class SizePass:
             self._scorers["crops"] = Scorer(crop_metrics, executor)
 
     def measure(
-        self, batch: Mapping[str, tf.Tensor], with_input: bool, seconds: dict[str, list[float]]
+        self,
+        batch: Mapping[str, tf.Tensor],
+        with_input: bool,
+        seconds: dict[str, list[float]],
+        keep: Keep | None = None,
     ) -> Columns:
         """Measures a batch under every setting.
 
@@ -90,12 +97,13 @@ class SizePass:
             batch: An element of `dataset`.
             with_input: Whether to measure the blurred input, too.
             seconds: The seconds per image of each state in it are appended.
+            keep: Receives the restored images of each setting of whole images.
 
         Returns:
             The values of all images, including those that pad the batch.
         """
         columns = self._measure_region(
-            "whole", batch["blurred"], batch["sharp"], with_input, seconds
+            "whole", batch["blurred"], batch["sharp"], with_input, seconds, keep
         )
         if not self._boxes:
             return columns
@@ -116,6 +124,7 @@ class SizePass:
         sharp: tf.Tensor,
         with_input: bool,
         seconds: dict[str, list[float]],
+        keep: Keep | None = None,
     ) -> Columns:
         blurred, sharp = self._executor.place(blurred), self._executor.place(sharp)
         measured = {Setting(BLURRED, "uint8", region): blurred} if with_input else {}
@@ -127,6 +136,8 @@ class SizePass:
             for values in self._values:
                 images = self._rounded(restored) if values == "uint8" else restored
                 measured[Setting(state, values, region)] = images
+                if keep is not None:
+                    keep(Setting(state, values, region), self._executor.fetch(images))
         scorer = self._scorers[region]
         prepared = scorer.prepare(sharp)
         columns: Columns = {}

@@ -54,6 +54,7 @@ def write_page(
     title: str,
     subtitle: str = "",
     figures: FigureFormat | None = None,
+    frames: Sequence[Triplet] = (),
 ) -> str:
     """Writes the report.
 
@@ -66,6 +67,7 @@ def write_page(
         title: Heading of the page.
         subtitle: Line below the heading.
         figures: Format in which the charts are also written as files.
+        frames: Whole frames to show, if the images are tiles; written to `frame_pictures`.
 
     Returns:
         Path of the page.
@@ -89,12 +91,23 @@ def write_page(
         charts=_charts(card),
         subtitle=subtitle,
         summary=[("images", f"{card.images:,}"), *summary_of(card.about)],
-        tables=[*_mean_tables(card), _spread_table(card), _gain_table(card), _worst_table(card)],
+        tables=[
+            *_mean_tables(card),
+            *_frame_tables(card.whole_frames),
+            _spread_table(card),
+            _gain_table(card),
+            _worst_table(card),
+        ],
         measures=[METRICS[key] for key in card.measured_in("whole")],
         protocols=_setting_protocols(card),
         notes=notes,
         pictures=[
-            _shown(card, triplet, kinds.get(triplet.index, ""), names) for triplet in triplets
+            *(_shown(card, t, kinds.get(t.index, ""), names, names.pictures) for t in triplets),
+            *(
+                _shown(card.whole_frames, frame, "whole frame", names, frame_pictures(names))
+                for frame in frames
+                if card.whole_frames is not None
+            ),
         ],
         slider=True,
         pixelated=any(max(triplet.blurred.shape[:2]) < _SMALL for triplet in triplets),
@@ -249,7 +262,21 @@ def _before_and_after(card: ScoreCard, key: str) -> Chart:
     )
 
 
-def _shown(card: ScoreCard, triplet: Triplet, kind: str, names: Files) -> pages.PictureRow:
+def _frame_tables(card: ScoreCard | None) -> list[Table]:
+    if card is None:
+        return []
+    caption = f"Means over {card.images:,} {card.region_name('whole')}"
+    return [Table(*card.cells("whole"), caption)]
+
+
+def frame_pictures(names: Files) -> str:
+    """Returns the folder of the pictures of whole frames."""
+    return f"{names.pictures}/frames"
+
+
+def _shown(
+    card: ScoreCard, triplet: Triplet, kind: str, names: Files, folder: str
+) -> pages.PictureRow:
     setting, index = card.primary, triplet.index
 
     def label(name: str, part: Setting) -> str:
@@ -259,7 +286,7 @@ def _shown(card: ScoreCard, triplet: Triplet, kind: str, names: Files) -> pages.
     def source(state: str) -> str:
         if names.embedded:
             return address(getattr(triplet, state))
-        return f"{names.pictures}/{picture_name(index, state)}"
+        return f"{folder}/{picture_name(index, state)}"
 
     return (
         f"{kind.capitalize()}: " * bool(kind) + f"{triplet.scene} / {triplet.frame}",

@@ -11,7 +11,7 @@ from tfdeblur.evaluation.scores import BLURRED, CONVERTED, FULL_FILES, QUICK_FIL
 from tfdeblur.io import files
 
 CARDS = (FULL_FILES.json, QUICK_FILES.json)
-FRAME_CARDS = ("frames.json",)
+FRAME_CARDS = (f"{FULL_FILES.frames}.json", f"{QUICK_FILES.frames}.json")
 EVALUATIONS = "evaluation"
 
 

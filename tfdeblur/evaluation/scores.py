@@ -64,6 +64,7 @@ class Files:
         page: The report.
         pictures: Folder of PNG files.
         embedded: Whether the report contains its pictures, rather than links to them.
+        frames: Names of `json` and `csv` of whole frames, without suffix.
         means: CSV of the means; empty for none.
     """
 
@@ -73,12 +74,14 @@ class Files:
     page: str
     pictures: str
     embedded: bool
+    frames: str
     means: str = ""
 
     def names(self) -> list[str]:
         """Returns the names of all files and folders."""
         figures = figures_folder(self.page)
-        names = (self.json, self.csv, self.means, self.page, self.pictures, figures)
+        frames = (f"{self.frames}.json", f"{self.frames}.csv")
+        names = (self.json, self.csv, *frames, self.means, self.page, self.pictures, figures)
         return [name for name in names if name]
 
 
@@ -89,6 +92,7 @@ QUICK_FILES = Files(
     page="index.html",
     pictures="pictures",
     embedded=False,
+    frames="frames",
     means="scores.csv",
 )
 FULL_FILES = Files(
@@ -98,6 +102,7 @@ FULL_FILES = Files(
     page="card.html",
     pictures="card-pictures",
     embedded=True,
+    frames="card-frames",
 )
 
 
@@ -139,6 +144,7 @@ class ScoreCard:
         frames: Frame of each image within its scene.
         seconds: By state, seconds per image of each batch.
         about: Origin of the scores, such as data, checkpoint and hashes.
+        whole_frames: Scores of whole frames, if the images are tiles of them.
     """
 
     values: Mapping[Setting, Mapping[str, np.ndarray]]
@@ -148,6 +154,7 @@ class ScoreCard:
     frames: Sequence[str]
     seconds: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    whole_frames: "ScoreCard | None" = None
 
     @property
     def images(self) -> int:
@@ -299,7 +306,7 @@ class ScoreCard:
         """Returns a region's name in tables."""
         size = self.about.get("crop", "")
         return {
-            "whole": "whole images",
+            "whole": self.about.get("whole_images", "whole images"),
             "crops": f"crops of {size}, restored independently",
             "center": f"center crop of {size}, restored on its own",
         }[region]
@@ -312,6 +319,8 @@ class ScoreCard:
             "Restored images are clipped to [0, 1]; RGB; metrics are computed in float32.",
         ]
         notes += self._size_notes()
+        if count := self.about.get("incomplete_frames"):
+            notes.append(f"{count:,} frames are left out, as not all of their tiles are here.")
         if reason := self.about.get("omitted_loss"):
             notes.append(f"Loss is omitted: {reason}")
         worse = self.worse_than_input()
@@ -386,7 +395,10 @@ class ScoreCard:
             for key, gain in self.gains(self.primary).items()
             if gain.count
         ]
-        return "\n\n".join([*parts, "\n".join([*lines, *self.notes()])])
+        parts.append("\n".join([*lines, *self.notes()]))
+        if self.whole_frames is not None:
+            parts.append(self.whole_frames.table())
+        return "\n\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything but the values of single images; None for undefined values."""
@@ -439,7 +451,21 @@ class ScoreCard:
             UserError: A file cannot be written.
         """
         out = OutputFolder(directory)
-        lines = [
+        if self.whole_frames is not None:
+            frames = self.whole_frames
+            out.write_text(f"{names.frames}.csv", csv_text(frames._lines(names.column)))
+            out.write_json(f"{names.frames}.json", frames.to_dict())
+        out.write_text(names.csv, csv_text(self._lines(names.column)))
+        if names.means:
+            counts = {"images": self.images, "differing": self.differing}
+            means = [{"row": state, **counts, **row} for state, row in self.rows.items()]
+            out.write_text(names.means, csv_text(means))
+        # Last, so that a folder with this file is complete.
+        out.write_json(names.json, self.to_dict())
+
+    def _lines(self, column: str) -> list[dict[str, Any]]:
+        """Returns the values of each image, with names of columns in the given format."""
+        return [
             {
                 "index": index,
                 "scene": self.scenes[index],
@@ -447,7 +473,7 @@ class ScoreCard:
                 "differs": int(self.differs[index]),
                 "lost_gradient": float(self.lost_gradient[index]),
                 **{
-                    names.column.format(**dataclasses.asdict(setting), metric=metric): float(
+                    column.format(**dataclasses.asdict(setting), metric=metric): float(
                         values[index]
                     )
                     for setting, found in self.values.items()
@@ -456,13 +482,6 @@ class ScoreCard:
             }
             for index in range(self.images)
         ]
-        out.write_text(names.csv, csv_text(lines))
-        if names.means:
-            counts = {"images": self.images, "differing": self.differing}
-            means = [{"row": state, **counts, **row} for state, row in self.rows.items()]
-            out.write_text(names.means, csv_text(means))
-        # Last, so that a folder with this file is complete.
-        out.write_json(names.json, self.to_dict())
 
     @classmethod
     def load(cls, directory: str) -> "ScoreCard":

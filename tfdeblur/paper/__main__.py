@@ -17,6 +17,16 @@ KINDS = {
         "Sets networks side by side that tfdeblur.evaluate has evaluated, with the blurred input "
         "and the figures that their papers report.",
     ),
+    "curves": (
+        "CurvesConfig",
+        "Draws training and validation loss, PSNR and SSIM of one or several runs, by epoch or by "
+        "images seen, as a page and as files for papers.",
+    ),
+    "images": (
+        "ImagesConfig",
+        "Draws the same images by several networks and other programs, with decibels and magnified "
+        "regions: images of a split, or whole frames put together from tiles.",
+    ),
 }
 
 

@@ -27,6 +27,7 @@ class Chart:
         kind: `lines`; `dots`, a scatter plot; or `bars`, a histogram in which each point is the
             left edge and the height of a bar, except that the last one, of height 0, only ends
             the bar before it (see `histogram`).
+        dashed: Names of series that are drawn dashed, in the color of the series before.
         names: Name of every point of a series, for `dots`; pages show it on hover.
     """
 
@@ -37,6 +38,7 @@ class Chart:
     levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
     log_y: bool = False
     kind: Kind = "lines"
+    dashed: Sequence[str] = ()
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 

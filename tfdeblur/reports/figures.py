@@ -4,6 +4,7 @@ Uses matplotlib's object interface, so that pyplot's state and the user's settin
 and any thread may draw. Importing this module imports matplotlib, so import it where it is used.
 """
 
+import dataclasses
 import html
 import io
 import itertools
@@ -19,8 +20,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from tfdeblur.errors import UserError
 from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.ops.tiling import Box
 from tfdeblur.reports.charts import Chart, FigureFormat, Point, number
 
 # Variables of page.css.j2, with their values in light mode.
@@ -33,6 +37,11 @@ _VARIABLES = {
     _RULE: "--rule",
 }
 _SIZE = (6.4, 3.3)  # inches
+_PICTURE_INCHES = 2.2
+_CAPTION_INCHES = 0.36
+_GAP_INCHES = 0.06
+_SMOOTH_SIDE = 200  # smaller pictures keep the edges of their pixels
+_REGION_COLORS = ("#ffd400", "#2fd06b", "#ff5a36", "#35b8ff", "#d873ff", "#ffffff")
 _FILE_DPI = 200
 _MAX_LINE_POINTS = 400  # evenly picked from a longer line
 _MAX_MARKED = 60  # a longer line is drawn without a dot at each of its points
@@ -103,10 +112,98 @@ def _encoded(chart: Chart, extension: FigureFormat) -> bytes:
     if extension == "svg":
         namespace = 'xmlns="http://www.w3.org/2000/svg" font-family="sans-serif"'
         return _svg(chart, namespace).encode()
+    return encoded(draw(chart), extension)
+
+
+def encoded(figure: Figure, extension: FigureFormat) -> bytes:
+    """Returns a figure as a file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    metadata = {"CreationDate": None} if extension == "pdf" else {}
-    draw(chart).savefig(buffer, format=extension, dpi=_FILE_DPI, metadata=metadata)
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(extension, {})
+    figure.savefig(buffer, format=extension, dpi=_FILE_DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PictureRow:
+    """Pictures of one size, side by side.
+
+    Attributes:
+        title: Text above the row.
+        pictures: uint8 [h, w, 3] by caption.
+        regions: Regions that are marked in each picture, and magnified below it.
+    """
+
+    title: str
+    pictures: Mapping[str, np.ndarray]
+    regions: Sequence[Box] = ()
+
+
+def draw_pictures(rows: Sequence[PictureRow], width: float = _PICTURE_INCHES) -> Figure:
+    """Returns a figure of rows of pictures, with magnified regions below each row.
+
+    Args:
+        rows: The rows, each with the same number of pictures; at least one.
+        width: Width of a picture in inches.
+
+    Raises:
+        UserError: A region lies outside its pictures.
+    """
+    columns = max(len(row.pictures) for row in rows)
+    heights, lines = [], []
+    for row in rows:
+        sides = next(iter(row.pictures.values())).shape[:2]
+        for box in row.regions:
+            if box.bottom > sides[0] or box.right > sides[1]:
+                raise UserError(
+                    f"The region {box.left},{box.top},{box.width}x{box.height} lies outside the "
+                    f"picture {row.title} of {sides[1]}x{sides[0]} pixels."
+                )
+        lines.append((row, None))
+        heights.append(width * sides[0] / sides[1] + _CAPTION_INCHES)
+        for box in row.regions:
+            lines.append((row, box))
+            heights.append(width * box.height / box.width + _GAP_INCHES)
+    total = sum(heights)
+    figure = Figure(figsize=(columns * (width + _GAP_INCHES), total), facecolor="white")
+    FigureCanvasAgg(figure)
+    bottom = total
+    for (row, box), height in zip(lines, heights, strict=True):
+        bottom -= height
+        above = _CAPTION_INCHES if box is None else _GAP_INCHES
+        for column, (caption, image) in enumerate(row.pictures.items()):
+            left = column * (width + _GAP_INCHES) + _GAP_INCHES / 2
+            place = (left, bottom, width, height - above)
+            scale = (*figure.get_size_inches(), *figure.get_size_inches())
+            axes = figure.add_axes(tuple(p / s for p, s in zip(place, scale, strict=True)))
+            _show(axes, image if box is None else image[box.slices])
+            if box is None:
+                axes.set_title(caption, fontsize=8, color=_INK, parse_math=False, pad=3)
+                for index, region in enumerate(row.regions):
+                    axes.add_patch(_frame_of(region, _region_color(index)))
+            else:
+                color = _region_color(list(row.regions).index(box))
+                for spine in axes.spines.values():
+                    spine.set(visible=True, color=color, linewidth=1.5)
+    return figure
+
+
+def _region_color(index: int) -> str:
+    return _REGION_COLORS[index % len(_REGION_COLORS)]
+
+
+def _frame_of(box: Box, color: str) -> Rectangle:
+    corner = (box.left - 0.5, box.top - 0.5)
+    return Rectangle(corner, box.width, box.height, fill=False, edgecolor=color, linewidth=1.2)
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """Shows a picture without axes; small ones keep their pixels' edges."""
+    small = max(image.shape[:2]) < _SMOOTH_SIDE
+    axes.imshow(image, interpolation="nearest" if small else "antialiased", aspect="auto")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def draw(chart: Chart) -> Figure:
@@ -123,9 +220,15 @@ def draw(chart: Chart) -> Figure:
         return figure
     plot = {"lines": _plot_line, "dots": _plot_dots, "bars": _plot_bars}[chart.kind]
     colors = itertools.cycle(_SERIES_COLORS)
+    color = _SERIES_COLORS[0]
     for name, points in series.items():
         if points:
-            plot(axes, name, [point for _, point in points], next(colors))
+            color = color if name in chart.dashed else next(colors)
+            plot(axes, name, [point for _, point in points], color)
+    for line in axes.get_lines():
+        if line.get_gid() in chart.dashed:
+            line.set_dashes((5, 2))
+            line.set_marker("")
     for name, y in chart.levels.items():
         if _drawable([(0, y)], chart.log_y):
             label = f"{_label(name)}: {number(y)}"

@@ -8,8 +8,8 @@ from tfdeblur.checkpoints.weights import CHECKPOINTS
 from tfdeblur.config import CONFIG_FILE, PlugIn, TrainConfig, renamed, settings
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
+from tfdeblur.reports.histories import HISTORY
 from tfdeblur.training.gallery import INDEX, PICTURES
-from tfdeblur.training.history import HISTORY
 from tfdeblur.training.resilience.incidents import INCIDENTS
 
 # Settings that may differ between the hosts of a job.

@@ -59,7 +59,7 @@ def test_pictures_are_found_by_name_and_measured(split, tmp_path, name):
     _, data, first, triplets = split
     given = given_pictures.measure(write_pictures(tmp_path, triplets, name), data, first)
     assert np.isinf(given.card.values[given.card.primary]["psnr_db"]).all()
-    np.testing.assert_array_equal(given.read(3), triplets[3].sharp)
+    np.testing.assert_array_equal(given.pictures.read(3), triplets[3].sharp)
     # The input as a picture has the scores of the network that changes nothing.
     inputs = write_pictures(tmp_path / "inputs", triplets, of="blurred")
     card = given_pictures.measure(inputs, data, first).card

@@ -1,0 +1,126 @@
+"""The same images by several networks, with decibels and magnified regions."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from tfdeblur.cli.environment import require_keras
+from tfdeblur.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tfdeblur.evaluation.side_by_side import Strip
+
+POSITIONAL = "runs"
+NAME = "images"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImagesConfig:
+    """Settings of `tfdeblur.paper images`."""
+
+    runs: Annotated[
+        tuple[str, ...],
+        Field(
+            description="work directories, checkpoints or SavedModels, and folders of pictures "
+            "that other programs made of the same frames",
+            min_length=1,
+        ),
+    ]
+    data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
+    split: Annotated[str, Field(description="split of the data")] = "test"
+    checkpoint: Annotated[
+        Literal["best", "last"], Field(description="which checkpoint of the work directories")
+    ] = "best"
+    indices: Annotated[
+        tuple[int, ...],
+        Field(description="images of the split, or whole frames, from 0; three of them if unset"),
+    ] = ()
+    frames: Annotated[
+        bool, Field(description="whole frames, put together from the tiles of the split")
+    ] = False
+    regions: Annotated[
+        tuple[str, ...],
+        Field(
+            description="regions to mark and magnify, as LEFT,TOP,WIDTHxHEIGHT in pixels; where "
+            "the networks differ most if unset"
+        ),
+    ] = ()
+    find_regions: Annotated[
+        int, Field(description="number of regions to find if none is given", ge=0, le=6)
+    ] = 1
+    labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
+    figures: Annotated[Literal["png", "pdf", "svg"], Field(description="format of the figure")] = (
+        "png"
+    )
+    out: Annotated[str, Field(description="output folder")] = "figures"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagesResult:
+    """A figure and its file.
+
+    Attributes:
+        strips: The images.
+        figure: The figure, for notebooks.
+        path: Path of its file.
+    """
+
+    strips: "list[Strip]"
+    figure: "Figure"
+    path: str
+
+
+def run(config: ImagesConfig) -> ImagesResult:
+    """Restores images with several networks and draws them side by side.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The images, the figure and its file.
+
+    Raises:
+        UserError: A network or a picture is missing, or a region lies outside an image.
+        DataError: The data cannot be read.
+    """
+    require_keras()
+    from tfdeblur.data.evaluation import EvaluationData
+    from tfdeblur.evaluation import side_by_side
+    from tfdeblur.io import files
+    from tfdeblur.io.outputs import OutputFolder
+    from tfdeblur.reports import figures
+
+    if not config.data:
+        raise UserError("data is required: give --data, a folder made by data_prep.build.")
+    regions = [side_by_side.parse_region(text) for text in config.regions]
+    name = f"{NAME}.{config.figures}"
+    out = OutputFolder.reserve(config.out, name)
+    strips = side_by_side.restore(
+        config.runs,
+        EvaluationData(config.data, config.split),
+        checkpoint=config.checkpoint,
+        indices=config.indices,
+        frames=config.frames,
+        labels=config.labels,
+    )
+    figure = figures.draw_pictures(
+        [
+            figures.PictureRow(
+                strip.title,
+                strip.captioned(),
+                regions or side_by_side.differing_regions(strip, config.find_regions),
+            )
+            for strip in strips
+        ]
+    )
+    out.write_bytes(name, figures.encoded(figure, config.figures))
+    return ImagesResult(strips, figure, files.join(config.out, name))
+
+
+def report(config: ImagesConfig) -> int:
+    """Prints the path of the figure."""
+    print(f"Figure: {run(config).path}")
+    return 0
