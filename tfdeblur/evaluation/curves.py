@@ -54,12 +54,9 @@ def curves(
                 # In the color of the validation before it.
                 dashed += [label] if validation else []
         if not series:
-            known = {
-                n.removeprefix("val/") for r in histories.values() for s in r.values() for n in s
-            }
-            raise UserError(
-                f"metrics: no run has logged {key!r}.{did_you_mean(key, known & set(METRICS))}"
-            )
+            logged = {name for rows in histories.values() for row in rows.values() for name in row}
+            known = [metric for metric in METRICS if f"val/{metric}" in logged]
+            raise UserError(f"metrics: no run has logged {key!r}.{did_you_mean(key, known)}")
         positive = all(y > 0 for points in series.values() for _, y in points)
         charts.append(
             Chart(
@@ -80,9 +77,7 @@ def _scale(name: str, rows: Rows, x: str) -> float:
         return 1.0
     epoch = epoch_images(rows)
     if epoch is None:
-        raise UserError(
-            f"{name}: its history does not show the length of an epoch. Use --x images."
-        )
+        raise UserError(f"{name}: its history lacks the length of an epoch. Use --x images.")
     return 1 / epoch
 
 

@@ -80,7 +80,7 @@ class Pictures:
             UserError: Its picture cannot be read, or has not the size of the frame.
         """
         place = self.places[index]
-        return _pixels(self.paths[index], place.frame_size)[place.box.slices]
+        return read_pixels(self.paths[index], place.frame_size)[place.box.slices]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,11 +224,11 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(re.split(r"[/\\_\-. ]+", name.lower().strip("/")))
 
 
-def _pixels(path: str, size: tuple[int, int]) -> np.ndarray:
+def read_pixels(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
     """Reads a picture, uint8 [h, w, 3]; a UserError if it has not the given size."""
 
     def check(height: int, width: int) -> None:
-        if (height, width) != size:
+        if size is not None and (height, width) != size:
             raise UserError(
                 f"is {width}x{height} pixels, and the frame is {size[1]}x{size[0]}. Restore the "
                 "frame at its full size, without cropping or resizing."

@@ -11,8 +11,14 @@ import numpy as np
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.evaluator import SplitEvaluator
-from tfdeblur.evaluation.given_pictures import find_pictures, holds_pictures, image_places
+from tfdeblur.evaluation.evaluator import SplitEvaluator, Triplet
+from tfdeblur.evaluation.given_pictures import (
+    ImagePlace,
+    find_pictures,
+    holds_pictures,
+    image_places,
+)
+from tfdeblur.evaluation.measuring import Restore
 from tfdeblur.evaluation.networks import open_network
 from tfdeblur.evaluation.pictures import spread
 from tfdeblur.evaluation.results import unique_labels
@@ -32,25 +38,31 @@ class Strip:
     """One image in all its versions.
 
     Attributes:
-        title: Its scene and frame.
+        place: What it shows.
         blurred: The input, uint8 [h, w, 3].
-        restored: What each network made of it, by the network's name, of the same form.
         sharp: The target, of the same form.
+        restored: What each network made of it, by the network's name, of the same form.
     """
 
-    title: str
+    place: ImagePlace
     blurred: np.ndarray
-    restored: Mapping[str, np.ndarray]
     sharp: np.ndarray
+    restored: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Its scene and frame."""
+        return f"{self.place.scene} / {self.place.frame}"
 
     def captioned(self) -> dict[str, np.ndarray]:
         """Returns the versions by name, with their PSNR as files (rounded to 8 bits)."""
         versions = {"blurred": self.blurred, **self.restored}
-        named = {f"{n}\n{_decibels(image, self.sharp)}": image for n, image in versions.items()}
+        named = {f"{n}\n{decibels(image, self.sharp)}": image for n, image in versions.items()}
         return {**named, "sharp\n": self.sharp}
 
 
-def _decibels(image: np.ndarray, sharp: np.ndarray) -> str:
+def decibels(image: np.ndarray, sharp: np.ndarray) -> str:
+    """Returns the PSNR of an image against another in words, both uint8 of one shape."""
     error = np.mean((image.astype(np.float64) - sharp) ** 2) / 255**2
     return "exact" if error == 0 else f"{-10 * math.log10(error):.2f} dB"
 
@@ -78,65 +90,103 @@ def restore(
         UserError: A network or a picture is missing, or an index is out of range.
         DataError: The data cannot be read.
     """
-    bases = [files.base_name(path.rstrip("/")) for path in paths]
-    names = unique_labels(bases, labels)
+    names = unique_labels([files.base_name(path.rstrip("/")) for path in paths], labels)
     with read_errors([data.path], data.split):
         places = image_places(data)
         # The images of each strip: one, or all tiles of a frame.
         groups: dict[Any, list[int]] = {}
         for index, place in enumerate(places):
             groups.setdefault((place.scene, place.frame) if frames else index, []).append(index)
-        chosen = list(indices) or spread(len(groups), _SHOWN)
-        if chosen and not 0 <= min(chosen) <= max(chosen) < len(groups):
-            raise UserError(
-                f"indices: {max(chosen) if min(chosen) >= 0 else min(chosen)} is not among the "
-                f"{len(groups)} {'frames' if frames else 'images'} of {data.path}, {data.split}."
-            )
-        keys = [list(groups)[index] for index in chosen]
-        wanted = [index for key in keys for index in groups[key]]
-        images: dict[int, dict[str, np.ndarray]] = {index: {} for index in wanted}
-        pixels = max(size.height * size.width for size in data.sizes)
-        batch = max(1, min(_BATCH_PIXELS // pixels, 64))
+        kind = "frames" if frames else "images"
+        chosen = _checked(indices or spread(len(groups), _SHOWN), len(groups), kind, data)
+        parts = [list(groups.values())[index] for index in chosen]
+        wanted = [index for part in parts for index in part]
+        strips = {index: _strip(triplet, places) for index, triplet in _stored(data, wanted)}
+        restored: dict[int, dict[str, np.ndarray]] = {index: {} for index in wanted}
         for name, path in zip(names, paths, strict=True):
             if holds_pictures(path):
                 pictures = find_pictures(path, places)
                 for index in wanted:
-                    images[index][name] = pictures.read(index)
+                    restored[index][name] = pictures.read(index)
                 continue
             network = open_network(path, checkpoint)
             state = CONVERTED if CONVERTED in network.states else RESTORED
-            evaluator = SplitEvaluator({state: network.states[state]}, data, batch_size=batch)
+            evaluator = _evaluator({state: network.states[state]}, data)
             for triplet in evaluator.pictures(wanted, state):
-                images[triplet.index][name] = triplet.restored
-                images[triplet.index][""] = triplet.blurred
-                images[triplet.index]["="] = triplet.sharp
-        if not all("=" in image for image in images.values()):
-            evaluator = SplitEvaluator({RESTORED: lambda x: x}, data, batch_size=batch)
-            for triplet in evaluator.pictures(wanted):
-                images[triplet.index] |= {"": triplet.blurred, "=": triplet.sharp}
-    strips = []
-    for key in keys:
-        place = places[groups[key][0]]
-        versions = images[groups[key][0]]
-        if frames:
-            versions = _stitched([(places[index], images[index]) for index in groups[key]])
-        blurred, sharp = versions.pop(""), versions.pop("=")
-        ordered = {name: versions[name] for name in names}
-        strips.append(Strip(f"{place.scene} / {place.frame}", blurred, ordered, sharp))
-    return strips
+                restored[triplet.index][name] = triplet.restored
+    whole = {i: dataclasses.replace(s, restored=restored[i]) for i, s in strips.items()}
+    return [_joined([whole[index] for index in part]) for part in parts]
 
 
-def _stitched(tiles: Sequence[tuple[Any, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+def stored_images(data: EvaluationData, indices: Sequence[int]) -> list[Strip]:
+    """Returns images of a split as they are stored.
+
+    Raises:
+        UserError: An index is out of range.
+        DataError: The data cannot be read.
+    """
+    with read_errors([data.path], data.split):
+        places = image_places(data)
+        chosen = _checked(indices, len(places), "images", data)
+        found = {index: _strip(triplet, places) for index, triplet in _stored(data, chosen)}
+    return [found[index] for index in chosen]
+
+
+def stored_frame(data: EvaluationData, tile: Strip) -> Strip | None:
+    """Returns the frame of a tile, put together; None if tiles of it are missing."""
+    place = tile.place
+    places = image_places(data)
+    own = [i for i, p in enumerate(places) if (p.scene, p.frame) == (place.scene, place.frame)]
+    try:
+        return _joined(stored_images(data, own))
+    except UserError:
+        return None
+
+
+def _checked(indices: Sequence[int], count: int, kind: str, data: EvaluationData) -> Sequence[int]:
+    for index in indices:
+        if not 0 <= index < count:
+            raise UserError(
+                f"indices: {index} is not among the {count:,} {kind} of {data.path}, {data.split}."
+            )
+    return indices
+
+
+def _evaluator(networks: Mapping[str, Restore], data: EvaluationData) -> SplitEvaluator:
+    pixels = max(size.height * size.width for size in data.sizes)
+    batch = max(1, min(_BATCH_PIXELS // pixels, 64))
+    return SplitEvaluator(networks, data, batch_size=batch)
+
+
+def _stored(data: EvaluationData, indices: Sequence[int]) -> list[tuple[int, Triplet]]:
+    found = _evaluator({RESTORED: lambda images: images}, data).pictures(indices)
+    return [(triplet.index, triplet) for triplet in found]
+
+
+def _strip(triplet: Triplet, places: Sequence[ImagePlace]) -> Strip:
+    return Strip(places[triplet.index], triplet.blurred, triplet.sharp)
+
+
+def _joined(tiles: Sequence[Strip]) -> Strip:
+    """Puts a frame together from its tiles; an image that is no tile is returned as it is."""
+    first = tiles[0]
+    if first.sharp.shape[:2] == first.place.frame_size or len(tiles) == 1:
+        return first
     stitcher = Stitcher()
-    for place, images in tiles:
+    for tile in tiles:
+        place = tile.place
         where = np.array([place.box.top, place.box.left, *place.frame_size])
-        frame = stitcher.add(place.scene, place.frame, where, images)
+        versions = {("blurred",): tile.blurred, ("sharp",): tile.sharp}
+        versions |= {("restored", name): image for name, image in tile.restored.items()}
+        frame = stitcher.add(place.scene, place.frame, where, versions)
         if frame is not None:
-            return dict(frame.images)
-    place, images = tiles[0]
-    if next(iter(images.values())).shape[:2] == place.frame_size:
-        return images
-    raise UserError(f"{place.scene} / {place.frame} lacks tiles, so it cannot be put together.")
+            return Strip(
+                dataclasses.replace(place, box=Box(0, 0, *place.frame_size)),
+                frame.images[("blurred",)],
+                frame.images[("sharp",)],
+                {name: frame.images[("restored", name)] for name in tile.restored},
+            )
+    raise UserError(f"{first.title} lacks tiles, so it cannot be put together.")
 
 
 def parse_region(text: str) -> Box:

@@ -27,6 +27,15 @@ KINDS = {
         "Draws the same images by several networks and other programs, with decibels and magnified "
         "regions: images of a split, or whole frames put together from tiles.",
     ),
+    "sigma": (
+        "SigmaConfig",
+        "Draws sharp pictures blurred by Gaussians of rising sigma, with the PSNR that is left.",
+    ),
+    "stages": (
+        "StagesConfig",
+        "Draws what each stage of the training data does to a record: frame, tile, crop, flips, "
+        "batch.",
+    ),
 }
 
 

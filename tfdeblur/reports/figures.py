@@ -125,11 +125,11 @@ def encoded(figure: Figure, extension: FigureFormat) -> bytes:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PictureRow:
-    """Pictures of one size, side by side.
+    """Pictures side by side.
 
     Attributes:
         title: Text above the row.
-        pictures: uint8 [h, w, 3] by caption.
+        pictures: uint8 [h, w, 3] by caption; of one size if there are regions.
         regions: Regions that are marked in each picture, and magnified below it.
     """
 
@@ -142,7 +142,7 @@ def draw_pictures(rows: Sequence[PictureRow], width: float = _PICTURE_INCHES) ->
     """Returns a figure of rows of pictures, with magnified regions below each row.
 
     Args:
-        rows: The rows, each with the same number of pictures; at least one.
+        rows: The rows; at least one.
         width: Width of a picture in inches.
 
     Raises:
@@ -151,7 +151,8 @@ def draw_pictures(rows: Sequence[PictureRow], width: float = _PICTURE_INCHES) ->
     columns = max(len(row.pictures) for row in rows)
     heights, lines = [], []
     for row in rows:
-        sides = next(iter(row.pictures.values())).shape[:2]
+        shapes = [picture.shape[:2] for picture in row.pictures.values()]
+        sides = (min(height for height, _ in shapes), min(width for _, width in shapes))
         for box in row.regions:
             if box.bottom > sides[0] or box.right > sides[1]:
                 raise UserError(
@@ -159,7 +160,7 @@ def draw_pictures(rows: Sequence[PictureRow], width: float = _PICTURE_INCHES) ->
                     f"picture {row.title} of {sides[1]}x{sides[0]} pixels."
                 )
         lines.append((row, None))
-        heights.append(width * sides[0] / sides[1] + _CAPTION_INCHES)
+        heights.append(width * max(h / w for h, w in shapes) + _CAPTION_INCHES)
         for box in row.regions:
             lines.append((row, box))
             heights.append(width * box.height / box.width + _GAP_INCHES)
@@ -199,7 +200,8 @@ def _frame_of(box: Box, color: str) -> Rectangle:
 def _show(axes: Axes, image: np.ndarray) -> None:
     """Shows a picture without axes; small ones keep their pixels' edges."""
     small = max(image.shape[:2]) < _SMOOTH_SIDE
-    axes.imshow(image, interpolation="nearest" if small else "antialiased", aspect="auto")
+    axes.imshow(image, interpolation="nearest" if small else "antialiased")
+    axes.set_anchor("N")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

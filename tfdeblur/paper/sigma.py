@@ -1,0 +1,106 @@
+"""Images blurred by Gaussians of rising width."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from tfdeblur.cli.environment import require_keras
+from tfdeblur.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POSITIONAL = "pictures"
+NAME = "sigma"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SigmaConfig:
+    """Settings of `tfdeblur.paper sigma`."""
+
+    pictures: Annotated[
+        tuple[str, ...], Field(description="files of sharp pictures; or give --data")
+    ] = ()
+    data: Annotated[
+        str, Field(description="folder made by data_prep.build, whose sharp images are blurred")
+    ] = ""
+    split: Annotated[str, Field(description="split of the data")] = "test"
+    indices: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], Field(description="images of the split, from 0")
+    ] = (0,)
+    sigmas: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...],
+        Field(description="standard deviations in pixels", min_length=1),
+    ] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+    figures: Annotated[Literal["png", "pdf", "svg"], Field(description="format of the figure")] = (
+        "png"
+    )
+    out: Annotated[str, Field(description="output folder")] = "figures"
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureResult:
+    """A figure and its file.
+
+    Attributes:
+        figure: The figure, for notebooks.
+        path: Path of its file.
+    """
+
+    figure: "Figure"
+    path: str
+
+
+def run(config: SigmaConfig) -> FigureResult:
+    """Blurs pictures as data preparation does and draws them, with the PSNR that is left.
+
+    A Gaussian has round(6 sigma + 1) | 1 taps; borders are reflected, and values are rounded to
+    8 bits.
+
+    Raises:
+        UserError: A picture is missing or damaged, or none is named.
+        DataError: The data cannot be read.
+    """
+    require_keras()
+    import numpy as np
+
+    from tfdeblur.data.evaluation import EvaluationData
+    from tfdeblur.degradation import kernels
+    from tfdeblur.evaluation.given_pictures import read_pixels
+    from tfdeblur.evaluation.side_by_side import decibels, stored_images
+    from tfdeblur.io import files
+    from tfdeblur.io.outputs import OutputFolder
+    from tfdeblur.reports import figures
+
+    if bool(config.pictures) == bool(config.data):
+        raise UserError("Give either files of sharp pictures or --data.")
+    name = f"{NAME}.{config.figures}"
+    out = OutputFolder.reserve(config.out, name)
+    if config.data:
+        found = stored_images(EvaluationData(config.data, config.split), config.indices)
+        sharp = {strip.title: strip.sharp for strip in found}
+    else:
+        sharp = {files.base_name(path): read_pixels(path) for path in config.pictures}
+
+    def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+        line = kernels.gaussian_kernel1d(sigma, kernels.gaussian_size(sigma))
+        values = kernels.convolve_separable(image.astype(np.float32), line)
+        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+    rows = []
+    for title, image in sharp.items():
+        versions = {}
+        for sigma in config.sigmas:
+            version = blurred(image, sigma)
+            versions[f"sigma {sigma:g}\n{decibels(version, image)}"] = version
+        rows.append(figures.PictureRow(title, versions))
+    figure = figures.draw_pictures(rows)
+    out.write_bytes(name, figures.encoded(figure, config.figures))
+    return FigureResult(figure, files.join(config.out, name))
+
+
+def report(config: SigmaConfig) -> int:
+    """Prints the path of the figure."""
+    print(f"Figure: {run(config).path}")
+    return 0

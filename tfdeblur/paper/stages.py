@@ -1,0 +1,66 @@
+"""What each stage of the training data does to a sample."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tfdeblur.cli.environment import require_keras
+from tfdeblur.config.fields import Size
+from tfdeblur.errors import UserError
+from tfdeblur.paper.sigma import FigureResult
+
+POSITIONAL = None
+NAME = "stages"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StagesConfig:
+    """Settings of `tfdeblur.paper stages`."""
+
+    data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
+    split: Annotated[str, Field(description="split of the data")] = "train"
+    index: Annotated[int, Field(description="record of the split, from 0", ge=0)] = 0
+    crop: Annotated[
+        Size | None, Field(description="crop of the training, 256 or WIDTHxHEIGHT; none if unset")
+    ] = None
+    seed: Annotated[int, Field(description="seed of the crops and flips", ge=0)] = 0
+    figures: Annotated[Literal["png", "pdf", "svg"], Field(description="format of the figure")] = (
+        "png"
+    )
+    out: Annotated[str, Field(description="output folder")] = "figures"
+
+
+def run(config: StagesConfig) -> FigureResult:
+    """Draws a record of a data set after each stage: frame, tile, crop, flips, batch.
+
+    Raises:
+        UserError: The record does not exist, or is smaller than the crop.
+        DataError: The data cannot be read.
+    """
+    require_keras()
+    from tfdeblur.data.evaluation import EvaluationData
+    from tfdeblur.evaluation.stages import stages
+    from tfdeblur.io import files
+    from tfdeblur.io.outputs import OutputFolder
+    from tfdeblur.reports import figures
+
+    if not config.data:
+        raise UserError("data is required: give --data, a folder made by data_prep.build.")
+    name = f"{NAME}.{config.figures}"
+    out = OutputFolder.reserve(config.out, name)
+    data = EvaluationData(config.data, config.split)
+    found = stages(data, config.index, config.crop, config.seed)
+    rows = [
+        figures.PictureRow(half, {f"{title}\n{half}": image for title, image in versions.items()})
+        for half, versions in found.items()
+    ]
+    figure = figures.draw_pictures(rows)
+    out.write_bytes(name, figures.encoded(figure, config.figures))
+    return FigureResult(figure, files.join(config.out, name))
+
+
+def report(config: StagesConfig) -> int:
+    """Prints the path of the figure."""
+    print(f"Figure: {run(config).path}")
+    return 0
