@@ -9,8 +9,8 @@ the same for a notebook.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ from tfdeblur.evaluation.config import (
 if TYPE_CHECKING:
     from tfdeblur.evaluation.detection import DetectionCard, Picture
     from tfdeblur.evaluation.evaluator import Triplet
+    from tfdeblur.evaluation.results import Result
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,8 +132,21 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
         detector.name,
         title=f"Detection: {network.restorer.name} on {data_name(config.data)}, {config.split}",
         subtitle=network_path(config),
+        scores=_scores_of(folder, about),
     )
     return EvaluationResult(card, folder, report)
+
+
+def _scores_of(folder: str, about: Mapping[str, Any]) -> "Result | None":
+    """Returns the scores that an evaluation of the same weights has written to a folder."""
+    from tfdeblur.evaluation.results import CARDS, Result
+    from tfdeblur.io import files
+
+    if not any(files.exists(files.join(folder, name)) for name in CARDS):
+        return None
+    found = Result.load(folder)
+    same = all(found.about.get(key) == about[key] for key in ("weights_sha256", "split", "limit"))
+    return found if same else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ own results without blur, not how good it is.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,15 @@ import numpy as np
 
 from tfdeblur.evaluation.detector import MIN_SCORE, NMS_IOU, Detections, iou
 from tfdeblur.evaluation.evaluator import Triplet
-from tfdeblur.evaluation.page import summary_of
+from tfdeblur.evaluation.page import headers, summary_of
 from tfdeblur.evaluation.pictures import JPEG_QUALITY, address
+from tfdeblur.evaluation.results import Result
+from tfdeblur.evaluation.scores import STATE_NAMES
 from tfdeblur.evaluation.statistics import ratio_interval
 from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
+from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.metrics import CEILING_DB, METRICS
 from tfdeblur.reports import pages
 
 DETECTION_JSON = "detection.json"
@@ -55,12 +60,14 @@ class Picture:
         frame: Name of its frame.
         found: Detections by state.
         matches: Agreement with the sharp picture by state.
+        psnr_db: PSNR of `blurred` and `restored` as files, rounded to 8 bits; infinite if equal.
     """
 
     scene: str
     frame: str
     found: Mapping[str, Detections]
     matches: Mapping[str, Match]
+    psnr_db: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def match(found: Detections, reference: Detections, min_iou: float = MATCH_IOU) -> Match:
@@ -148,6 +155,15 @@ class DetectionCard:
         """Returns the agreement of a state with the sharp pictures."""
         return Agreement.of([picture.matches[state] for picture in self.pictures])
 
+    def psnr_db(self, state: str) -> float:
+        """Returns the mean PSNR of a state in dB; NaN if it is undefined."""
+        values = [
+            min(picture.psnr_db.get(state, math.nan), CEILING_DB)
+            for picture in self.pictures
+            if math.isfinite(picture.psnr_db.get("blurred", math.nan))
+        ]
+        return float(np.mean(values)) if values else math.nan
+
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Returns the header and the rows of the table as texts."""
         header = [
@@ -160,6 +176,7 @@ class DetectionCard:
             "F1",
             "F1, 95%",
             "mean IoU",
+            "PSNR dB",
         ]
         rows = []
         for state in STATES:
@@ -167,7 +184,8 @@ class DetectionCard:
             interval = "-" if a.f1_interval is None else "{:.3f} to {:.3f}".format(*a.f1_interval)
             counts = [f"{a.found:,}", f"{a.right:,}", f"{a.missed:,}"]
             shares = [_share(a.precision), _share(a.recall), _share(a.f1)]
-            rows.append([state, *counts, *shares, interval, _share(a.mean_iou)])
+            psnr = METRICS["psnr_db"].text(self.psnr_db(state))
+            rows.append([state, *counts, *shares, interval, _share(a.mean_iou), psnr])
         return header, rows
 
     def notes(self) -> list[str]:
@@ -182,6 +200,8 @@ class DetectionCard:
             f"Matches are of one class and have an IoU of at least {MATCH_IOU}; higher scores are "
             "matched first. Restored pictures are rounded to uint8, as in files.",
             "Intervals: 95% bootstrap over pictures.",
+            "PSNR of the pictures as files, averaged over those whose input differs from the "
+            "target, and at most 100 dB each.",
         ]
 
     def table(self) -> str:
@@ -221,7 +241,8 @@ def detect(triplet: Triplet, detector: Callable[[np.ndarray], Detections]) -> Pi
     """Runs a detector on the input, the restored image and the target."""
     found = {state: detector(getattr(triplet, state)) for state in STATES}
     matches = {state: match(found[state], found["sharp"]) for state in STATES}
-    return Picture(triplet.scene, triplet.frame, found, matches)
+    scores = {state: psnr_of_files(getattr(triplet, state), triplet.sharp) for state in STATES[:-1]}
+    return Picture(triplet.scene, triplet.frame, found, matches, scores)
 
 
 def write_page(
@@ -232,8 +253,18 @@ def write_page(
     *,
     title: str,
     subtitle: str = "",
+    scores: Result | None = None,
 ) -> str:
-    """Writes `detection.html`: the table and pictures with boxes in one file; returns its path.
+    """Writes `detection.html`: the tables and pictures with boxes in one file; returns its path.
+
+    Args:
+        card: All detections.
+        shown: The images to show, with their detections.
+        directory: Folder of the evaluation.
+        name_of: Returns the name of a class.
+        title: Heading of the page.
+        subtitle: Line below the heading.
+        scores: Scores of the same network on the same images, which stand beside the detections.
 
     Raises:
         UserError: The page cannot be written.
@@ -244,7 +275,10 @@ def write_page(
         title,
         subtitle=subtitle,
         summary=summary_of(card.about),
-        tables=[pages.Table(*card.cells())],
+        tables=[
+            pages.Table(*card.cells(), "Detections"),
+            *([] if scores is None else [score_table(scores)]),
+        ],
         notes=[
             *card.notes(),
             f"Large pictures are JPEG of quality {JPEG_QUALITY} in this page.",
@@ -277,10 +311,28 @@ def _boxed(
         for i, box in enumerate(found.boxes)
     ]
     counts = "" if state == "sharp" else f", {match_.right} right, {match_.missed} missed"
+    psnr = picture.psnr_db.get(state, math.inf)
+    counts += f"; {psnr:.2f} dB" if math.isfinite(psnr) else ""
     image = getattr(triplet, state)
     height, width = image.shape[:2]
     boxed = pages.BoxedImage(address(image), width, height, boxes)
     return f"{state}: {len(found)} found{counts}", boxed
+
+
+def psnr_of_files(image: np.ndarray, sharp: np.ndarray) -> float:
+    """Returns the PSNR in dB of two uint8 pictures of one shape; infinite if they are equal."""
+    error = float(np.mean((image.astype(np.float64) - sharp) ** 2)) / 255**2
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def score_table(scores: Result) -> pages.Table:
+    """Returns the means of an evaluation by state."""
+    keys = [key for key in METRICS if any(key in row for row in scores.rows.values())]
+    rows = [
+        [STATE_NAMES[state], *(METRICS[key].text(row.get(key, math.nan)) for key in keys)]
+        for state, row in scores.rows.items()
+    ]
+    return pages.Table(headers(keys), rows, f"Scores of {files.base_name(scores.path)}")
 
 
 def _share(value: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import UserError
+from tfdeblur.evaluation.detection import psnr_of_files
 from tfdeblur.evaluation.evaluator import SplitEvaluator, Triplet
 from tfdeblur.evaluation.given_pictures import (
     ImagePlace,
@@ -63,8 +64,8 @@ class Strip:
 
 def decibels(image: np.ndarray, sharp: np.ndarray) -> str:
     """Returns the PSNR of an image against another in words, both uint8 of one shape."""
-    error = np.mean((image.astype(np.float64) - sharp) ** 2) / 255**2
-    return "exact" if error == 0 else f"{-10 * math.log10(error):.2f} dB"
+    psnr = psnr_of_files(image, sharp)
+    return f"{psnr:.2f} dB" if math.isfinite(psnr) else "exact"
 
 
 def restore(
@@ -176,15 +177,15 @@ def _joined(tiles: Sequence[Strip]) -> Strip:
     for tile in tiles:
         place = tile.place
         where = np.array([place.box.top, place.box.left, *place.frame_size])
-        versions = {("blurred",): tile.blurred, ("sharp",): tile.sharp}
+        versions = {(n, ""): getattr(tile, n) for n in ("blurred", "sharp")}
         versions |= {("restored", name): image for name, image in tile.restored.items()}
         frame = stitcher.add(place.scene, place.frame, where, versions)
         if frame is not None:
             return Strip(
                 dataclasses.replace(place, box=Box(0, 0, *place.frame_size)),
-                frame.images[("blurred",)],
-                frame.images[("sharp",)],
-                {name: frame.images[("restored", name)] for name in tile.restored},
+                frame.images["blurred", ""],
+                frame.images["sharp", ""],
+                {name: frame.images["restored", name] for name in tile.restored},
             )
     raise UserError(f"{first.title} lacks tiles, so it cannot be put together.")
 

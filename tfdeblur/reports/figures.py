@@ -149,21 +149,22 @@ def draw_pictures(rows: Sequence[PictureRow], width: float = _PICTURE_INCHES) ->
         UserError: A region lies outside its pictures.
     """
     columns = max(len(row.pictures) for row in rows)
-    heights, lines = [], []
+    heights: list[float] = []
+    lines: list[tuple[PictureRow, Box | None]] = []
     for row in rows:
         shapes = [picture.shape[:2] for picture in row.pictures.values()]
         sides = (min(height for height, _ in shapes), min(width for _, width in shapes))
-        for box in row.regions:
-            if box.bottom > sides[0] or box.right > sides[1]:
+        for region in row.regions:
+            if region.bottom > sides[0] or region.right > sides[1]:
                 raise UserError(
-                    f"The region {box.left},{box.top},{box.width}x{box.height} lies outside the "
-                    f"picture {row.title} of {sides[1]}x{sides[0]} pixels."
+                    f"The region {region.left},{region.top},{region.width}x{region.height} lies "
+                    f"outside the picture {row.title} of {sides[1]}x{sides[0]} pixels."
                 )
         lines.append((row, None))
         heights.append(width * max(h / w for h, w in shapes) + _CAPTION_INCHES)
-        for box in row.regions:
-            lines.append((row, box))
-            heights.append(width * box.height / box.width + _GAP_INCHES)
+        for region in row.regions:
+            lines.append((row, region))
+            heights.append(width * region.height / region.width + _GAP_INCHES)
     total = sum(heights)
     figure = Figure(figsize=(columns * (width + _GAP_INCHES), total), facecolor="white")
     FigureCanvasAgg(figure)
