@@ -9,7 +9,7 @@ from typing import Any
 from tfdeblur.config.recipes import Recipe
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.results import Result, unique_labels
-from tfdeblur.evaluation.scores import BLURRED, CONVERTED
+from tfdeblur.evaluation.scores import BLURRED, CONVERTED, RESTORED
 from tfdeblur.evaluation.tables import Grid, csv_text
 from tfdeblur.metrics import METRICS
 from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS
@@ -148,6 +148,77 @@ def side_by_side(
     return PaperTable(entries, shown, notes, _caption(first))
 
 
+@dataclasses.dataclass(frozen=True)
+class SetsTable:
+    """Networks across test sets.
+
+    Attributes:
+        grid: A row per network, a column per set and measure.
+        csv: The same with unrounded values.
+    """
+
+    grid: Grid
+    csv: str
+
+
+def across_sets(
+    found: Mapping[str, Mapping[str, Result]], measures: Sequence[str] = ("psnr_db", "ssim")
+) -> SetsTable:
+    """Sets networks side by side on all test sets that they were evaluated on.
+
+    Args:
+        found: Results by network and name of the set.
+        measures: Keys of metrics.
+
+    Raises:
+        UserError: A metric is unknown, or two results of one name are of different images.
+    """
+    check_measures(measures)
+    first: dict[str, Result] = {}
+    for results in found.values():
+        for name, result in results.items():
+            other = first.setdefault(name, result)
+            if other.same_images() != result.same_images():
+                raise UserError(
+                    f"{result.path} and {other.path} are not of the same images. Evaluate both "
+                    "with the same --data, --split and --limit."
+                )
+    columns = [(name, key) for name in first for key in measures]
+    values = {"blurred": [first[name].rows[BLURRED].get(key, math.nan) for name, key in columns]}
+    for network, results in found.items():
+        for state in (RESTORED, CONVERTED):
+            rows = {name: result.rows.get(state, {}) for name, result in results.items()}
+            row = [rows.get(name, {}).get(key, math.nan) for name, key in columns]
+            if not all(map(math.isnan, row)):
+                values[network if state == RESTORED else f"{network}, TLC"] = row
+    texts = [
+        [name, *(METRICS[k].text(v) for (_, k), v in zip(columns, row, strict=True))]
+        for name, row in values.items()
+    ]
+    best = set()
+    for place, (_, key) in enumerate(columns):
+        signed = [METRICS[key].sign * row[place] for row in values.values()]
+        known = [value for value in signed if not math.isnan(value)]
+        if METRICS[key].comparable and len(known) > 1:
+            best.add((signed.index(max(known)), place + 1))
+    header = ["", *(f"{name} {METRICS[key].header}" for name, key in columns)]
+    notes = [
+        *(f"{name}: {_caption(result)}." for name, result in first.items()),
+        "A dash: not evaluated. Measured in float32 on images clipped to [0, 1].",
+        *(f"{METRICS[key].header}: {METRICS[key].protocol}" for key in measures),
+    ]
+    lines = [
+        {
+            "network": network,
+            **{f"{n}/{k}": _cell(v) for (n, k), v in zip(columns, row, strict=True)},
+        }
+        for network, row in values.items()
+    ]
+    caption = f"{len(found)} networks on {len(first)} test sets"
+    grid = Grid(header, texts, frozenset(best), caption, notes)
+    return SetsTable(grid, csv_text(lines))
+
+
 def by_epoch(
     stored: Mapping[str, Any], recipe: Recipe | None, measures: Sequence[str]
 ) -> PaperTable:
@@ -190,7 +261,9 @@ def by_epoch(
 def _caption(result: Result) -> str:
     about = result.about
     name = str(about.get("data", "")).rstrip("/").rpartition("/")[2] or "data"
-    return f"{name}, {about.get('split')}: {about['images']:,} images"
+    return (
+        f"{name}, {about.get('split')}: {about['images']:,} {about.get('whole_images', 'images')}"
+    )
 
 
 def _notes(first: Result, shown: Sequence[str]) -> list[str]:
@@ -224,6 +297,8 @@ def _not_comparable(recipe: Recipe, result: Result) -> str:
     built = re.search(r"data_prep\.build (\w+)", str(recipe.about.get("data", "")))
     if built and about.get("source") not in (None, built[1]):
         return f"they are of {built[1]}, and this is {about.get('source')}"
+    if "stitched" in str(about.get("whole_images", "")):
+        return "they are of tiles, and this is of whole frames"
     if about.get("split") != "test":
         return f"they are of the test split, and this is {about.get('split')!r}"
     return ""

@@ -56,6 +56,27 @@ def find_evaluation(path: str, name: str = "", cards: Sequence[str] = CARDS) -> 
     )
 
 
+def evaluations_of(path: str) -> dict[str, str]:
+    """Returns the folders of all evaluations of a run by name, such as `gopro-test`.
+
+    Args:
+        path: A work directory, or a folder with folders of evaluations.
+
+    Raises:
+        UserError: There is none.
+    """
+    inner = files.join(path, EVALUATIONS)
+    root = inner if files.is_dir(inner) else path
+    found = {
+        name: files.join(root, name)
+        for name in (files.list_dir(root) if files.is_dir(root) else [])
+        if any(files.exists(files.join(root, name, card)) for card in CARDS)
+    }
+    if not found:
+        raise UserError(f"{path} holds no evaluation. Run `python -m tfdeblur.evaluate` first.")
+    return found
+
+
 def unique_labels(names: Sequence[str], labels: Sequence[str] = ()) -> list[str]:
     """Returns a unique name for each run: as given, else numbered if several have the same.
 

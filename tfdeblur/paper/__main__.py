@@ -17,6 +17,11 @@ KINDS = {
         "Sets networks side by side that tfdeblur.evaluate has evaluated, with the blurred input "
         "and the figures that their papers report.",
     ),
+    "sets": (
+        "SetsConfig",
+        "Sets all evaluations of several networks side by side: a row for each network and a "
+        "column for each test set.",
+    ),
     "curves": (
         "CurvesConfig",
         "Draws training and validation loss, PSNR and SSIM of one or several runs, by epoch or by "

@@ -11,6 +11,7 @@ from tfdeblur.evaluation.config import data_name
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation.paper_table import PaperTable
+    from tfdeblur.evaluation.tables import Grid
 
 POSITIONAL = "runs"
 
@@ -21,6 +22,11 @@ SUFFIXES = {
     ".csv": "csv",
     ".html": "html",
 }
+
+Format = Annotated[
+    Literal["text", "markdown", "latex", "csv", "html"] | None,
+    Field(description="by the suffix of --out if unset, else text"),
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,10 +69,7 @@ class TableConfig:
     transpose: Annotated[
         bool, Field(description="networks in rows, as --by-epoch has its checkpoints")
     ] = False
-    format: Annotated[
-        Literal["text", "markdown", "latex", "csv", "html"] | None,
-        Field(description="by the suffix of --out if unset, else text"),
-    ] = None
+    format: Format = None
     out: Annotated[str, Field(description="file to write; printed if unset")] = ""
 
 
@@ -86,11 +89,7 @@ def run(config: TableConfig) -> str:
     require_keras()
     from tfdeblur.evaluation import paper_table
     from tfdeblur.evaluation.results import CARDS, FRAME_CARDS, Result, find_evaluation
-    from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
-    from tfdeblur.reports import pages
 
-    chosen = config.format or SUFFIXES.get(config.out[config.out.rfind(".") :], "text")
     name = f"{data_name(config.data)}-{config.split}" if config.data else ""
     if config.by_epoch:
         table = _by_epoch(config, name)
@@ -106,22 +105,37 @@ def run(config: TableConfig) -> str:
     grid = table.grid()
     if config.transpose != config.by_epoch:
         grid = grid.transposed()
+    return write_table(grid, table.to_csv(), config.format, config.out)
+
+
+def write_table(grid: "Grid", csv: str, chosen: str | None, out: str) -> str:
+    """Returns a table in a format, and writes it to a file if one is named.
+
+    Args:
+        grid: The table.
+        csv: The same with unrounded values.
+        chosen: The format; that of the file's suffix if None, else text.
+        out: The file; empty for none.
+
+    Raises:
+        UserError: The file is not one of an earlier call, or cannot be written.
+    """
+    from tfdeblur.io import files
+    from tfdeblur.io.outputs import OutputFolder
+    from tfdeblur.reports import pages
+
+    chosen = chosen or SUFFIXES.get(out[out.rfind(".") :], "text")
     if chosen == "html":
-        text = pages.render(
-            grid.caption,
-            tables=[pages.Table(grid.header, grid.rows, best=grid.best)],
-            notes=grid.notes,
-        )
+        shown = pages.Table(grid.header, grid.rows, best=grid.best)
+        text = pages.render(grid.caption, tables=[shown], notes=grid.notes)
     elif chosen == "csv":
-        text = table.to_csv()
+        text = csv
     else:
-        text = {"text": grid.to_text, "markdown": grid.to_markdown, "latex": grid.to_latex}[
-            chosen
-        ]()
-    if config.out:
-        folder = files.parent(config.out) or "."
-        OutputFolder.reserve(folder, files.base_name(config.out))
-        OutputFolder(folder).write_text(files.base_name(config.out), text)
+        forms = {"text": grid.to_text, "markdown": grid.to_markdown, "latex": grid.to_latex}
+        text = forms[chosen]()
+    if out:
+        name = files.base_name(out)
+        OutputFolder.reserve(files.parent(out) or ".", name).write_text(name, text)
     return text
 
 

@@ -135,3 +135,24 @@ def test_run_by_epoch_has_the_papers_figures_at_its_epochs(tmp_path, capsys):
     titles = [line.split("  ")[0] for line in lines[2:10]]
     assert titles[:4] == ["blurred", "20 epochs", "20 epochs, paper", "30 epochs"]
     assert titles[4] == "40 epochs, paper" and "28.46" in lines[4]
+
+
+def test_networks_stand_across_their_test_sets(runs, tmp_path, capsys):
+    evaluated_on(runs[1], "gopro-test", 3.0)
+    out = f"{tmp_path}/sets.csv"
+    assert main(["sets", *runs, "--metrics", "psnr_db", "--labels", "U", "R"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 networks on 2 test sets"
+    rows = {line.split()[0]: line.split()[1:] for line in lines[4:7]}
+    assert rows["blurred"] == ["28.49", "28.49"]
+    assert rows["U"] == ["*30.49", "-"] and rows["R"] == ["27.49", "*31.49"]
+    assert main(["sets", *runs, "--out", out]) == 0
+    (_, _, rednet) = csv.DictReader(io.StringIO(files.read_text(out)))
+    assert float(rednet["gopro-test/psnr_db"]) == pytest.approx(31.494, abs=1e-3)
+    assert main(["sets", str(tmp_path / "none")]) == 2
+    assert "none" in capsys.readouterr().err
+
+
+def evaluated_on(folder, name, gain):
+    card = dataclasses.replace(quick_card(gain), about={"data": name, "split": "test"})
+    card.write(f"{folder}/evaluation/{name}", QUICK_FILES)
