@@ -259,7 +259,6 @@ def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
         DataError: The data, which folders of pictures need, cannot be read.
     """
     require_keras()
-    from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.evaluation import comparison, given_pictures
     from tfdeblur.evaluation.scores import ScoreCard
     from tfdeblur.io import files
@@ -276,13 +275,7 @@ def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
     given = {}
     if others:
         first = ScoreCard.load(cards[0])
-        about = first.about
-        data = EvaluationData(
-            config.data or str(about.get("data")),
-            config.split if config.data else str(about.get("split")),
-            about.get("limit"),
-        )
-        given = {path: given_pictures.measure(path, data, first) for path in others}
+        given = given_pictures.measure_beside(others, first, config.data, config.split)
     compared = comparison.Comparison.of(folders, given)
     page = comparison.write(compared, folder, config.figures)
     return EvaluationResult(compared, folder, page)

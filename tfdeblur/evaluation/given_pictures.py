@@ -98,6 +98,26 @@ class GivenPictures:
     pictures: Pictures
 
 
+def measure_beside(
+    folders: Sequence[str], first: ScoreCard, data: str = "", split: str = ""
+) -> dict[str, GivenPictures]:
+    """Measures folders of pictures on the images of a score card; see `measure`.
+
+    Args:
+        folders: The folders.
+        first: The card.
+        data: The data set, if it has moved since the evaluation.
+        split: Its split.
+    """
+    about = first.about
+    opened = EvaluationData(
+        data or str(about.get("data")),
+        split if data else str(about.get("split")),
+        about.get("limit"),
+    )
+    return {folder: measure(folder, opened, first) for folder in folders}
+
+
 def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPictures:
     """Measures pictures on whole images under every protocol.
 

@@ -11,6 +11,7 @@ from tfdeblur.evaluation.config import data_name
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation.paper_table import PaperTable
+    from tfdeblur.evaluation.results import Result
     from tfdeblur.evaluation.tables import Grid
 
 POSITIONAL = "runs"
@@ -37,7 +38,7 @@ class TableConfig:
         tuple[str, ...],
         Field(
             description="work directories or folders of evaluations, made by tfdeblur.evaluate on "
-            "the same images",
+            "the same images; and folders of pictures that other programs made of them",
             min_length=1,
         ),
     ]
@@ -88,16 +89,13 @@ def run(config: TableConfig) -> str:
     """
     require_keras()
     from tfdeblur.evaluation import paper_table
-    from tfdeblur.evaluation.results import CARDS, FRAME_CARDS, Result, find_evaluation
 
     name = f"{data_name(config.data)}-{config.split}" if config.data else ""
     if config.by_epoch:
         table = _by_epoch(config, name)
     else:
-        cards = FRAME_CARDS if config.frames else CARDS
-        folders = [find_evaluation(path, name, cards) for path in config.runs]
         table = paper_table.side_by_side(
-            [Result.load(folder, cards) for folder in folders],
+            _results(config, name),
             labels=config.labels,
             measures=config.metrics,
             paper=config.paper,
@@ -106,6 +104,36 @@ def run(config: TableConfig) -> str:
     if config.transpose != config.by_epoch:
         grid = grid.transposed()
     return write_table(grid, table.to_csv(), config.format, config.out)
+
+
+def _results(config: TableConfig, name: str) -> "list[Result]":
+    """Reads the results of the runs, and measures pictures of other programs."""
+    from tfdeblur.evaluation import given_pictures
+    from tfdeblur.evaluation.results import CARDS, FRAME_CARDS, Result, find_evaluation
+    from tfdeblur.evaluation.scores import FULL_FILES, ScoreCard
+    from tfdeblur.io import files
+
+    cards = FRAME_CARDS if config.frames else CARDS
+    others = [path for path in config.runs if given_pictures.holds_pictures(path)]
+    found = {
+        path: Result.load(find_evaluation(path, name, cards), cards)
+        for path in config.runs
+        if path not in others
+    }
+    if others:
+        full = [r.path for r in found.values() if files.base_name(r.path) == FULL_FILES.json]
+        if not full:
+            raise UserError(
+                f"{others[0]} holds pictures: name a run that was evaluated with --full beside "
+                "them, without --frames."
+            )
+        first = ScoreCard.load(files.parent(full[0]))
+        measured = given_pictures.measure_beside(others, first, config.data, config.split)
+        for path, given in measured.items():
+            card = given.card
+            about = {**card.about, "images": card.images, "differing": card.differing}
+            found[path] = Result(path, card.rows, about)
+    return [found[path] for path in config.runs]
 
 
 def write_table(grid: "Grid", csv: str, chosen: str | None, out: str) -> str:
