@@ -103,6 +103,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.scores import FULL_FILES
     from tfdeblur.metrics import METRICS
+    from tfdeblur.metrics.best_shift import with_reach
 
     source = network_path(config)
     data = open_data(config)
@@ -116,15 +117,16 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
                 f"{smallest.width}x{smallest.height}. "
                 f"Remove {metric.key.removeprefix('lpips_')} from --lpips."
             )
+    shifted = with_reach(config.max_shift) if config.max_shift else []
     network = open_network(source, config.checkpoint, config.tlc_window)
     return _evaluate(
         config,
         network,
         data,
         FULL_FILES,
-        about=about_lpips,
+        about={**about_lpips, **({"max_shift": config.max_shift} if config.max_shift else {})},
         shared_pictures=_SHARED_PICTURES if config.pictures else 0,
-        metrics=[*METRICS.values(), *lpips],
+        metrics=[*METRICS.values(), *lpips, *shifted],
         values=("float", "uint8"),
         crop=config.crops,
         timed=True,
@@ -302,6 +304,8 @@ def _run_and_report(config: EvaluateConfig) -> int:
         raise UserError("Give one of --full, --all-checkpoints and --compare.")
     if not config.full and (config.lpips or config.lpips_weights):
         raise UserError("lpips is part of the full score card. Give --full as well.")
+    if not config.full and config.max_shift:
+        raise UserError("max_shift is part of the full score card. Give --full as well.")
     if config.compare:
         compared = run_compare(config)
         print(compared.card.table())

@@ -114,6 +114,15 @@ class EvaluateConfig(EvaluationInputs):
             "heads of the lpips package"
         ),
     ] = ()
+    max_shift: Annotated[
+        int,
+        Field(
+            description="with --full, also PSNR and SSIM at the best whole-pixel shift of up to "
+            "this many pixels, for sets that are not aligned; none if 0",
+            ge=0,
+            le=16,
+        ),
+    ] = 0
     compare: Annotated[
         tuple[str, ...],
         Field(
