@@ -40,6 +40,9 @@ def main() -> int:
     parser.add_argument(
         "--spread", type=float, default=4.0, help="longest wait before a kill in seconds"
     )
+    parser.add_argument(
+        "--engine", choices=("tensorflow", "jax"), default="tensorflow", help="engine of the run"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the times of kills")
     arguments = parser.parse_args()
     out = pathlib.Path(arguments.out)
@@ -59,7 +62,7 @@ def command(workdir: pathlib.Path, arguments: argparse.Namespace) -> list[str]:
         *("--model.depth", "10", "--data", arguments.data, "--workdir", str(workdir)),
         *("--global-batch", str(arguments.batch), "--steps", str(arguments.steps)),
         *("--objective.critic-updates", str(arguments.critic_updates)),
-        *("--training.ema-decay", "0.99", "--runtime.deterministic"),
+        *("--training.ema-decay", "0.99", "--runtime.deterministic", "--engine", arguments.engine),
         *("--save-every", f"{arguments.save_steps} steps", "--output.log-every", "10 steps"),
         *("--output.validation-images", "8", "--output.validate-every", "100 steps"),
     ]

@@ -33,7 +33,9 @@ def test_newest_ignores_incomplete_checkpoints(tmp_path):
 
 
 def test_command_trains_the_gan_recipe():
-    arguments = argparse.Namespace(data="data", batch=4, steps=10, critic_updates=5, save_steps=2)
+    arguments = argparse.Namespace(
+        data="data", batch=4, steps=10, critic_updates=5, save_steps=2, engine="jax"
+    )
     words = kill_test.command(pathlib.Path("out/killed"), arguments)
     assert words[words.index("--recipe") + 1] == "rednet30wgan_cifar10"
     assert words[words.index("--save-every") + 1] == "2 steps"
