@@ -14,23 +14,16 @@ import numpy as np
 from data_prep import images, motion
 from data_prep.plan import size_text
 from tfdeblur.errors import DataError, UserError
-from tfdeblur.io import files
+from tfdeblur.io import files, videos
 
-VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts")
-
-# Formats that contain their streams, as FFmpeg names them; playlists and scripts open other files
-# and hosts, whatever their names are.
-_FORMATS = "avi,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo"
 # OpenCV reads options of FFmpeg from this environment variable whenever it opens a video.
 _VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_OPTIONS = f"format_whitelist;{_FORMATS}|protocol_whitelist;file"
 _environment = threading.Lock()
 
 
 def is_video(name: str) -> bool:
     """Returns whether a file is a video, by its name; hidden files are not."""
-    base = name.rsplit("/", 1)[-1]
-    return base.lower().endswith(VIDEOS) and not base.startswith(".")
+    return videos.is_video(name) and not name.rsplit("/", 1)[-1].startswith(".")
 
 
 def open_clip(path: str) -> "FolderClip | VideoClip":
@@ -164,6 +157,14 @@ class VideoClip:
                     f"{self.path} cannot be opened as a video: it is damaged, or its format is not "
                     "supported by OpenCV."
                 )
+            cv2 = motion.opencv()
+            width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
+            height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+            if width * height > videos.MAX_PIXELS:
+                raise DataError(
+                    f"{self.path} has frames of {width}x{height} pixels; at most "
+                    f"{videos.MAX_PIXELS:,} pixels are decoded."
+                )
             yield video
         finally:
             video.release()
@@ -174,10 +175,11 @@ def _capture(path: str) -> Any:
     cv2 = motion.opencv()
     # Without this, a warning follows each video that cannot be opened.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    options = f"format_whitelist;{videos.FORMATS}|protocol_whitelist;file"
     with _environment:
         earlier = os.environ.get(_VARIABLE)
         # Of an option that is set twice, the second value counts.
-        os.environ[_VARIABLE] = f"{earlier}|{_OPTIONS}" if earlier else _OPTIONS
+        os.environ[_VARIABLE] = f"{earlier}|{options}" if earlier else options
         try:
             # Absolute, because `tcp:host` and `concat:a|b` would be protocols; and by FFmpeg,
             # because other backends do not know these options.

@@ -30,13 +30,13 @@ from pydantic import Field
 
 from data_prep import images, motion
 from data_prep.blur import item_rng
-from data_prep.clips import VIDEOS, is_video, open_clip
+from data_prep.clips import is_video, open_clip
 from data_prep.faults import Fault, report
 from data_prep.layouts.folders import unrecognized, walk_files
 from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
 from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.errors import ConfigError, DataError
-from tfdeblur.io import files
+from tfdeblur.io import files, videos
 from tfdeblur.ops.arrays import to_uint8
 
 # Number of places in a clip where motion is measured.
@@ -227,7 +227,7 @@ def find_clips(root: str) -> dict[str, str]:
     Raises:
         DataError: There are no clips, or two have the same name.
     """
-    expected = f"folders of frames, or videos ({', '.join(VIDEOS)})"
+    expected = f"folders of frames, or videos ({', '.join(videos.SUFFIXES)})"
     if is_video(root) and files.exists(root) and not files.is_dir(root):
         return {files.base_name(root).rsplit(".", 1)[0]: root}
     if not files.is_dir(root):

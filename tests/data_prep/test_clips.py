@@ -9,6 +9,7 @@ import pytest
 from data_prep import clips
 from tests.helpers.raw_data import picture, save, write_video
 from tfdeblur.errors import DataError
+from tfdeblur.io import videos
 
 cv2 = pytest.importorskip("cv2")
 
@@ -53,6 +54,13 @@ def test_video_clip_damaged_or_too_short_raises(tmp_path):
         clips.open_clip(str(write_video(tmp_path / "b.avi"))).read(10, 4)
     with pytest.raises(DataError, match=r"gs://bucket/a\.mp4"):
         clips.open_clip("gs://bucket/a.mp4").probe()
+
+
+def test_video_clip_frames_larger_than_the_limit_raise(tmp_path, monkeypatch):
+    path = str(write_video(tmp_path / "a.avi"))
+    monkeypatch.setattr(videos, "MAX_PIXELS", 48 * 64 - 1)
+    with pytest.raises(DataError, match=r"a\.avi"):
+        clips.open_clip(path).probe()
 
 
 PLAYLISTS = {

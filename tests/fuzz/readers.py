@@ -7,21 +7,28 @@ import dataclasses
 import io
 import json
 import os
+import pickle
+import tarfile
 from collections.abc import Callable, Mapping
 
 import h5py
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
+from data_prep.sources import cifar10
 from tests.helpers import pickles
 from tests.helpers.filming import make
+from tests.helpers.tiny_data import write_data_set
 from tfdeblur import models
 from tfdeblur.checkpoints.arrays import read_arrays, write_arrays
 from tfdeblur.checkpoints.manifest import META, WEIGHTS, write_meta
 from tfdeblur.checkpoints.weights import load_generator, write_weights
 from tfdeblur.config import settings
 from tfdeblur.data import schema
+from tfdeblur.data.dataset import read_errors
+from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.exporting import hub, saved_model
 from tfdeblur.inference import photos, video
 from tfdeblur.io import array_files, files
@@ -138,6 +145,64 @@ def _saved_model(folder: str) -> list[str]:
     return [f"m/{name}" for name in files.walk_files(f"{folder}/m") if "pb" not in name]
 
 
+_CIFAR_IMAGES = 4
+
+
+def _cifar(folder: str) -> list[str]:
+    batches = f"{folder}/{cifar10.FOLDER}"
+    os.mkdir(batches)
+    pixels = np.random.default_rng(3).integers(0, 256, (_CIFAR_IMAGES, 3072), dtype=np.uint8)
+    for number, name in enumerate((*cifar10.TRAIN_BATCHES, cifar10.TEST_BATCH)):
+        # The original batches are of Python 2; these have other opcodes for the same content.
+        content = {b"labels": [number] * _CIFAR_IMAGES, b"data": pixels}
+        with open(f"{batches}/{name}", "wb") as file:
+            pickle.dump(content, file, protocol=3 + number % 2)
+    for suffix, mode in ((".tar", "w"), (".tar.gz", "w:gz")):
+        with tarfile.open(f"{folder}/cifar-10-python{suffix}", mode) as archive:
+            archive.add(batches, cifar10.FOLDER)
+    return [
+        *(f"{cifar10.FOLDER}/{name}" for name in (cifar10.TRAIN_BATCHES[0], cifar10.TEST_BATCH)),
+        "cifar-10-python.tar",
+        "cifar-10-python.tar.gz",
+    ]
+
+
+def _read_cifar(folder: str, name: str) -> None:
+    cifar10.BATCH_SIZE = _CIFAR_IMAGES
+    in_folder = name.startswith(cifar10.FOLDER)
+    path = folder if in_folder else os.path.join(folder, name)
+    cifar10.build(cifar10.Options(source=path)).listing()
+
+
+_RECORD = "record"
+
+
+def _shard(folder: str) -> list[str]:
+    write_data_set(folder, {"test": 2}, side=8, encoding="png", shards=1)
+    shard = schema.Manifest.load(folder).splits["test"].shards[0]
+    record = next(iter(tf.data.TFRecordDataset(f"{folder}/{shard.file}"))).numpy()
+    files.write_bytes(f"{folder}/{_RECORD}", record)
+    # Most mutations of the shard end at its checksums.
+    return [shard.file, _RECORD, _RECORD, _RECORD]
+
+
+def _read_shard(folder: str, name: str) -> None:
+    manifest = schema.Manifest.load(folder)
+    split = manifest.splits["test"]
+    path = f"{folder}/{split.shards[0].file}"
+    if name == _RECORD:
+        record = files.read_bytes(f"{folder}/{_RECORD}")
+        shard = schema.write_shard(path, [record] * split.records)
+    else:
+        content = files.read_bytes(path)
+        shard = dataclasses.replace(split.shards[0], bytes=len(content))
+    split = dataclasses.replace(split, shards=(shard,))
+    dataclasses.replace(manifest, splits={"test": split}).save(folder)
+    with read_errors([folder], "test"):
+        for _ in EvaluationData(folder, "test").dataset(1):
+            pass
+
+
 _SPLIT = schema.Split(16, 16, "png", 0, ("a", "b"), ())
 MANIFEST = schema.Manifest("pairs", {"kind": "given"}, {"seed": 1}, {"train": _SPLIT}, ("a note",))
 JSON = json.dumps(dataclasses.asdict(MANIFEST)).encode()
@@ -170,6 +235,8 @@ READERS = {
     "SavedModel": Reader(
         _saved_model, lambda folder, name: saved_model.load_saved_model(f"{folder}/m")
     ),
+    "CIFAR-10": Reader(_cifar, _read_cifar),
+    "shard": Reader(_shard, _read_shard),
     "JSON": Reader(
         _written({"a.json": JSON}),
         _path(files.read_json),

@@ -39,6 +39,8 @@ class Child:
         seconds = SECONDS if self._process else START_SECONDS
         process = self._process = self._process or subprocess.Popen(
             [sys.executable, "-m", "tests.fuzz.child"],
+            # The C library reserves 64 MiB for each thread, which the limit on memory counts.
+            env={**os.environ, "MALLOC_ARENA_MAX": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

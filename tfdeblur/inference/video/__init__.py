@@ -17,20 +17,8 @@ import tqdm
 from tfdeblur.inference.video.reading import Batch, open_source
 from tfdeblur.inference.video.writing import CONTAINERS, Film
 from tfdeblur.io import files
-
-_WRITTEN = {
-    ".avi": ".mkv",
-    ".m4v": ".m4v",
-    ".mkv": ".mkv",
-    ".mov": ".mov",
-    ".mp4": ".mp4",
-    ".mpeg": ".mkv",
-    ".mpg": ".mkv",
-    ".mts": ".mkv",
-    ".webm": ".webm",
-}
-SUFFIXES = tuple(_WRITTEN)
-"""Suffixes searched for in folders."""
+from tfdeblur.io.videos import SUFFIXES as SUFFIXES
+from tfdeblur.io.videos import is_video as is_video
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -38,13 +26,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 def written_name(name: str) -> str:
     """Returns the output name of a video, with `.mkv` if its own format cannot be written."""
     suffix = name[name.rindex(".") :]
-    kept = suffix.lower() in CONTAINERS
-    return name if kept else name.removesuffix(suffix) + _WRITTEN[suffix.lower()]
-
-
-def is_video(path: str) -> bool:
-    """Returns whether a file is a video, by its name."""
-    return path.lower().endswith(SUFFIXES)
+    return name if suffix.lower() in CONTAINERS else f"{name.removesuffix(suffix)}.mkv"
 
 
 def rewrite(

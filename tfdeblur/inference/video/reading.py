@@ -11,13 +11,9 @@ import tqdm
 
 from tfdeblur.errors import UserError
 from tfdeblur.inference.video.frames import Look, kind_of, pyav
-from tfdeblur.io import files
+from tfdeblur.io import files, videos
 
-# Containers that hold their streams themselves; scripts and playlists name other files.
-_OPTIONS = {
-    "format_whitelist": "avi,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts",
-    "protocol_whitelist": "",
-}
+_OPTIONS = {"format_whitelist": videos.FORMATS, "protocol_whitelist": ""}
 
 # The last packets of a stream may be shorter than declared.
 _SLACK_SECONDS = 1.0
@@ -42,6 +38,15 @@ class Source:
         if not streams.video:
             raise UserError(f"{path} has no video stream.")
         self.video = streams.video[0]
+        codec = self.video.codec_context
+        if codec is None:
+            raise UserError(f"{path} has a video stream of an unknown codec.")
+        width, height = codec.width, codec.height
+        if width * height > videos.MAX_PIXELS:
+            raise UserError(
+                f"{path} has frames of {width}x{height} pixels; at most {videos.MAX_PIXELS:,} "
+                "pixels are decoded."
+            )
         self.video.thread_type = "AUTO"
         self.copied = [*streams.audio, *streams.subtitles]
         dropped = [s for s in streams if s not in [self.video, *self.copied]]

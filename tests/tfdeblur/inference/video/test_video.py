@@ -10,7 +10,7 @@ from tests.helpers.filming import RATE, av, frames_of, make, scene, seconds_of_s
 from tfdeblur.errors import UserError
 from tfdeblur.inference import video
 from tfdeblur.inference.video import writing
-from tfdeblur.io import files
+from tfdeblur.io import files, videos
 
 EXACT = ("libx264", {"qp": "0", "preset": "ultrafast"})
 
@@ -236,6 +236,14 @@ def test_rewrite_of_damaged_videos_names_them_and_leaves_no_output(tmp_path):
         video.rewrite(str(tmp_path / "sound.m4a"), out, same)
     left = set(files.walk_files(str(tmp_path)))
     assert left == {"whole.mp4", "fast.mp4", "bad.mp4", "sound.m4a"}
+
+
+def test_rewrite_frames_larger_than_the_limit_raise(tmp_path, monkeypatch):
+    path, out = make(str(tmp_path / "a.mp4"), size=(32, 48)), str(tmp_path / "out.mp4")
+    monkeypatch.setattr(videos, "MAX_PIXELS", 32 * 48 - 1)
+    with pytest.raises(UserError, match=r"a\.mp4.*48x32"):
+        video.rewrite(path, out, same)
+    assert not files.exists(out)
 
 
 def test_rewrite_opens_no_other_file_or_host(tmp_path, monkeypatch):
