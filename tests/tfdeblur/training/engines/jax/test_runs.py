@@ -60,7 +60,7 @@ def test_run_writes_all_files_and_resumes_under_tensorflow(tmp_path, repository)
     assert [int(row["images"]) for row in history(str(workdir))][-1] == 48
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_run_that_moves_between_engines_equals_one_that_does_not(tmp_path, repository):
     write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
     finish(start(tmp_path, run_settings(tmp_path, "whole", 9), repository))
