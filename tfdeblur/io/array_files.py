@@ -67,8 +67,14 @@ def read_member(data: bytes, name: str, path: str) -> bytes:
         raise DataError(f"{path} has no readable {name}: {_why(error)}.") from error
 
 
-def read_hdf5(data: bytes, path: str) -> Arrays:
+def read_hdf5(data: bytes, path: str, named_groups: bool = False) -> Arrays:
     """Returns every array of numbers in the content of an HDF5 file, by its path inside.
+
+    Args:
+        data: The content.
+        path: The file in messages.
+        named_groups: Whether the attribute ``name`` of an array's group is put before its path.
+            Keras numbers layers by class (``layers/conv2d_3/vars/0``) and stores their names there.
 
     Raises:
         DataError: It is damaged, claims more than it can hold, or refers to other files.
@@ -83,9 +89,13 @@ def read_hdf5(data: bytes, path: str) -> Arrays:
         with h5py.File(io.BytesIO(data), "r") as file:
             file.visititems(collect)  # does not follow links to other files
             _check_datasets(found, len(data))
+            if named_groups:
+                found = {f"{i.parent.attrs.get('name', '')}/{n}": i for n, i in found.items()}
             return {name: item[()] for name, item in found.items()}
     except Exception as error:  # damage raises almost any type
-        raise DataError(f"{path} is not a weights file of Keras: {_why(error)}.") from error
+        raise DataError(
+            f"{path} is damaged or not a weights file of Keras: {_why(error)}."
+        ) from error
 
 
 def _check_datasets(datasets: Mapping[str, h5py.Dataset], size: int) -> None:

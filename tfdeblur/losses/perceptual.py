@@ -5,13 +5,9 @@ The network is Keras's VGG19 with its published weights, which are Caffe's: they
 the generator's range, [0, 1] or [-1, 1], are converted here.
 """
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import h5py
 import keras
 import numpy as np
 from keras import ops
@@ -61,8 +57,6 @@ SUFFIXES = (".npz", ".h5", ".keras")
 _VALUE_RANGES: dict[float, imaging.ValueRange] = {1.0: "unit", 2.0: "signed"}
 
 _PARTS = ("kernel", "bias")
-# Raised by NumPy, zipfile and h5py for truncated, altered or unrelated files.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _Arrays = dict[str, Any]  # keys as in .npz files: "block1_conv1/kernel", "block1_conv1/bias"
 
 
@@ -270,51 +264,30 @@ def _downloaded(required: tuple[str, ...]) -> _Arrays:
 def _read(path: str, required: tuple[str, ...]) -> _Arrays:
     """Reads and checks the weights of the required layers."""
     # Imported here because `files` needs TensorFlow and the loss itself does not.
-    from tfdeblur.io import files
+    from tfdeblur.io import array_files, files
 
     data = files.read_bytes(path)
-    try:
-        if path.endswith(".npz"):
-            found = _npz_arrays(data)
-        elif path.endswith(".keras"):
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                found = _hdf5_arrays(archive.read("model.weights.h5"))
-        else:
-            found = _hdf5_arrays(data)
-    except _DAMAGE as error:
-        raise DataError(
-            f"{path} is damaged or not a {path[path.rindex('.') :]} file: {error}."
-        ) from error
+    if path.endswith(".npz"):
+        found = array_files.read_npz(data, path)
+    else:
+        if path.endswith(".keras"):
+            data = array_files.read_member(data, "model.weights.h5", path)
+        found = _convolutions(array_files.read_hdf5(data, path, named_groups=True))
     _check(path, found, required)
     return found
 
 
-def _npz_arrays(data: bytes) -> _Arrays:
-    archive = np.load(io.BytesIO(data), allow_pickle=False)
-    if isinstance(archive, np.ndarray):
-        raise ValueError("it holds a single unnamed array")
-    known = {f"{name}/{part}" for name in LAYERS for part in _PARTS}
-    return {key: archive[key] for key in archive.files if key in known}
+def _convolutions(arrays: Mapping[str, Any]) -> _Arrays:
+    """Returns the convolutions of VGG19 among the arrays of an HDF5 file, at any nesting depth.
 
-
-def _hdf5_arrays(data: bytes) -> _Arrays:
-    """Returns the convolutions of VGG19 in an HDF5 file, at any nesting depth.
-
-    Keras's published file and older ones have groups named after the layers. Newer ones number
-    the layers by class (``layers/conv2d_3/vars/0``) and store the name as a group attribute.
+    Keras's published file and older ones have groups that are named after the layers.
     """
     found: _Arrays = {}
-
-    def collect(key: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or key.startswith("optimizer"):
-            return
-        names = [*key.split("/"), item.parent.attrs.get("name")]
-        layer = next((name for name in names if name in _CHANNELS), None)
-        if layer is not None:
-            found[f"{layer}/{'kernel' if item.ndim > 1 else 'bias'}"] = item[()]
-
-    with h5py.File(io.BytesIO(data), "r") as file:
-        file.visititems(collect)
+    for key, array in arrays.items():
+        parts = key.split("/")
+        layer = next((part for part in parts if part in _CHANNELS), None)
+        if layer is not None and "optimizer" not in parts:
+            found[f"{layer}/{'kernel' if array.ndim > 1 else 'bias'}"] = array
     return found
 
 
