@@ -81,7 +81,7 @@ lint: env ## ruff: rules and format
 types: env ## mypy
 	$(BIN)/mypy
 
-contracts: env ## import-linter: the floors
+contracts: env ## import-linter: which module may import which
 	$(BIN)/lint-imports
 
 check: lint types contracts test ## what a commit should pass

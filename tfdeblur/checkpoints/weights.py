@@ -54,7 +54,7 @@ def read_weights(path: str, generator: Generator) -> None:
     """Reads weights into a generator of the same architecture.
 
     Args:
-        path: A file of `write_weights`, or ``.weights.h5``, which checkpoints of format 1 hold.
+        path: A file written by `write_weights`, or the ``.weights.h5`` of a checkpoint of format 1.
         generator: Its network's weights are replaced.
 
     Raises:

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from tfdeblur.config import DataConfig
 from tfdeblur.data.dataset import OpenSplit
-from tfdeblur.data.reader import RecordStream, ShardRange
+from tfdeblur.data.record_stream import RecordStream, ShardRange
 from tfdeblur.data.shuffle import MIXTURE, ORDER, Mixture, ShardOrder
 from tfdeblur.errors import ConfigError
 from tfdeblur.ops.devices import host_memory

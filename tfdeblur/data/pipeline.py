@@ -40,7 +40,7 @@ from tfdeblur.data.dataset import (
     set_to_validate,
 )
 from tfdeblur.data.mixture import RecordMixture, StreamId
-from tfdeblur.data.reader import MIN_WRAPPED_BYTES, unwrap
+from tfdeblur.data.record_stream import MIN_WRAPPED_BYTES, unwrap
 from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.degradation.synthesis import synthesis_of

@@ -306,7 +306,7 @@ def _boxed(
             width=float(box[2] - box[0]),
             height=float(box[3] - box[1]),
             label=f"{name_of(int(found.classes[i]))} {found.scores[i]:.2f}",
-            right=match_.partners[i],
+            correct=match_.partners[i],
         )
         for i, box in enumerate(found.boxes)
     ]

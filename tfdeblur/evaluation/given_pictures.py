@@ -1,8 +1,8 @@
-"""Pictures that another program made of the frames of a split, measured as a network's output.
+"""Scores pictures that another program restored as if a network here had restored them.
 
 A picture belongs to the image whose scene and frame its path ends with, whatever separates them:
 ``SCENE/FRAME.png`` and ``SCENE_FRAME.jpg`` are the same. If the frames of a split have unique
-names, the name of the frame is enough. Of a split of tiles the pictures are whole frames.
+names, the name of the frame is enough. For a split of tiles, give whole frames.
 """
 
 import collections

@@ -1,7 +1,8 @@
 """Reading and writing of photographs with everything that a restoration must keep.
 
-Pixels are returned upright. The alpha channel, the color profile, the resolution and the EXIF
-record are read and written back. PNG and TIFF files with 16 bits per channel keep them.
+`tfdeblur.inference.restorer` restores them. Pixels are returned upright. The alpha channel, the
+color profile, the resolution and the EXIF record are read and written back. PNG and TIFF files with
+16 bits per channel keep them.
 """
 
 import contextlib
@@ -307,7 +308,7 @@ def _pillow(path: str) -> Iterator[None]:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                # Large photos of the user are no attack.
+                # A user's own large photo is not an attack.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 yield
         finally:

@@ -1,6 +1,7 @@
 """Content losses by name: pixel losses, frequency losses and, in `perceptual`, VGG19 features.
 
-All of them compare two image batches and return one value per example.
+All of them compare two image batches and return one value per example. Adversarial losses and the
+gradient penalty are in `tfdeblur.objectives`.
 """
 
 from collections.abc import Callable

@@ -33,7 +33,7 @@ def mse_per_example(sharp: ImageBatch, restored: ImageBatch) -> PerExample:
 
 
 def mae_per_example(sharp: ImageBatch, restored: ImageBatch) -> PerExample:
-    """Mean absolute error."""
+    """Mean absolute error, the L1 loss."""
     return _mean_per_example(ops.abs(difference(sharp, restored)))
 
 

@@ -59,7 +59,7 @@ class TableConfig:
     )
     labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
     paper: Annotated[
-        bool, Field(description="set the figures that the recipes' papers report beside them")
+        bool, Field(description="also show the scores that the recipes' papers report")
     ] = True
     by_epoch: Annotated[
         bool, Field(description="one run by epoch, evaluated with --all-checkpoints")

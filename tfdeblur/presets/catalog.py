@@ -48,8 +48,8 @@ def find(path_or_name: str) -> str:
 
     Args:
         path_or_name: A path, which wins if it exists, or the name of a preset, whose weights are
-            downloaded if they are neither in the package nor in the cache. What contains a slash
-            is a path.
+            downloaded if they are neither in the package nor in the cache. Anything
+            with a slash is a path.
 
     Raises:
         UserError: A name without a slash is neither a path that exists nor a preset, and near names

@@ -39,14 +39,14 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A labeled rectangle in an image, in pixels; dashed unless it is right."""
+    """A labeled rectangle in an image, in pixels; dashed unless it is correct."""
 
     left: float
     top: float
     width: float
     height: float
     label: str
-    right: bool
+    correct: bool
 
 
 @dataclasses.dataclass(frozen=True)

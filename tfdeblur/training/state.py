@@ -1,4 +1,4 @@
-"""The state of a training run: networks, optimizers, counters, averaged weights and seeds."""
+"""The state of a training run: networks, optimizers, counters, averaged weights (EMA), seeds."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -89,7 +89,7 @@ class TrainingState:
     Args:
         config: Optimizers and schedules of the networks.
         generator: The network that restores images.
-        critics: The other networks by name, such as a critic.
+        critics: The critics by name.
         total_images: Length of the run.
         epoch_images: Images in one epoch.
         step_images: Images that one step takes; the global batch if unset.

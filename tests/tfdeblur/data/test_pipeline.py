@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.helpers.numbered_data import PLAIN, index_of, indices, records_at, take
 from tests.helpers.tiny_data import training_data
 from tfdeblur.config import DataConfig
-from tfdeblur.data import mixture, pipeline, reader, schema
+from tfdeblur.data import mixture, pipeline, record_stream, schema
 from tfdeblur.data.dataset import open_split, read_errors
 from tfdeblur.data.mixture import RecordMixture, default_shuffle_block
 from tfdeblur.data.pipeline import TrainingData
@@ -333,6 +333,8 @@ def test_record_stream_drops_records_before_the_start(dataset: Write) -> None:
 
 def test_unwrap_inverts_wrap() -> None:
     strings = tf.data.Dataset.from_tensor_slices([b"one", b"", b"three"])
-    wrapped = strings.map(reader.wrap).batch(3).map(lambda batch: tf.gather(batch, [2, 0, 1]))
-    got = [record.numpy() for record in wrapped.unbatch().map(reader.unwrap)]
+    wrapped = (
+        strings.map(record_stream.wrap).batch(3).map(lambda batch: tf.gather(batch, [2, 0, 1]))
+    )
+    got = [record.numpy() for record in wrapped.unbatch().map(record_stream.unwrap)]
     assert got == [b"three", b"one", b""]
