@@ -4,10 +4,10 @@
 
     python -m tfdeblur.convert --weights NAFNet-GoPro-width32.pth --out nafnet32
 
-Reads the published weights of MIMO-UNet, MIMO-UNet+, DeblurGAN and NAFNet, with the array names of
-their authors' code, and writes a checkpoint for `tfdeblur.load` and for the commands: deblur,
-evaluate, export, and train's `--init-from`. PyTorch is not needed, and no code in the file is run.
-Use `run` in notebooks.
+Reads the published weights of the networks in `tfdeblur.porting.architectures`, with the array
+names of their authors' code, and writes a checkpoint for `tfdeblur.load` and for the commands:
+deblur, evaluate, export, and train's `--init-from`. PyTorch is not needed, and no code in the file
+is run. Use `run` in notebooks.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class ConvertConfig:
     out: Annotated[str, Field(description="folder of the checkpoint to write", min_length=1)]
     architecture: Annotated[
         str | None,
-        Field(description="mimo_unet, deblurgan or nafnet; detected if unset"),
+        Field(description="network of the weights, such as nafnet; detected if unset"),
     ] = None
     entry: Annotated[
         str | None,
@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.convert",
         description=(
-            "Converts published PyTorch weights of MIMO-UNet, DeblurGAN and NAFNet, with the array "
-            "names of their authors' code, to a checkpoint. PyTorch is not needed, and no code in "
+            "Converts published PyTorch weights of networks such as NAFNet, with the array names of "
+            "their authors' code, to a checkpoint. PyTorch is not needed, and no code in "
             "the file is run."
         ),
     )

@@ -8,6 +8,7 @@ from typing import Any
 TINY: dict[str, dict[str, Any]] = {
     "deblurgan": {"blocks": 2, "width": 4},
     "dense_deblurgan": {"width": 4, "growth": 4, "layers": 2},
+    "fftformer": {"width": 4, "blocks": (1, 1), "refinement": 0},
     "mimo_unet": {"blocks": 1, "width": 8, "dropout": 0.1},
     "ms_deblur": {"blocks": 1, "width": 6, "stem": 3},
     "nafnet": {"width": 4, "encoder": (1, 1), "decoder": (1, 1)},

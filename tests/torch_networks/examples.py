@@ -5,10 +5,16 @@ import torch
 from torch import nn
 
 from tests.torch_networks.deblurgan import DeblurGAN
+from tests.torch_networks.fftformer import FFTformer
 from tests.torch_networks.mimo_unet import MIMOUNet
 from tests.torch_networks.nafnet import NAFNet
 
-NETWORKS = {"mimo_unet": MIMOUNet, "deblurgan": DeblurGAN, "nafnet": NAFNet}
+NETWORKS = {
+    "mimo_unet": MIMOUNet,
+    "deblurgan": DeblurGAN,
+    "nafnet": NAFNet,
+    "fftformer": FFTformer,
+}
 
 
 def build(architecture: str, seed: int = 0, **options) -> nn.Module:

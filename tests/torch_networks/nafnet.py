@@ -8,14 +8,15 @@ from torch.nn.functional import pixel_shuffle
 class ChannelNorm(nn.Module):
     """Layer norm over the channels of each pixel."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, epsilon: float = 1e-6) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x):
         variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
-        normal = (x - mean) * torch.rsqrt(variance + 1e-6)
+        normal = (x - mean) * torch.rsqrt(variance + self.epsilon)
         return normal * self.weight[:, None, None] + self.bias[:, None, None]
 
 

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import math
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -126,6 +127,30 @@ class PixelShuffle(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
+class GeluGate(keras.layers.Layer):
+    """Multiplies GELU of the first half of the channels by the second.
+
+    Call arguments:
+        features: Tensor [B, H, W, 2 C].
+
+    Returns:
+        A tensor [B, H, W, C].
+
+    Reference:
+        Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image Restoration",
+        CVPR 2022, section 3.2.
+    """
+
+    def call(self, features: Any) -> Any:
+        first, second = ops.split(features, 2, axis=-1)
+        # TensorFlow's GELU has an op that ONNX has not.
+        return 0.5 * first * (1.0 + ops.erf(first * math.sqrt(0.5))) * second
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], input_shape[-1] // 2)
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
 class MeanPooling(keras.layers.Layer):
     """Mean over the image, or over every window inside it, in float32.
 
@@ -239,6 +264,19 @@ class WindowScaling(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "window": self.window}
+
+
+def depthwise(x: Any, name: str) -> Any:
+    """Filters each channel of [B, H, W, C] by its own 3x3 kernel, without bias.
+
+    The kernel is initially uniform in [-1/3, 1/3], as in PyTorch. Keras's default divides by the
+    number of channels as if all entered each output, which is far too small here.
+    """
+    kernel = keras.initializers.VarianceScaling(1 / 3, mode="fan_out", distribution="uniform")
+    convolution = keras.layers.DepthwiseConv2D(
+        3, padding="same", use_bias=False, depthwise_initializer=kernel, name=name
+    )
+    return convolution(x)
 
 
 @functools.cache

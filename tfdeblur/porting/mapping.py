@@ -81,9 +81,9 @@ def convolution(theirs: str, ours: str, *, bias: bool = True) -> list[Place]:
     return _with_bias(theirs, ours, _KERNEL, bias)
 
 
-def depthwise(theirs: str, ours: str) -> list[Place]:
+def depthwise(theirs: str, ours: str, *, bias: bool = True) -> list[Place]:
     """Returns the places of a depthwise convolution."""
-    return _with_bias(theirs, ours, _DEPTHWISE, True)
+    return _with_bias(theirs, ours, _DEPTHWISE, bias)
 
 
 def before_shuffle(theirs: str, ours: str) -> list[Place]:

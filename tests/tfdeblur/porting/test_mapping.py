@@ -11,6 +11,7 @@ from tfdeblur.porting.mapping import Layout, Place
 
 SMALL = {
     "deblurgan": {"blocks": 2, "width": 4, "norm": "batch"},
+    "fftformer": {"width": 4, "blocks": (2, 1), "refinement": 2},
     "mimo_unet": {"blocks": 1, "width": 4},
     "nafnet": {"width": 2, "encoder": (1, 0), "middle": 2, "decoder": (0, 1)},
 }

@@ -1,0 +1,34 @@
+"""Networks whose outputs under drawn weights were computed by their authors' code."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "authors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A network and its image.
+
+    Attributes:
+        architecture: Its name here.
+        options: Options that differ from the defaults.
+        size: Height and width of the image.
+        signed: Whether the image is in [-1, 1].
+        slow: Whether the test takes long.
+    """
+
+    architecture: str
+    options: dict[str, Any]
+    size: tuple[int, int]
+    signed: bool = False
+    slow: bool = False
+
+
+CASES = {
+    "fftformer_small": Case(
+        "fftformer", {"width": 6, "blocks": (1, 2, 1), "refinement": 1}, (32, 64)
+    ),
+    "fftformer": Case("fftformer", {}, (32, 32), slow=True),
+}

@@ -1,0 +1,80 @@
+"""Runs networks of their authors' repositories with drawn weights and writes their outputs.
+
+    python -m tests.torch_networks.run_authors_code CASE REPOSITORY
+
+Needs a checkout of the repository, PyTorch and what that repository imports; none of its code is
+stored here. `test_authors_code` compares the outputs with those of our networks.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import math
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.helpers import drawn_weights
+from tests.tfdeblur.porting.authors_cases import CASES, GOLDEN
+
+# The constructor of each network, from the folder of the repository and our options.
+BUILDERS: dict[str, Callable[[pathlib.Path, dict[str, Any]], torch.nn.Module]] = {}
+
+
+def builder(function: Callable[..., torch.nn.Module]) -> Callable[..., torch.nn.Module]:
+    """Registers a constructor by its name."""
+    BUILDERS[function.__name__] = function
+    return function
+
+
+def load(file: pathlib.Path) -> Any:
+    """Imports one file of a repository."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@builder
+def fftformer(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
+    """https://github.com/kkkls/FFTformer"""
+    return load(folder / "basicsr/models/archs/fftformer_arch.py").fftformer(
+        dim=options.get("width", 48),
+        num_blocks=list(options.get("blocks", (6, 6, 12))),
+        num_refinement_blocks=options.get("refinement", 4),
+    )
+
+
+def main() -> None:
+    """Writes the outputs of one case."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("repository", type=pathlib.Path)
+    chosen = parser.parse_args()
+    case = CASES[chosen.case]
+    sys.path.insert(0, str(chosen.repository))
+    network = BUILDERS[case.architecture](chosen.repository, case.options)
+    print(f"{sum(math.prod(p.shape) for p in network.parameters()):,} parameters")
+    state = {
+        name: torch.from_numpy(drawn_weights.drawn(name, tuple(values.shape)))
+        for name, values in network.state_dict().items()
+        if values.is_floating_point()
+    }
+    print(network.load_state_dict(state, strict=False))
+    pixels = drawn_weights.image(*case.size, signed=case.signed)
+    with torch.no_grad():
+        outputs = network.eval()(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
+    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    arrays = {
+        f"restored{level}": output.numpy().transpose(0, 2, 3, 1)
+        for level, output in enumerate(outputs)
+    }
+    np.savez_compressed(GOLDEN / f"{chosen.case}.npz", **arrays)
+
+
+if __name__ == "__main__":
+    main()
