@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.convert",
         description=(
-            "Converts published PyTorch weights of networks such as NAFNet, with the array names of "
-            "their authors' code, to a checkpoint. PyTorch is not needed, and no code in "
+            "Converts published PyTorch weights of networks such as NAFNet, with the array names "
+            "of their authors' code, to a checkpoint. PyTorch is not needed, and no code in "
             "the file is run."
         ),
     )

@@ -13,6 +13,7 @@ TINY: dict[str, dict[str, Any]] = {
     "ms_deblur": {"blocks": 1, "width": 6, "stem": 3},
     "nafnet": {"width": 4, "encoder": (1, 1), "decoder": (1, 1)},
     "rednet30": {"depth": 10, "width": 8},
+    "restormer": {"width": 4, "blocks": (1, 1), "heads": (1, 2), "refinement": 1},
     "resnet16": {"width": 4},
     "srresnet": {"blocks": 2, "width": 8},
     "unet16": {"width": 4},

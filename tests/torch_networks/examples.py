@@ -8,12 +8,14 @@ from tests.torch_networks.deblurgan import DeblurGAN
 from tests.torch_networks.fftformer import FFTformer
 from tests.torch_networks.mimo_unet import MIMOUNet
 from tests.torch_networks.nafnet import NAFNet
+from tests.torch_networks.restormer import Restormer
 
 NETWORKS = {
     "mimo_unet": MIMOUNet,
     "deblurgan": DeblurGAN,
     "nafnet": NAFNet,
     "fftformer": FFTformer,
+    "restormer": Restormer,
 }
 
 

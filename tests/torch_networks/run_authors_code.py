@@ -49,6 +49,17 @@ def fftformer(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
     )
 
 
+@builder
+def restormer(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
+    """https://github.com/swz30/Restormer"""
+    return load(folder / "basicsr/models/archs/restormer_arch.py").Restormer(
+        dim=options.get("width", 48),
+        num_blocks=list(options.get("blocks", (4, 6, 6, 8))),
+        num_refinement_blocks=options.get("refinement", 4),
+        heads=list(options.get("heads", (1, 2, 4, 8))),
+    )
+
+
 def main() -> None:
     """Writes the outputs of one case."""
     parser = argparse.ArgumentParser()

@@ -253,9 +253,7 @@ def build(options: Options) -> Generator:
             x = fuse(x, encoded[level], level)
         x = blocks(x, count, level, f"decoder{level}", attention=True)
     x = blocks(x, options.refinement, 0, "refinement", attention=True)
-    last = layers.Conv2D(
-        3, 3, padding="same", use_bias=False, dtype="float32", name="correction"
-    )
+    last = layers.Conv2D(3, 3, padding="same", use_bias=False, dtype="float32", name="correction")
     restored = layers.Add(dtype="float32", name="restored")([last(x), images])
     network = keras.Model(images, restored, name="fftformer")
     return Generator(network, "unit", multiple=PATCH << deepest)

@@ -31,4 +31,10 @@ CASES = {
         "fftformer", {"width": 6, "blocks": (1, 2, 1), "refinement": 1}, (32, 64)
     ),
     "fftformer": Case("fftformer", {}, (32, 32), slow=True),
+    "restormer_small": Case(
+        "restormer",
+        {"width": 8, "blocks": (1, 2, 1, 1), "heads": (1, 2, 1, 4), "refinement": 1},
+        (24, 40),
+    ),
+    "restormer": Case("restormer", {}, (24, 40), slow=True),
 }

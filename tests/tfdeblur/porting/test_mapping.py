@@ -14,6 +14,7 @@ SMALL = {
     "fftformer": {"width": 4, "blocks": (2, 1), "refinement": 2},
     "mimo_unet": {"blocks": 1, "width": 4},
     "nafnet": {"width": 2, "encoder": (1, 0), "middle": 2, "decoder": (0, 1)},
+    "restormer": {"width": 4, "blocks": (1, 2, 1), "heads": (2, 1, 4), "refinement": 2},
 }
 
 

@@ -18,6 +18,7 @@ SMALL = [
     ("mimo_unet", {"width": 8, "blocks": 2}, (52, 36)),
     ("nafnet", {"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (2, 1)}, (52, 36)),
     ("fftformer", {"width": 8, "blocks": (2, 1, 1), "refinement": 1}, (32, 64)),
+    ("restormer", {"width": 8, "blocks": (1, 2, 1), "heads": (2, 1, 4)}, (52, 36)),
     ("deblurgan", {"width": 8, "blocks": 2}, (52, 36)),
     ("deblurgan", {"width": 8, "blocks": 3, "norm": "batch", "dropout": False}, (36, 52)),
     ("deblurgan", {"width": 8, "blocks": 2, "residual": False}, (36, 52)),
@@ -29,6 +30,7 @@ FULL = [
     ("nafnet", {"width": 32, "encoder": (1, 1, 1, 28), "middle": 1, "decoder": (1,) * 4}, (80, 48)),
     ("nafnet", {"width": 64, "encoder": (1, 1, 1, 28), "middle": 1, "decoder": (1,) * 4}, (48, 80)),
     ("fftformer", {}, (32, 64)),
+    ("restormer", {}, (56, 40)),
     ("deblurgan", {}, (76, 52)),
     ("deblurgan", {"norm": "batch", "blocks": 6}, (52, 76)),
 ]
