@@ -35,6 +35,7 @@ PENDING = frozenset(
         "deblurgan_study_clip_synthetic",
         "deblurgan_study_gp",
         "deblurgan_study_gp_synthetic",
+        "deepdeblur_gopro",
         "fftformer_gopro",
         "improved_deblurgan_baseline",
         "mimo_unet_ablation",

@@ -7,6 +7,7 @@ from typing import Any
 
 TINY: dict[str, dict[str, Any]] = {
     "deblurgan": {"blocks": 2, "width": 4},
+    "deepdeblur": {"scales": 2, "blocks": 1, "width": 4},
     "dense_deblurgan": {"width": 4, "growth": 4, "layers": 2},
     "fftformer": {"width": 4, "blocks": (1, 1), "refinement": 0},
     "mimo_unet": {"blocks": 1, "width": 8, "dropout": 0.1},

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from tests.torch_networks.deblurgan import DeblurGAN
+from tests.torch_networks.deepdeblur import DeepDeblur
 from tests.torch_networks.fftformer import FFTformer
 from tests.torch_networks.mimo_unet import MIMOUNet
 from tests.torch_networks.nafnet import NAFNet
@@ -14,6 +15,7 @@ NETWORKS = {
     "mimo_unet": MIMOUNet,
     "deblurgan": DeblurGAN,
     "nafnet": NAFNet,
+    "deepdeblur": DeepDeblur,
     "fftformer": FFTformer,
     "restormer": Restormer,
 }

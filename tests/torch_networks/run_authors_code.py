@@ -60,6 +60,35 @@ def restormer(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
     )
 
 
+@builder
+def deepdeblur(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
+    """https://github.com/SeungjunNah/DeepDeblur-PyTorch; also needs scikit-image."""
+    sys.path.insert(0, str(folder / "src"))
+    from skimage.transform import pyramid_gaussian
+
+    build = importlib.import_module("model.MSResNet").MSResNet
+    scales = options.get("scales", 3)
+    network = build(
+        argparse.Namespace(
+            rgb_range=255,
+            n_resblocks=options.get("blocks", 19),
+            n_feats=options.get("width", 64),
+            kernel_size=5,
+            n_scales=scales,
+        )
+    )
+
+    def with_pyramid(module: torch.nn.Module, inputs: Any) -> Any:
+        pixels = inputs[0][0].permute(1, 2, 0).numpy() * 255
+        levels = pyramid_gaussian(pixels, scales - 1, channel_axis=-1)
+        tensors = [torch.from_numpy(x.transpose(2, 0, 1).copy())[None].float() for x in levels]
+        return (tensors,)
+
+    network.register_forward_pre_hook(with_pyramid)
+    network.register_forward_hook(lambda module, inputs, outputs: [x / 255 for x in outputs])
+    return network
+
+
 def main() -> None:
     """Writes the outputs of one case."""
     parser = argparse.ArgumentParser()

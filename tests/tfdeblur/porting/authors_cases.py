@@ -36,5 +36,7 @@ CASES = {
         {"width": 8, "blocks": (1, 2, 1, 1), "heads": (1, 2, 1, 4), "refinement": 1},
         (24, 40),
     ),
+    "deepdeblur_small": Case("deepdeblur", {"width": 6, "blocks": 2}, (24, 40)),
+    "deepdeblur": Case("deepdeblur", {}, (24, 40), slow=True),
     "restormer": Case("restormer", {}, (24, 40), slow=True),
 }
