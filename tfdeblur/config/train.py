@@ -200,6 +200,9 @@ class RuntimeConfig:
     """training steps per host loop"""
     worker_minutes: Annotated[float, Field(gt=0, le=1e6)] = 10.0
     """minutes that the workers of TF_CONFIG wait for each other"""
+    max_minutes: Annotated[float | None, Field(gt=0)] = None
+    """save and stop after this many minutes of training, for sessions that end; the same command
+    resumes; no limit if unset"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

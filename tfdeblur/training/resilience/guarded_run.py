@@ -8,8 +8,10 @@ a checkpoint.
 """
 
 import contextlib
+import math
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import NoReturn
@@ -111,13 +113,14 @@ class GuardedRun(Supervisor):
         self._trainer = trainer
         self._stop = stop
         self._guards = trainer.config.guards
+        self._deadline = math.inf
         self._watchdog = StallWatchdog(self._guards.stall_seconds, trainer.engine.several_workers)
 
     def fit(self) -> TrainResult:
         """Trains to the end.
 
         Raises:
-            Stopped: A signal ended the run, whose state was saved.
+            Stopped: A signal or `runtime.max_minutes` ended the run, whose state was saved.
             Diverged: Losses or weights are not finite, and no rollback is left.
         """
         trainer = self._trainer
@@ -141,19 +144,27 @@ class GuardedRun(Supervisor):
         return self._watchdog.call(steps)
 
     def stop_requested(self) -> bool:
-        """Returns whether a signal has come.
+        """Returns whether a signal has come or the time is up.
 
         Raises:
             UserError: Another run has taken over the work directory.
         """
         if self.lock is not None:
             self.lock.check()
-        return self._stop.requested()
+        minutes = self._trainer.config.runtime.max_minutes
+        if minutes is not None and self._deadline == math.inf:
+            # From the first step on, so that even a short session gets further.
+            self._deadline = time.monotonic() + 60.0 * minutes
+            return self._stop.requested()
+        return self._should_stop()
+
+    def _should_stop(self) -> bool:
+        return self._stop.requested() or time.monotonic() >= self._deadline
 
     def before_validation_batch(self) -> None:
-        """Ends a validation, on all workers, once a signal has come to one of them."""
-        if self._trainer.loop.agreed([self._stop.requested()])[0]:
-            raise ValidationInterrupted("A signal ended the validation.")
+        """Ends a validation, on all workers, once one of them should stop."""
+        if self._trainer.loop.agreed([self._should_stop()])[0]:
+            raise ValidationInterrupted("A signal or a time limit ended the validation.")
 
     def on_skipped_steps(self, images: int, steps: int, names: str) -> None:
         """Records skipped steps."""

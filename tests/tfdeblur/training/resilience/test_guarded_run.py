@@ -10,7 +10,7 @@ from tests.helpers.tiny_data import write_data_set
 from tfdeblur import train
 from tfdeblur.checkpoints.manifest import read_meta, write_meta
 from tfdeblur.checkpoints.retention import list_checkpoints
-from tfdeblur.errors import ConfigError, DataError, WorkerLost
+from tfdeblur.errors import ConfigError, DataError, Stopped, WorkerLost
 from tfdeblur.io import files
 from tfdeblur.training import engines
 from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
@@ -62,6 +62,16 @@ def test_resume_with_other_data_and_settings_warns_once(folder, data, capsys):
     assert "Resuming from" in output
     assert "warning" not in output
     assert "Changed" not in output
+
+
+def test_time_limit_saves_after_the_first_call_and_resumes(folder, data):
+    limited = {"runtime": {"max_minutes": 1e-9, "steps_per_loop": 1}}
+    for images in (8, 16):
+        with pytest.raises(Stopped) as stopped:
+            train.run(short(folder, 3, **limited))
+        assert stopped.value.exit_code == 143
+        assert newest(folder).endswith(f"{images:012d}")
+    assert train.run(short(folder, 3)).images == 24
 
 
 class TwoWorkers(TensorFlowEngine):
