@@ -104,7 +104,10 @@ def checks(config: DoctorConfig) -> "Iterator[Finding]":
     yield from installation
     places = list(_check_places(config))
     yield from places
-    if any(finding.name in ("TensorFlow", "Keras") for finding in installation):
+    if any(
+        finding.name in ("TensorFlow", "Keras") and finding.status == "wrong"
+        for finding in installation
+    ):
         # Every check that needs TensorFlow would report the same problem.
         text = "fix TensorFlow and Keras first"
         yield Finding("devices, precision, speed", "skipped", text)
@@ -128,16 +131,18 @@ def _check_machine(config: DoctorConfig, data_is_wrong: bool) -> "Iterator[Findi
     from tfdeblur.diagnostics.finding import Finding
 
     yield from workers.findings()
-    # Before the other checks, because only one process at a time can use a TPU.
-    tpu = machine.tpu(config.tpu)
-    yield tpu
-    yield machine.devices()
-    yield machine.precision()
+    found = []
+    for finding in machine.findings(config.tpu):
+        found.append(finding)
+        yield finding
+    wrong = {finding.name for finding in found if finding.status == "wrong"}
     if not config.measure:
         yield Finding("measured step", "skipped", "--no-measure is set")
     elif data_is_wrong:
         yield Finding("measured step", "skipped", "fix the data first")
-    elif tpu.status == "wrong" and config.tpu is not None:
+    elif "devices" in wrong:
+        yield Finding("measured step", "skipped", "the engine does not start")
+    elif "TPU" in wrong and config.tpu is not None:
         yield Finding("measured step", "skipped", "there is no TPU to measure it on")
     else:
         yield from measuring.findings(config.recipe, config.data, config.tpu)

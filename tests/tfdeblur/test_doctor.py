@@ -1,6 +1,7 @@
 """The doctor's checks, output and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -26,9 +27,7 @@ def checked(monkeypatch):
 
     for module, function, several in (
         (versions, "findings", True),
-        (machine, "devices", False),
-        (machine, "precision", False),
-        (machine, "tpu", False),
+        (machine, "findings", True),
         (places, "folder", True),
         (places, "data", False),
         (workers, "findings", True),
@@ -44,9 +43,7 @@ def test_main_without_problems_exits_with_0(checked, capsys):
     assert [name for name, *_ in checked[0]] == [
         "versions.findings",
         "workers.findings",
-        "machine.tpu",
-        "machine.devices",
-        "machine.precision",
+        "machine.findings",
         "measuring.findings",
     ]
     assert capsys.readouterr().out.endswith("No problems found.\n")
@@ -56,7 +53,7 @@ def test_main_with_all_flags_runs_the_optional_checks(checked):
     flags = ["--tpu", "--bucket", "gs://b", "--workdir", "runs", "--data", "d", "e"]
     assert doctor.main([*flags, "--recipe", "unet16_reds"]) == 0
     calls = checked[0]
-    assert ("machine.tpu", "local") in calls
+    assert ("machine.findings", "local") in calls
     assert ("places.folder", "bucket", "gs://b") in calls
     assert ("places.folder", "work directory", "runs") in calls
     assert ("places.data", "e") in calls
@@ -64,8 +61,8 @@ def test_main_with_all_flags_runs_the_optional_checks(checked):
 
 
 def test_main_with_problems_prints_advice_and_exits_with_1(checked, capsys):
-    checked[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
-    checked[1]["machine.devices"] = Finding("devices", "warning", "slow")
+    checked[1]["machine.findings"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
+    checked[1]["workers.findings"] = Finding("workers", "warning", "slow")
     assert doctor.main(["--no-measure"]) == 1
     printed = capsys.readouterr().out
     assert "WRONG    TPU: it is gone" in printed and "-> Look for it." in printed
@@ -74,8 +71,14 @@ def test_main_with_problems_prints_advice_and_exits_with_1(checked, capsys):
 
 
 def test_main_without_the_requested_tpu_does_not_measure(checked):
-    checked[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone")
+    checked[1]["machine.findings"] = Finding("TPU", "wrong", "it is gone")
     doctor.main(["--tpu", "mine"])
+    assert not [name for name, *_ in checked[0] if name == "measuring.findings"]
+
+
+def test_main_with_an_engine_that_does_not_start_does_not_measure(checked):
+    checked[1]["machine.findings"] = Finding("devices", "wrong", "killed by SIGABRT")
+    assert doctor.main([]) == 1
     assert not [name for name, *_ in checked[0] if name == "measuring.findings"]
 
 
@@ -93,7 +96,7 @@ def test_main_without_tensorflow_skips_checks_that_need_it(checked, capsys):
 
 
 def test_main_with_json_prints_one_object(checked, capsys):
-    checked[1]["machine.tpu"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
+    checked[1]["machine.findings"] = Finding("TPU", "wrong", "it is gone", "Look for it.")
     assert doctor.main(["--json"]) == 1
     values = json.loads(capsys.readouterr().out)
     assert values["healthy"] is False
@@ -121,6 +124,27 @@ def test_main_without_tensorflow_does_not_import_it():
     )
     assert done.returncode == 1, done.stderr
     assert "is not installed" in done.stdout
+
+
+def test_doctor_survives_a_tensorflow_whose_import_ends_the_process(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("import os; os.abort()")
+    program = (
+        "import sys; from tfdeblur import doctor\n"
+        "code = doctor.main(['--no-measure', '--json'])\n"
+        "sys.exit(9 if 'tensorflow' in sys.modules or 'keras' in sys.modules else code)"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)["findings"]
+    (devices,) = [finding for finding in found if finding["name"] == "devices"]
+    assert devices["status"] == "wrong" and "SIGABRT" in devices["text"] and devices["advice"]
 
 
 @pytest.mark.slow

@@ -71,13 +71,14 @@ def _backend_of_machine(runtime: Mapping[str, Any]) -> str:
     """Returns the backend that can use a requested TPU; TensorFlow in all other cases."""
     if not (runtime.get("tpu") or runtime.get("strategy") == "tpu"):
         return "tensorflow"
-    if _is_installed("tensorflow-tpu") or None in map(importlib.util.find_spec, ("jax", "libtpu")):
+    if is_installed("tensorflow-tpu") or None in map(importlib.util.find_spec, ("jax", "libtpu")):
         return "tensorflow"
     logger.info("runtime.engine: jax, because this TensorFlow is not built for TPUs.")
     return "jax"
 
 
-def _is_installed(distribution: str) -> bool:
+def is_installed(distribution: str) -> bool:
+    """Returns whether a distribution of this name, such as ``tensorflow-tpu``, is installed."""
     try:
         metadata.distribution(distribution)
     except metadata.PackageNotFoundError:

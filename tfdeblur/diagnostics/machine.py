@@ -1,82 +1,69 @@
-"""Checks devices, TPUs and precision; run as a program, it connects to a TPU."""
+"""Checks the engine, its devices, TPU and precision, in a process of its own.
 
-import glob
-import os
+A TPU can only be used by one process at a time and may hang, and a library that does not fit the
+machine may end the process that imports it.
+"""
+
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tfdeblur.config.backend import BACKENDS, choose_backend
+from tfdeblur.diagnostics import platforms, versions
 from tfdeblur.diagnostics.finding import Finding
-from tfdeblur.errors import UserError
 from tfdeblur.io import subprocesses
-from tfdeblur.ops.devices import device_summary
-from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.io.subprocesses import Reply
 
-# Device files of the chips of a TPU VM, and variables that name a remote TPU.
-_TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
-_TPU_VARIABLES = ("TPU_NAME", "COLAB_TPU_ADDR")
-
-# A TPU is initialized within a minute, a pod within a few.
-TPU_SECONDS = 240
+# An engine starts within seconds, a TPU within a minute, a pod within a few.
+SECONDS = 240
 
 
-def signs_of_tpu() -> list[str]:
-    """Returns the device files and environment variables that indicate a TPU."""
-    files = sorted(path for pattern in _TPU_FILES for path in glob.glob(pattern))
-    return [*files, *(f"${name}" for name in _TPU_VARIABLES if os.environ.get(name))]
-
-
-def devices() -> Finding:
-    """Reports the devices that TensorFlow detects."""
-    try:
-        summary = device_summary()
-    except UserError as error:
-        return Finding("devices", "wrong", str(error))
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU") or glob.glob("/dev/nvidia[0-9]*") == []:
-        return Finding("devices", "ok", summary)
-    built = bool(tf.test.is_built_with_cuda())
-    advice = (
-        'The CUDA libraries or the driver are missing: pip install "tfdeblur[gpu]", and check '
-        "that nvidia-smi works."
-        if built
-        else 'This TensorFlow was built without CUDA; replace it: pip install "tfdeblur[gpu]".'
-    )
-    text = f"{summary}; this machine has an NVIDIA GPU that TensorFlow does not detect"
-    return Finding("devices", "warning", text, advice)
-
-
-def precision() -> Finding:
-    """Reports the default precision of training, and the GPUs that it depends on."""
-    import tensorflow as tf
-
-    policy = runtime.resolve_precision("auto")
-    names = []
-    for gpu in tf.config.list_physical_devices("GPU"):
-        details = tf.config.experimental.get_device_details(gpu)
-        capability = ".".join(map(str, details.get("compute_capability", ()))) or "unknown"
-        names.append(f"{details.get('device_name', gpu.name)} (compute capability {capability})")
-    gpus = ", ".join(names) or "no GPU; TPUs support bfloat16 in hardware"
-    return Finding("precision", "ok", f"--precision auto is {policy} here: {gpus}")
-
-
-def tpu(name: str | None) -> Finding:
-    """Connects to a TPU in a subprocess, which may hang and which releases the TPU when it exits.
+def findings(tpu: str | None) -> Iterator[Finding]:
+    """Starts the engine as training does, and reports TPU, devices and precision.
 
     Args:
-        name: `local`, a name or an address; None connects only if there are signs of a local TPU.
+        tpu: `local`, a name or an address; None connects only if there are signs of a local TPU.
     """
-    signs = signs_of_tpu()
-    if name is None and not signs:
-        return Finding("TPU", "skipped", "none detected; --tpu connects to one anyway")
-    reply = subprocesses.call(__name__, {"tpu": name or "local"}, seconds=TPU_SECONDS)
-    if not reply.error:
-        return Finding("TPU", "ok", reply.values["summary"])
-    return Finding("TPU", "wrong", reply.error, _tpu_advice(name, signs, reply.timed_out))
+    signs = platforms.signs_of_tpu()
+    reply = None
+    if tpu is None and not signs:
+        yield Finding("TPU", "skipped", "none detected; --tpu connects to one anyway")
+    else:
+        reply = _start(tpu or "local")
+        if reply.error:
+            yield Finding("TPU", "wrong", reply.error, _tpu_advice(tpu, signs, reply))
+            reply = None
+        else:
+            yield Finding("TPU", "ok", reply.values["summary"])
+    yield from _devices(reply or _start(None))
 
 
-def _tpu_advice(name: str | None, signs: list[str], timed_out: bool) -> str:
+def _start(tpu: str | None) -> Reply:
+    # Without TF_CONFIG, because a worker of a cluster would wait for the others.
+    return subprocesses.call(__name__, {"tpu": tpu}, seconds=SECONDS, environment={"TF_CONFIG": ""})
+
+
+def _devices(reply: Reply) -> Iterator[Finding]:
+    if reply.error:
+        advice = f"Install the library's packages again: {platforms.find().install}."
+        yield Finding("devices", "wrong", reply.error, advice)
+        return
+    values = reply.values
+    if platforms.has_gpu() and not values["gpus"]:
+        text = f"{values['summary']}; this machine has an NVIDIA GPU that {values['engine']} lacks"
+        extra = {"TensorFlow": "gpu", "JAX": "jax-gpu"}[values["engine"]]
+        advice = f'Check that nvidia-smi works, and that pip install "tfdeblur[{extra}]" was run.'
+        if values["cuda"] is False:
+            advice = (
+                'This TensorFlow was built without CUDA; replace it: pip install "tfdeblur[gpu]".'
+            )
+        yield Finding("devices", "warning", text, advice)
+    else:
+        yield Finding("devices", "ok", values["summary"])
+    yield Finding("precision", "ok", f"--precision auto is {values['policy']} here")
+
+
+def _tpu_advice(name: str | None, signs: list[str], reply: Reply) -> str:
     if name not in (None, "local"):
         return (
             f"Check that {name!r} is READY (gcloud compute tpus tpu-vm list --zone ZONE). On the "
@@ -84,20 +71,43 @@ def _tpu_advice(name: str | None, signs: list[str], timed_out: bool) -> str:
         )
     if not signs:
         return "This machine has no /dev/accel* or /dev/vfio: run on the TPU VM itself."
-    if timed_out:
+    packages = versions.installed()
+    if "libtpu" not in packages:
+        return f"There is no libtpu: {platforms.find().install}."
+    if reply.timed_out:
         return (
             "A single host of a pod cannot be initialized alone: on worker 0 set "
             "TPU_LOAD_LIBRARY=0 and pass the pod's name to --tpu; see docs/tpu.md."
         )
-    return (
-        "Another process may use it; sudo lsof -w /dev/accel* /dev/vfio/* shows which. Otherwise "
-        'pip uninstall other builds of TensorFlow and pip install "tfdeblur[tpu]".'
-    )
+    advice = "Another process may use it; sudo lsof -w /dev/accel* /dev/vfio/* shows which."
+    others = [name for name in versions.BUILDS if name in packages and name != "tensorflow-tpu"]
+    if "tensorflow-tpu" in packages and others:
+        advice += f" pip uninstall {' '.join(others)}, then install tensorflow-tpu again."
+    return advice
 
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
-    strategy = runtime.make_strategy("tpu", request["tpu"])
-    return {"summary": device_summary(strategy)}
+    choose_backend({"tpu": request["tpu"]})
+    import keras
+
+    from tfdeblur.config.train import RuntimeConfig
+    from tfdeblur.training import engines
+
+    engine = engines.create()
+    engine.start(0, RuntimeConfig(tpu=request["tpu"]))
+    backend = keras.backend.backend()
+    cuda = None
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        cuda = bool(tf.test.is_built_with_cuda())
+    return {
+        "engine": BACKENDS[backend],
+        "summary": engine.summary(),
+        "policy": engine.resolve_precision("auto"),
+        "gpus": sum(name.startswith("gpu") for name in keras.distribution.list_devices()),
+        "cuda": cuda,
+    }
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from tfdeblur.diagnostics.finding import Finding
 from tfdeblur.io import subprocesses
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from tfdeblur.config import TrainConfig
     from tfdeblur.data.pipeline import TrainingData
+    from tfdeblur.execution import Executor
 
 # Seconds for the step and for the input; a tenth of it for each dtype of matrix products.
 SECONDS = 5.0
@@ -87,32 +86,33 @@ def evaluate(values: Mapping[str, Any]) -> list[Finding]:
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     from tfdeblur import config
+    from tfdeblur.config.backend import choose_backend
+    from tfdeblur.config.train import RuntimeConfig
     from tfdeblur.data import inputs
     from tfdeblur.ops.precision import precision_scope
     from tfdeblur.tpu.targets import recipe_target
-    from tfdeblur.training import trainer
-    from tfdeblur.training.engines.tensorflow import runtime
-    from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
+    from tfdeblur.training import engines, trainer
 
-    strategy = runtime.make_strategy("auto", request["tpu"])
-    policy = runtime.resolve_precision("auto", strategy)
+    choose_backend({"tpu": request["tpu"]})
+    engine = engines.create()
+    engine.start(0, RuntimeConfig(tpu=request["tpu"]))
+    policy = engine.resolve_precision("auto")
     with tempfile.TemporaryDirectory() as folder, precision_scope(policy):
         target = recipe_target(request["recipe"])
         source = ", ".join(request["data"]) or "random records"
         paths = request["data"] or [_write_random_data(folder, target.height, target.width)]
-        replicas = strategy.num_replicas_in_sync
         run_config = config.resolve(
             {
                 "recipe": request["recipe"],
                 "workdir": os.path.join(folder, "run"),
                 "data": {"paths": list(paths)},
-                "training": {"global_batch": target.batch * replicas, "init_from": None},
+                "training": {"global_batch": target.batch * engine.devices, "init_from": None},
                 # A call cannot be interrupted, and on a slow machine the default takes minutes.
                 "runtime": {"steps_per_loop": _STEPS, "precision": "auto"},
             }
         )
         data = inputs.open_training_data(run_config)
-        run = trainer.Trainer(run_config, train_data=data, engine=TensorFlowEngine(strategy))
+        run = trainer.Trainer(run_config, train_data=data, engine=engine)
         run.prepare()
         run.build()
         begin = time.monotonic()
@@ -127,7 +127,7 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
             "first": first - begin,
             "input": _input_rate(data, run_config, request["seconds"]),
             **{
-                dtype: _product_rate(strategy, dtype, request["seconds"] / 10)
+                dtype: _product_rate(engine.executor(), dtype, request["seconds"] / 10)
                 for dtype in ("float32", "bfloat16")
             },
         }
@@ -159,19 +159,20 @@ def _input_rate(data: "TrainingData", run_config: "TrainConfig", seconds: float)
     return _rate(lambda: next(iterator), seconds) * batch
 
 
-def _product_rate(strategy: "tf.distribute.Strategy", dtype: str, seconds: float) -> float:
+def _product_rate(executor: "Executor", dtype: str, seconds: float) -> float:
     """Returns the FLOP/s of one device in a matrix product."""
-    import tensorflow as tf
+    import numpy as np
+    from keras import ops
 
-    with tf.device(strategy.extended.worker_devices[0]):
-        matrix = tf.ones([_MATRIX, _MATRIX], dtype)
+    def product(matrices: Any) -> Any:
+        own = ops.cast(matrices, dtype)
+        return ops.max(ops.matmul(own, own), axis=(1, 2))
 
-        @tf.function
-        def product() -> Any:
-            return tf.reduce_max(tf.matmul(matrix, matrix))
-
-        product().numpy()
-        return _rate(lambda: product().numpy(), seconds) * 2.0 * _MATRIX**3
+    program = executor.compile(product)
+    # One for each device, which all compute at the same time.
+    matrices = executor.place(np.ones([executor.devices, _MATRIX, _MATRIX], np.float32))
+    executor.wait(program(matrices))
+    return _rate(lambda: executor.wait(program(matrices)), seconds) * 2.0 * _MATRIX**3
 
 
 def _rate(call: Callable[[], object], seconds: float) -> float:

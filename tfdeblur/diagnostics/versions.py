@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from tfdeblur.diagnostics import platforms
 from tfdeblur.diagnostics.finding import Finding, Status
 
 # Builds of TensorFlow, which all write to the same folder.
@@ -20,18 +21,37 @@ _CHECKED = (*BUILDS, "tfdeblur", "keras", "jax", "jaxlib")
 # Packages in the report.
 _REPORTED = (*BUILDS, "keras", "numpy", "protobuf", "h5py", "libtpu", "jax")
 
+# Pairs of versions of which each installs beside the other, but that cannot work together; with
+# what happens, and what to do.
+_IMPOSSIBLE = (
+    (
+        Requirement("tensorflow-tpu==2.20.0"),
+        Requirement("libtpu>=0.0.43"),
+        "importing TensorFlow ends the process",
+        'pip install "tfdeblur[tpu]" (Python 3.11 and 3.12), which pins a pair that works, or '
+        'pip uninstall tensorflow-tpu, then pip install "tfdeblur[jax-tpu]".',
+    ),
+)
+
 # As in setup.cfg; the newest is the newest tested one.
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 
 
 def findings(packages: Mapping[str, str] | None = None) -> list[Finding]:
-    """Checks Python, the builds of TensorFlow, Keras's backend and the packages' requirements.
+    """Checks Python, the builds of TensorFlow, Keras's backend and the packages' versions.
 
     Args:
         packages: Versions by normalized name; those of the installed packages if unset.
     """
     versions = installed() if packages is None else packages
-    return [_python(), *_builds(versions), *_backend(), _requirements(versions)]
+    return [
+        _platform(),
+        _python(),
+        *_builds(versions),
+        *_impossible(versions),
+        *_backend(),
+        _requirements(versions),
+    ]
 
 
 def installed() -> dict[str, str]:
@@ -67,6 +87,26 @@ def unmet(requirements: Iterable[str], packages: Mapping[str, str]) -> list[str]
     return problems
 
 
+def _platform() -> Finding:
+    platform = platforms.find()
+    signs = f" ({', '.join(platform.signs)})" if platform.signs else ""
+    return Finding("machine", "ok", f"{platform.name}{signs}; to install: {platform.install}")
+
+
+def _impossible(packages: Mapping[str, str]) -> list[Finding]:
+    """Finds pairs of packages that cannot work together although their requirements are met."""
+    found = []
+    for one, other, effect, advice in _IMPOSSIBLE:
+        pair = [(item.name, packages.get(item.name)) for item in (one, other)]
+        if all(
+            version is not None and item.specifier.contains(version, prereleases=True)
+            for item, (_, version) in zip((one, other), pair, strict=True)
+        ):
+            text = f"{' with '.join(f'{name} {version}' for name, version in pair)}: {effect}"
+            found.append(Finding("TensorFlow", "wrong", text, advice))
+    return found
+
+
 def _python() -> Finding:
     version = platform.python_version()
     if OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
@@ -79,7 +119,7 @@ def _python() -> Finding:
 def _builds(packages: Mapping[str, str]) -> list[Finding]:
     builds = [name for name in BUILDS if name in packages]
     if not builds:
-        advice = 'pip install "tfdeblur[cpu]", "tfdeblur[gpu]" or "tfdeblur[tpu]".'
+        advice = f"{platforms.find().install}."
         return [Finding("TensorFlow", "wrong", "is not installed", advice)]
     versions = (f"{name} {packages[name]}" for name in _REPORTED if name in packages)
     found = [Finding("packages", "ok", ", ".join(versions))]

@@ -12,16 +12,23 @@ _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 
 def device_summary(strategy: "tf.distribute.Strategy | None" = None) -> str:
-    """Returns one line about the devices and versions, for logs and reports.
+    """Returns one line about the devices of Keras's backend and versions, for logs and reports.
 
     Args:
-        strategy: If set, its class and number of replicas are included.
+        strategy: If set, its class and number of replicas are included; TensorFlow only.
 
     Example:
         >>> device_summary()  # doctest: +SKIP
         '2 CPU cores; TensorFlow 2.21.0, Keras 3.15.1'
     """
     import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        kinds = [device.device_kind for device in jax.devices()]
+        counts = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
+        return f"{counts}; JAX {jax.__version__}, Keras {keras.__version__}"
     import tensorflow as tf
 
     found: dict[str, int] = {}

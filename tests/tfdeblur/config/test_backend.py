@@ -22,7 +22,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(
             importlib.util, "find_spec", lambda name: name if name in packages else None
         )
-        monkeypatch.setattr(backend, "_is_installed", lambda name: name in packages)
+        monkeypatch.setattr(backend, "is_installed", lambda name: name in packages)
 
     install("tensorflow", "jax", "libtpu")
     return install

@@ -1,78 +1,97 @@
-"""Devices, precision and TPUs."""
-
-import glob
+"""The engine, its devices, TPU and precision, as its own process reports them."""
 
 import pytest
 
-from tfdeblur.diagnostics import machine
+from tfdeblur.diagnostics import machine, platforms, versions
 from tfdeblur.io import subprocesses
 from tfdeblur.io.subprocesses import Reply
 
+VALUES = {
+    "engine": "TensorFlow",
+    "summary": "2 CPU cores",
+    "policy": "float32",
+    "gpus": 0,
+    "cuda": False,
+}
+
 
 @pytest.fixture
-def no_signs(monkeypatch):
-    monkeypatch.setattr(machine, "signs_of_tpu", list)
+def platform(monkeypatch):
+    """A machine without TPU and GPU whose engine starts; returns replies by the requested TPU."""
+    replies = {None: Reply(VALUES)}
 
-
-def test_devices_reports_tensorflow():
-    finding = machine.devices()
-    assert "TensorFlow" in finding.text
-
-
-def test_devices_with_an_undetected_gpu_is_a_warning(monkeypatch):
-    import tensorflow as tf
-
-    monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/nvidia0"])
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
-    finding = machine.devices()
-    assert finding.status == "warning" and "tfdeblur[gpu]" in finding.advice
-
-
-def test_precision_reports_the_policy_of_this_machine():
-    assert "--precision auto is" in machine.precision().text
-
-
-def test_tpu_without_name_and_signs_is_skipped(no_signs, monkeypatch):
-    monkeypatch.setattr(subprocesses, "call", None)
-    assert machine.tpu(None).status == "skipped"
-
-
-def test_signs_of_tpu_are_device_files_and_variables(monkeypatch):
-    monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/accel0"] if "accel" in pattern else [])
-    monkeypatch.setenv("TPU_NAME", "mine")
-    assert machine.signs_of_tpu() == ["/dev/accel0", "$TPU_NAME"]
-
-
-def test_tpu_that_connects_is_ok(monkeypatch):
-    seen = []
-
-    def call(module, request, *, seconds):
-        seen.append((module, request))
-        return Reply({"summary": "8 x TPU"})
+    def call(module, request, **options):
+        assert module == "tfdeblur.diagnostics.machine" and options["environment"]
+        return replies[request["tpu"]]
 
     monkeypatch.setattr(subprocesses, "call", call)
-    assert machine.tpu("local").text == "8 x TPU"
-    assert seen == [("tfdeblur.diagnostics.machine", {"tpu": "local"})]
+    monkeypatch.setattr(platforms, "signs_of_tpu", list)
+    monkeypatch.setattr(platforms, "has_gpu", lambda: False)
+    return replies
+
+
+def found(tpu=None):
+    return {finding.name: finding for finding in machine.findings(tpu)}
+
+
+def test_findings_without_accelerator_are_ok(platform):
+    assert [finding.status for finding in found().values()] == ["skipped", "ok", "ok"]
+    assert "--precision auto is float32" in found()["precision"].text
+
+
+def test_findings_with_an_undetected_gpu_are_a_warning(platform, monkeypatch):
+    monkeypatch.setattr(platforms, "has_gpu", lambda: True)
+    assert found()["devices"].status == "warning"
+    assert "tfdeblur[gpu]" in found()["devices"].advice
+    platform[None] = Reply({**VALUES, "engine": "JAX", "cuda": None})
+    assert "tfdeblur[jax-gpu]" in found()["devices"].advice
+    platform[None] = Reply({**VALUES, "gpus": 1})
+    assert found()["devices"].status == "ok"
+
+
+def test_findings_with_an_engine_that_does_not_start_are_wrong(platform):
+    platform[None] = Reply({}, "the subprocess was killed by SIGABRT")
+    assert found()["devices"].text == platform[None].error
+    assert "precision" not in found()
+
+
+def test_tpu_that_connects_is_ok_and_starts_once(platform, monkeypatch):
+    monkeypatch.setattr(platforms, "signs_of_tpu", lambda: ["/dev/accel0"])
+    platform["local"] = Reply({**VALUES, "summary": "8 x TPU"})
+    del platform[None]
+    assert {finding.status for finding in found().values()} == {"ok"}
+    assert found()["TPU"].text == found("local")["devices"].text == "8 x TPU"
 
 
 @pytest.mark.parametrize(
-    ("name", "signs", "reply", "advice"),
+    ("name", "signs", "packages", "reply", "advice"),
     [
-        ("local", [], Reply({}, "none"), "TPU VM itself"),
-        ("mine", [], Reply({}, "none"), "'mine' is READY"),
-        (None, ["/dev/accel0"], Reply({}, "none"), "Another process"),
-        (None, ["/dev/accel0"], Reply({}, "late", timed_out=True), "on worker 0"),
+        ("local", [], {}, Reply({}, "none"), "TPU VM itself"),
+        ("mine", [], {}, Reply({}, "none"), "'mine' is READY"),
+        (None, ["/dev/vfio/0"], {}, Reply({}, "none"), "pip install"),
+        (None, ["/dev/accel0"], {"libtpu": "1"}, Reply({}, "none"), "Another process"),
+        (None, ["/dev/accel0"], {"libtpu": "1"}, Reply({}, "late", timed_out=True), "on worker 0"),
     ],
 )
-def test_tpu_with_an_error_is_wrong_with_matching_advice(monkeypatch, name, signs, reply, advice):
-    monkeypatch.setattr(machine, "signs_of_tpu", lambda: signs)
-    monkeypatch.setattr(subprocesses, "call", lambda *args, **options: reply)
-    finding = machine.tpu(name)
+def test_tpu_with_an_error_is_wrong_with_matching_advice(
+    platform, monkeypatch, name, signs, packages, reply, advice
+):
+    monkeypatch.setattr(platforms, "signs_of_tpu", lambda: signs)
+    monkeypatch.setattr(versions, "installed", lambda: packages)
+    platform[name or "local"] = reply
+    finding = found(name)["TPU"]
     assert finding.status == "wrong"
     assert finding.text == reply.error and advice in finding.advice
+    # What is installed is not to be installed again.
+    assert ("pip install" in finding.advice) == (advice == "pip install")
+    assert found(name)["devices"].status == "ok"
 
 
 @pytest.mark.slow
-def test_tpu_on_a_machine_without_one_is_wrong(no_signs):
-    finding = machine.tpu("local")
-    assert finding.status == "wrong" and "no TPU" in finding.text
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_findings_on_this_machine(monkeypatch, backend):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr(platforms, "signs_of_tpu", list)
+    names = found("local")
+    assert names["TPU"].status == "wrong" and "no TPU" in names["TPU"].text
+    assert names["devices"].status == "ok" and names["precision"].status == "ok"

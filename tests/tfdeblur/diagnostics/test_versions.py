@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tfdeblur.diagnostics import versions
+from tfdeblur.diagnostics import platforms, versions
 
 
 def named(found, name):
@@ -19,7 +19,7 @@ def test_findings_in_this_environment_are_ok():
 
 def test_findings_without_tensorflow_are_wrong():
     finding = named(versions.findings({"keras": "3.15.1"}), "TensorFlow")
-    assert finding.status == "wrong" and "tfdeblur[cpu]" in finding.advice
+    assert finding.status == "wrong" and platforms.find().install in finding.advice
 
 
 def test_findings_with_two_builds_of_tensorflow_are_wrong():
@@ -27,6 +27,16 @@ def test_findings_with_two_builds_of_tensorflow_are_wrong():
     finding = named(versions.findings(both), "TensorFlow")
     assert finding.status == "wrong"
     assert "pip uninstall -y tensorflow-cpu tensorflow-tpu" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("build", "libtpu", "status"),
+    [("2.20.0", "0.0.43", "wrong"), ("2.20.0", "0.0.17", "ok"), ("2.19.1", "0.0.43", "ok")],
+)
+def test_findings_with_a_pair_that_cannot_work_are_wrong(build, libtpu, status):
+    found = versions.findings({"tensorflow-tpu": build, "libtpu": libtpu})
+    pairs = [finding for finding in found if f"libtpu {libtpu}: " in finding.text]
+    assert [finding.status for finding in pairs] == (["wrong"] if status == "wrong" else [])
 
 
 def test_findings_with_tensorflow_addons_are_a_warning():

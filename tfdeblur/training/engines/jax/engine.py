@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tfdeblur.config.backend import is_installed
 from tfdeblur.config.train import RuntimeConfig
 from tfdeblur.data.inputs import advise_on_reading
 from tfdeblur.data.pipeline import TrainingData
@@ -72,11 +73,8 @@ class JaxEngine(Engine):
         _hide_devices_from_tensorflow()
         keras.utils.set_random_seed(seed)
         self._connect(config)
-        if "tpu" in (config.strategy, config.tpu and "tpu") and jax.default_backend() != "tpu":
-            raise UserError(
-                f"This machine has no TPU that JAX {jax.__version__} can use. On a TPU machine, "
-                'install pip install "tfdeblur[jax-tpu]".'
-            )
+        if "tpu" in (config.strategy, config.tpu and "tpu"):
+            _require_tpu()
         devices = jax.devices()
         if config.strategy == "one":
             devices = jax.local_devices()[:1]
@@ -250,6 +248,24 @@ class JaxEngine(Engine):
         shardings = ({name: self._copies for name in self._step.variables}, self._copies)
         self._program = jax.jit(program, donate_argnums=0, out_shardings=shardings)
         return {**self._values(), **values}
+
+
+def _require_tpu() -> None:
+    """Checks that JAX's default devices are TPUs.
+
+    Raises:
+        UserError: They are not.
+    """
+    try:
+        jax.devices("tpu")
+    except RuntimeError as error:
+        remedy = "python -m tfdeblur.doctor --tpu looks for the cause."
+        if not is_installed("libtpu"):
+            remedy = 'It needs libtpu: pip install "tfdeblur[jax-tpu]".'
+        raise UserError(
+            f"This machine has no TPU that JAX {jax.__version__} can use "
+            f"({reason_of(str(error))}). {remedy}"
+        ) from error
 
 
 def _on_all(value: jax.Array, sharding: NamedSharding) -> jax.Array:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from tqdm import tqdm
 
 from tfdeblur.cli.environment import require_tensorflow
-from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.config.backend import is_installed
+from tfdeblur.errors import ConfigError, UserError, reason_of
 from tfdeblur.ops.precision import POLICIES, Precision
 from tfdeblur.training.engines import cluster
 
@@ -130,9 +131,14 @@ def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
         where = "This machine has no TPU" if tpu == "local" else f"There is no TPU at {tpu!r}"
+        remedy = "python -m tfdeblur.doctor --tpu looks for the cause."
+        if not is_installed("tensorflow-tpu"):
+            remedy = (
+                "This build of TensorFlow has no support for TPUs: use --engine jax with "
+                'pip install "tfdeblur[jax-tpu]", or pip install "tfdeblur[tpu]".'
+            )
         raise UserError(
-            f"{where} that TensorFlow {tf.__version__} can use: run on a TPU machine with"
-            ' pip install "tfdeblur[tpu]", or choose another strategy.'
+            f"{where} that TensorFlow {tf.__version__} can use ({reason_of(str(error))}). {remedy}"
         ) from error
 
 

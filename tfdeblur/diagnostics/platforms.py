@@ -1,0 +1,77 @@
+"""Recognizes Colab, Kaggle, TPU VMs and GPUs, and knows how to install the library there."""
+
+import dataclasses
+import glob
+import importlib.util
+import os
+import sys
+
+# Variables that Colab and Kaggle set in every session.
+_NOTEBOOKS = {
+    "Colab": ("COLAB_RELEASE_TAG", "COLAB_GPU"),
+    "Kaggle": ("KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_URL_BASE"),
+}
+
+# Device files of the chips of a TPU VM, and variables that name a TPU.
+_TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
+_TPU_VARIABLES = ("TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID", "COLAB_TPU_ADDR")
+_GPU_FILES = "/dev/nvidia[0-9]*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """Where Python runs.
+
+    Attributes:
+        name: Such as ``Colab with a TPU`` or ``a machine without GPU and TPU``.
+        signs: Device files and variables (``$NAME``) that show it.
+        install: The command that installs the library here.
+    """
+
+    name: str
+    signs: tuple[str, ...]
+    install: str
+
+
+def signs_of_tpu() -> list[str]:
+    """Returns the device files and environment variables that indicate a TPU."""
+    found = sorted(path for pattern in _TPU_FILES for path in glob.glob(pattern))
+    return [*found, *_set(*_TPU_VARIABLES)]
+
+
+def has_gpu() -> bool:
+    """Returns whether there are device files of NVIDIA GPUs."""
+    return bool(glob.glob(_GPU_FILES))
+
+
+def local_tpu() -> str | None:
+    """Returns ``local``, for `runtime.tpu`, if there are signs of a TPU and its library; else None.
+
+    Nothing is connected: only one process at a time can use a TPU.
+    """
+    return "local" if signs_of_tpu() and importlib.util.find_spec("libtpu") else None
+
+
+def find() -> Platform:
+    """Returns the platform of this process."""
+    tpu = signs_of_tpu()
+    device = "a TPU" if tpu else "an NVIDIA GPU" if has_gpu() else ""
+    for name, variables in _NOTEBOOKS.items():
+        if signs := _set(*variables):
+            has_tensorflow = importlib.util.find_spec("tensorflow") is not None
+            # Its own packages fit its devices and each other: none of them may change.
+            install = (
+                "pip list --format=freeze > installed.txt; "
+                f'pip install -c installed.txt "tfdeblur{"" if has_tensorflow else "[cpu]"}"'
+            )
+            return Platform(f"{name} with {device or 'CPUs only'}", (*signs, *tpu), install)
+    if tpu:
+        extra = "jax-tpu" if sys.version_info >= (3, 13) else "tpu"
+        return Platform("a TPU VM", tuple(tpu), f'pip install "tfdeblur[{extra}]"')
+    extra = "gpu" if device else "cpu"
+    name = f"a machine with {device or 'neither GPU nor TPU'}"
+    return Platform(name, tuple(sorted(glob.glob(_GPU_FILES))), f'pip install "tfdeblur[{extra}]"')
+
+
+def _set(*names: str) -> list[str]:
+    return [f"${name}" for name in names if os.environ.get(name)]
