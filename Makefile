@@ -22,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help env quickstart test test-slow test-long fuzz test-all test-matrix lint types contracts format check \
-	docs bench clean
+	docs wheel bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -99,6 +99,12 @@ docs: $(DOCS_STAMP) ## the documentation site, in site/; a warning is an error
 	$(VENV)-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
 		--doctree-dir $(VENV)-docs/doctrees docs site
 
+# An older build/ would put files into the wheel that are gone from the sources.
+wheel: env ## the wheel that the notebooks install, in dist/, after a look at what is inside
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	$(BIN)/python -m tests.helpers.wheels dist/*.whl
+
 # TFDEBLUR_DATA names a folder with gopro/ in it, TORCH_PYTHON an interpreter that has PyTorch.
 bench: env ## the benchmarks, each a ratio of two things run side by side
 	@test -d "$(TFDEBLUR_DATA)/gopro" || { \
@@ -109,6 +115,6 @@ bench: env ## the benchmarks, each a ratio of two things run side by side
 	$(if $(TORCH_PYTHON),$(BIN)/python -m benchmarks.restore --torch-python $(TORCH_PYTHON))
 
 clean: ## environments, caches and what the quickstart made
-	rm -rf $(VENV) $(VENV)-docs $(VENV)-matrix $(QUICKSTART_DIR) site docs/reference build *.egg-info
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-matrix $(QUICKSTART_DIR) site docs/reference build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
