@@ -200,6 +200,22 @@ def make_dirs(path: str) -> None:
         _gfile().makedirs(path)
 
 
+def copy_tree(source: str, target: str) -> None:
+    """Copies the files below a folder, except those that exist with the same size.
+
+    Args:
+        source: An existing folder.
+        target: The folder to copy to; created if it does not exist.
+    """
+    for name in walk_files(source):
+        old, new = join(source, name), join(target, name)
+        if exists(new) and size(new) == size(old):
+            continue
+        make_dirs(parent(new))
+        with open_read(old) as read, open_new(new) as written:
+            shutil.copyfileobj(read, written, _WRITE_BEHIND)
+
+
 def remove(path: str) -> None:
     """Removes a file, if it exists."""
     if exists(path):

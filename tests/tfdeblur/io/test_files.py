@@ -44,6 +44,19 @@ def test_walk_files_with_links_to_parents_does_not_follow_them(tmp_path):
     ]
 
 
+def test_copy_tree_copies_what_is_missing_or_of_another_size(folder):
+    source, target = files.join(folder, "from"), files.join(folder, "to")
+    files.make_dirs(files.join(source, "a"))
+    for name, text in {"a/x": "new", "y": "long", "z": "same"}.items():
+        files.write_text(files.join(source, name), text)
+    files.make_dirs(target)
+    files.write_text(files.join(target, "y"), "cut")
+    files.write_text(files.join(target, "z"), "kept")
+    files.copy_tree(source, target)
+    found = {name: files.read_text(files.join(target, name)) for name in files.walk_files(target)}
+    assert found == {"a/x": "new", "y": "long", "z": "kept"}
+
+
 def test_rename_replaces_the_target_and_remove_is_idempotent(folder):
     files.make_dirs(folder)
     files.write_text(files.join(folder, "old"), "1")

@@ -1,0 +1,94 @@
+"""Sessions of notebooks: folders, staged data, earlier runs, commands in another process."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from tfdeblur import notebook
+from tfdeblur.diagnostics import platforms
+from tfdeblur.errors import UserError
+from tfdeblur.io import files
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder on a machine that is neither Colab nor Kaggle."""
+    monkeypatch.chdir(tmp_path)
+    plain = platforms.Platform("a machine", (), "pip install")
+    monkeypatch.setattr(platforms, "find", lambda: plain)
+    monkeypatch.setattr(platforms, "signs_of_tpu", list)
+    return tmp_path
+
+
+def test_start_without_home_uses_the_current_folder(here):
+    session = notebook.start()
+    assert (session.runs, session.data, session.tpu) == ("./runs", "data", None)
+    assert f"Keras {keras.__version__}" in str(session)
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"), [("Colab", "/content/runs"), ("Kaggle", "/kaggle/working/runs")]
+)
+def test_start_on_a_platform_uses_its_folders(here, monkeypatch, name, runs):
+    monkeypatch.setattr(platforms, "find", lambda: platforms.Platform(f"{name} with a TPU", (), ""))
+    session = notebook.start()
+    assert session.runs == runs and os.path.isabs(session.data)
+    assert notebook.start(str(here)).runs == files.join(str(here), "runs")
+
+
+def test_start_copies_runs_of_an_earlier_session_unless_there_are_some(here):
+    files.make_dirs("old/runs/a")
+    files.write_text("old/runs/a/config.yaml", "old")
+    notebook.start(previous="old")
+    assert files.read_text("runs/a/config.yaml") == "old"
+    files.write_text("runs/a/config.yaml", "new")
+    notebook.start(previous="old")
+    assert files.read_text("runs/a/config.yaml") == "new"
+    with pytest.raises(UserError, match="nothing"):
+        notebook.start("elsewhere", previous="nothing")
+
+
+def test_stage_copies_from_slow_places_only(here, monkeypatch):
+    bucket = f"ram://stage-{here.name}/"
+    monkeypatch.setattr(notebook, "_SLOW", ("ram://",))
+    files.make_dirs(f"{bucket}set")
+    files.write_text(f"{bucket}set/manifest.json", "{}")
+    session = notebook.start()
+    assert session.stage(f"{bucket}set") == "data/set"
+    assert files.read_text("data/set/manifest.json") == "{}"
+    assert session.stage("data/set") == "data/set"
+
+
+def test_command_runs_on_tensorflow_and_fails_with_its_output(here, capsys):
+    program = "import os; print(os.environ['KERAS_BACKEND'])"
+    (here / "one_command.py").write_text(program)
+    (here / "bad_command.py").write_text("raise SystemExit('no luck')")
+    session = notebook.start()
+    session.command("one_command")
+    assert capsys.readouterr().out == "tensorflow\n"
+    with pytest.raises(UserError, match="bad_command"):
+        session.command("bad_command")
+    assert "no luck" in capsys.readouterr().out
+
+
+def test_start_under_jax_caches_programs_beside_the_runs(tmp_path):
+    program = (
+        "import jax, json; from tfdeblur import notebook; session = notebook.start()\n"
+        "print(json.dumps([jax.config.jax_compilation_cache_dir, str(session)]))"
+    )
+    root = str(pathlib.Path(notebook.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cache, about = json.loads(done.stdout.splitlines()[-1])
+    assert cache == str(tmp_path / "jax_cache") and "JAX" in about
