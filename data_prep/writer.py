@@ -5,7 +5,6 @@ journal, so a killed build resumes where it stopped. The manifest is written las
 is removed.
 """
 
-import contextlib
 import dataclasses
 import re
 from collections.abc import Collection, Mapping
@@ -112,15 +111,19 @@ def _clear(directory: str) -> None:
     """Removes the data set that a manifest or journal describes, and nothing else.
 
     The manifest is removed first, so that a partially removed data set never looks complete.
+
+    Raises:
+        DataError: The folder contains shards of unknown origin, or a manifest that is damaged or
+            not one of a data set. Nothing is removed then.
     """
     known: dict[str, schema.Shard | None] = {}
     if files.exists(files.join(directory, schema.MANIFEST_NAME)):
-        with contextlib.suppress(DataError):  # damaged: its shards are unknown and are kept
-            splits = schema.Manifest.load(directory).splits.values()
-            known = {shard.file: shard for split in splits for shard in split.shards}
+        splits = schema.Manifest.load(directory).splits.values()
+        known = {shard.file: shard for split in splits for shard in split.shards}
     if journal.read_head(directory) is not None:
         # A killed build may not have entered its last shards in the journal.
         known |= dict.fromkeys(filter(_SHARD.fullmatch, files.list_dir(directory)))
+    _refuse_strange_shards(directory, known)
     files.remove(files.join(directory, schema.MANIFEST_NAME))
     for name, shard in known.items():
         if shard is None or _is_intact(directory, shard, deep=False):
@@ -150,7 +153,12 @@ def _made_before(
         _check_same(directory, wanted, begun["source"], begun["fingerprint"], begun["options"])
         known = journal.made(directory)
     # A killed build may have written a shard without entering it in the journal.
-    names = known.keys() if begun is None else {*known, *planned}
+    _refuse_strange_shards(directory, known.keys() if begun is None else {*known, *planned})
+    return {name: shard for name, shard in known.items() if _is_intact(directory, shard, deep)}
+
+
+def _refuse_strange_shards(directory: str, names: Collection[str]) -> None:
+    """Raises a DataError if the folder contains shards with other names."""
     strange = [
         name
         for name in files.list_dir(directory)
@@ -162,7 +170,6 @@ def _made_before(
             f"{f', and so are {len(strange) - 1} more' if len(strange) > 1 else ''}. Choose an "
             "empty folder, or move these files away."
         )
-    return {name: shard for name, shard in known.items() if _is_intact(directory, shard, deep)}
 
 
 def _is_intact(directory: str, shard: schema.Shard, deep: bool) -> bool:

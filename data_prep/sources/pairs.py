@@ -59,8 +59,8 @@ from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.io import files
 
 # Common names of the halves of pairs in lower case: folders, or suffixes of file names.
-BLURRED = ("blur", "blurred", "blurry", "blur_gamma", "input", "lq")
-SHARP = ("sharp", "gt", "target", "hq", "groundtruth", "ground_truth")
+BLURRED = ("blur", "blurred", "blurry", "blur_gamma", "input", "input_crops", "lq")
+SHARP = ("sharp", "gt", "target", "target_crops", "hq", "groundtruth", "ground_truth")
 # A folder inside the folders of both halves, as in BSD.
 _INNER = "rgb"
 # A part of a name pattern that is not literal.

@@ -280,6 +280,11 @@ def test_build_with_unknown_shard_raises_and_keeps_other_files(photos, tmp_path)
     for overwrite in (False, True):
         with pytest.raises(DataError, match=r"train-00000-of-00001\.tfrecord"):
             build_photos(photos, out, overwrite=overwrite)
+    (out / "manifest.json").write_text('"mine"')
+    with pytest.raises(DataError):
+        build_photos(photos, out, overwrite=True)
+    assert (out / "manifest.json").read_text() == '"mine"'
+    (out / "manifest.json").unlink()
     (out / "train-00000-of-00001.tfrecord").unlink()
     build_photos(photos, out)
     (out / "train-00009-of-00010.tfrecord").write_bytes(b"x")
