@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -92,7 +93,7 @@ def write(
     arrays = _rounded(to_arrays(weight_variables(generator.network)), precision)
     assign_arrays(weight_variables(generator.network), arrays)
     known = next((preset.read(f) for f in (out, meta["folder"]) if preset.is_preset(f)), None)
-    partial = files.join(out, f".{preset.WEIGHTS}")
+    partial = files.join(out, f".{uuid.uuid4().hex[:8]}.{preset.WEIGHTS}")
     files.make_dirs(out)
     try:
         write_arrays(partial, arrays)

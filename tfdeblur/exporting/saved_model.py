@@ -9,6 +9,7 @@ The folder holds the graph, the weights and `tfdeblur.json`, which describes the
 import dataclasses
 import os
 import platform
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ _VARIABLES = (
     "variables/variables.data-00000-of-00001",
 )
 DESCRIPTION_VERSION = 1
+
+_PATTERNS = "*?[\\"
 
 # Types of entries of the description, each with a value of that type.
 _ENTRIES: dict[str, tuple[type, Any]] = {
@@ -82,8 +85,16 @@ def export_saved_model(
         UserError: `out_dir` is a file, holds other files and `overwrite` is not set, holds a file
             that would be overwritten but does not belong to an export, or cannot be written.
     """
+    if any(character in out_dir for character in _PATTERNS):
+        raise UserError(
+            f"{out_dir}: TensorFlow reads {_PATTERNS!r} in the path of a SavedModel as a pattern "
+            "and could not load it. Choose another name."
+        )
     if files.is_link(out_dir):
         out_dir = os.path.realpath(out_dir)
+    old = _beside(out_dir, "old")
+    if files.exists(old) and not OutputFolder.is_one(old):
+        raise UserError(f"{old} is not the rest of an interrupted export. Rename it first.")
     _finish_replacement(out_dir)
     _refuse_other_content(out_dir, overwrite)
     description = {
@@ -100,8 +111,8 @@ def export_saved_model(
             "python": platform.python_version(),
         },
     }
-    partial = _beside(out_dir, "partial")
-    files.remove_tree(partial)
+    # A name of its own: another process may export to the same folder.
+    partial = _beside(out_dir, f"{uuid.uuid4().hex[:8]}.partial")
     files.make_dirs(partial)  # fails before the work if the folder cannot be written
     try:
         with standard_settings():
@@ -214,6 +225,7 @@ def _put_in_place(partial: str, target: str) -> None:
     """Renames a complete export to its final name, then removes the one it replaces."""
     if files.exists(target):
         if files.list_dir(target):
+            OutputFolder(target).mark()
             _move(target, _beside(target, "old"))
         else:
             files.remove_tree(target)

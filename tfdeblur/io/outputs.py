@@ -45,6 +45,15 @@ class OutputFolder:
             folder._check(name)
         return folder
 
+    @staticmethod
+    def is_one(path: str) -> bool:
+        """Returns whether a folder contains a list of files."""
+        return files.exists(files.join(path, LIST))
+
+    def mark(self) -> None:
+        """Writes the list, even if it is empty."""
+        self._write_list()
+
     def owns(self, name: str) -> bool:
         """Returns whether a command wrote a file that has not changed since."""
         path = files.join(self.path, name)
@@ -87,10 +96,10 @@ class OutputFolder:
             if self.owns(name):
                 files.remove(files.join(self.path, name))
             del self._written[name]
-        if inside and self._written:
-            self._write_list()
-        elif inside:
+        if not self._written:
             files.remove(files.join(self.path, LIST))
+        elif inside:
+            self._write_list()
         files.remove_empty_dirs(files.join(self.path, folder) if folder else self.path)
 
     def adopt(self) -> None:

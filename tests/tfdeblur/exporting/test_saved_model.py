@@ -1,6 +1,7 @@
 """SavedModels: results of every signature, bad requests, loading, and what is overwritten."""
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -302,6 +303,28 @@ def test_export_after_an_interrupted_replacement_keeps_all_files(tiny, tmp_path)
     saved_model.export_saved_model(tiny, path)
     assert files.read_text(f"{path}/README.md") == "theirs"
     assert files.list_dir(str(tmp_path)) == ["model"]
+
+
+def test_export_keeps_hidden_folders_of_the_user(tiny, tmp_path):
+    path = f"{tmp_path}/model"
+    saved_model.export_saved_model(tiny, path)
+    files.make_dirs(f"{tmp_path}/.model.partial")
+    files.write_text(f"{tmp_path}/.model.partial/notes.txt", "theirs")
+    saved_model.export_saved_model(tiny, path)
+    assert files.read_text(f"{tmp_path}/.model.partial/notes.txt") == "theirs"
+    files.make_dirs(f"{tmp_path}/.model.old")
+    files.write_text(f"{tmp_path}/.model.old/notes.txt", "theirs")
+    with pytest.raises(UserError, match=r"\.model\.old"):
+        saved_model.export_saved_model(tiny, path)
+    assert files.list_dir(f"{tmp_path}/.model.old") == ["notes.txt"]
+    assert saved_model.is_saved_model(path)
+
+
+def test_export_to_a_name_that_tensorflow_reads_as_a_pattern_raises(tiny, tmp_path):
+    for name in ("v[1]", "a*b", "what?", "back\\slash"):
+        with pytest.raises(UserError, match=re.escape(name)):
+            saved_model.export_saved_model(tiny, f"{tmp_path}/{name}")
+    assert files.list_dir(str(tmp_path)) == []
 
 
 def test_export_to_a_link_follows_it(tiny, tmp_path):
