@@ -20,6 +20,7 @@ Arrays = dict[str, np.ndarray]
 
 _NUMBERS = "biuf"
 _MAX_HEADER = 10_000
+_MAX_DEPTH = 64
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
 
@@ -82,6 +83,8 @@ def read_hdf5(data: bytes, path: str, named_groups: bool = False) -> Arrays:
     found: dict[str, h5py.Dataset] = {}
 
     def collect(name: str, item: Any) -> None:
+        if name.count("/") > _MAX_DEPTH:
+            raise ValueError(f"its groups are nested more than {_MAX_DEPTH} deep")
         if isinstance(item, h5py.Dataset) and item.dtype.kind in _NUMBERS:
             found[name] = item
 
@@ -104,7 +107,9 @@ def _check_datasets(datasets: Mapping[str, h5py.Dataset], size: int) -> None:
         if item.is_virtual or item.external:
             raise ValueError(f"{name} is stored in another file")
         shape = item.shape or ()
-        claimed += math.prod(shape) * item.dtype.itemsize
+        # A chunk is decompressed as a whole, and may be larger than the data set.
+        numbers = max(math.prod(shape), math.prod(item.chunks or ()))
+        claimed += numbers * item.dtype.itemsize
         sides = zip(shape, item.chunks or shape, strict=True)
         chunks += math.prod(-(-length // max(side, 1)) for length, side in sides)
     # The time to read grows with the chunks, of which each has an entry in the file.

@@ -15,7 +15,7 @@ from tfdeblur.models.layers import BatchNormalization, Synchronized
 class Options:
     """Settings of `ms_deblur`."""
 
-    scales: Annotated[int, Field(gt=0)] = 3
+    scales: Annotated[int, Field(gt=0, le=8)] = 3
     """number of scales"""
     blocks: Annotated[int, Field(gt=0)] = 19
     """residual blocks per scale; 5 on REDS"""

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfdeblur.errors import DataError
+from tfdeblur.io.array_files import largest_content
 
 # The first pickle of the older layout, and the first bytes of any pickle of that protocol.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -202,6 +203,7 @@ class TorchFile:
 
     def __init__(self, data: bytes, path: str) -> None:
         self._path = path
+        self._room = largest_content(len(data))
         self._big_endian = False
         try:
             # The unpickled description, and a function from the key of a storage to its bytes.
@@ -280,6 +282,10 @@ class TorchFile:
             raise ValueError(
                 f"it needs {max(last + 1, count)} numbers, but only {len(numbers)} remain"
             )
+        # Tensors may share a storage, so that a small file yields many times its size.
+        self._room -= count * numbers.itemsize
+        if self._room < 0:
+            raise ValueError("its tensors share storages and are larger than the file")
         steps = [stride * numbers.itemsize for stride in strides]
         return np.lib.stride_tricks.as_strided(numbers, shape, steps).copy()
 

@@ -168,6 +168,11 @@ def test_hdf5_that_refers_to_another_file_raises_data_error(tmp_path):
             file.create_dataset(f"x{i}", (2**24,), "f4", chunks=(2**20,)) for i in "12345"
         ],
         lambda file: file.create_dataset("x", (2**24,), "f4", chunks=(8,)),
+        # One number, in a chunk that is decompressed as a whole.
+        lambda file: file.create_dataset(
+            "x", (1,), "f4", maxshape=(None,), chunks=(2**28,), compression="gzip"
+        ),
+        lambda file: file.create_dataset("/".join("a" * 100), data=[1.0]),
     ],
 )
 def test_hdf5_that_claims_too_much_raises_data_error(fill):

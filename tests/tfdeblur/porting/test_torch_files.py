@@ -7,6 +7,7 @@ import pytest
 
 from tests.helpers.pickles import archive, dictionary, finished, plain, stream, tensor
 from tfdeblur.errors import DataError
+from tfdeblur.porting import torch_files
 from tfdeblur.porting.torch_files import TorchFile, is_torch_file
 
 NUMBERS = np.arange(6, dtype="<f4")
@@ -177,6 +178,18 @@ def test_memo_larger_than_content_raises_data_error(number):
     for data in both(b"}" + number):
         with pytest.raises(DataError, match="memo"):
             TorchFile(data, "a.pth")
+
+
+def test_tensors_that_share_a_storage_are_bounded_together(monkeypatch):
+    monkeypatch.setattr(torch_files, "largest_content", lambda size: 2 * NUMBERS.nbytes)
+    shared = dictionary({name: tensor("0", (6,)) for name in "abc"})
+    for data in both(shared):
+        file = TorchFile(data, "a.pth")
+        tensors = file.dictionaries()[""]
+        for name in "ab":
+            np.testing.assert_array_equal(file.array(name, tensors[name]), NUMBERS)
+        with pytest.raises(DataError, match=r"a\.pth.*c"):
+            file.array("c", tensors["c"])
 
 
 @pytest.mark.parametrize(
