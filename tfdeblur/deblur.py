@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tfdeblur.inference.restorer import Restorer
 
 EXIT_SOME_FAILED = 1
-_BYTES_PER_PIXEL = 50
+_BYTES_PER_PIXEL = 64
+_BYTES_AT_REST = 2**30
 """Several float32 copies; measured with a photo of 108 million pixels."""
 
 
@@ -276,11 +277,11 @@ def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None =
 
 def _check_memory(height: int, width: int) -> None:
     """Rejects a photo for which the machine lacks memory: the system would kill the command."""
-    if "SC_PHYS_PAGES" not in os.sysconf_names:
-        return
-    needed = _BYTES_PER_PIXEL * height * width
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > available:
+    from tfdeblur.ops.devices import host_memory
+
+    available = host_memory()
+    needed = _BYTES_AT_REST + _BYTES_PER_PIXEL * height * width
+    if available is not None and needed > available:
         raise UserError(
             f"has {width}x{height} pixels: restoring it needs about "
             f"{needed / 2**30:.0f} GiB of memory, and this machine has {available / 2**30:.0f}."

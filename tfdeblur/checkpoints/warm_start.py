@@ -15,7 +15,7 @@ from tfdeblur.checkpoints.arrays import (
 )
 from tfdeblur.checkpoints.manifest import verify_checkpoint, weights_file
 from tfdeblur.checkpoints.weights import checkpoint_folder
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
 from tfdeblur.io.array_files import read_hdf5, read_member
 from tfdeblur.models.generator import Generator
@@ -80,6 +80,8 @@ def init_from(path: str, generator: Generator, *, partial: bool = False) -> Matc
                 f"{generator.name}."
             )
         path = files.join(folder, weights_file(meta))
+    if not files.exists(path):
+        raise UserError(f"{path} does not exist.")
     if path.lower().endswith(_CONVERTIBLE):
         raise DataError(
             f"{path} must be converted first: python -m tfdeblur.convert --weights {path} --out "
