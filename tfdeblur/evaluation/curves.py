@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from tfdeblur.errors import UserError
+from tfdeblur.evaluation.results import check_metrics
 from tfdeblur.metrics import METRICS
 from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS
 from tfdeblur.registry import did_you_mean
@@ -35,8 +36,9 @@ def curves(
         x: Unit of the x axis. An epoch is one of each run's own data.
 
     Raises:
-        UserError: No run has a metric, or the length of an epoch is not known.
+        UserError: A metric is unknown or no run has it, or the length of an epoch is not known.
     """
+    check_metrics(metrics)
     scales = {name: _scale(name, rows, x) for name, rows in histories.items()}
     charts = []
     for key in metrics:

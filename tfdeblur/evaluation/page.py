@@ -194,7 +194,7 @@ def _worst_table(card: ScoreCard) -> Table:
 
 
 def _primary(card: ScoreCard) -> str:
-    return f"whole images, {card.label(card.primary)}"
+    return f"{card.region_name('whole')}, {card.label(card.primary)}"
 
 
 def _setting_protocols(card: ScoreCard) -> list[tuple[str, str]]:

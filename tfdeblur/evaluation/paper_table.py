@@ -8,12 +8,11 @@ from typing import Any
 
 from tfdeblur.config.recipes import Recipe
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.results import Result, unique_labels
+from tfdeblur.evaluation.results import Result, check_metrics, unique_labels
 from tfdeblur.evaluation.scores import BLURRED, CONVERTED, RESTORED
 from tfdeblur.evaluation.tables import Grid, csv_text
 from tfdeblur.metrics import METRICS
 from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS
-from tfdeblur.registry import did_you_mean
 
 MEASURES = (LOSS, ADVERSARIAL_LOSS, "ssim", "psnr_db", "mse", "mae", "log_cosh")
 """The measures of a table, in the order of its rows; those that no network has are left out."""
@@ -90,13 +89,6 @@ def _cell(value: float) -> float | str:
     return "" if math.isnan(value) else value
 
 
-def check_measures(names: Sequence[str]) -> None:
-    """Raises a UserError that names the nearest known metric of an unknown one."""
-    for name in names:
-        if name not in METRICS:
-            raise UserError(f"metrics: unknown metric {name!r}.{did_you_mean(name, METRICS)}")
-
-
 def side_by_side(
     results: Sequence[Result],
     *,
@@ -115,7 +107,7 @@ def side_by_side(
     Raises:
         UserError: They were evaluated on different images, or an argument does not fit.
     """
-    check_measures(measures)
+    check_metrics(measures)
     first = results[0]
     for other in results[1:]:
         if other.same_images() != first.same_images():
@@ -173,7 +165,7 @@ def across_sets(
     Raises:
         UserError: A metric is unknown, or two results of one name are of different images.
     """
-    check_measures(measures)
+    check_metrics(measures)
     first: dict[str, Result] = {}
     for results in found.values():
         for name, result in results.items():
@@ -229,7 +221,7 @@ def by_epoch(
         recipe: The recipe of the run, whose paper may report figures by epoch.
         measures: Keys of metrics.
     """
-    check_measures(measures)
+    check_metrics(measures)
 
     def values(row: Mapping[str, Any]) -> dict[str, float]:
         known = row.items()

@@ -9,6 +9,8 @@ from tfdeblur.config import CONFIG_FILE, recipes, settings
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.scores import BLURRED, CONVERTED, FULL_FILES, QUICK_FILES, RESTORED
 from tfdeblur.io import files
+from tfdeblur.metrics import METRICS
+from tfdeblur.registry import did_you_mean
 
 CARDS = (FULL_FILES.json, QUICK_FILES.json)
 FRAME_CARDS = (f"{FULL_FILES.frames}.json", f"{QUICK_FILES.frames}.json")
@@ -75,6 +77,13 @@ def evaluations_of(path: str) -> dict[str, str]:
     if not found:
         raise UserError(f"{path} holds no evaluation. Run `python -m tfdeblur.evaluate` first.")
     return found
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Raises a UserError that names the nearest known metric of an unknown one."""
+    for name in names:
+        if name not in METRICS:
+            raise UserError(f"metrics: unknown metric {name!r}.{did_you_mean(name, METRICS)}")
 
 
 def unique_labels(names: Sequence[str], labels: Sequence[str] = ()) -> list[str]:

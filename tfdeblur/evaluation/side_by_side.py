@@ -104,11 +104,12 @@ def restore(
         wanted = [index for part in parts for index in part]
         strips = {index: _strip(triplet, places) for index, triplet in _stored(data, wanted)}
         restored: dict[int, dict[str, np.ndarray]] = {index: {} for index in wanted}
+        # All of them are looked for before a network runs.
+        given = {path: find_pictures(path, places) for path in paths if holds_pictures(path)}
         for name, path in zip(names, paths, strict=True):
-            if holds_pictures(path):
-                pictures = find_pictures(path, places)
+            if path in given:
                 for index in wanted:
-                    restored[index][name] = pictures.read(index)
+                    restored[index][name] = given[path].read(index)
                 continue
             network = open_network(path, checkpoint)
             state = CONVERTED if CONVERTED in network.states else RESTORED

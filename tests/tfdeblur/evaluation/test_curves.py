@@ -45,5 +45,7 @@ def test_values_have_the_unit_of_tables():
 def test_unknown_metrics_and_epochs_are_user_errors():
     with pytest.raises(UserError, match=r"'ssim'.*psnr_db"):
         curves({"run": ROWS}, ("ssim",))
+    with pytest.raises(UserError, match=r"'psnr'.*psnr_db"):
+        curves({"run": ROWS}, ("psnr",))
     with pytest.raises(UserError, match=r"run.*--x images"):
         curves({"run": {100: {"val/psnr_db": 20.0}}}, ("psnr_db",))

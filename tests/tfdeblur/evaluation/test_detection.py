@@ -10,6 +10,7 @@ import pytest
 from tfdeblur.evaluation.detection import Agreement, DetectionCard, detect, match, write_page
 from tfdeblur.evaluation.detector import Detections, _cells, decode, iou
 from tfdeblur.evaluation.evaluator import Triplet
+from tfdeblur.evaluation.results import Result
 from tfdeblur.io import files
 
 
@@ -110,3 +111,19 @@ def test_page_shows_boxes_with_labels(card, tmp_path):
     html = files.read_text(page)
     assert html.count("<rect") == 5 and html.count('href="data:image/png;base64,') == 3
     assert "kind 7 0.60" in html and "&lt;1&gt;" in html and "1 found, 1 right, 1 missed" in html
+
+
+def test_scores_of_the_same_pictures_stand_beside_the_detections(card, tmp_path):
+    detections, triplet = card
+    header, rows = detections.cells()
+    place = header.index("PSNR dB")
+    for state, row in zip(("blurred", "restored"), rows[:2], strict=True):
+        error = np.mean((getattr(triplet, state) / 255 - triplet.sharp / 255) ** 2)
+        assert row[place] == (f"{-10 * math.log10(error):.2f}" if error else "100.00")
+    assert rows[2][place] == "-"
+    rows_of = {"blurred": {"psnr_db": 25.0}, "restored": {"psnr_db": 27.5}}
+    scores = Result("out/scores.json", rows_of, {})
+    shown = [(triplet, detections.pictures[0])]
+    page = write_page(detections, shown, str(tmp_path), str, title="t", scores=scores)
+    html = files.read_text(page)
+    assert "Scores of scores.json" in html and "27.50" in html and " dB</figcaption>" in html
