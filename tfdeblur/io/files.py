@@ -1,11 +1,11 @@
-"""File access by path, on any file system that TensorFlow supports: local, ``gs://``, ``ram://``.
+"""File access by path: local, or any scheme that TensorFlow supports, ``gs://`` or ``ram://``.
 
 Paths are plain strings, because `pathlib` turns ``ram://a`` into ``ram:/a``. Files are written to
 a temporary name in the same folder and renamed when complete, so a reader never sees a partial
 file, and a full disk does not destroy the previous version.
 
-TensorFlow is imported on first use. Reading and writing local files does not need it, so processes
-that write shards start without it.
+Local files are accessed through Python's standard library. TensorFlow is imported when a path with
+a scheme is used for the first time.
 """
 
 import contextlib
@@ -32,8 +32,13 @@ _MAX_NAME_BYTES = 255  # on nearly every file system
 
 
 def _gfile() -> Any:
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise UserError(
+            "Paths such as gs://BUCKET/FOLDER need TensorFlow, which is not installed: use a local "
+            'folder, or pip install "tfdeblur[cpu]".'
+        ) from error
     return tf.io.gfile
 
 
@@ -147,6 +152,8 @@ def size(path: str) -> int:
 def list_dir(path: str) -> list[str]:
     """Returns the sorted names of the files and folders in a folder."""
     with _named_errors(path, "list"):
+        if is_local(path):
+            return sorted(os.listdir(path))
         return sorted(name.rstrip("/") for name in _gfile().listdir(path))
 
 
@@ -195,9 +202,9 @@ def _links_to_parent(folder: str, name: str) -> bool:
 
 def make_dirs(path: str) -> None:
     """Creates a folder and its parents, if they do not exist."""
-    is_local(path)  # rejects gs:/bucket
+    local = is_local(path)  # rejects gs:/bucket
     with _named_errors(path, "create the folder"):
-        _gfile().makedirs(path)
+        os.makedirs(path, exist_ok=True) if local else _gfile().makedirs(path)
 
 
 def copy_tree(source: str, target: str) -> None:
@@ -220,17 +227,21 @@ def remove(path: str) -> None:
     """Removes a file, if it exists."""
     if exists(path):
         with _named_errors(path, "remove"):
-            _gfile().remove(path)
+            os.remove(path) if is_local(path) else _gfile().remove(path)
 
 
 def remove_tree(path: str) -> None:
     """Removes a folder and its contents, if it exists."""
-    # Object stores have no folders, only names with a common prefix, so `exists` may return False
-    # for a folder that can be removed.
-    import tensorflow as tf
-
-    with _named_errors(path, "remove"), contextlib.suppress(tf.errors.NotFoundError):
-        tf.io.gfile.rmtree(path)
+    with _named_errors(path, "remove"):
+        if is_local(path):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(path)
+            return
+        # Object stores have no folders, only names with a common prefix, so `exists` may return
+        # False for a folder that can be removed.
+        gfile = _gfile()
+        with contextlib.suppress(sys.modules["tensorflow"].errors.NotFoundError):
+            gfile.rmtree(path)
 
 
 def remove_empty_dirs(path: str) -> None:
@@ -245,7 +256,10 @@ def remove_empty_dirs(path: str) -> None:
 def rename(source: str, target: str) -> None:
     """Renames a file or folder, replacing an existing target file."""
     with _named_errors(target, "write"):
-        _gfile().rename(source, target, overwrite=True)
+        if is_local(source) and is_local(target):
+            os.replace(source, target)
+        else:
+            _gfile().rename(source, target, overwrite=True)
 
 
 def require_regular_file(path: str) -> None:
