@@ -80,6 +80,10 @@ class JaxEngine(Engine):
             devices = jax.local_devices()[:1]
         elif jax.process_count() == 1:
             devices = cluster.sharing(devices, global_batch)
+        self.use(devices)
+
+    def use(self, devices: Sequence[jax.Device]) -> None:
+        """Selects the devices that share each batch."""
         self.devices = len(devices)
         self._mesh = Mesh(np.array(devices), (BATCH,))
         self._copies = NamedSharding(self._mesh, PartitionSpec())
@@ -179,6 +183,7 @@ class JaxEngine(Engine):
     def compile(self, state: TrainingState, objective: Objective, plan: StepPlan) -> None:
         """Prepares the step; it is traced and compiled by the first call."""
         self._step = TrainStep(objective, state, plan, self._mesh)
+        self._global_batch = plan.global_batch
         self._batches = plan.batches(objective)
         self._step_images = plan.step_images(objective)
         self._program: Any = None
@@ -215,7 +220,8 @@ class JaxEngine(Engine):
                 waited += time.monotonic() - since if idle else 0.0
                 # Passed as separate arrays, so that stacking them is part of the program.
                 if self._program is None:
-                    values = self._compile(values, taken)
+                    self._program = self._jit(taken)
+                    values = {**self._values(), **values}
                 values, row = self._program(values, taken)
                 rows.append(row)
         finally:
@@ -232,8 +238,28 @@ class JaxEngine(Engine):
             for name, variable in self._step.variables.items()
         }
 
-    def _compile(self, values: Values, batches: Sequence[Any]) -> Values:
-        """Traces the step; returns the values of all variables that it reads."""
+    def trace(self, height: int, width: int) -> Any:
+        """Traces the step without arrays, also for devices that are not attached.
+
+        Args:
+            height: Height of a sample in pixels.
+            width: Width of a sample in pixels.
+
+        Returns:
+            A `jax.stages.Traced`, to lower and compile ahead of time.
+        """
+        shape = (self._global_batch, height, width, 3)
+        half = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=self._parts)
+        batches = [{"blurred": half, "sharp": half} for _ in range(self._batches)]
+        program = self._jit(batches)
+        return program.trace(self._shapes(), batches)
+
+    def _jit(self, batches: Sequence[Any]) -> Any:
+        """Returns the program of a step, a function of the values of all variables and batches.
+
+        Args:
+            batches: The batches of a step, or their shapes.
+        """
 
         def program(values: Values, batches: Sequence[Any]) -> tuple[Values, jax.Array]:
             stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
@@ -242,12 +268,20 @@ class JaxEngine(Engine):
 
         # Networks that are not trained, such as VGG19, become arguments: constants of that size
         # would be compiled into the program.
-        jax.eval_shape(program, values, batches)
+        jax.eval_shape(program, self._shapes(), batches)
         for index, variable in enumerate(self._step.frozen.values()):
             self._step.variables[f"frozen/{index}"] = variable
         shardings = ({name: self._copies for name in self._step.variables}, self._copies)
-        self._program = jax.jit(program, donate_argnums=0, out_shardings=shardings)
-        return {**self._values(), **values}
+        return jax.jit(program, donate_argnums=0, out_shardings=shardings)
+
+    def _shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Returns the shapes of all variables."""
+        return {
+            name: jax.ShapeDtypeStruct(
+                variable.value.shape, variable.value.dtype, sharding=self._copies
+            )
+            for name, variable in self._step.variables.items()
+        }
 
 
 def _require_tpu() -> None:
