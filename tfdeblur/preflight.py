@@ -2,12 +2,14 @@
 
 ::
 
-    python -m tfdeblur.preflight --recipe rednet30wgan_cifar10 --tpu v5e v6e
-    python -m tfdeblur.preflight --all --tpu v5e v6e
+    python -m tfdeblur.preflight --recipe rednet30wgan_cifar10 --tpu v5e-8 v6e-8
+    python -m tfdeblur.preflight --recipe nafnet32_gopro --tpu v5e-8 --largest
+    python -m tfdeblur.preflight --all --tpu v5e-8
 
-The step is that of one replica in training: all networks and optimizers, averaged weights and
-accumulated gradients. The compiler of the libtpu wheel reports the memory that the step needs; the
-published figures of a chip give an upper bound of its speed.
+The step is that of training with the JAX engine on all chips of a slice: all networks and
+optimizers, averaged weights, accumulated gradients, and the exchange between chips. The compiler of
+the libtpu wheel reports the memory that it needs; the published figures of a chip give an upper
+bound of its speed. ``--engine tensorflow`` compiles TensorFlow's step of one replica instead.
 
 Exit code 0 if every step compiles, fits and has no problems, 1 otherwise.
 """
@@ -16,17 +18,17 @@ import dataclasses
 import importlib.util
 import platform
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_tensorflow
+from tfdeblur.cli.environment import require_keras
 from tfdeblur.config import recipes
 from tfdeblur.config.fields import Size
 from tfdeblur.config.settings import read_config_file
 from tfdeblur.errors import ConfigError, UserError
-from tfdeblur.tpu.chips import CHIPS, ChipName
+from tfdeblur.tpu import chips
 
 if TYPE_CHECKING:
     from tfdeblur.tpu.table import Row
@@ -38,7 +40,7 @@ EXIT_NOT_READY = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreflightConfig:
-    """The runs to compile, and the chips."""
+    """The runs to compile, and the slices."""
 
     recipe: Annotated[str | None, Field(description="recipe to compile")] = None
     run_config: Annotated[
@@ -47,32 +49,32 @@ class PreflightConfig:
     ] = None
     all: Annotated[bool, Field(description="compile all recipes")] = False
     tpu: Annotated[
-        tuple[ChipName, ...],
-        Field(description=f"TPU generations: {', '.join(CHIPS)}", min_length=1),
-    ] = ("v5e",)
-    replica_batch: Annotated[
-        int | None,
+        tuple[str, ...],
         Field(
-            ge=1,
-            description="images of one device per update; the recipe's global batch on 8 devices "
-            "if unset",
+            description="slices, by Google's names (v5e and v6e count chips; v4 and v5p count "
+            f"cores, two per chip) or topologies such as v5e:2x4, of {', '.join(chips.CHIPS)}",
+            min_length=1,
         ),
+    ] = ("v5e-8",)
+    engine: Annotated[
+        Literal["jax", "tensorflow"],
+        Field(
+            description="jax: the step of all chips; tensorflow: the step of one replica, with "
+            "its share of the batch"
+        ),
+    ] = "jax"
+    global_batch: Annotated[
+        int | None,
+        Field(ge=1, description="images per update on all chips; that of the recipe if unset"),
     ] = None
+    largest: Annotated[
+        bool,
+        Field(description="search the largest global batch that fits, which compiles more batches"),
+    ] = False
     image_size: Annotated[
         Size | None,
         Field(description="size of a sample, WIDTHxHEIGHT; that of the recipe if unset"),
     ] = None
-    confirm: Annotated[
-        bool,
-        Field(description="compile the largest batch completely, too"),
-    ] = False
-    memory_only: Annotated[
-        bool,
-        Field(
-            description="stop when the compiler has laid out the memory: minutes faster, but "
-            "without checking that the step compiles completely"
-        ),
-    ] = False
     cache: Annotated[str, Field(description="folder of the table and of cached compilations")] = (
         "preflight"
     )
@@ -85,48 +87,43 @@ def run(config: PreflightConfig) -> "list[Row]":
     """Compiles, and adds the rows to the table in `config.cache`.
 
     Args:
-        config: The runs and chips.
+        config: The runs and slices.
 
     Returns:
-        One row per run and TPU generation, also for steps that do not compile.
+        One row per run and slice, also for steps that do not compile.
 
     Raises:
         UserError: JAX or libtpu is missing.
-        ConfigError: Unknown recipe, inconsistent settings, or samples of unknown size.
+        ConfigError: Unknown recipe or slice, inconsistent settings, or samples of unknown size.
     """
     # First the checks that do not import anything large.
-    if config.confirm and config.memory_only:
-        raise ConfigError("--confirm compiles completely, --memory-only does not: set only one.")
     if sum([config.recipe is not None, config.run_config is not None, config.all]) != 1:
         raise ConfigError("Set exactly one of --recipe NAME, --run-config FILE and --all.")
+    slices = [chips.parse(name) for name in config.tpu]
     if config.recipe is not None:
         recipes.load(config.recipe)
     if config.run_config is not None:
         read_config_file(config.run_config, "--run-config")
     require_compiler()
-    require_tensorflow()
+    require_keras()
     from tqdm import tqdm
 
-    from tfdeblur.tpu.cache import Cache
     from tfdeblur.tpu.survey import Surveyor
     from tfdeblur.tpu.table import Table
 
     targets = _targets(config)
     table = Table(config.cache)
     rows = []
-    with (
-        tqdm(total=len(targets) * len(config.tpu), unit="row", disable=None) as bar,
-        Surveyor(
-            Cache(config.cache),
+    with tqdm(total=len(targets) * len(slices), unit="row", disable=None) as bar:
+        surveyor = Surveyor(
+            config.cache,
+            engine=config.engine,
             seconds=60 * config.time_limit,
             progress=bar.set_postfix_str,
-        ) as surveyor,
-    ):
+        )
         for target in targets:
-            for name in config.tpu:
-                row = surveyor.row(
-                    target, CHIPS[name], confirm=config.confirm, memory_only=config.memory_only
-                )
+            for tpu in slices:
+                row = surveyor.row(target, tpu, largest=config.largest)
                 table.add(row)
                 rows.append(row)
                 tqdm.write("\n".join(row.lines()))
@@ -152,14 +149,11 @@ def require_compiler() -> None:
 def _targets(preflight: PreflightConfig) -> "list[Target]":
     from tfdeblur.tpu.targets import file_target, recipe_target
 
-    options: dict[str, Any] = {
-        "replica_batch": preflight.replica_batch,
-        "image_size": preflight.image_size,
-    }
+    batch, size = preflight.global_batch, preflight.image_size
     if preflight.run_config is not None:
-        return [file_target(preflight.run_config, **options)]
+        return [file_target(preflight.run_config, global_batch=batch, image_size=size)]
     names = recipes.names() if preflight.recipe is None else [preflight.recipe]
-    return [recipe_target(name, **options) for name in names]
+    return [recipe_target(name, global_batch=batch, image_size=size) for name in names]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -171,9 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m tfdeblur.preflight",
         description=(
             "Compiles the training step of recipes with the TPU compiler on a machine without a "
-            "TPU, and reports whether it compiles, the memory it needs, the largest batch that "
-            "fits, and an upper bound of the speed. The step of one replica is compiled, without "
-            "the all-reduce over replicas."
+            "TPU, for all chips of a slice, and reports whether it compiles, the memory it needs, "
+            "the bytes that chips exchange, and an upper bound of the speed."
         ),
     )
 

@@ -1,6 +1,6 @@
 """Compiles training steps for TPUs without a TPU; `tfdeblur.preflight` is the command.
 
-TensorFlow and the TPU compiler must not share a process: `lowering` (TensorFlow) converts a step
-to HLO, and `compiling` (JAX and libtpu) compiles it, each in a subprocess. `survey` calls them and
-evaluates their replies.
+`program` traces and compiles the step of all devices of a slice, with JAX. For TensorFlow's engine,
+`lowering` converts the step of one replica to HLO and `compiling` compiles it. `survey` runs these
+programs in subprocesses and turns their replies into rows of `table`.
 """

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfdeblur.io import files
@@ -20,32 +20,38 @@ class Cache:
     def __init__(self, folder: str) -> None:
         self._folder = files.join(folder, COMPILED)
 
-    def key(self, fingerprint: str, chip: str, versions: Mapping[str, str]) -> str:
-        """Returns the key of a reply.
+    def reply(
+        self,
+        program: str,
+        topology: str,
+        versions: Mapping[str, str],
+        compile_program: Callable[[], Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """Returns the stored reply for a program, or compiles it and stores the reply.
 
         Args:
-            fingerprint: Fingerprint of the HLO.
-            chip: Name of the TPU generation.
+            program: Text of the program, without places in source files.
+            topology: Such as ``v5e:2x4``.
             versions: Versions of the compiler's packages, by name.
+            compile_program: Returns the reply as JSON values.
         """
-        parts = [fingerprint, chip, *(f"{name} {versions[name]}" for name in sorted(versions))]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        parts = [topology, *(f"{name} {versions[name]}" for name in sorted(versions)), program]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        path = files.join(self._folder, f"{key}.json")
+        reply = _read(path)
+        if reply is None:
+            reply = dict(compile_program())
+            files.make_dirs(self._folder)
+            files.write_json(path, reply)
+        return reply
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Returns a reply, or None if it is missing or damaged."""
-        path = self._path(key)
-        if not files.exists(path):
-            return None
-        try:
-            reply = json.loads(files.read_bytes(path))
-        except (ValueError, RecursionError):
-            return None
-        return reply if isinstance(reply, dict) else None
 
-    def put(self, key: str, reply: Mapping[str, Any]) -> None:
-        """Stores a reply."""
-        files.make_dirs(self._folder)
-        files.write_json(self._path(key), dict(reply))
-
-    def _path(self, key: str) -> str:
-        return files.join(self._folder, f"{key}.json")
+def _read(path: str) -> dict[str, Any] | None:
+    """Returns a reply, or None if it is missing or damaged."""
+    if not files.exists(path):
+        return None
+    try:
+        reply = json.loads(files.read_bytes(path))
+    except (ValueError, RecursionError):
+        return None
+    return reply if isinstance(reply, dict) else None

@@ -1,16 +1,10 @@
 """Program: compiles HLO with the TPU compiler of the libtpu wheel, without a TPU.
 
-It compiles a program completely, or until the compiler has laid out its memory. JAX gets a
-topology that is not attached from libtpu, and compiles for one device of it. TensorFlow must not be
-imported in this process, because both contain an XLA and a protobuf of their own.
-
-Reference:
-    JAX, "Ahead-of-time lowering and compilation", and `jax.experimental.topologies`.
+TensorFlow's step of one replica is compiled for one device of a topology that is not attached.
+TensorFlow itself is not imported here: it contains an XLA and a protobuf of its own.
 """
 
-import concurrent.futures
 import importlib.metadata
-import os
 import re
 import sys
 import time
@@ -18,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdeblur.io import subprocesses
-from tfdeblur.tpu import hlo, inspection, layout
+from tfdeblur.tpu.cache import Cache
 
 # Without these variables libtpu searches for a TPU.
 NO_TPU = {
@@ -42,35 +36,13 @@ _MEMORY = re.compile(
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _OUT_OF_MEMORY = ("HbmOom", "memory space hbm", "available HBM")
 
-# How often to check whether the memory has been laid out.
-_POLL_SECONDS = 0.1
 
-
-def inspect(module: bytes) -> dict[str, Any]:
-    """Inspects a step before it is compiled.
+def compile_module(text: str, device: Any) -> dict[str, Any]:
+    """Compiles the program of one replica for a device.
 
     Args:
-        module: Serialized HLO.
-
-    Returns:
-        An `inspection.Inspection` as JSON values.
-    """
-    from jax._src.lib import xla_client
-    from jaxlib import _hlo
-
-    options = _hlo.HloPrintOptions()
-    # Includes the names of TensorFlow's operations.
-    options.print_metadata = True
-    text = xla_client.XlaComputation(module).as_hlo_module().to_string(options)
-    return inspection.inspect(hlo.parse(text)).to_json()
-
-
-def compile_module(module: bytes, topology: str) -> dict[str, Any]:
-    """Compiles the program of one replica for one device of a topology.
-
-    Args:
-        module: Serialized HLO.
-        topology: Such as ``v5e:2x2``.
+        text: The program in StableHLO.
+        device: A device of a topology.
 
     Returns:
         ``memory`` (bytes by kind), ``flops``, ``bytes_accessed`` and ``seconds``; or, if the
@@ -79,13 +51,10 @@ def compile_module(module: bytes, topology: str) -> dict[str, Any]:
     import numpy as np
     from jax._src.interpreters import mlir
     from jax._src.lib import xla_client
-    from jax.experimental import topologies
     from jaxlib.mlir import ir
 
-    device = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
-    text = xla_client._xla.mlir.xla_computation_to_mlir_module(xla_client.XlaComputation(module))
     with mlir.make_ir_context():
-        parsed = ir.Module.parse(_COPY.sub(_BARRIER, text))
+        parsed = ir.Module.parse(text)
     options = xla_client.CompileOptions()
     options.num_replicas = options.num_partitions = 1
     options.device_assignment = xla_client.DeviceAssignment.create(np.array([[device.id]]))
@@ -95,59 +64,37 @@ def compile_module(module: bytes, topology: str) -> dict[str, Any]:
     except Exception as error:  # the class of JAX's error depends on the release
         return {**refusal(str(error)), "seconds": time.monotonic() - begin}
     seconds = time.monotonic() - begin
-    memory = program.get_compiled_memory_stats()
     costs = program.cost_analysis()
     return {
-        "memory": {
-            "arguments": memory.argument_size_in_bytes,
-            "outputs": memory.output_size_in_bytes,
-            "aliased": memory.alias_size_in_bytes,
-            "temporaries": memory.temp_size_in_bytes,
-            "code": memory.generated_code_size_in_bytes,
-        },
+        "memory": memory_of(program.get_compiled_memory_stats()),
         "flops": float(costs["flops"]),
         "bytes_accessed": float(costs.get("bytes accessed", 0.0)),
         "seconds": seconds,
     }
 
 
-def lay_out(module: bytes, topology: str, folder: str) -> dict[str, Any]:
-    """Runs `compile_module` until the compiler has laid out the memory.
+def memory_of(stats: Any) -> dict[str, int]:
+    """Returns the bytes of a compiled program by kind; an aliased output is an argument, too."""
+    return {
+        "arguments": stats.argument_size_in_bytes,
+        "outputs": stats.output_size_in_bytes,
+        "aliased": stats.alias_size_in_bytes,
+        "temporaries": stats.temp_size_in_bytes,
+        "code": stats.generated_code_size_in_bytes,
+    }
 
-    The compiler continues in a background thread.
+
+def devices_of(topology: str, config_name: str) -> list[Any]:
+    """Returns the devices of a topology, which need not be attached.
 
     Args:
-        module: Serialized HLO.
-        topology: Such as ``v5e:2x2``.
-        folder: Folder of the compiler's dumps; see `layout.VARIABLE`.
-
-    Returns:
-        As `compile_module`, but without the size of the code and ``bytes_accessed``, and with the
-        ``flops`` before fusion.
+        topology: Such as ``v5e:2x4``.
+        config_name: Name of libtpu's configuration of the chip; empty for the default one.
     """
-    begin = time.monotonic()
-    work = concurrent.futures.ThreadPoolExecutor(1).submit(compile_module, module, topology)
-    memory = None
-    while memory is None and not work.done():
-        concurrent.futures.wait([work], _POLL_SECONDS)
-        memory = layout.find(folder, work.done())
-    if memory is None:
-        # The compiler failed, or its dump is missing or has another format.
-        reply = work.result()
-        if "refused" in reply:
-            return reply
-        memory = {**reply["memory"], "code": 0}
-    seconds = time.monotonic() - begin
-    return {"memory": memory, "flops": _unfused_flops(module), "seconds": seconds}
+    from jax.experimental import topologies
 
-
-def _unfused_flops(module: bytes) -> float:
-    """Returns the floating-point operations of a program before optimization."""
-    from jax._src.lib import xla_client
-
-    program = xla_client.XlaComputation(module).as_hlo_module()
-    costs = xla_client._xla.hlo_module_cost_analysis(xla_client.make_cpu_client(), program)
-    return float(costs["flops"])
+    options = {"chip_config_name": config_name} if config_name else {}
+    return list(topologies.get_topology_desc(topology, "tpu", **options).devices)
 
 
 def refusal(message: str) -> dict[str, Any]:
@@ -177,20 +124,19 @@ def versions() -> dict[str, str]:
 
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
-    folder = request.get("layout")
-    if folder is not None:
-        os.environ[layout.VARIABLE] = layout.flags(folder, os.environ.get(layout.VARIABLE, ""))
+    from jax._src.lib import xla_client
+
     with open(request["hlo"], "rb") as file:
-        module = file.read()
-    reply: dict[str, Any] = versions()
-    if request["inspect"]:
-        reply["inspection"] = inspect(module)
-    if folder is None:
-        return {**reply, **compile_module(module, request["topology"])}
-    return {**reply, **lay_out(module, request["topology"], folder)}
+        module = xla_client.XlaComputation(file.read())
+    text = xla_client._xla.mlir.xla_computation_to_mlir_module(module)
+    text = _COPY.sub(_BARRIER, text)
+    topology, used = request["topology"], versions()
+    device = devices_of(topology, request["config_name"])[0]
+    reply = Cache(request["cache"]).reply(
+        text, topology, used, lambda: compile_module(text, device)
+    )
+    return {**used, **reply}
 
 
 if __name__ == "__main__":
-    CODE = subprocesses.serve(_work, sys.argv)
-    # The compiler may still run in its thread, which a normal exit would wait for.
-    os._exit(CODE)
+    sys.exit(subprocesses.serve(_work, sys.argv))

@@ -8,76 +8,71 @@ from tqdm import tqdm
 
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
-from tfdeblur.tpu import fit
-from tfdeblur.tpu.chips import CHIPS, GIB, Chip
-from tfdeblur.tpu.fit import Compiled, Line
-from tfdeblur.tpu.inspection import Inspection
+from tfdeblur.tpu.chips import GIB, MIB, Slice
+from tfdeblur.tpu.counting import Counted
 from tfdeblur.tpu.targets import Target
 
 TABLE_JSON, TABLE_MARKDOWN = "table.json", "table.md"
-VERSIONS = ("tensorflow", "keras", "jax", "libtpu")
+PACKAGES = {
+    "tensorflow": "TensorFlow",
+    "keras": "Keras",
+    "jax": "JAX",
+    "jaxlib": "jaxlib",
+    "libtpu": "libtpu",
+}
 
-CAVEAT = (
-    "One replica's step is compiled, without the all-reduce that sums gradients over replicas; "
-    "no TPU ran it."
-)
+CAVEAT = "Compiled ahead of time; no TPU ran it."
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Result for a run on a chip; values that are unknown are None.
+    """Result for a run on a slice; values that are unknown are None.
 
     Attributes:
         name: Name of the recipe, or path of the configuration.
-        chip: Name of the TPU generation.
+        slice: Name of the slice.
+        engine: The engine whose step was compiled: the step of all devices under JAX, of one of
+            them under TensorFlow.
         size: Width and height of a sample, such as ``32x32``.
-        wanted: Requested images of one replica per update.
-        bfloat16: Whether the run computes in bfloat16 on a TPU.
-        usable: Bytes of memory that the chip has for a program.
-        batch: Batch size of the figures: the requested one, or a smaller one that fits.
-        images: Images per step of the requested batch.
+        batch: Images per update on all devices.
+        usable: Bytes of memory that a device has for a program.
+        attached: Number of devices of the slice.
+        devices: Number of devices that share the batch; the others stay idle.
+        images: Images per step; more than `batch` if critics have batches of their own.
         parameters: Number of parameters of all networks that are trained.
-        needed: Peak memory of the requested batch in bytes.
-        memory: Bytes by kind.
-        fixed: Bytes independent of the batch size.
-        each: Bytes per image.
-        largest: Largest batch of one replica that fits.
-        predicted: Bytes of the largest batch, by the line through two batch sizes.
-        found: Bytes of the largest batch, by the compiler.
-        confirmed: Whether the largest batch compiles completely; None if not tried.
-        memory_only: Whether the memory was only laid out. Then it is unknown whether the program
-            compiles and how large it is, and `flops` are counted before fusion.
-        flops: Floating-point operations of a step per image.
-        least_ms: Lower bound of a step's duration in milliseconds.
-        flow_ms: The same if all data that operations access were in memory, not on the chip.
-        most_images: Upper bound of a device's images/s.
-        compile_seconds: Duration of the compilation of the requested batch.
+        needed: Peak memory of a device in bytes.
+        memory: Bytes of a device by kind: arguments, outputs, aliased (part of both), temporaries,
+            code.
+        largest: Largest batch on all devices that fits; 0 if none does.
+        flops: Floating-point operations of a step per image, with the repetitions of loops.
+        sent: Bytes that a device sends to others in a step, by operation and dtype.
+        least_ms: Lower bounds of a step's duration in milliseconds, by what takes the time:
+            ``compute``, ``memory`` (each argument is read and each output written once), ``links``.
+        flow_ms: The time to move all data that operations access, if none of it stays on the chip.
+        most_images: Upper bound of the images/s of all devices.
+        compile_seconds: Duration of the compilation.
         share: Share of multiplications in bfloat16.
-        problems: Problems found by the inspection; see `Inspection.problems`.
+        problems: Sums over chips in bfloat16, and those of `counting.Counted.problems`.
         error: Reason why the step cannot be compiled; empty if it can.
         versions: Versions of the packages that produced the row.
     """
 
     name: str
-    chip: str
+    slice: str
+    engine: str
     size: str
-    wanted: int
-    bfloat16: bool
+    batch: int
     usable: int
-    batch: int | None = None
+    attached: int
+    devices: int | None = None
     images: int | None = None
     parameters: int | None = None
     needed: int | None = None
     memory: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    fixed: float | None = None
-    each: float | None = None
     largest: int | None = None
-    predicted: float | None = None
-    found: int | None = None
-    confirmed: bool | None = None
-    memory_only: bool = False
     flops: float | None = None
-    least_ms: float | None = None
+    sent: Mapping[str, float] | None = None
+    least_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
     flow_ms: float | None = None
     most_images: float | None = None
     compile_seconds: float | None = None
@@ -87,15 +82,16 @@ class Row:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, target: Target, chip: Chip) -> "Row":
+    def of(cls, target: Target, tpu: Slice, engine: str) -> "Row":
         """Returns the row before anything is compiled."""
         return cls(
             name=target.name,
-            chip=chip.name,
+            slice=tpu.name,
+            engine=engine,
             size=f"{target.width}x{target.height}",
-            wanted=target.batch,
-            bfloat16=target.bfloat16,
-            usable=chip.usable,
+            batch=target.batch,
+            usable=tpu.chip.usable,
+            attached=tpu.devices,
         )
 
     @classmethod
@@ -106,98 +102,110 @@ class Row:
         return cls(**{**kept, "problems": tuple(kept.get("problems", ()))})
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
-        """Identifies the row: run, chip, size of samples and batch size."""
-        return self.name, self.chip, self.size, self.wanted
+    def key(self) -> tuple[str, str, str, str, int]:
+        """Identifies the row: run, slice, engine, size of samples and batch size."""
+        return self.name, self.slice, self.engine, self.size, self.batch
 
     @property
     def fits(self) -> bool:
-        """Whether the requested batch compiles and fits."""
-        return not self.error and self.batch == self.wanted
+        """Whether the step compiles and fits."""
+        return not self.error and bool(self.memory)
 
-    def described(self, about: Mapping[str, Any]) -> "Row":
-        """Adds the replies for the requested batch."""
-        inspection = Inspection.from_json(about["inspection"])
-        return dataclasses.replace(
+    @property
+    def least(self) -> tuple[str, float]:
+        """What takes a step's time at least, and how many milliseconds."""
+        return max(self.least_ms.items(), key=lambda item: item[1])
+
+    def filled(self, reply: Mapping[str, Any], target: Target, tpu: Slice) -> "Row":
+        """Adds the reply of `program` or `compiling`."""
+        row = dataclasses.replace(
             self,
-            images=about["images"],
-            parameters=about["parameters"],
-            compile_seconds=about["seconds"],
-            share=inspection.bfloat16_share,
-            problems=tuple(inspection.problems(self.bfloat16)),
-            versions={name: about[name] for name in VERSIONS},
+            devices=reply["devices"],
+            images=reply["images"],
+            parameters=reply["parameters"],
+            compile_seconds=reply["seconds"],
+            versions={name: reply[name] for name in PACKAGES if name in reply},
+        )
+        repetition = 1.0
+        if "counted" in reply:
+            counted = Counted(**reply["counted"])
+            repetition = counted.repetition
+            problems = tuple(counted.problems(target.bfloat16))
+            row = dataclasses.replace(row, share=counted.bfloat16_share, problems=problems)
+        if reply.get("no_room"):
+            return dataclasses.replace(row, needed=reply.get("needed"))
+        if "refused" in reply:
+            return dataclasses.replace(row, error=f"the compiler failed: {reply['refused']}")
+        memory, chip = reply["memory"], tpu.chip
+        flops = reply["flops"] * repetition
+        least = {
+            "compute": flops / chip.peak,
+            "memory": (memory["arguments"] + memory["outputs"]) / chip.bandwidth,
+        }
+        if "sent" in reply:
+            least["links"] = sum(reply["sent"].values()) / chip.links
+            row = row._with_low_sums(reply["sent"].get("all-reduce bf16", 0))
+        return dataclasses.replace(
+            row,
+            needed=memory["arguments"]
+            + memory["outputs"]
+            - memory["aliased"]
+            + memory["temporaries"]
+            + memory["code"],
+            memory=dict(memory),
+            flops=flops * reply["devices"] / reply["images"],
+            sent=reply.get("sent"),
+            least_ms={kind: 1e3 * seconds for kind, seconds in least.items()},
+            flow_ms=1e3 * reply["bytes_accessed"] * repetition / chip.bandwidth,
+            most_images=reply["images"] / max(least.values()),
         )
 
-    def without_room(self, compiled: Compiled) -> "Row":
-        """Adds the memory of the requested batch, which does not fit."""
-        return dataclasses.replace(self, needed=compiled.needed or None)
-
-    def measured(self, compiled: Compiled, chip: Chip) -> "Row":
-        """Adds the figures of a batch that fits."""
-        # A step may process several batches.
-        images = (self.images or 0) / self.wanted * compiled.batch
-        seconds = fit.min_seconds(compiled, chip)
-        flow = fit.flow_seconds(compiled, chip)
-        return dataclasses.replace(
-            self,
-            batch=compiled.batch,
-            needed=compiled.needed if compiled.batch == self.wanted else self.needed,
-            memory=dict(compiled.memory),
-            flops=compiled.flops / images,
-            least_ms=1e3 * seconds,
-            flow_ms=None if flow is None else 1e3 * flow,
-            most_images=images / seconds,
-        )
-
-    def filled(self, compiled: Compiled, line: Line) -> "Row":
-        """Adds the largest batch that fits."""
-        return dataclasses.replace(
-            self,
-            fixed=line.fixed,
-            each=line.each,
-            largest=compiled.batch,
-            predicted=line.at(compiled.batch),
-            found=compiled.needed,
-        )
+    def _with_low_sums(self, size: float) -> "Row":
+        """Adds the problem that bytes in bfloat16 are summed over chips."""
+        if not size:
+            return self
+        problem = f"summed over chips in bfloat16: {size / MIB:,.1f} MiB per chip and step"
+        return dataclasses.replace(self, problems=(*self.problems, problem))
 
     def lines(self) -> list[str]:
         """Returns the row as lines of text."""
-        head = f"{self.name} on {self.chip}, {self.size}, {self.wanted} images per replica"
+        head = f"{self.name} on {self.slice}, {self.size}, {self.batch} images per update"
+        made = f" ({versions_of(self)})" if self.versions else ""
         if self.error:
-            return [f"{head}: does not compile: {self.error}"]
+            return [f"{head}: does not compile: {self.error}{made}"]
         if not self.fits:
-            wanted = f"{_gib(self.needed)} of" if self.needed else "more than"
-            limit = f"at most {self.largest} fit" if self.largest else "no smaller batch fits"
-            lines = [f"{head}: needs {wanted} {_gib(self.usable)}; {limit}"]
+            needed = f"{_size(self.needed)} of" if self.needed else "more than"
+            lines = [f"{head}: does not fit: needs {needed} {_size(self.usable)} per chip"]
         else:
-            action = "its memory is laid out" if self.memory_only else "compiles"
-            lines = [f"{head}: {action} in {self.compile_seconds:.0f} s and fits"]
-        if self.batch is not None:
-            lines += self._figures()
-        lines += [f"  problem: {problem}" for problem in self.problems]
-        return lines
+            lines = [f"{head}: compiles in {self.compile_seconds:.0f} s and fits", *self._figures()]
+        if self.largest is not None:
+            lines.append(f"  largest batch: {self.largest:,} images per update")
+        return lines + [f"  problem: {problem}" for problem in self.problems]
 
     def _figures(self) -> list[str]:
-        kinds = ", ".join(f"{kind} {_gib(size)}" for kind, size in self.memory.items())
-        about = f"  memory at batch {self.batch}: {kinds}"
-        if self.each is not None:
-            about += f"; {self.each / 2**20:.1f} MiB per additional image"
-        known = {
-            True: "compiled",
-            False: "laid out, but it does not compile",
-            None: "laid out",
-        }
-        return [
-            about,
-            f"  largest batch of one replica: {self.largest} ({known[self.confirmed]})",
-            f"  {(self.flops or 0) / 1e9:,.1f} GFLOP per image; at least {self.least_ms:.2f} ms "
-            f"per step, so at most {self.most_images:,.0f} images/s per device",
-            f"  {self.share or 0:.1%} of the multiplications in bfloat16",
+        kinds = ", ".join(f"{kind} {_size(size)}" for kind, size in self.memory.items())
+        kind, least = self.least
+        lines = [
+            f"  memory per chip: {_size(self.needed or 0)} of {_size(self.usable)} ({kinds})",
+            f"  {(self.flops or 0) / 1e9:,.1f} GFLOP per image; at least {least:.3f} ms per step "
+            f"({kind}), so at most {self.most_images:,.0f} images/s",
         ]
+        if self.share is not None:
+            lines.append(f"  {self.share:.1%} of the multiplications in bfloat16")
+        if self.sent:
+            kinds = ", ".join(f"{kind} {size / MIB:,.1f}" for kind, size in self.sent.items())
+            lines.append(f"  MiB that each chip sends per step: {kinds}")
+        return lines
 
 
-def _gib(size: float | None) -> str:
-    return "" if size is None else f"{size / GIB:.2f} GiB"
+def _size(size: float) -> str:
+    return f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / MIB:.1f} MiB"
+
+
+def versions_of(row: Row) -> str:
+    """Returns the versions that produced a row, as text."""
+    used = row.versions
+    return ", ".join(f"{text} {used[name]}" for name, text in PACKAGES.items() if name in used)
 
 
 class Table:
@@ -212,7 +220,7 @@ class Table:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self.rows: dict[tuple[str, str, str, int], Row] = {}
+        self.rows: dict[tuple[str, str, str, str, int], Row] = {}
         path = files.join(folder, TABLE_JSON)
         if files.exists(path):
             try:
@@ -240,27 +248,24 @@ class Table:
         files.write_text(files.join(self._folder, TABLE_MARKDOWN), markdown(rows))
 
 
-_COLUMNS = ("recipe", "samples", "batch", "GFLOP an image")
-_CHIP_COLUMNS = ("GiB", "largest batch", "ms at least")
+_COLUMNS = (
+    *("recipe", "samples", "slice", "chips", "images per update", "GiB per chip"),
+    *("largest batch", "GFLOP an image", "MiB sent", "ms at least", "images/s at most"),
+)
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Returns a table with one line per run and batch size, and columns per chip.
+    """Returns a table with one line per row.
 
     Args:
-        rows: The rows, in any order.
+        rows: The rows, sorted.
 
     Returns:
         The table, followed by its limitations and the versions that produced it.
     """
-    by_run: dict[tuple[str, str, int], dict[str, Row]] = {}
-    for row in rows:
-        by_run.setdefault((row.name, row.size, row.wanted), {})[row.chip] = row
-    chips = [name for name in CHIPS if any(row.chip == name for row in rows)]
-    head = [*_COLUMNS, *(f"{chip}: {name}" for chip in chips for name in _CHIP_COLUMNS)]
-    lines = [_line(head), "|" + " --- |" * len(head)]
-    lines += [_line(_cells(by_run[run], chips)) for run in sorted(by_run)]
-    versions = sorted({_versions(row) for row in rows if row.versions})
+    lines = [_line(_COLUMNS), "|" + " --- |" * len(_COLUMNS)]
+    lines += [_line(_cells(row)) for row in rows]
+    versions = sorted({versions_of(row) for row in rows if row.versions})
     return "\n".join([*lines, "", f"{CAVEAT} Made with {'; '.join(versions)}.", ""])
 
 
@@ -268,36 +273,23 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _versions(row: Row) -> str:
-    names = {"tensorflow": "TensorFlow", "keras": "Keras", "jax": "JAX", "libtpu": "libtpu"}
-    return ", ".join(f"{names[name]} {row.versions[name]}" for name in VERSIONS)
-
-
-def _cells(on: Mapping[str, Row], chips: Sequence[str]) -> list[str]:
-    """Returns the cells of a run from its rows by chip."""
-    row = next(iter(on.values()))
-    # Of any chip, because fusion changes the count by less than a percent.
-    flops = next((other.flops for other in on.values() if other.flops is not None), None)
-    head = [
-        f"`{row.name}`",
-        row.size,
-        str(row.wanted),
-        "" if flops is None else f"{flops / 1e9:,.1f}",
-    ]
-    return [*head, *(cell for chip in chips for cell in _chip_cells(on.get(chip)))]
-
-
-def _chip_cells(row: Row | None) -> list[str]:
-    if row is None:
-        return [""] * len(_CHIP_COLUMNS)
+def _cells(row: Row) -> list[str]:
+    name = f"`{row.name}`" + ("" if row.engine == "jax" else f" ({PACKAGES[row.engine]})")
+    devices = "" if row.devices is None else str(row.devices)
+    head = [name, row.size, row.slice, devices, f"{row.batch:,}"]
     if row.error:
-        return ["does not compile", "", ""]
-    needed = "" if row.needed is None else f"{row.needed / GIB:.2f}"
-    if not row.fits:
-        needed += " (no room)"
-    elif row.memory_only:
-        needed += " (laid out)"
+        return [*head, "does not compile", *[""] * 5]
+    memory = "" if row.needed is None else f"{row.needed / GIB:.2f} of {row.usable / GIB:.2f}"
     largest = "" if row.largest is None else f"{row.largest:,}"
-    if row.confirmed:
-        largest += " (compiled)"
-    return [needed, largest, "" if row.least_ms is None else f"{row.least_ms:.2f}"]
+    if not row.fits:
+        return [*head, f"{memory} (no room)".strip(), largest, *[""] * 4]
+    kind, least = row.least
+    return [
+        *head,
+        memory,
+        largest,
+        f"{(row.flops or 0) / 1e9:,.1f}",
+        "" if row.sent is None else f"{sum(row.sent.values()) / MIB:,.1f}",
+        f"{least:.3f} ({kind})",
+        f"{row.most_images:,.0f}",
+    ]

@@ -1,4 +1,4 @@
-"""Steps to compile: the settings of a run for one replica, and the size of its samples."""
+"""Steps to compile: the settings of a run, and the size of its samples."""
 
 import dataclasses
 import shlex
@@ -14,44 +14,44 @@ from tfdeblur.config.fields import Size
 from tfdeblur.data.inputs import split_batch
 from tfdeblur.errors import ConfigError
 
-# Devices of a host of v5e and v6e, and of a v2-8 and a v3-8; the default number of replicas.
-USUAL_REPLICAS = 8
-
 # Sizes (height, width) of records whose build command has no flag for the size.
 _KNOWN_SIZES = {"cifar10": (32, 32)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A run on one replica.
+    """A run to compile.
 
     Attributes:
         name: Name of the recipe, or path of the configuration.
         run_config: The settings.
         height: Height of a sample in pixels.
         width: Width of a sample in pixels.
-        batch: Images of one replica per update.
-        micro_batches: Number of parts of a batch; the same for all batch sizes tried.
     """
 
     name: str
     run_config: TrainConfig
     height: int
     width: int
-    batch: int
-    micro_batches: int
+
+    @property
+    def batch(self) -> int:
+        """Images per update on all devices."""
+        return self.run_config.training.global_batch
 
     @property
     def bfloat16(self) -> bool:
         """Whether the run computes in bfloat16 on a TPU."""
         return self.run_config.runtime.precision != "float32"
 
-    def request(self, batch: int) -> dict[str, Any]:
-        """Returns the request to `lowering` for a batch size, a multiple of `micro_batches`."""
+    def micro_batches(self, devices: int) -> int:
+        """Returns the number of parts in which a device processes its share of the batch."""
+        return split_batch(self.batch, devices, self.run_config.training.replica_batch)
+
+    def request(self, batch: int, replica_batch: int | None) -> dict[str, Any]:
+        """Returns the run as JSON values, for a batch and the images processed at once."""
         training = dataclasses.replace(
-            self.run_config.training,
-            global_batch=batch,
-            replica_batch=batch // self.micro_batches,
+            self.run_config.training, global_batch=batch, replica_batch=replica_batch
         )
         own = dataclasses.replace(self.run_config, training=training)
         tree = yaml.safe_load(config.to_yaml(own))
@@ -63,7 +63,7 @@ def target_of(
     run_config: TrainConfig,
     about: Mapping[str, Any],
     *,
-    replica_batch: int | None = None,
+    global_batch: int | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> Target:
     """Returns the target for a run.
@@ -72,7 +72,7 @@ def target_of(
         name: Name in the table.
         run_config: The settings.
         about: The recipe's `about` section, whose build command contains the size of the records.
-        replica_batch: Images of one replica per update; the global batch on 8 devices if unset.
+        global_batch: Images per update on all devices; the run's own number if unset.
         image_size: Height and width of a sample; the size that the recipe trains on if unset.
 
     Raises:
@@ -83,9 +83,10 @@ def target_of(
         raise ConfigError(
             f"{name} trains on whole records of unknown size. Set --image-size WIDTHxHEIGHT."
         )
-    share = replica_batch or max(1, run_config.training.global_batch // USUAL_REPLICAS)
-    micro = split_batch(share, 1, run_config.training.replica_batch)
-    return Target(name, run_config, size[0], size[1], share, micro)
+    if global_batch is not None:
+        training = dataclasses.replace(run_config.training, global_batch=global_batch)
+        run_config = dataclasses.replace(run_config, training=training)
+    return Target(name, run_config, size[0], size[1])
 
 
 def _built_size(about: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Replies of the compiler are cached by step, chip and versions."""
+"""Replies of the compiler are cached by program, topology and versions."""
 
 import pytest
 
@@ -8,30 +8,49 @@ from tfdeblur.tpu.cache import Cache
 VERSIONS = {"jax": "0.10.2", "libtpu": "0.0.52"}
 
 
-def test_get_returns_the_stored_reply(folder):
-    cache = Cache(folder)
-    key = cache.key("a step", "v5e", VERSIONS)
-    assert cache.get(key) is None
-    cache.put(key, {"flops": 1.5})
-    assert Cache(folder).get(key) == {"flops": 1.5}
+def ask(folder, program="a step", topology="v5e:2x4", versions=VERSIONS, **reply):
+    """Returns the cache's reply, and whether the program was compiled."""
+    compiled = []
+
+    def compile_program():
+        compiled.append(program)
+        return {"flops": 1.5, **reply}
+
+    return Cache(folder).reply(program, topology, versions, compile_program), bool(compiled)
+
+
+def test_reply_is_compiled_once(folder):
+    assert ask(folder) == ({"flops": 1.5}, True)
+    assert ask(folder, flops=9) == ({"flops": 1.5}, False)
+    assert ask(folder, versions=dict(reversed(VERSIONS.items())))[1] is False
 
 
 @pytest.mark.parametrize("content", [b"", b'{"flops": 1', b"[1]", b"\xff\xfe"])
-def test_get_of_a_damaged_reply_returns_none(folder, content):
-    cache = Cache(folder)
-    key = cache.key("a step", "v5e", VERSIONS)
-    cache.put(key, {"flops": 1.5})
-    files.write_bytes(files.join(folder, "compiled", f"{key}.json"), content)
-    assert cache.get(key) is None
+def test_damaged_reply_is_replaced(folder, content):
+    ask(folder)
+    (name,) = files.list_dir(files.join(folder, "compiled"))
+    files.write_bytes(files.join(folder, "compiled", name), content)
+    assert ask(folder) == ({"flops": 1.5}, True)
+    assert ask(folder) == ({"flops": 1.5}, False)
 
 
-def test_key_depends_on_step_chip_and_versions(folder):
-    cache = Cache(folder)
-    keys = {
-        cache.key("a step", "v5e", VERSIONS),
-        cache.key("another", "v5e", VERSIONS),
-        cache.key("a step", "v6e", VERSIONS),
-        cache.key("a step", "v5e", {**VERSIONS, "libtpu": "0.0.53"}),
-    }
-    assert len(keys) == 4
-    assert cache.key("a step", "v5e", dict(reversed(VERSIONS.items()))) in keys
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"program": "another"},
+        {"topology": "v6e:2x4"},
+        {"versions": {**VERSIONS, "libtpu": "0.0.53"}},
+    ],
+)
+def test_other_programs_topologies_and_versions_are_compiled(folder, other):
+    ask(folder)
+    assert ask(folder, **other)[1] is True
+
+
+def test_failure_is_not_stored(folder):
+    def fail():
+        raise RuntimeError("crashed")
+
+    with pytest.raises(RuntimeError, match="crashed"):
+        Cache(folder).reply("a step", "v5e:2x4", VERSIONS, fail)
+    assert ask(folder)[1] is True

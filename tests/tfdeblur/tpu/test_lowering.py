@@ -68,15 +68,6 @@ def test_explain_without_an_operation_returns_the_first_line():
 
 
 @pytest.mark.slow
-def test_fingerprint_depends_on_the_step_only():
-    first = lower(CONTENT)
-    assert lower(CONTENT).fingerprint == first.fingerprint
-    assert lower(CONTENT, batch=4).fingerprint != first.fingerprint
-    slower = {**CONTENT, "optimizer": {"learning_rate": 0.5}}
-    assert lower(slower).fingerprint != first.fingerprint
-
-
-@pytest.mark.slow
 def test_lower_includes_critic_averages_and_accumulation():
     content = lower(CONTENT)
     assert lower(GAN).parameters > content.parameters

@@ -1,4 +1,4 @@
-"""Targets: the size of samples, the share of one replica, and micro-batches."""
+"""Targets: the size of samples, the batch, and micro-batches."""
 
 import pytest
 
@@ -37,21 +37,22 @@ def test_target_of_samples_of_unknown_size_raises_config_error():
         target_of("mine", settings(), {})
 
 
-def test_recipe_target_has_an_eighth_of_the_global_batch_by_default():
-    assert recipe_target("unet16_cifar10").batch == 32
-    assert recipe_target("mimo_unet_gopro").batch == 1
-    assert recipe_target("mimo_unet_gopro", replica_batch=6).batch == 6
+def test_recipe_target_has_the_recipes_batch_by_default():
+    assert recipe_target("unet16_cifar10").batch == 256
+    assert recipe_target("unet16_cifar10", global_batch=48).batch == 48
 
 
-def test_request_keeps_the_number_of_micro_batches():
+def test_request_has_another_batch_and_the_same_settings():
     run = settings(
         training={"global_batch": 64, "replica_batch": 3}, data={"crop": 16, "paths": ["d"]}
     )
     target = target_of("mine", run, {})
-    assert (target.batch, target.micro_batches) == (8, 4)
-    resolved = config.resolve(target.request(32)["config"])
-    assert (resolved.training.global_batch, resolved.training.replica_batch) == (32, 8)
-    assert target.request(32)["width"] == 16
+    assert (target.batch, target.micro_batches(8)) == (64, 4)
+    request = target.request(256, 8)
+    resolved = config.resolve(request["config"])
+    assert (resolved.training.global_batch, resolved.training.replica_batch) == (256, 8)
+    assert resolved.model == run.model
+    assert request["width"] == 16
 
 
 def test_file_target_reads_the_configuration(tmp_path):
@@ -59,4 +60,4 @@ def test_file_target_reads_the_configuration(tmp_path):
     path.write_text(config.to_yaml(settings(recipe="quickstart")))
     target = file_target(str(path))
     assert target.name == str(path)
-    assert (target.width, target.batch) == (48, 2)
+    assert (target.width, target.batch) == (48, 16)
