@@ -43,7 +43,8 @@ class ConvertConfig:
         tuple[str, ...],
         Field(
             description="options that do not follow from the weights, NAME=VALUE: residual=false "
-            "(deblurgan trained without learn_residual), pool_window=384 (nafnet with its local "
+            "(deblurgan trained without learn_residual), dropout=0 (deblurgan of one convolution "
+            "trained with no_dropout), pool_window=384 (nafnet with its local "
             "converter)"
         ),
     ] = ()

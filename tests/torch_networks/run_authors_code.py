@@ -89,6 +89,29 @@ def deepdeblur(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module
     return network
 
 
+@builder
+def deblurgan(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
+    """https://github.com/KupynOrest/DeblurGAN"""
+    networks = load(folder / "models/networks.py")
+    network = networks.ResnetGenerator(
+        3,
+        3,
+        norm_layer=networks.get_norm_layer(options["norm"]),
+        use_dropout=options.get("dropout", 0.5) > 0,
+        n_blocks=options["blocks"],
+        learn_residual=True,
+    )
+
+    def as_in_training(module: torch.nn.Module, inputs: Any) -> None:
+        # That code tests in training mode, where instance norm uses the statistics of the image.
+        for part in module.modules():
+            if isinstance(part, torch.nn.InstanceNorm2d):
+                part.train()
+
+    network.register_forward_pre_hook(as_in_training)
+    return network
+
+
 def main() -> None:
     """Writes the outputs of one case."""
     parser = argparse.ArgumentParser()

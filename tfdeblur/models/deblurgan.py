@@ -1,7 +1,7 @@
 """DeblurGAN's generator: residual blocks at a quarter of the size and a global skip."""
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import keras
 from keras import layers
@@ -29,10 +29,13 @@ class Options:
     """residual blocks; the papers use 9 and 6"""
     width: Annotated[int, Field(gt=0)] = 64
     """channels at full size; the blocks have four times as many"""
+    convolutions: Literal[1, 2] = 2
+    """convolutions of a block; 2: the paper; 1: the authors' present code, whose blocks end with
+    norm, and with ReLU and dropout if there is dropout"""
     norm: Norm = "batch"
     """batch: for batches of 4 and more; instance: as in the original"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """dropout rate between the two convolutions of a block"""
+    """dropout rate between the two convolutions of a block, or at its end if it has one"""
     padding: Padding = "reflect"
     """border of the 7x7 convolutions and the blocks; reflect: the original"""
     upsampling: Upsampling = "transposed"
@@ -55,9 +58,14 @@ def build(options: Options) -> Generator:
     convolutions before batch norm have no bias, those before instance norm have one, and
     instance norm has no weights.
 
+    With one convolution, a block is the one that the authors' present code builds: 3x3
+    convolution, norm, and, with dropout, ReLU and dropout, plus the input. Weights trained with
+    that code have this shape.
+
     Args:
         options: Settings. The defaults have 11,383,427 trainable parameters and 10,496 moving
-            statistics; with instance norm 11,378,179 parameters.
+            statistics; with instance norm 11,378,179 parameters, and 6,067,459 if the blocks also
+            have one convolution.
 
     Returns:
         A generator in [-1, 1] for sizes that are multiples of 4.
@@ -91,9 +99,11 @@ def build(options: Options) -> Generator:
     for index in range(1, options.blocks + 1):
         name, shortcut = f"block{index}", x
         x = unit(convolution(x, 4 * options.width, 3, f"{name}_1"), f"{name}_1")
-        x = layers.ReLU(name=f"{name}_relu")(x)
-        x = layers.Dropout(options.dropout, name=f"{name}_dropout")(x)
-        x = unit(convolution(x, 4 * options.width, 3, f"{name}_2"), f"{name}_2")
+        if options.convolutions == 2 or options.dropout:
+            x = layers.ReLU(name=f"{name}_relu")(x)
+            x = layers.Dropout(options.dropout, name=f"{name}_dropout")(x)
+        if options.convolutions == 2:
+            x = unit(convolution(x, 4 * options.width, 3, f"{name}_2"), f"{name}_2")
         x = layers.Add(name=f"{name}_add")([shortcut, x])
     for level in (1, 0):
         name = f"up{level}"

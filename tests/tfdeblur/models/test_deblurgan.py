@@ -20,6 +20,7 @@ def trainable(network):
     [
         ({}, 11_383_427, 11_393_923),
         ({"norm": "instance"}, 11_378_179, 11_378_179),
+        ({"norm": "instance", "convolutions": 1}, 6_067_459, 6_067_459),
         ({"blocks": 6}, 7_841_411, 7_848_835),
         ({"upsampling": "resize", "padding": "zero"}, 11_383_427, 11_393_923),
     ],
@@ -47,6 +48,15 @@ def test_blocks_have_both_convolutions_with_and_without_dropout(rate, norm):
         ]
         assert tensor is network.get_layer(f"{name}_add").input[0]  # the block's input
         assert network.get_layer(f"{name}_dropout").rate == rate
+
+
+@pytest.mark.parametrize(("rate", "end"), [(0.0, []), (0.5, ["relu", "dropout"])])
+def test_blocks_of_one_convolution_are_those_of_the_present_code(rate, end):
+    options = {**SMALL, "blocks": 1, "convolutions": 1, "dropout": rate}
+    network = models.create("deblurgan", options).network
+    found = [x.name for x in network.layers if x.name.startswith("block1_")]
+    assert found == [f"block1_{x}" for x in ("1_conv_pad", "1_conv", "1_norm", *end, "add")]
+    assert network.get_layer("block1_add").input[1] is network.get_layer(found[-2]).output
 
 
 def test_layers_have_channels_of_the_paper():

@@ -17,6 +17,7 @@ class Case:
         size: Height and width of the image.
         signed: Whether the image is in [-1, 1].
         slow: Whether the test takes long.
+        chosen: Options that do not follow from the weights.
     """
 
     architecture: str
@@ -24,9 +25,23 @@ class Case:
     size: tuple[int, int]
     signed: bool = False
     slow: bool = False
+    chosen: tuple[str, ...] = ()
 
+
+# The width of DeblurGAN's code is fixed.
+_DEBLURGAN: dict[str, Any] = {"convolutions": 1, "blocks": 1}
 
 CASES = {
+    "deblurgan_instance": Case(
+        "deblurgan", {**_DEBLURGAN, "norm": "instance"}, (24, 32), signed=True
+    ),
+    "deblurgan_batch": Case(
+        "deblurgan",
+        {**_DEBLURGAN, "norm": "batch", "epsilon": 1e-5, "dropout": 0.0},
+        (24, 32),
+        signed=True,
+        chosen=("dropout",),
+    ),
     "fftformer_small": Case(
         "fftformer", {"width": 6, "blocks": (1, 2, 1), "refinement": 1}, (32, 64)
     ),

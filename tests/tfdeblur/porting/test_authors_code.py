@@ -30,7 +30,8 @@ def test_output_equals_that_of_the_authors_code(name):
     case = CASES[name]
     weights = WeightsFile("weights.npz", "", "", drawn_arrays(case.architecture, case.options))
     assert conversion.recognize(weights) == case.architecture
-    generator = conversion.port(weights, case.architecture, {}).generator
+    chosen = {option: case.options[option] for option in case.chosen}
+    generator = conversion.port(weights, case.architecture, chosen).generator
     for option, value in case.options.items():
         assert generator.options[option] == value
     image = drawn_weights.image(*case.size, signed=case.signed)

@@ -10,7 +10,7 @@ from tfdeblur.porting.architectures import REGISTRY
 from tfdeblur.porting.mapping import Layout, Place
 
 SMALL = {
-    "deblurgan": {"blocks": 2, "width": 4, "norm": "batch"},
+    "deblurgan": {"blocks": 2, "width": 4, "norm": "batch", "convolutions": 1},
     "deepdeblur": {"scales": 2, "blocks": 1, "width": 4},
     "fftformer": {"width": 4, "blocks": (2, 1), "refinement": 2},
     "mimo_unet": {"blocks": 1, "width": 4},
@@ -152,10 +152,12 @@ def test_count_and_array_with_missing_names_raise_data_error():
         mapping.channels({"b": np.zeros(3)}, "b")
 
 
-def test_deblurgan_without_second_convolution_raises_data_error():
+def test_deblurgan_with_two_convolutions_infers_the_dropout():
     module = REGISTRY.load("deblurgan")
-    generator = models.create("deblurgan", SMALL["deblurgan"])
-    arrays = theirs(generator, module.layout(generator.options))
-    lost = {k: v for k, v in arrays.items() if ".conv_block.6." not in k}
-    with pytest.raises(DataError, match="one convolution"):
-        module.options(lost)
+    for dropout in (0.0, 0.5):
+        chosen = {"blocks": 1, "width": 4, "dropout": dropout}
+        generator = models.create("deblurgan", chosen)
+        arrays = theirs(generator, module.layout(generator.options))
+        inferred = module.options(arrays)
+        assert inferred["dropout"] == dropout
+        assert "convolutions" not in inferred
