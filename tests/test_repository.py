@@ -138,6 +138,7 @@ def recipe_row(name: str) -> str:
         "cifar10": "CIFAR-10",
         "gopro": "GoPro",
         "reds": "REDS",
+        "rsblur": "RSBlur",
         "sharp": "sharp frames, blurred here",
     }
     data = known[built[1]] if built else "photographs and scenes"

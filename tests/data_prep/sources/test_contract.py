@@ -21,7 +21,7 @@ def name(request):
 
 
 def test_registry_lists_all_sources():
-    pairs = {"gopro", "hide", "pairs", "realblur", "reds"}
+    pairs = {"gopro", "hide", "pairs", "realblur", "reds", "rsblur"}
     assert pairs | {"cifar10", "frames", "scenes", "sharp"} <= set(REGISTRY.names())
 
 
