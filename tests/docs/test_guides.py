@@ -28,7 +28,7 @@ def of_ours(path):
 
 
 def help_of(words, capsys):
-    leading = words[3:4] if words[2] == "data_prep.build" else []
+    leading = words[3:4] if words[2] in ("data_prep.build", "tfdeblur.paper") else []
     module = importlib.import_module(words[2])
     if hasattr(module, "__path__"):
         module = importlib.import_module(f"{words[2]}.__main__")

@@ -116,7 +116,8 @@ def test_model_with_content_loss_trains_on_one_device_and_two(model):
         assert all(np.isfinite(value) for value in metrics.values())
         after = run.state.generator.network.get_weights()
         assert any(np.any(a != b) for a, b in zip(after, before, strict=True))
-        assert set(metrics) == {f"{GENERATOR}/{k}" for k in ("loss", "mse", "gradient_norm")}
+        losses = {f"{GENERATOR}/{k}" for k in ("loss", "mse", "gradient_norm")}
+        assert set(metrics) == {*losses, "train/psnr_db", "train/differing"}
 
 
 @pytest.mark.slow
