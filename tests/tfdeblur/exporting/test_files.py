@@ -16,6 +16,7 @@ from tfdeblur.io import files
 
 # Every network: LiteRT has operations for all of them.
 NAMES = config.MODELS.names()
+LONG = pytest.mark.long
 HEIGHT, WIDTH = 21, 34
 
 # Runs a file in a process that cannot import tfdeblur, nor TensorFlow for ONNX.
@@ -86,7 +87,7 @@ class TestLiteRT:
     @pytest.mark.parametrize(
         "name",
         [
-            name if name == "unet16" else pytest.param(name, marks=pytest.mark.slow)
+            pytest.param(name, marks={"unet16": (), "nafnet": pytest.mark.slow}.get(name, LONG))
             for name in NAMES
         ],
     )
@@ -130,7 +131,7 @@ class TestONNX:
     @pytest.mark.parametrize(
         "name",
         [
-            name if name == "unet16" else pytest.param(name, marks=pytest.mark.slow)
+            pytest.param(name, marks={"unet16": (), "nafnet": pytest.mark.slow}.get(name, LONG))
             for name in NAMES
         ],
     )

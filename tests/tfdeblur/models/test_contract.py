@@ -203,6 +203,12 @@ FORWARD = """
 """
 
 
+# Each network takes half a minute in a process of its own.
+@pytest.mark.parametrize(
+    "generator",
+    [name if name == "nafnet" else pytest.param(name, marks=pytest.mark.long) for name in NAMES],
+    indirect=True,
+)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backend_without_tensorflow_computes_the_same(generator, backend, tmp_path):
     if importlib.util.find_spec(backend) is None:

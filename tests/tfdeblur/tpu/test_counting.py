@@ -5,7 +5,7 @@ import pytest
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
-from tfdeblur.tpu.counting import Counted, count  # noqa: E402
+from tfdeblur.tpu.counting import Counted, count  # after the check for JAX
 
 BF16 = jnp.bfloat16
 

@@ -120,8 +120,14 @@ def test_model_with_content_loss_trains_on_one_device_and_two(model):
         assert set(metrics) == {*losses, "train/psnr_db", "train/differing"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    "objective",
+    [
+        # Its penalty differentiates twice.
+        pytest.param(name, marks=pytest.mark.slow if name == "wgan_gp" else pytest.mark.long)
+        for name in OBJECTIVES
+    ],
+)
 @pytest.mark.parametrize("model", MODELS)
 def test_model_with_objective_gives_finite_metrics(model, objective):
     expected = Run(model, objective).train(1)
