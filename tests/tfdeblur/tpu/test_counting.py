@@ -2,10 +2,12 @@
 
 import pytest
 
-jax = pytest.importorskip("jax")
-jnp = jax.numpy
+pytest.importorskip("jax")
 
-from tfdeblur.tpu.counting import Counted, count  # after the check for JAX
+import jax  # after the check for JAX
+import jax.numpy as jnp
+
+from tfdeblur.tpu.counting import Counted, count
 
 BF16 = jnp.bfloat16
 
