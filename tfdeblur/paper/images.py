@@ -7,10 +7,9 @@ from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
+from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from tfdeblur.evaluation.side_by_side import Strip
 
 POSITIONAL = "runs"
@@ -52,25 +51,19 @@ class ImagesConfig:
         int, Field(description="number of regions to find if none is given", ge=0, le=6)
     ] = 1
     labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
-    figures: Annotated[Literal["png", "pdf", "svg"], Field(description="format of the figure")] = (
-        "png"
-    )
+    figures: FigureFormat = "png"
     out: Annotated[str, Field(description="output folder")] = "figures"
 
 
 @dataclasses.dataclass(frozen=True)
-class ImagesResult:
+class ImagesResult(FigureResult):
     """A figure and its file.
 
     Attributes:
         strips: The images.
-        figure: The figure, for notebooks.
-        path: Path of its file.
     """
 
     strips: "list[Strip]"
-    figure: "Figure"
-    path: str
 
 
 def run(config: ImagesConfig) -> ImagesResult:
@@ -89,15 +82,12 @@ def run(config: ImagesConfig) -> ImagesResult:
     require_keras()
     from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.evaluation import side_by_side
-    from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.reports import figures
 
     if not config.data:
         raise UserError("data is required: give --data, a folder made by data_prep.build.")
     regions = [side_by_side.parse_region(text) for text in config.regions]
-    name = f"{NAME}.{config.figures}"
-    out = OutputFolder.reserve(config.out, name)
+    file = FigureFile(config.out, NAME, config.figures)
     strips = side_by_side.restore(
         config.runs,
         EvaluationData(config.data, config.split),
@@ -116,8 +106,8 @@ def run(config: ImagesConfig) -> ImagesResult:
             for strip in strips
         ]
     )
-    out.write_bytes(name, figures.encoded(figure, config.figures))
-    return ImagesResult(strips, figure, files.join(config.out, name))
+    written = file.write(figure)
+    return ImagesResult(written.figure, written.path, strips)
 
 
 def report(config: ImagesConfig) -> int:

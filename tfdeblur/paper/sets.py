@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
-from tfdeblur.paper.table import Format, write_table
+from tfdeblur.paper.table import Format, print_table, write_table
 
 POSITIONAL = "runs"
 
@@ -61,6 +61,5 @@ def run(config: SetsConfig) -> str:
 
 def report(config: SetsConfig) -> int:
     """Prints the table, or the path of its file."""
-    text = run(config)
-    print(f"Table: {config.out}" if config.out else text, end="\n" if config.out else "")
+    print_table(run(config), config.out)
     return 0

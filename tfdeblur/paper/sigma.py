@@ -1,15 +1,13 @@
 """Images blurred by Gaussians of rising width."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 POSITIONAL = "pictures"
 NAME = "sigma"
@@ -33,23 +31,8 @@ class SigmaConfig:
         tuple[Annotated[float, Field(ge=0)], ...],
         Field(description="standard deviations in pixels", min_length=1),
     ] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-    figures: Annotated[Literal["png", "pdf", "svg"], Field(description="format of the figure")] = (
-        "png"
-    )
+    figures: FigureFormat = "png"
     out: Annotated[str, Field(description="output folder")] = "figures"
-
-
-@dataclasses.dataclass(frozen=True)
-class FigureResult:
-    """A figure and its file.
-
-    Attributes:
-        figure: The figure, for notebooks.
-        path: Path of its file.
-    """
-
-    figure: "Figure"
-    path: str
 
 
 def run(config: SigmaConfig) -> FigureResult:
@@ -70,13 +53,11 @@ def run(config: SigmaConfig) -> FigureResult:
     from tfdeblur.evaluation.given_pictures import read_pixels
     from tfdeblur.evaluation.side_by_side import decibels, stored_images
     from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.reports import figures
 
     if bool(config.pictures) == bool(config.data):
         raise UserError("Give either files of sharp pictures or --data.")
-    name = f"{NAME}.{config.figures}"
-    out = OutputFolder.reserve(config.out, name)
+    file = FigureFile(config.out, NAME, config.figures)
     if config.data:
         found = stored_images(EvaluationData(config.data, config.split), config.indices)
         sharp = {strip.title: strip.sharp for strip in found}
@@ -95,9 +76,7 @@ def run(config: SigmaConfig) -> FigureResult:
             version = blurred(image, sigma)
             versions[f"sigma {sigma:g}\n{decibels(version, image)}"] = version
         rows.append(figures.PictureRow(title, versions))
-    figure = figures.draw_pictures(rows)
-    out.write_bytes(name, figures.encoded(figure, config.figures))
-    return FigureResult(figure, files.join(config.out, name))
+    return file.write(figures.draw_pictures(rows))
 
 
 def report(config: SigmaConfig) -> int:

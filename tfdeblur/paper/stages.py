@@ -1,14 +1,14 @@
 """What each stage of the training data does to a sample."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.config.fields import Size
 from tfdeblur.errors import UserError
-from tfdeblur.paper.sigma import FigureResult
+from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 POSITIONAL = None
 NAME = "stages"
@@ -25,9 +25,7 @@ class StagesConfig:
         Size | None, Field(description="crop of the training, 256 or WIDTHxHEIGHT; none if unset")
     ] = None
     seed: Annotated[int, Field(description="seed of the crops and flips", ge=0)] = 0
-    figures: Annotated[Literal["png", "pdf", "svg"], Field(description="format of the figure")] = (
-        "png"
-    )
+    figures: FigureFormat = "png"
     out: Annotated[str, Field(description="output folder")] = "figures"
 
 
@@ -41,23 +39,18 @@ def run(config: StagesConfig) -> FigureResult:
     require_keras()
     from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.evaluation.stages import stages
-    from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.reports import figures
 
     if not config.data:
         raise UserError("data is required: give --data, a folder made by data_prep.build.")
-    name = f"{NAME}.{config.figures}"
-    out = OutputFolder.reserve(config.out, name)
+    file = FigureFile(config.out, NAME, config.figures)
     data = EvaluationData(config.data, config.split)
     found = stages(data, config.index, config.crop, config.seed)
     rows = [
         figures.PictureRow(half, {f"{title}\n{half}": image for title, image in versions.items()})
         for half, versions in found.items()
     ]
-    figure = figures.draw_pictures(rows)
-    out.write_bytes(name, figures.encoded(figure, config.figures))
-    return FigureResult(figure, files.join(config.out, name))
+    return file.write(figures.draw_pictures(rows))
 
 
 def report(config: StagesConfig) -> int:

@@ -167,6 +167,11 @@ def write_table(grid: "Grid", csv: str, chosen: str | None, out: str) -> str:
     return text
 
 
+def print_table(text: str, out: str) -> None:
+    """Prints a table, or the path of the file that it was written to."""
+    print(f"Table: {out}" if out else text, end="\n" if out else "")
+
+
 def _by_epoch(config: TableConfig, name: str) -> "PaperTable":
     from tfdeblur.evaluation import paper_table
     from tfdeblur.evaluation.checkpoints import CHECKPOINTS_JSON
@@ -183,6 +188,5 @@ def _by_epoch(config: TableConfig, name: str) -> "PaperTable":
 
 def report(config: TableConfig) -> int:
     """Prints the table, or the path of its file."""
-    text = run(config)
-    print(f"Table: {config.out}" if config.out else text, end="\n" if config.out else "")
+    print_table(run(config), config.out)
     return 0
