@@ -143,14 +143,20 @@ def _describe(kind: str, names: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------- files
 
 
+def serialized(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns the content of a safetensors file."""
+    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    content: bytes = safetensors.numpy.save(dense)
+    return content
+
+
 def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a safetensors file.
 
     Raises:
         UserError: The file cannot be written.
     """
-    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    files.write_bytes(path, safetensors.numpy.save(dense))
+    files.write_bytes(path, serialized(arrays))
 
 
 def read_arrays(path: str) -> Arrays:

@@ -1,9 +1,9 @@
 """Presets: weights, facts and model card in one folder, as model hubs publish them."""
 
 import dataclasses
+import hashlib
 import os
 import re
-import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from pydantic import TypeAdapter
 
-from tfdeblur.checkpoints.arrays import assign_arrays, to_arrays, weight_variables, write_arrays
+from tfdeblur.checkpoints.arrays import assign_arrays, serialized, to_arrays, weight_variables
 from tfdeblur.config import fields, settings
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
@@ -93,28 +93,24 @@ def write(
     arrays = _rounded(to_arrays(weight_variables(generator.network)), precision)
     assign_arrays(weight_variables(generator.network), arrays)
     known = next((preset.read(f) for f in (out, meta["folder"]) if preset.is_preset(f)), None)
-    partial = files.join(out, f".{uuid.uuid4().hex[:8]}.{preset.WEIGHTS}")
+    content = serialized(arrays)
+    described = Preset(
+        name=_name(out),
+        model={"name": generator.name, **settings.to_plain(generator.options)},
+        weights=Weights(
+            sha256=hashlib.sha256(content).hexdigest(),
+            bytes=len(content),
+            parameters=generator.network.count_params(),
+            precision=precision,
+        ),
+        training=_training(meta, config),
+        probe=_probe(generator),
+    )
+    if not license and known is None:
+        license = (meta.get("origin") or {}).get("license", "")
+    described = _completed(described, known, license, scores)
     files.make_dirs(out)
-    try:
-        write_arrays(partial, arrays)
-        described = Preset(
-            name=_name(out),
-            model={"name": generator.name, **settings.to_plain(generator.options)},
-            weights=Weights(
-                sha256=files.sha256_of(partial),
-                bytes=files.size(partial),
-                parameters=generator.network.count_params(),
-                precision=precision,
-            ),
-            training=_training(meta, config),
-            probe=_probe(generator),
-        )
-        if not license and known is None:
-            license = (meta.get("origin") or {}).get("license", "")
-        described = _completed(described, known, license, scores)
-        files.rename(partial, files.join(out, preset.WEIGHTS))
-    finally:
-        files.remove(partial)
+    files.write_bytes(files.join(out, preset.WEIGHTS), content)
     files.write_text(files.join(out, preset.CARD), card.card(described))
     files.write_text(files.join(out, preset.FACTS), preset.to_yaml(described))
     return described
