@@ -5,6 +5,7 @@ Both use OpenCV's dense optical flow (DIS), which the extra `video` installs.
 Reference: Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ def opencv() -> Any:
     Raises:
         UserError: OpenCV is not installed.
     """
+    # FFmpeg's own messages about damaged videos; -8 is none. OpenCV reads it once.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         import cv2
     except ImportError as error:

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,6 +99,26 @@ def test_video_clip_takes_its_name_literally(tmp_path, monkeypatch, name):
         clips.open_clip(name).probe()
     write_video(tmp_path / "b.avi").rename(name)
     assert clips.open_clip(name).probe() == (12, 48, 64)
+
+
+def test_video_clip_that_cannot_be_opened_prints_nothing_else(tmp_path):
+    (tmp_path / "list.mp4").write_text(PLAYLISTS["list.mp4"])
+    program = """
+import sys
+from data_prep import clips
+from tfdeblur.errors import DataError
+try:
+    clips.open_clip(sys.argv[1]).probe()
+except DataError as error:
+    print(error)
+"""
+    words = [sys.executable, "-c", program, str(tmp_path / "list.mp4")]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV_")}
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        words, env={**environment, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert "list.mp4" in done.stdout and not done.stderr
 
 
 def test_video_clip_pipe_raises(tmp_path):
