@@ -167,8 +167,23 @@ FOUND = [
     ("mp4", "libx265", "aac", {"mp4": "aac", "mkv": "aac", "webm": "opus"}),
     ("webm", "libvpx-vp9", "libopus", {"webm": "opus", "mp4": "opus", "mov": "aac"}),
     ("mpg", "mpeg1video", "mp2", {"mkv": "mp2", "mp4": "aac"}),
+    ("vob", "mpeg2video", "mp2", {"mkv": "mp2"}),
     ("ts", "libx264", "aac", {"mkv": "aac", "mp4": "aac"}),
+    ("m2ts", "libx264", "ac3", {"mkv": "ac3"}),
+    ("flv", "libx264", "aac", {"mkv": "aac"}),
+    ("flv", "flv1", "libmp3lame", {"mkv": "mp3"}),
+    ("wmv", "wmv2", "libmp3lame", {"mkv": "mp3"}),
+    ("ogv", "libvpx", "flac", {"mkv": "flac"}),
+    ("3gp", "libx264", "aac", {"mkv": "aac"}),
 ]
+
+
+def test_names_of_videos_are_those_of_opened_containers():
+    for suffix in videos.SUFFIXES:
+        assert video.is_video(f"a{suffix.upper()}")
+        assert video.written_name(f"a{suffix}") in (f"a{suffix}", "a.mkv")
+    for name in videos.FORMATS.split(","):
+        assert av.ContainerFormat(name, "r").is_input
 
 
 @pytest.mark.parametrize(("kind", "codec", "sound", "outputs"), FOUND)
