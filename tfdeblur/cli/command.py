@@ -54,7 +54,7 @@ def run_command(
         namespace, unknown = parser.parse_known_args(argv)
         problems = flags.reject_unknown_flags(unknown, parser)
         tree = read_config_file(namespace.config) if namespace.config else {}
-        values = flags.given(namespace)
+        values = flags.given(namespace, positional)
         if positional and not values.get(positional):
             values.pop(positional, None)
         config, more = check(config_class, merge(tree, values))

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from tfdeblur.cli.printable import printable
 from tfdeblur.config.renamed import new_name
 from tfdeblur.config.settings import (
     Field,
@@ -148,7 +149,8 @@ def plain_value(path: str, value: Any) -> Any:
         value: A word, a list of words, or a value that argparse has converted.
 
     Raises:
-        ConfigError: The word starts like a list or mapping and is not valid YAML.
+        ConfigError: The word starts like a list or mapping and is not valid YAML, or it is not
+            UTF-8, which TensorFlow and the files of a run need.
 
     Example:
         >>> plain_value("objective.losses", "{log_cosh: 1.0}")
@@ -160,6 +162,10 @@ def plain_value(path: str, value: Any) -> Any:
         return [plain_value(path, item) for item in value]
     if not isinstance(value, str):
         return value
+    if not _is_utf8(value):
+        raise ConfigError(
+            f"{path}: {printable(value)} is not UTF-8. Rename it, or give a link of another name."
+        )
     if value.lower() in ("none", "null"):
         return None
     if (value[:1], value[-1:]) in (("{", "}"), ("[", "]")):
@@ -167,48 +173,72 @@ def plain_value(path: str, value: Any) -> Any:
     return value
 
 
-def given(namespace: argparse.Namespace) -> Tree:
-    """Returns the tree of values that were set by flags."""
+def _is_utf8(text: str) -> bool:
+    # Python decodes other bytes of the command line to surrogates.
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def given(namespace: argparse.Namespace, positional: str | None = None) -> Tree:
+    """Returns the tree of values that were set by flags.
+
+    Args:
+        namespace: What `add_flags` parsed.
+        positional: The field of positional arguments, which are names of files: any bytes.
+    """
     tree: Tree = {}
     for key, value in vars(namespace).items():
         if key.startswith("set:"):
             path = key.removeprefix("set:")
-            put(tree, path, plain_value(path, value))
+            put(tree, path, value if path == positional else plain_value(path, value))
     return tree
 
 
-# Flags of other toolkits, and ours.
+# Flags of other toolkits, and ours; the first that a command has is suggested.
 FOREIGN = {
-    "--arch": "--model",
-    "--batch": "--training.global-batch",
-    "--batch-size": "--training.global-batch",
-    "--checkpoint": "--training.init-from",
-    "--ckpt": "--training.init-from",
-    "--crop-size": "--data.crop",
-    "--data-dir": "--data.paths",
-    "--data-path": "--data.paths",
-    "--dataset": "--data.paths",
-    "--discriminator": "--critic",
-    "--ema": "--training.ema-decay",
-    "--exp-dir": "--workdir",
-    "--lr": "--optimizer.learning-rate",
-    "--lr-schedule": "--schedule.name",
-    "--lr-scheduler": "--schedule.name",
-    "--max-epochs": "--epochs",
-    "--max-steps": "--steps",
-    "--network": "--model",
-    "--num-epochs": "--epochs",
-    "--num-steps": "--steps",
-    "--opt": "--optimizer.name",
-    "--optim": "--optimizer.name",
-    "--output-dir": "--workdir",
-    "--patch-size": "--data.crop",
-    "--pretrained": "--training.init-from",
-    "--resume": "--workdir",
-    "--save-dir": "--workdir",
-    "--scheduler": "--schedule.name",
-    "--val-split": "--output.validation-split",
-    "--wd": "--optimizer.weight-decay",
+    "--arch": ("--model",),
+    "--batch": ("--training.global-batch", "--global-batch", "--max-pixels"),
+    "--batch-size": ("--training.global-batch", "--global-batch", "--max-pixels"),
+    "--checkpoint": ("--training.init-from", "--model"),
+    "--ckpt": ("--training.init-from", "--model"),
+    "--crop-size": ("--data.crop",),
+    "--data-dir": ("--data.paths",),
+    "--data-path": ("--data.paths",),
+    "--dataset": ("--data.paths",),
+    "--devices": ("--runtime.strategy",),
+    "--discriminator": ("--critic",),
+    "--ema": ("--training.ema-decay",),
+    "--exp-dir": ("--workdir",),
+    "--gpus": ("--runtime.strategy",),
+    "--jobs": ("--workers",),
+    "--lr": ("--optimizer.learning-rate",),
+    "--lr-rate": ("--optimizer.learning-rate",),
+    "--lr-schedule": ("--schedule.name",),
+    "--lr-scheduler": ("--schedule.name",),
+    "--max-epochs": ("--epochs",),
+    "--max-steps": ("--steps",),
+    "--network": ("--model",),
+    "--num-epochs": ("--epochs",),
+    "--num-gpus": ("--runtime.strategy",),
+    "--num-processes": ("--workers",),
+    "--num-steps": ("--steps",),
+    "--num-workers": ("--workers",),
+    "--opt": ("--optimizer.name",),
+    "--optim": ("--optimizer.name",),
+    "--output-dir": ("--out", "--workdir"),
+    "--patch-size": ("--data.crop",),
+    "--pretrained": ("--training.init-from", "--model"),
+    "--resume": ("--workdir",),
+    "--save-dir": ("--out", "--workdir"),
+    "--scheduler": ("--schedule.name",),
+    "--val-split": ("--output.validation-split",),
+    "--wd": ("--optimizer.weight-decay",),
+}
+# Answers for commands that have none of them.
+_GPUS = "The environment variable CUDA_VISIBLE_DEVICES chooses GPUs."
+_WITHOUT_FLAG = {
+    "--gpus": _GPUS,
+    "--num-gpus": _GPUS,
+    "--num-workers": "The number of threads is chosen automatically.",
 }
 
 
@@ -232,13 +262,14 @@ def _unknown_flag(flag: str, known: set[str]) -> str:
     renamed = new_name(flag.removeprefix("--").replace("-", "_"))
     if renamed:
         return f"this flag was renamed to --{renamed.replace('_', '-')}."
-    # A flag without its section, or the flag of another toolkit.
-    word = flag.removeprefix("--")
+    # A flag without its section, or the flag of another toolkit; some write underscores.
+    word = flag.removeprefix("--").replace("_", "-")
     same = sorted(name for name in known if name.rpartition(".")[2] == word)
-    if not same and FOREIGN.get(flag) in known:
-        same = [FOREIGN[flag]]
+    same = same or [name for name in FOREIGN.get(f"--{word}", ()) if name in known][:1]
     if same:
         return f"unknown flag. Did you mean {' or '.join(map(repr, same))}?"
+    if f"--{word}" in _WITHOUT_FLAG:
+        return f"unknown flag. {_WITHOUT_FLAG[f'--{word}']}"
     return f"unknown flag.{near_names(flag, known - {'--help'}) or _SEE_HELP}"
 
 

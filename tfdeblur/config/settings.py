@@ -29,6 +29,8 @@ T = TypeVar("T")
 Tree = dict[str, Any]
 
 _MAX_VALUES = 100_000
+# Characters of a rejected value in its message.
+_SHOWN = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -394,7 +396,7 @@ def _received(error: Mapping[str, Any]) -> str:
         return ""
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
     near = near_names(value, choices) if isinstance(value, str) else ""
-    return f"; got {value!r}" + (f".{near}" if near else "")
+    return f"; got {repr(value)[:_SHOWN]}" + (f".{near}" if near else "")
 
 
 def _is_below(path: Sequence[int | str], other: Sequence[int | str]) -> bool:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from tfdeblur import cli, train
+from data_prep import build
+from tfdeblur import cli, deblur, export, train
 from tfdeblur.cli import flags
 from tfdeblur.config import settings
 from tfdeblur.config.fields import Size
@@ -92,6 +93,14 @@ def test_positional_arguments_set_their_field():
     assert config.inputs == ()
 
 
+def test_option_that_is_not_utf8_is_an_error_and_a_file_name_is_not(capsys):
+    code, config = run_and_catch(["--out", "caf\udce9"])
+    assert (code, config) == (2, None)
+    assert r"error: out: caf\udce9 " in capsys.readouterr().err
+    _, config = run_and_catch(["caf\udce9", "--out", "x"], positional="inputs")
+    assert config.inputs == ("caf\udce9",)
+
+
 def test_config_file_is_overridden_by_flags(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("out: from_file\ncount: 5\ninner: {rate: 2.0}\n")
@@ -130,6 +139,12 @@ def test_config_file_without_mapping_is_an_error_that_names_it(tmp_path, text, c
     code, _ = run_and_catch(["--config", str(path)])
     assert code == cli.command.EXIT_USER_ERROR
     assert "bad.yaml" in capsys.readouterr().err
+
+
+def test_rejected_value_is_shown_in_part(capsys):
+    code, _ = run_and_catch(["--out", "x", "--count", "9" * 60_000])
+    assert code == cli.command.EXIT_USER_ERROR
+    assert len(capsys.readouterr().err) < 500
 
 
 def test_missing_config_file_is_an_error_that_names_it(capsys):
@@ -227,6 +242,8 @@ def test_unknown_flag_suggests_near_flag(capsys):
     for word, near in (
         ("--learning-rate", "'--optimizer.learning-rate'?"),
         ("--lr", "'--optimizer.learning-rate'?"),
+        ("--lr_rate", "'--optimizer.learning-rate'?"),
+        ("--learning_rate=1", "'--optimizer.learning-rate'?"),
         ("--patch-size", "'--data.crop'?"),
         ("--batch-size", "--help to see all flags."),  # this parser does not have our flag
         ("--crap", "'--crop'?"),
@@ -247,11 +264,48 @@ def test_help_shows_size_as_width_x_height(capsys):
     assert "(default 256x128)" in capsys.readouterr().out
 
 
-def test_flags_of_other_toolkits_suggest_existing_flags():
-    parser = train._parser()
-    known = {option for action in parser._actions for option in action.option_strings}
-    assert set(flags.FOREIGN.values()) <= known
-    assert not flags.FOREIGN.keys() & known
+def options_of(parser):
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+@pytest.fixture(scope="module")
+def parsers():
+    found = {"train": train._parser()}
+    for name, config_class in (
+        ("deblur", deblur.DeblurConfig),
+        ("export", export.ExportConfig),
+        ("build", build.config_class("gopro")),
+    ):
+        found[name] = flags.make_parser(name, "d")
+        flags.add_flags(found[name], config_class)
+    return found
+
+
+def test_flags_of_other_toolkits_suggest_existing_flags(parsers):
+    known = set().union(*map(options_of, parsers.values()))
+    assert {flag for ours in flags.FOREIGN.values() for flag in ours} <= known
+    assert not flags.FOREIGN.keys() & options_of(parsers["train"])
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "part"),
+    [
+        ("train", "--batch_size", "'--training.global-batch'?"),
+        ("train", "--lr_rate", "'--optimizer.learning-rate'?"),
+        ("train", "--gpus=0,1", "'--runtime.strategy'?"),
+        ("train", "--num-workers", "automatically"),
+        ("train", "--checkpoint", "'--training.init-from'?"),
+        ("build", "--num_workers", "'--workers'?"),
+        ("deblur", "--batch-size", "'--max-pixels'?"),
+        ("deblur", "--gpus", "CUDA_VISIBLE_DEVICES"),
+        ("deblur", "--pretrained", "'--model'?"),
+        ("export", "--save-dir", "'--out'?"),
+    ],
+)
+def test_flag_of_another_toolkit_is_answered(parsers, command, word, part):
+    (problem,) = flags.reject_unknown_flags([word], parsers[command])
+    assert problem.path == word.split("=")[0]
+    assert part in problem.message
 
 
 def test_renamed_flag_error_gives_new_flag():

@@ -12,6 +12,9 @@ from tfdeblur.errors import ConfigError
 
 Device = TypeVar("Device")
 
+# Characters of an invalid value in its message.
+_SHOWN = 200
+
 
 def read() -> tuple[list[str], int | None]:
     """Returns the addresses of all workers, the chief first, and this process's index among them.
@@ -38,7 +41,7 @@ def read() -> tuple[list[str], int | None]:
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise ConfigError(
             "The environment variable TF_CONFIG must be JSON with a cluster of workers and this"
-            f" worker's task; received: {text!r}."
+            f" worker's task; received: {text[:_SHOWN]!r}."
         ) from error
     for address in addresses:
         split_address(address)
@@ -58,8 +61,8 @@ def split_address(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
         raise ConfigError(
-            f"The environment variable TF_CONFIG has {address!r} for a worker, which is not an"
-            " address such as 10.0.0.1:2222. Fix it on all hosts."
+            f"The environment variable TF_CONFIG has {address[:_SHOWN]!r} for a worker, which"
+            " is not an address such as 10.0.0.1:2222. Fix it on all hosts."
         )
     return host.strip("[]"), int(port)
 

@@ -1,7 +1,10 @@
 """Devices that share a global batch."""
 
+import json
+
 import pytest
 
+from tfdeblur.errors import ConfigError
 from tfdeblur.training.engines import cluster
 
 
@@ -17,3 +20,17 @@ def test_as_many_devices_as_can_share_the_batch_are_used(devices, batch, used, c
 def test_without_a_batch_all_devices_are_used(capsys):
     assert cluster.sharing("abc", None) == ["a", "b", "c"]
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 60_000,
+        json.dumps({"cluster": {"worker": ["a" * 60_000]}, "task": {"type": "worker", "index": 0}}),
+    ],
+)
+def test_invalid_variable_is_shown_in_part(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ConfigError, match="TF_CONFIG") as caught:
+        cluster.read()
+    assert len(str(caught.value)) < 500
