@@ -52,20 +52,29 @@ _NOISE = re.compile(
 _WRAPPING = re.compile(r"^\{\{[^}]*\}\} |^\(\d+\) [A-Z_]+: +| \[Op:\w+\].*$")
 
 
-def reason_of(message: str, longest: int = 300) -> str:
-    r"""Returns the line of a TensorFlow error message that gives the reason.
+def reason_of(error: BaseException | str, longest: int = 300) -> str:
+    r"""Returns the line of an error that gives the reason.
 
     Args:
-        message: The message, with names of graphs and nodes, on several lines.
+        error: An exception, or its message. Those of TensorFlow have several lines, with names of
+            graphs and nodes.
         longest: Maximum length of the result.
 
     Returns:
-        One line without a period or colon at its end.
+        One line without a period or colon at its end; the type of an exception without a message.
 
     Example:
         >>> reason_of("Graph execution error:\n\n  (0) NOT_FOUND:  train-0; No such file [Op:A]")
         'train-0; No such file'
+        >>> reason_of(MemoryError())
+        'MemoryError'
     """
+    if isinstance(error, BaseException):
+        # The text of a KeyError is the representation of its argument.
+        named = isinstance(error, KeyError) and error.args
+        message = str(error.args[0] if named else error) or type(error).__name__
+    else:
+        message = error
     lines = [line.strip() for line in message.splitlines()]
     line = next((line for line in lines if not _NOISE.match(line)), message.strip())
     return _WRAPPING.sub("", line).rstrip(".: ")[:longest]

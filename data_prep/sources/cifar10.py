@@ -82,7 +82,7 @@ def read_batch(file: BinaryIO, name: str) -> np.ndarray:
         if pixels is None or pixels.shape != (BATCH_SIZE, 3 * SIDE * SIDE):
             raise ValueError(f"it contains no array of {BATCH_SIZE} images")
     except Exception as error:  # a damaged pickle raises almost any exception
-        reason = printable(reason_of(str(error) or type(error).__name__))
+        reason = printable(reason_of(error))
         raise DataError(f"{name} is not a CIFAR-10 batch, or is damaged: {reason}.") from error
     return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
 
@@ -225,7 +225,7 @@ def _read_archive(path: str) -> Parts:
     except UserError:
         raise
     except Exception as error:  # damaged headers raise almost any exception
-        reason = printable(reason_of(str(error) or type(error).__name__))
+        reason = printable(reason_of(error))
         raise DataError(
             f"{path} cannot be read as cifar-10-python.tar.gz ({reason}). Download it again, or "
             "remove --source."

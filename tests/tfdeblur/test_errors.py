@@ -1,4 +1,4 @@
-"""Reasons in TensorFlow's error messages."""
+"""Reasons in error messages, of TensorFlow and others."""
 
 import pytest
 
@@ -19,7 +19,7 @@ Detected at node while/Conv defined at (most recent call last):
 
 
 @pytest.mark.parametrize(
-    ("message", "reason"),
+    ("error", "reason"),
     [
         (IN_A_GRAPH, "data/train-1; Permission denied"),
         (
@@ -32,7 +32,11 @@ Detected at node while/Conv defined at (most recent call last):
         ("  Graph execution error:", "Graph execution error"),
         ("", ""),
         ("x" * 400, "x" * 300),
+        (ValueError("first line.\nsecond line"), "first line"),
+        (KeyError("a/kernel"), "a/kernel"),
+        (KeyError(), "KeyError"),
+        (RecursionError(), "RecursionError"),
     ],
 )
-def test_reason_of_message_is_its_relevant_line(message, reason):
-    assert reason_of(message) == reason
+def test_reason_of_error_is_its_relevant_line(error, reason):
+    assert reason_of(error) == reason

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from tfdeblur.errors import DataError, UserError
+from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
 from tfdeblur.presets import preset
 
@@ -232,7 +232,7 @@ def read_meta(folder: str) -> dict[str, Any]:
         if meta["format"] in _WEIGHTS_OF:
             _validate(meta, files.base_name(folder))
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = reason_of(error)
         raise Damaged(f"The checkpoint file {path} is damaged ({reason}).", folder) from error
     if meta["format"] not in _WEIGHTS_OF:
         known = " and ".join(str(number) for number in _WEIGHTS_OF)

@@ -33,7 +33,7 @@ from tfdeblur.checkpoints.manifest import (
 )
 from tfdeblur.checkpoints.retention import CheckpointFolder, set_aside
 from tfdeblur.checkpoints.weights import BEST, CHECKPOINTS, write_weights
-from tfdeblur.errors import DataError, UserError
+from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
 
 if TYPE_CHECKING:
@@ -118,11 +118,10 @@ class CheckpointStore:
                     write_weights(folder, state.generator)
                 write_meta(folder, {**self._notes, **_about(state, metrics)})
         except (OSError, RuntimeError, UserError) as error:
-            reason = str(error).strip().split("\n")[0].rstrip(".")
             raise UserError(
-                f"The checkpoint {place.path(images)} could not be written: {reason}. Earlier "
-                "checkpoints are intact; free some space (a smaller --keep does) and run the same "
-                "command again to resume from them."
+                f"The checkpoint {place.path(images)} could not be written: {reason_of(error)}. "
+                "Earlier checkpoints are intact; free some space (a smaller --keep does) and run "
+                "the same command again to resume from them."
             ) from error
 
     def best_metrics(self) -> dict[str, float]:

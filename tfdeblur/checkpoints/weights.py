@@ -26,7 +26,7 @@ from tfdeblur.checkpoints.manifest import (
     weights_file,
 )
 from tfdeblur.checkpoints.retention import list_checkpoints
-from tfdeblur.errors import DataError, UserError
+from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
 from tfdeblur.io.array_files import read_hdf5
 from tfdeblur.models import create
@@ -36,8 +36,6 @@ from tfdeblur.presets import find
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
-
-_LONGEST_REASON = 300
 
 
 def write_weights(folder: str, generator: Generator) -> None:
@@ -140,10 +138,9 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
         with standard_settings(), no_more_weights_than(arrays):
             generator = create(options.pop("name"), options)
     except Exception as error:  # the options may have any values
-        reason = str(error).splitlines()[0][:_LONGEST_REASON] if str(error) else repr(error)
         raise DataError(
             f"{files.join(folder, description_file(meta))}: model describes no network with the "
-            f"weights of {weights_file(meta)}: {reason.rstrip('.')}."
+            f"weights of {weights_file(meta)}: {reason_of(error)}."
         ) from error
     _set_weights(generator, arrays, weights)
     return generator, {**meta, "folder": folder}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tfdeblur.errors import UserError
+from tfdeblur.errors import UserError, reason_of
 from tfdeblur.exporting.function import OUTPUT, as_function
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
@@ -57,7 +57,7 @@ def write(
         except (RuntimeError, ValueError, tf.errors.OpError) as error:
             # The converter's own error class is private and derives from one of these.
             raise UserError(
-                f"{generator.name} cannot be converted to LiteRT: {str(error).splitlines()[0]}. "
+                f"{generator.name} cannot be converted to LiteRT: {reason_of(error)}. "
                 "--format saved_model and onnx support every network."
             ) from error
     files.write_bytes(path, content)

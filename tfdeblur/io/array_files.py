@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, reason_of
 
 Arrays = dict[str, np.ndarray]
 
@@ -49,7 +49,7 @@ def read_npz(data: bytes, path: str) -> Arrays:
             }
     except Exception as error:  # damage raises almost any type
         raise DataError(
-            f"{path} is damaged or not a file of numpy.savez: {_why(error)}."
+            f"{path} is damaged or not a file of numpy.savez: {damage_of(error)}."
         ) from error
 
 
@@ -65,7 +65,7 @@ def read_member(data: bytes, name: str, path: str) -> bytes:
             _check_entries([entry], len(data))
             return _content(archive, entry)
     except Exception as error:  # damage raises almost any type
-        raise DataError(f"{path} has no readable {name}: {_why(error)}.") from error
+        raise DataError(f"{path} has no readable {name}: {damage_of(error)}.") from error
 
 
 def read_hdf5(data: bytes, path: str, named_groups: bool = False) -> Arrays:
@@ -97,7 +97,7 @@ def read_hdf5(data: bytes, path: str, named_groups: bool = False) -> Arrays:
             return {name: item[()] for name, item in found.items()}
     except Exception as error:  # damage raises almost any type
         raise DataError(
-            f"{path} is damaged or not a weights file of Keras: {_why(error)}."
+            f"{path} is damaged or not a weights file of Keras: {damage_of(error)}."
         ) from error
 
 
@@ -148,8 +148,7 @@ def _npy(data: bytes) -> np.ndarray:
     return numbers.reshape(shape, order="F" if column_major else "C")
 
 
-def _why(error: Exception) -> str:
-    if isinstance(error, zlib.error | EOFError):
-        return "its data are damaged"
-    lines = str(error).splitlines()
-    return (lines[0][:200] if lines else type(error).__name__).strip("'\".") or "it is truncated"
+def damage_of(error: Exception) -> str:
+    """Returns why the content of a file could not be read, in a few words."""
+    damaged = isinstance(error, zlib.error | EOFError)
+    return "its data are damaged" if damaged else reason_of(error)

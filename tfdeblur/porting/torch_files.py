@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfdeblur.errors import DataError
-from tfdeblur.io.array_files import largest_content
+from tfdeblur.io.array_files import damage_of, largest_content
 
 # The first pickle of the older layout, and the first bytes of any pickle of that protocol.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -217,7 +217,7 @@ class TorchFile:
             ) from error
         except _DAMAGE as error:
             raise DataError(
-                f"{path} is damaged or not a file of torch.save: {_reason(error)}."
+                f"{path} is damaged or not a file of torch.save: {damage_of(error)}."
             ) from error
 
     def _open_archive(self, data: bytes) -> tuple[Any, Callable[[str], Any]]:
@@ -265,7 +265,7 @@ class TorchFile:
         try:
             return self._copy(tensor)
         except _DAMAGE as error:
-            raise DataError(f"{self._path} is damaged at {name}: {_reason(error)}.") from error
+            raise DataError(f"{self._path} is damaged at {name}: {damage_of(error)}.") from error
 
     def _copy(self, tensor: Tensor) -> np.ndarray:
         storage, offset, shape, strides = tensor
@@ -304,10 +304,6 @@ def is_torch_file(data: bytes) -> bool:
 def to_array(data: Any, kind: str, shape: Any) -> np.ndarray:
     """Returns an array from little-endian bytes of a dtype, such as `f4` or `BFLOAT16`."""
     return _numbers(data, kind, big_endian=False).reshape(shape)
-
-
-def _reason(error: Exception) -> str:
-    return str(error)[:200].rstrip(".") or "it is truncated"
 
 
 def _item_size(kind: str) -> int:

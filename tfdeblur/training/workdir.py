@@ -6,7 +6,7 @@ from typing import Any
 from tfdeblur import config
 from tfdeblur.checkpoints.weights import CHECKPOINTS
 from tfdeblur.config import CONFIG_FILE, PlugIn, TrainConfig, renamed, settings
-from tfdeblur.errors import ConfigError, UserError
+from tfdeblur.errors import ConfigError, UserError, reason_of
 from tfdeblur.io import files
 from tfdeblur.reports.histories import HISTORY
 from tfdeblur.training.gallery import INDEX, PICTURES
@@ -138,9 +138,8 @@ def _read(path: str) -> dict[str, Any]:
         if absent := sorted(_SECTIONS - tree.keys()):
             raise ConfigError(f"it has no {absent[0]}")
     except (ConfigError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".:")
         raise ConfigError(
-            f"{path} is damaged ({reason}). It records the model and objective of the run. If you "
-            "are sure that this is the same run, remove the file; it is written again."
+            f"{path} is damaged ({reason_of(error)}). It records the model and objective of the "
+            "run. If you are sure that this is the same run, remove the file; it is written again."
         ) from error
     return tree

@@ -162,7 +162,7 @@ class JaxEngine(Engine):
         """Explains errors about memory and lost workers."""
         if not isinstance(error, jax.errors.JaxRuntimeError):
             return None
-        reason = reason_of(str(error))
+        reason = reason_of(error)
         if "RESOURCE_EXHAUSTED" in str(error):
             return UserError(
                 f"Out of memory in a training step ({reason}). Set training.replica_batch to half "
@@ -298,7 +298,7 @@ def _require_tpu() -> None:
             remedy = 'It needs libtpu: pip install "tfdeblur[jax-tpu]".'
         raise UserError(
             f"This machine has no TPU that JAX {jax.__version__} can use "
-            f"({reason_of(str(error))}). {remedy}"
+            f"({reason_of(error)}). {remedy}"
         ) from error
 
 

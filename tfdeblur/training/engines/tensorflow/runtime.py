@@ -138,7 +138,7 @@ def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
                 'pip install "tfdeblur[jax-tpu]", or pip install "tfdeblur[tpu]".'
             )
         raise UserError(
-            f"{where} that TensorFlow {tf.__version__} can use ({reason_of(str(error))}). {remedy}"
+            f"{where} that TensorFlow {tf.__version__} can use ({reason_of(error)}). {remedy}"
         ) from error
 
 
