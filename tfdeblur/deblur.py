@@ -23,7 +23,7 @@ from pydantic import Field
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError, reason_of
-from tfdeblur.inference import photos, video
+from tfdeblur.inference import photo_files, video
 from tfdeblur.io import files
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def run(config: DeblurConfig) -> DeblurResult:
 
 def _unexpected(error: Exception) -> str:
     """Writes the traceback to a temporary file; returns one line that names the file."""
-    reason = f"unexpected {type(error).__name__}: {reason_of(str(error))}."
+    reason = f"unexpected {type(error).__name__}: {reason_of(error)}."
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="tfdeblur-", suffix=".txt", delete=False, errors="backslashreplace"
@@ -167,7 +167,7 @@ def outputs(out: str, side_by_side: bool) -> list[str]:
     """Returns the path of the restored file and, if requested, of the side-by-side file."""
     if not side_by_side:
         return [out]
-    ending = out[len(out) - len(photos.suffix(out)) :]
+    ending = out[len(out) - len(photo_files.suffix(out)) :]
     return [out, f"{out.removesuffix(ending)}.before-after{ending}"]
 
 
@@ -189,9 +189,9 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
     Raises:
         UserError: Nothing to restore, or an output would overwrite an input or another output.
     """
-    known = (*photos.SUFFIXES, *video.SUFFIXES)
+    known = (*photo_files.SUFFIXES, *video.SUFFIXES)
     inputs = list({_identity(given): given for given in inputs}.values())
-    if not files.is_dir(out) and not out.endswith("/") and photos.suffix(out) in known:
+    if not files.is_dir(out) and not out.endswith("/") and photo_files.suffix(out) in known:
         if len(inputs) > 1 or files.is_dir(inputs[0]):
             raise UserError(f"--out {out} is one file for several inputs; give a folder.")
         _check_kind(inputs[0], out)
@@ -207,7 +207,7 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
                     path = files.join(given, name)
                     if files.base_name(name).startswith("."):
                         continue
-                    if photos.suffix(name) in known and not _is_within(path, out, given):
+                    if photo_files.suffix(name) in known and not _is_within(path, out, given):
                         plan[path] = files.join(inside, _written_name(name))
             else:
                 plan[given] = files.join(out, _written_name(files.base_name(given)))
@@ -263,16 +263,16 @@ def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None =
 
 
 def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
-    photo = photos.read_photo(path, _check_memory)
+    photo = photo_files.read_photo(path, _check_memory)
     restored = dataclasses.replace(photo, pixels=restorer.deblur(photo.pixels, progress=True))
     if files.parent(out):
         files.make_dirs(files.parent(out))
-    photos.write_photo(out, restored)
+    photo_files.write_photo(out, restored)
     # Last, because an image of twice the width may be too wide for its format.
     if side is not None:
         both = np.concatenate([photo.pixels, restored.pixels], axis=1)
         alpha = None if photo.alpha is None else np.concatenate([photo.alpha, photo.alpha], axis=1)
-        photos.write_photo(side, dataclasses.replace(photo, pixels=both, alpha=alpha))
+        photo_files.write_photo(side, dataclasses.replace(photo, pixels=both, alpha=alpha))
 
 
 def _check_memory(height: int, width: int) -> None:
@@ -289,7 +289,7 @@ def _check_memory(height: int, width: int) -> None:
 
 
 def _written_name(name: str) -> str:
-    return video.written_name(name) if video.is_video(name) else photos.written_name(name)
+    return video.written_name(name) if video.is_video(name) else photo_files.written_name(name)
 
 
 def _check_kind(given: str, out: str) -> None:
@@ -298,7 +298,7 @@ def _check_kind(given: str, out: str) -> None:
     if _written_name(out) != out:
         better = ".mkv" if is_video else ".png"
         raise UserError(
-            f"--out {out}: writing {photos.suffix(out)} files is not supported; try {better}."
+            f"--out {out}: writing {photo_files.suffix(out)} files is not supported; try {better}."
         )
     if is_video != video.is_video(given):
         kind, other = ("a video", "a photo") if is_video else ("a photo", "a video")
@@ -309,8 +309,8 @@ def _disambiguate(plan: dict[str, str]) -> dict[str, str]:
     """Renames the output of `a.gif` from `a.png` to `a.gif.png` if there is an `a.png` as well."""
     counts = collections.Counter(_identity(out) for out in plan.values())
     return {
-        given: files.join(files.parent(out), files.base_name(given) + photos.suffix(out))
-        if counts[_identity(out)] > 1 and photos.suffix(given) != photos.suffix(out)
+        given: files.join(files.parent(out), files.base_name(given) + photo_files.suffix(out))
+        if counts[_identity(out)] > 1 and photo_files.suffix(given) != photo_files.suffix(out)
         else out
         for given, out in plan.items()
     }

@@ -30,7 +30,7 @@ from tfdeblur.data import schema
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.exporting import hub, saved_model
-from tfdeblur.inference import photos, video
+from tfdeblur.inference import photo_files, video
 from tfdeblur.io import array_files, files
 from tfdeblur.models.generator import Generator
 from tfdeblur.porting import reading
@@ -69,9 +69,9 @@ def _pictures(folder: str) -> list[str]:
     for kind in ("png", "jpg", "webp", "tif", "bmp", "gif", "ppm", "tga", "jp2", "avif"):
         image.save(f"{folder}/a.{kind}", **({"exif": exif} if kind in ("jpg", "png") else {}))
     image.convert("CMYK").save(f"{folder}/cmyk.jpg")
-    deep = photos.Photo(PIXELS.astype(np.uint16) * 257, PIXELS[..., 0].astype(np.uint16))
+    deep = photo_files.Photo(PIXELS.astype(np.uint16) * 257, PIXELS[..., 0].astype(np.uint16))
     for kind in ("png", "tif"):
-        photos.write_photo(f"{folder}/deep.{kind}", deep)
+        photo_files.write_photo(f"{folder}/deep.{kind}", deep)
     return files.list_dir(folder)
 
 
@@ -223,7 +223,7 @@ def _read_video(path: str) -> None:
 
 
 READERS = {
-    "picture": Reader(_pictures, _path(photos.read_photo)),
+    "picture": Reader(_pictures, _path(photo_files.read_photo)),
     "video": Reader(_videos, _path(_read_video)),
     "npz": Reader(_written(_npz()), _path(reading.read)),
     "pth": Reader(_written(_pth()), _path(reading.read)),

@@ -15,7 +15,7 @@ from tfdeblur import deblur
 from tfdeblur.config import settings
 from tfdeblur.deblur import DeblurConfig, plan_outputs
 from tfdeblur.errors import UserError
-from tfdeblur.inference import photos
+from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import load_restorer
 from tfdeblur.inference.tiles import Tiles
 from tfdeblur.io import files
@@ -29,7 +29,7 @@ def picture(height=12, width=17):
 
 def put(path, array=None):
     files.make_dirs(files.parent(str(path)))
-    photos.write_photo(str(path), photos.Photo(picture() if array is None else array))
+    photo_files.write_photo(str(path), photo_files.Photo(picture() if array is None else array))
     return str(path)
 
 
@@ -49,11 +49,11 @@ def test_deblur_of_one_photo_writes_a_folder_or_a_file(run_folder, tmp_path, cap
     out = str(tmp_path / "out")
     assert deblur.main([photo, "-o", out, "--model", run_folder]) == 0
     assert "1 restored" in capsys.readouterr().out
-    expected = load_restorer(run_folder).deblur(photos.read_photo(photo).pixels)
-    np.testing.assert_array_equal(photos.read_photo(f"{out}/a.png").pixels, expected)
+    expected = load_restorer(run_folder).deblur(photo_files.read_photo(photo).pixels)
+    np.testing.assert_array_equal(photo_files.read_photo(f"{out}/a.png").pixels, expected)
     named = str(tmp_path / "named.png")
     assert deblur.main([photo, "--out", named, "--model", run_folder]) == 0
-    np.testing.assert_array_equal(photos.read_photo(named).pixels, expected)
+    np.testing.assert_array_equal(photo_files.read_photo(named).pixels, expected)
 
 
 def test_deblur_of_a_folder_keeps_its_structure_and_ignores_other_files(run_folder, tmp_path):
@@ -75,7 +75,7 @@ def test_deblur_with_existing_outputs_skips_them_unless_overwrite(run_folder, tm
     assert result.skipped == (f"{out}/a.png",) and not result.written
     assert files.read_text(f"{out}/a.png") == "kept"
     assert deblur.run(config(**arguments, overwrite=True)).written == (f"{out}/a.png",)
-    assert photos.read_photo(f"{out}/a.png").pixels.shape == (12, 17, 3)
+    assert photo_files.read_photo(f"{out}/a.png").pixels.shape == (12, 17, 3)
 
 
 def test_deblur_with_a_damaged_photo_restores_the_others(run_folder, tmp_path, capsys):
@@ -95,14 +95,14 @@ def test_deblur_with_an_unexpected_error_writes_its_traceback(
 ):
     for name in ("a.png", "b.png"):
         put(tmp_path / "in" / name)
-    read = photos.read_photo
+    read = photo_files.read_photo
 
     def fails(path, check):
         if path.endswith("a.png"):
             raise KeyError("surprise")
         return read(path, check)
 
-    monkeypatch.setattr(photos, "read_photo", fails)
+    monkeypatch.setattr(photo_files, "read_photo", fails)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     out = str(tmp_path / "out")
     assert deblur.main([str(tmp_path / "in"), "--out", out, "--model", run_folder]) == 1
@@ -119,8 +119,8 @@ def test_deblur_with_closed_standard_streams_restores_intact_photos(run_folder, 
     for closed in ("2>&-", ">&- 2>&- <&-"):
         done = subprocess.run(["sh", "-c", f"exec {shlex.join([*words, '--overwrite'])} {closed}"])
         assert done.returncode == 0
-        expected = load_restorer(run_folder).deblur(photos.read_photo(photo).pixels)
-        np.testing.assert_array_equal(photos.read_photo(f"{out}/a.png").pixels, expected)
+        expected = load_restorer(run_folder).deblur(photo_files.read_photo(photo).pixels)
+        np.testing.assert_array_equal(photo_files.read_photo(f"{out}/a.png").pixels, expected)
 
 
 def test_plan_outputs_of_a_folder_ignores_hidden_files(tmp_path):
@@ -133,15 +133,15 @@ def test_plan_outputs_of_a_folder_ignores_hidden_files(tmp_path):
 
 def test_deblur_keeps_alpha_gray_and_sixteen_bits(run_folder, tmp_path):
     alpha = RANDOM.integers(0, 256, (10, 11), dtype=np.uint8)
-    photos.write_photo(str(tmp_path / "alpha.png"), photos.Photo(picture(10, 11), alpha))
+    photo_files.write_photo(str(tmp_path / "alpha.png"), photo_files.Photo(picture(10, 11), alpha))
     put(tmp_path / "gray.png", RANDOM.integers(0, 256, (9, 8), dtype=np.uint8))
     put(tmp_path / "deep.png", RANDOM.integers(0, 65536, (9, 8, 3), dtype=np.uint16))
     out = str(tmp_path / "out")
     inputs = tuple(str(tmp_path / f"{name}.png") for name in ("alpha", "gray", "deep"))
     assert not deblur.run(config(photos=inputs, out=out, model=run_folder)).failed
-    np.testing.assert_array_equal(photos.read_photo(f"{out}/alpha.png").alpha, alpha)
-    assert photos.read_photo(f"{out}/gray.png").pixels.shape == (9, 8)
-    deep = photos.read_photo(f"{out}/deep.png").pixels
+    np.testing.assert_array_equal(photo_files.read_photo(f"{out}/alpha.png").alpha, alpha)
+    assert photo_files.read_photo(f"{out}/gray.png").pixels.shape == (9, 8)
+    deep = photo_files.read_photo(f"{out}/deep.png").pixels
     assert deep.dtype == np.uint16 and np.any(deep % 257)
 
 
@@ -150,8 +150,10 @@ def test_deblur_of_a_large_photo_uses_the_given_tiles(run_folder, tmp_path):
     arguments = ["--tile", "32", "--overlap", "8", "--max-pixels", "1000"]
     assert deblur.main([photo, "-o", out, "--model", run_folder, *arguments]) == 0
     restorer = load_restorer(run_folder)
-    expected = restorer.deblur(photos.read_photo(photo).pixels, max_pixels=1000, tiles=Tiles(32, 8))
-    np.testing.assert_array_equal(photos.read_photo(f"{out}/large.png").pixels, expected)
+    expected = restorer.deblur(
+        photo_files.read_photo(photo).pixels, max_pixels=1000, tiles=Tiles(32, 8)
+    )
+    np.testing.assert_array_equal(photo_files.read_photo(f"{out}/large.png").pixels, expected)
 
 
 def test_deblur_reads_and_writes_other_file_systems(write_run):
@@ -161,7 +163,7 @@ def test_deblur_reads_and_writes_other_file_systems(write_run):
         config(photos=("ram://deblur/in",), out="ram://deblur/out", model="ram://deblur/run")
     )
     assert result.written == ("ram://deblur/out/a.png",)
-    assert photos.read_photo("ram://deblur/out/a.png").pixels.shape == (12, 17, 3)
+    assert photo_files.read_photo("ram://deblur/out/a.png").pixels.shape == (12, 17, 3)
 
 
 def test_plan_outputs_of_several_folders_has_a_subfolder_for_each(tmp_path):
@@ -267,9 +269,9 @@ def test_side_by_side_writes_input_and_output_in_one_image(run_folder, tmp_path)
     result = deblur.run(config(**expected, side_by_side=True))
     assert result.written == (f"{out}/a.b.png",)
     assert files.walk_files(out) == ["a.b.before-after.png", "a.b.png"]
-    both = photos.read_photo(f"{out}/a.b.before-after.png").pixels
-    np.testing.assert_array_equal(both[:, :17], photos.read_photo(photo).pixels)
-    np.testing.assert_array_equal(both[:, 17:], photos.read_photo(f"{out}/a.b.png").pixels)
+    both = photo_files.read_photo(f"{out}/a.b.before-after.png").pixels
+    np.testing.assert_array_equal(both[:, :17], photo_files.read_photo(photo).pixels)
+    np.testing.assert_array_equal(both[:, 17:], photo_files.read_photo(f"{out}/a.b.png").pixels)
     assert deblur.run(config(**expected, side_by_side=True)).skipped == (f"{out}/a.b.png",)
 
 
@@ -284,8 +286,8 @@ def test_side_by_side_output_onto_another_output_raises(run_folder, tmp_path):
 def test_ensemble_flag_equals_an_ensemble_restorer(run_folder, tmp_path):
     photo, out = put(tmp_path / "in/a.png"), str(tmp_path / "out")
     assert deblur.main([photo, "-o", out, "--model", run_folder, "--ensemble"]) == 0
-    expected = load_restorer(run_folder, ensemble=True).deblur(photos.read_photo(photo).pixels)
-    np.testing.assert_array_equal(photos.read_photo(f"{out}/a.png").pixels, expected)
+    expected = load_restorer(run_folder, ensemble=True).deblur(photo_files.read_photo(photo).pixels)
+    np.testing.assert_array_equal(photo_files.read_photo(f"{out}/a.png").pixels, expected)
 
 
 def test_tlc_flag_for_a_network_without_pooling_exits_with_2(run_folder, tmp_path, capsys):

@@ -21,7 +21,7 @@ from tfdeblur.evaluation.measuring import Scorer
 from tfdeblur.evaluation.results import CARDS, EVALUATIONS
 from tfdeblur.evaluation.scores import BLURRED, RESTORED, ScoreCard, Setting
 from tfdeblur.execution import default_executor
-from tfdeblur.inference.photos import SUFFIXES, read_photo, suffix
+from tfdeblur.inference.photo_files import SUFFIXES, read_photo, suffix
 from tfdeblur.io import files
 from tfdeblur.metrics import METRICS
 from tfdeblur.ops import tiling

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfdeblur import models
 from tfdeblur.exporting import saved_model
-from tfdeblur.inference import photos
+from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import Restorer, load_restorer
 from tfdeblur.inference.tiles import Tiles
 from tfdeblur.ops import tiling
@@ -27,7 +27,7 @@ def frames(real_data):
         "reds": (reds, real_data / "reds/train_sharp" / reds.parent.name / reds.name),
     }
     return {
-        name: [photos.read_photo(str(path)).pixels.astype(np.float32) / 255 for path in pair]
+        name: [photo_files.read_photo(str(path)).pixels.astype(np.float32) / 255 for path in pair]
         for name, pair in pairs.items()
     }
 

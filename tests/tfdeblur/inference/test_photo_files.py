@@ -11,8 +11,8 @@ import tensorflow as tf
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from tfdeblur.errors import UserError
-from tfdeblur.inference import photo_codecs, photos
-from tfdeblur.inference.photos import Photo
+from tfdeblur.inference import photo_codecs, photo_files
+from tfdeblur.inference.photo_files import Photo
 from tfdeblur.io import files
 
 RANDOM = np.random.default_rng(7)
@@ -30,10 +30,10 @@ def save(path, image, **options):
 
 def test_read_photo_of_plain_formats_returns_the_pixels(tmp_path):
     color, gray = pixels(5, 7, 3), pixels(5, 7)
-    read = photos.read_photo(save(tmp_path / "a.png", Image.fromarray(color)))
+    read = photo_files.read_photo(save(tmp_path / "a.png", Image.fromarray(color)))
     np.testing.assert_array_equal(read.pixels, color)
     assert read.alpha is None and read.profile is None and read.exif is None
-    read = photos.read_photo(save(tmp_path / "b.tif", Image.fromarray(gray)))
+    read = photo_files.read_photo(save(tmp_path / "b.tif", Image.fromarray(gray)))
     np.testing.assert_array_equal(read.pixels, gray)
 
 
@@ -45,11 +45,11 @@ def test_alpha_read_and_written_is_kept(tmp_path, kind, channels):
     Image.fromarray(array).save(
         path, **({"lossless": True, "exact": True} if kind == "webp" else {})
     )
-    read = photos.read_photo(path)
+    read = photo_files.read_photo(path)
     np.testing.assert_array_equal(read.alpha, array[..., -1])
     out = str(tmp_path / f"out.{kind}")
-    photos.write_photo(out, read)
-    again = photos.read_photo(out)
+    photo_files.write_photo(out, read)
+    again = photo_files.read_photo(out)
     np.testing.assert_array_equal(again.alpha, array[..., -1])
     if kind != "webp":  # is lossy
         np.testing.assert_array_equal(again.pixels, read.pixels)
@@ -59,11 +59,13 @@ def test_read_photo_of_palettes_resolves_color_and_transparency(tmp_path):
     color = pixels(4, 4, 3)
     plain = Image.fromarray(color).quantize(16)
     path = save(tmp_path / "p.png", plain)
-    np.testing.assert_array_equal(photos.read_photo(path).pixels, np.asarray(plain.convert("RGB")))
+    np.testing.assert_array_equal(
+        photo_files.read_photo(path).pixels, np.asarray(plain.convert("RGB"))
+    )
     path = save(tmp_path / "t.png", plain, transparency=int(np.asarray(plain)[0, 0]))
-    assert photos.read_photo(path).alpha[0, 0] == 0
+    assert photo_files.read_photo(path).alpha[0, 0] == 0
     bits = Image.fromarray(pixels(4, 4) > 100)
-    read = photos.read_photo(save(tmp_path / "1.png", bits))
+    read = photo_files.read_photo(save(tmp_path / "1.png", bits))
     np.testing.assert_array_equal(read.pixels, np.asarray(bits) * np.uint8(255))
 
 
@@ -78,12 +80,12 @@ def test_read_photo_with_orientation_returns_upright_pixels(tmp_path, orientatio
         ImageOps.exif_transpose(Image.open(save(tmp_path / "a.png", image, exif=exif)))
     )
     for kind in ("png", "tif"):  # of a TIFF Pillow applies it itself
-        read = photos.read_photo(save(tmp_path / f"a.{kind}", image, exif=exif))
+        read = photo_files.read_photo(save(tmp_path / f"a.{kind}", image, exif=exif))
         np.testing.assert_array_equal(read.pixels, expected)
     # The written file has no orientation, which would apply twice, and keeps the camera.
     for kind in ("png", "jpg", "webp", "tif"):
         out = str(tmp_path / f"out.{kind}")
-        photos.write_photo(out, read)
+        photo_files.write_photo(out, read)
         with Image.open(out) as written:
             assert written.size == (expected.shape[1], expected.shape[0])
             assert written.getexif().get(ExifTags.Base.Orientation, 1) == 1
@@ -94,8 +96,8 @@ def test_read_photo_with_orientation_returns_upright_pixels(tmp_path, orientatio
 def test_profile_and_resolution_written_and_read_are_kept(tmp_path, kind):
     photo = Photo(pixels(9, 9, 3), profile=SRGB, dpi=(300.0, 300.0))
     path = str(tmp_path / f"a.{kind}")
-    photos.write_photo(path, photo)
-    again = photos.read_photo(path)
+    photo_files.write_photo(path, photo)
+    again = photo_files.read_photo(path)
     assert again.profile == SRGB
     if kind != "webp":  # has no field for it
         assert again.dpi == pytest.approx((300, 300), abs=0.1)
@@ -106,13 +108,13 @@ def test_sixteen_bits_written_and_read_are_kept(tmp_path, kind):
     path = str(tmp_path / f"a.{kind}")
     for shape in ((5, 6), (5, 6, 3)):
         photo = Photo(pixels(*shape, dtype=np.uint16))
-        photos.write_photo(path, photo)
-        again = photos.read_photo(path)
+        photo_files.write_photo(path, photo)
+        again = photo_files.read_photo(path)
         assert again.pixels.dtype == np.uint16
         np.testing.assert_array_equal(again.pixels, photo.pixels)
     alpha = pixels(5, 6, dtype=np.uint16)
-    photos.write_photo(path, Photo(photo.pixels, alpha, SRGB, None, (200.0, 200.0)))
-    again = photos.read_photo(path)
+    photo_files.write_photo(path, Photo(photo.pixels, alpha, SRGB, None, (200.0, 200.0)))
+    again = photo_files.read_photo(path)
     np.testing.assert_array_equal(again.pixels, photo.pixels)
     np.testing.assert_array_equal(again.alpha, alpha)
     assert again.profile == SRGB
@@ -122,15 +124,15 @@ def test_sixteen_bits_written_and_read_are_kept(tmp_path, kind):
 def test_write_photo_of_sixteen_bits_as_bmp_reduces_to_eight(tmp_path):
     photo = Photo(np.array([[[0, 257, 65535]]], np.uint16))
     path = str(tmp_path / "a.bmp")
-    photos.write_photo(path, photo)
-    np.testing.assert_array_equal(photos.read_photo(path).pixels, [[[0, 1, 255]]])
+    photo_files.write_photo(path, photo)
+    np.testing.assert_array_equal(photo_files.read_photo(path).pixels, [[[0, 1, 255]]])
 
 
 def test_write_photo_of_a_16_bit_png_keeps_exif(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "camera"
     path = str(tmp_path / "a.png")
-    photos.write_photo(path, Photo(pixels(3, 3, 3, dtype=np.uint16), exif=exif.tobytes()))
+    photo_files.write_photo(path, Photo(pixels(3, 3, 3, dtype=np.uint16), exif=exif.tobytes()))
     with Image.open(path) as written:
         assert written.getexif()[ExifTags.Base.Make] == "camera"
 
@@ -143,9 +145,9 @@ def test_exposure_and_location_written_and_read_are_kept(tmp_path, kind, dtype):
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:02 03:04:05"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (48.0, 8.0, 15.0)
     path = str(tmp_path / f"a.{kind}")
-    photos.write_photo(path, Photo(pixels(9, 8, 3, dtype=dtype), exif=exif.tobytes()))
+    photo_files.write_photo(path, Photo(pixels(9, 8, 3, dtype=dtype), exif=exif.tobytes()))
     again = Image.Exif()
-    again.load(photos.read_photo(path).exif)
+    again.load(photo_files.read_photo(path).exif)
     assert again[ExifTags.Base.Make] == "camera"
     assert ExifTags.Base.DateTimeOriginal in again.get_ifd(ExifTags.IFD.Exif)
     assert again.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (48.0, 8.0, 15.0)
@@ -154,9 +156,9 @@ def test_exposure_and_location_written_and_read_are_kept(tmp_path, kind, dtype):
 def test_exif_of_a_palette_tiff_has_no_layout_tags(tmp_path):
     # Written as RGB, it must not be tagged as a palette image.
     source = Image.fromarray(pixels(40, 30, 3)).quantize(16)
-    read = photos.read_photo(save(tmp_path / "a.tif", source, description="old"))
-    photos.write_photo(str(tmp_path / "out.tif"), read)
-    again = photos.read_photo(str(tmp_path / "out.tif"))
+    read = photo_files.read_photo(save(tmp_path / "a.tif", source, description="old"))
+    photo_files.write_photo(str(tmp_path / "out.tif"), read)
+    again = photo_files.read_photo(str(tmp_path / "out.tif"))
     np.testing.assert_array_equal(again.pixels, np.asarray(source.convert("RGB")))
     record = Image.Exif()
     record.load(again.exif)
@@ -167,29 +169,29 @@ def test_exif_of_a_palette_tiff_has_no_layout_tags(tmp_path):
 def test_dpi_beyond_the_limit_is_none(tmp_path):
     image = Image.fromarray(pixels(8, 8, 3))
     path = save(tmp_path / "a.tif", image, x_resolution=720000, y_resolution=72, resolution_unit=2)
-    assert photos.read_photo(path).dpi is None
+    assert photo_files.read_photo(path).dpi is None
 
 
 def test_dpi_of_a_tiff_without_resolution_is_none(tmp_path):
     path = str(tmp_path / "a.tif")
     for dtype in (np.uint8, np.uint16):
-        photos.write_photo(path, Photo(pixels(8, 8, 3, dtype=dtype)))
-        assert photos.read_photo(path).dpi is None
+        photo_files.write_photo(path, Photo(pixels(8, 8, 3, dtype=dtype)))
+        assert photo_files.read_photo(path).dpi is None
     image = Image.fromarray(pixels(8, 8, 3))
     path = save(tmp_path / "b.tif", image, dpi=(1, 1))
-    assert photos.read_photo(path).dpi == (1, 1)
+    assert photo_files.read_photo(path).dpi == (1, 1)
 
 
 def test_read_photo_of_a_white_is_zero_tiff_inverts_it(tmp_path):
     gray = pixels(6, 5, dtype=np.uint16)
     path = save(tmp_path / "a.tif", Image.fromarray(~gray), tiffinfo={262: 0})
-    np.testing.assert_array_equal(photos.read_photo(path).pixels, gray)
+    np.testing.assert_array_equal(photo_files.read_photo(path).pixels, gray)
 
 
 def test_read_photo_of_cmyk_returns_rgb(tmp_path):
     cmyk = Image.fromarray(pixels(8, 8, 4), "CMYK")
     for options in ({}, {"icc_profile": SRGB}):  # an RGB profile does not apply and is ignored
-        read = photos.read_photo(save(tmp_path / "a.tif", cmyk, **options))
+        read = photo_files.read_photo(save(tmp_path / "a.tif", cmyk, **options))
         np.testing.assert_array_equal(read.pixels, np.asarray(cmyk.convert("RGB")))
         assert read.profile is None
 
@@ -198,8 +200,8 @@ def test_write_photo_as_jpeg_is_near_the_pixels(tmp_path):
     y, x = np.mgrid[:40, :50]
     smooth = np.uint8(np.stack([y * 6, x * 5, y + x], axis=-1))
     path = str(tmp_path / "a.jpeg")
-    photos.write_photo(path, Photo(smooth, alpha=pixels(40, 50)))
-    read = photos.read_photo(path)
+    photo_files.write_photo(path, Photo(smooth, alpha=pixels(40, 50)))
+    read = photo_files.read_photo(path)
     assert np.abs(read.pixels.astype(int) - smooth).mean() < 1.5
     assert read.alpha is None
 
@@ -208,7 +210,7 @@ def test_read_photo_of_a_multi_picture_file_returns_the_first(tmp_path):
     first, second = (Image.fromarray(np.full((16, 16, 3), v, np.uint8)) for v in (10, 200))
     path = str(tmp_path / "a.jpg")
     first.save(path, "MPO", save_all=True, append_images=[second])
-    assert abs(photos.read_photo(path).pixels.mean() - 10) < 2
+    assert abs(photo_files.read_photo(path).pixels.mean() - 10) < 2
 
 
 def png_header_of(width, height):
@@ -265,13 +267,13 @@ def test_read_and_write_of_bad_files_name_them(tmp_path):
     before = Image.MAX_IMAGE_PIXELS
     for name, message in bad.items():
         with pytest.raises(UserError, match=message) as caught:
-            photos.read_photo(str(tmp_path / name))
+            photo_files.read_photo(str(tmp_path / name))
         assert name in str(caught.value)
     assert before == Image.MAX_IMAGE_PIXELS
     with pytest.raises(UserError, match=r"a\.xyz"):
-        photos.write_photo(str(tmp_path / "a.xyz"), Photo(pixels(2, 2)))
+        photo_files.write_photo(str(tmp_path / "a.xyz"), Photo(pixels(2, 2)))
     with pytest.raises(UserError, match=r"a\.webp.*17000x1"):
-        photos.write_photo(str(tmp_path / "a.webp"), Photo(pixels(1, 17000)))
+        photo_files.write_photo(str(tmp_path / "a.webp"), Photo(pixels(1, 17000)))
     assert not (tmp_path / "a.webp").exists()
 
 
@@ -279,16 +281,16 @@ def test_read_photo_with_any_decoder_error_names_the_file(tmp_path, monkeypatch)
     path = save(tmp_path / "a.png", Image.fromarray(pixels(4, 4)))
     for error, message in ((TypeError("odd"), "odd"), (MemoryError(), "memory")):
         monkeypatch.setattr(
-            photos, "_plain_mode", lambda *_, error=error: (_ for _ in ()).throw(error)
+            photo_files, "_plain_mode", lambda *_, error=error: (_ for _ in ()).throw(error)
         )
         with pytest.raises(UserError, match=f"a.png .*{message}"):
-            photos.read_photo(path)
+            photo_files.read_photo(path)
 
 
 def test_read_photo_with_a_pillow_warning_names_the_file(tmp_path, capsys):
     image = Image.fromarray(pixels(8, 8, 3))
     path = save(tmp_path / "a.jpg", image, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 30)
-    photos.read_photo(path)
+    photo_files.read_photo(path)
     assert capsys.readouterr().out == f"warning: {path}: Corrupt EXIF data.\n"
 
 
@@ -298,7 +300,7 @@ def test_read_photo_with_damaged_exif_keeps_the_pixels(tmp_path, monkeypatch, ca
     exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "camera"
     path = save(tmp_path / "a.png", image, exif=exif)
     monkeypatch.setattr(Image.Exif, "tobytes", lambda self: struct.unpack("B", b""))
-    read = photos.read_photo(path)
+    read = photo_files.read_photo(path)
     np.testing.assert_array_equal(read.pixels, np.rot90(np.asarray(image), -1))
     assert read.exif is None
     printed = capsys.readouterr().out
@@ -307,21 +309,21 @@ def test_read_photo_with_damaged_exif_keeps_the_pixels(tmp_path, monkeypatch, ca
 
 def test_read_photo_of_a_large_file_does_not_warn(tmp_path, recwarn):
     path = save(tmp_path / "large.png", Image.new("1", (14000, 14000)))
-    assert photos.read_photo(path).pixels.shape == (14000, 14000)
+    assert photo_files.read_photo(path).pixels.shape == (14000, 14000)
     assert not [w for w in recwarn if w.category is Image.DecompressionBombWarning]
 
 
 def test_photos_on_other_file_systems_are_written_and_read():
     photo = Photo(pixels(4, 5, 3))
     files.make_dirs("ram://album")
-    photos.write_photo("ram://album/a.png", photo)
-    np.testing.assert_array_equal(photos.read_photo("ram://album/a.png").pixels, photo.pixels)
+    photo_files.write_photo("ram://album/a.png", photo)
+    np.testing.assert_array_equal(photo_files.read_photo("ram://album/a.png").pixels, photo.pixels)
 
 
 def test_suffix_and_written_name_of_various_names():
-    assert photos.suffix("a/b.c/Photo.JPG") == ".jpg"
-    assert photos.suffix("a.b/.png") == ""
-    assert photos.written_name("x/a.JPG") == "x/a.JPG"
-    assert photos.written_name("x/a.gif") == "x/a.png"
-    assert photos.written_name("holiday.2024") == "holiday.2024.png"
-    assert photos.written_name("phone.avif") == "phone.png"
+    assert photo_files.suffix("a/b.c/Photo.JPG") == ".jpg"
+    assert photo_files.suffix("a.b/.png") == ""
+    assert photo_files.written_name("x/a.JPG") == "x/a.JPG"
+    assert photo_files.written_name("x/a.gif") == "x/a.png"
+    assert photo_files.written_name("holiday.2024") == "holiday.2024.png"
+    assert photo_files.written_name("phone.avif") == "phone.png"
