@@ -6,12 +6,14 @@ The folder holds the graph, the weights and `tfdeblur.json`, which describes the
     restored = model.signatures["uint8"](images=photos)["restored"]
 """
 
+import contextlib
 import dataclasses
 import os
 import platform
+import re
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 import keras
 import tensorflow as tf
@@ -34,6 +36,9 @@ _VARIABLES = (
 DESCRIPTION_VERSION = 1
 
 _PATTERNS = "*?[\\"
+
+# Locked in the folder of an unfinished export for as long as its process runs.
+_LOCK = ".export.lock"
 
 # Types of entries of the description, each with a value of that type.
 _ENTRIES: dict[str, tuple[type, Any]] = {
@@ -92,7 +97,7 @@ def export_saved_model(
         )
     if files.is_link(out_dir):
         out_dir = os.path.realpath(out_dir)
-    old = _beside(out_dir, "old")
+    old = _sibling(out_dir, "old")
     if files.exists(old) and not OutputFolder.is_one(old):
         raise UserError(f"{old} is not the rest of an interrupted export. Rename it first.")
     _finish_replacement(out_dir)
@@ -111,16 +116,13 @@ def export_saved_model(
             "python": platform.python_version(),
         },
     }
-    # A name of its own: another process may export to the same folder.
-    partial = _beside(out_dir, f"{uuid.uuid4().hex[:8]}.partial")
-    files.make_dirs(partial)  # fails before the work if the folder cannot be written
-    try:
-        with standard_settings():
-            _archive(generator.as_unit_model()).write_out(partial, verbose=False)
-    except (tf.errors.OpError, OSError) as error:
-        files.remove_tree(partial)
-        raise UserError(f"Cannot write the SavedModel to {out_dir}: {error}.") from error
-    files.write_json(files.join(partial, DESCRIPTION), description)
+    with _unfinished(out_dir) as partial:
+        try:
+            with standard_settings():
+                _archive(generator.as_unit_model()).write_out(partial, verbose=False)
+        except (tf.errors.OpError, OSError) as error:
+            raise UserError(f"Cannot write the SavedModel to {out_dir}: {error}.") from error
+        files.write_json(files.join(partial, DESCRIPTION), description)
     OutputFolder(partial).adopt()
     _put_in_place(partial, out_dir)
     return description
@@ -146,7 +148,7 @@ def load_saved_model(path: str) -> LoadedModel:
         root = tf.saved_model.load(path)
     except Exception as error:  # damage raises almost any type
         raise UserError(
-            f"{path} is not a SavedModel that this TensorFlow can load: {reason_of(str(error))}."
+            f"{path} is not a SavedModel that this TensorFlow can load: {reason_of(error)}."
         ) from error
     names = list(root.signatures)
     signature = next((root.signatures[n] for n in ("float", "serving_default") if n in names), None)
@@ -216,9 +218,62 @@ def _refuse_other_content(path: str, overwrite: bool) -> None:
     OutputFolder.reserve(path, GRAPH, DESCRIPTION, *_VARIABLES)
 
 
-def _beside(path: str, state: str) -> str:
+def _sibling(path: str, state: str) -> str:
     # A prefix, not a suffix: ram:// treats a sibling with a longer name as the folder's content.
     return files.join(files.parent(path), f".{files.base_name(path)}.{state}")
+
+
+@contextlib.contextmanager
+def _unfinished(target: str) -> Iterator[str]:
+    """Creates a folder for an export, which is removed if the block raises.
+
+    It has a name of its own, because another process may export to the same target, and a lock,
+    by which a later export recognizes and removes the folder of a killed process.
+    """
+    local = files.is_local(target)
+    if local:
+        _remove_killed(target)
+    partial = _sibling(target, f"{uuid.uuid4().hex[:8]}{files.PARTIAL_SUFFIX}")
+    files.make_dirs(partial)  # fails before the work if the folder cannot be written
+    try:
+        if not local:
+            yield partial
+            return
+        lock = files.join(partial, _LOCK)
+        with open(lock, "wb") as file:
+            _try_lock(file)
+            yield partial
+            files.remove(lock)
+    except BaseException:
+        files.remove_tree(partial)
+        raise
+
+
+def _remove_killed(target: str) -> None:
+    """Removes the unfinished folders of killed exports to a target."""
+    folder = files.parent(target) or os.curdir
+    name_of = rf"\.{re.escape(files.base_name(target))}\.[0-9a-f]{{8}}"
+    partial = re.compile(f"{name_of}{re.escape(files.PARTIAL_SUFFIX)}")
+    for name in filter(partial.fullmatch, files.list_dir(folder) if files.is_dir(folder) else ()):
+        path = files.join(folder, name)
+        # Folders without the lock are not, or no longer, unfinished exports.
+        with (
+            contextlib.suppress(OSError, UserError),
+            open(files.join(path, _LOCK), "r+b") as file,
+        ):
+            if _try_lock(file):
+                files.remove_tree(path)
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Locks a file until it is closed or the process ends; returns whether that succeeded."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # not on this system, not on this disk, or already locked
+        return False
+    return True
 
 
 def _put_in_place(partial: str, target: str) -> None:
@@ -226,7 +281,7 @@ def _put_in_place(partial: str, target: str) -> None:
     if files.exists(target):
         if files.list_dir(target):
             OutputFolder(target).mark()
-            _move(target, _beside(target, "old"))
+            _move(target, _sibling(target, "old"))
         else:
             files.remove_tree(target)
     _move(partial, target)
@@ -238,7 +293,7 @@ def _finish_replacement(target: str) -> None:
 
     Also completes a replacement that was interrupted.
     """
-    old = _beside(target, "old")
+    old = _sibling(target, "old")
     if not files.exists(old):
         return
     if not files.exists(target):

@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -318,6 +319,49 @@ def test_export_keeps_hidden_folders_of_the_user(tiny, tmp_path):
         saved_model.export_saved_model(tiny, path)
     assert files.list_dir(f"{tmp_path}/.model.old") == ["notes.txt"]
     assert saved_model.is_saved_model(path)
+
+
+def test_export_removes_the_folders_of_killed_exports_and_no_others(tiny, tmp_path):
+    killed, running, foreign, other = (
+        tmp_path / name
+        for name in (
+            ".model.0123abcd.partial",
+            ".model.4567abcd.partial",
+            ".model.89ababcd.partial",
+            ".model2.0123abcd.partial",
+        )
+    )
+    for folder in (killed, running, foreign, other):
+        files.make_dirs(f"{folder}/variables")
+        files.write_text(f"{folder}/variables/a", "a")
+        if folder != foreign:
+            files.write_bytes(f"{folder}/{saved_model._LOCK}", b"")
+    with open(running / saved_model._LOCK, "r+b") as file:
+        assert saved_model._try_lock(file)
+        saved_model.export_saved_model(tiny, str(tmp_path / "model"))
+    names = [running.name, foreign.name, other.name, "model"]
+    assert files.list_dir(str(tmp_path)) == sorted(names)
+    assert saved_model._LOCK not in files.walk_files(str(tmp_path / "model"))
+
+
+def test_killed_export_is_removed_by_the_next(tmp_path):
+    program = f"""
+import os, signal
+import keras
+from tfdeblur.exporting import saved_model
+from tfdeblur.models.generator import Generator
+
+images = keras.Input((None, None, 3))
+tiny = Generator(keras.Model(images, keras.layers.Rescaling(1.0)(images)), "unit", 1, name="tiny")
+saved_model.files.write_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+saved_model.export_saved_model(tiny, {str(tmp_path / "model")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (left,) = files.list_dir(str(tmp_path))
+    assert left.endswith(files.PARTIAL_SUFFIX)
+    saved_model._remove_killed(str(tmp_path / "model"))
+    assert files.list_dir(str(tmp_path)) == []
 
 
 def test_export_to_a_name_that_tensorflow_reads_as_a_pattern_raises(tiny, tmp_path):
