@@ -82,6 +82,14 @@ class ExportConfig:
             "over instead, in pixels; auto: 1.5 times the training crops"
         ),
     ] = "auto"
+    max_pixels: Annotated[
+        int | None,
+        Field(
+            description="saved_model: requests of more pixels (batch x height x width; bytes: each "
+            "image) fail before they need memory; unlimited if unset",
+            ge=1,
+        ),
+    ] = None
     license: Annotated[
         str, Field(description="hub: SPDX identifier of the license of the weights")
     ] = ""
@@ -148,7 +156,7 @@ def run(config: ExportConfig) -> ExportResult:
             name: meta[name] for name in ("images", "averaged", "metrics", "origin") if name in meta
         }
         description = saved_model.export_saved_model(
-            generator, out, about=about, overwrite=config.overwrite
+            generator, out, about=about, max_pixels=config.max_pixels, overwrite=config.overwrite
         )
     elif config.format == "hub":
         hub.write(
@@ -185,6 +193,8 @@ def _check(config: ExportConfig) -> None:
         )
     if config.format not in ("litert", "hub") and config.weights != "float32":
         raise ConfigError("weights: --weights float16 requires --format litert or hub.")
+    if config.format != "saved_model" and config.max_pixels is not None:
+        raise ConfigError("max_pixels: --max-pixels requires --format saved_model.")
     for name in ("license", "scores"):
         if config.format != "hub" and getattr(config, name):
             raise ConfigError(f"{name}: --{name} requires --format hub.")

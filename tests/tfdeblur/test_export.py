@@ -87,6 +87,8 @@ def test_export_of_litert_writes_a_file_for_one_size(write_run, tmp_path, capsys
         (["--weights", "float16"], "--weights"),
         (["--format", "onnx", "--out", "model.pb"], ".onnx"),
         (["--format", "tfjs"], "format"),
+        (["--format", "onnx", "--max-pixels", "9"], "--max-pixels"),
+        (["--max-pixels", "0"], "max_pixels"),
     ],
 )
 def test_export_with_conflicting_settings_exits_with_2(write_run, tmp_path, capsys, words, named):

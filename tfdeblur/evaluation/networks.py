@@ -52,9 +52,16 @@ def open_network(
             network's own, or one and a half of its training patches; None disables the converter.
 
     Raises:
-        UserError: There is no network; or a window is given and the network does not pool.
+        UserError: There is no network; a window is given and the network does not pool; or it is a
+            SavedModel that limits its requests, which whole images would exceed.
     """
     restorer = load_restorer(path, which, pooling=None)
+    limit = getattr(restorer.source, "max_pixels", None)
+    if limit is not None:
+        raise UserError(
+            f"{path} takes at most {limit:,} pixels at a time (--max-pixels of its export). "
+            "Evaluate the run, or an export without a limit."
+        )
     generator = restorer.source if isinstance(restorer.source, Generator) else None
     config = _config_path(path, restorer)
     states: dict[str, Callable[[Any], Any]] = {RESTORED: restorer.restore}

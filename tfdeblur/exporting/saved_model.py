@@ -46,6 +46,7 @@ _ENTRIES: dict[str, tuple[type, Any]] = {
     "metrics": (dict, {}),
     "images": (int, 0),
     "averaged": (bool, False),
+    "max_pixels": (int, 1),
 }
 
 
@@ -63,12 +64,18 @@ class LoadedModel:
     restore: Callable[[tf.Tensor], tf.Tensor]
     description: Mapping[str, Any]
 
+    @property
+    def max_pixels(self) -> int | None:
+        """Pixels that `restore` takes at a time, if its export limits them."""
+        return self.description.get("max_pixels")
+
 
 def export_saved_model(
     generator: Generator,
     out_dir: str,
     *,
     about: Mapping[str, Any] | None = None,
+    max_pixels: int | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Writes a generator as a SavedModel for any batch size, height and width.
@@ -80,6 +87,8 @@ def export_saved_model(
         generator: The trained generator.
         out_dir: Folder to write; any scheme TensorFlow writes.
         about: Further facts for `tfdeblur.json`, such as metrics and images seen.
+        max_pixels: The signatures reject requests of more pixels (batch size times height times
+            width; for encoded images, each image); unlimited if None.
         overwrite: Whether to write into a folder that holds other files. Only unchanged files of
             an earlier export are replaced; all others stay.
 
@@ -108,6 +117,7 @@ def export_saved_model(
         "value_range_inside": generator.value_range,
         "parameters": generator.network.count_params(),
         "signatures": SIGNATURES,
+        **({} if max_pixels is None else {"max_pixels": max_pixels}),
         **dict(about or {}),
         "versions": {
             "tfdeblur": __version__,
@@ -119,7 +129,7 @@ def export_saved_model(
     with _unfinished(out_dir) as partial:
         try:
             with standard_settings():
-                _archive(generator.as_unit_model()).write_out(partial, verbose=False)
+                _archive(generator.as_unit_model(), max_pixels).write_out(partial, verbose=False)
         except (tf.errors.OpError, OSError) as error:
             raise UserError(f"Cannot write the SavedModel to {out_dir}: {error}.") from error
         files.write_json(files.join(partial, DESCRIPTION), description)
@@ -182,13 +192,15 @@ def _read_description(path: str) -> dict[str, Any]:
             raise DataError(f"{path} is damaged: the type of {key} is wrong. Export it again.")
     if not isinstance(found.get("model", {}).get("name", ""), str):
         raise DataError(f"{path} is damaged: the type of model.name is wrong. Export it again.")
+    if found.get("max_pixels", 1) < 1:
+        raise DataError(f"{path} is damaged: max_pixels is not positive. Export it again.")
     # Of checkpoints only: a path that other commands follow.
     found.pop("folder", None)
     return found
 
 
-def _archive(model: keras.Model) -> keras.export.ExportArchive:
-    served = Served(lambda images: model(images, training=False))
+def _archive(model: keras.Model, max_pixels: int | None) -> keras.export.ExportArchive:
+    served = Served(lambda images: model(images, training=False), max_pixels)
     archive = keras.export.ExportArchive()
     archive.track(model)
     for name, function, dtype, shape in (

@@ -1,7 +1,8 @@
 """Graphs of a SavedModel's signatures, which check each request before running the network.
 
 Runtimes do not check shapes against signatures, and a tensor of the wrong rank can crash the
-serving process. A failed check raises an InvalidArgumentError for that request alone.
+serving process, as can one that is too large. A failed check raises an InvalidArgumentError for
+that request alone.
 """
 
 from collections.abc import Callable
@@ -32,18 +33,21 @@ class Served:
 
     Args:
         network: From float32 [B, H, W, 3] in [0, 1] to restored images of the same shape.
+        max_pixels: Requests of more pixels are rejected; unlimited if None. A batch counts as a
+            whole, but each encoded image by itself, and by its header, before it is decoded.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, max_pixels: int | None = None) -> None:
         self._network = network
+        self._max_pixels = max_pixels
 
     def from_float(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Restores float32 [B, H, W, 3] in [0, 1]."""
-        return {"restored": self._restore(_checked(images))}
+        return {"restored": self._restore(self._checked(images))}
 
     def from_uint8(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Restores uint8 [B, H, W, 3]."""
-        return {"restored": self._restore_uint8(_checked(images))}
+        return {"restored": self._restore_uint8(self._checked(images))}
 
     def from_bytes(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Restores encoded images, string [B].
@@ -61,6 +65,27 @@ class Served:
             )
         }
 
+    def _checked(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the images if they are [B, H, W, 3] of a valid size, else raises."""
+        images = tf.ensure_shape(images, [None, None, None, 3])
+        size = tf.shape(images, tf.int64)[:3]
+        not_empty = tf.debugging.assert_positive(
+            size, message="images: batch, height and width must be at least 1."
+        )
+        with tf.control_dependencies([not_empty]):
+            images = tf.identity(images)
+        return images if self._max_pixels is None else self._limited(images, size)
+
+    def _limited(self, request: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """Returns a request if the product of `size` is within the limit, else raises."""
+        within = tf.debugging.assert_less_equal(
+            tf.reduce_prod(size),
+            tf.constant(self._max_pixels, tf.int64),
+            message=f"images: more than {self._max_pixels} pixels, the limit of this model.",
+        )
+        with tf.control_dependencies([within]):
+            return tf.identity(request)
+
     def _restore(self, images: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(self._network(images), 0.0, 1.0)
 
@@ -69,6 +94,8 @@ class Served:
 
     def _restore_encoded(self, data: tf.Tensor) -> tf.Tensor:
         header = _PngHeader(data)
+        if self._max_pixels is not None:
+            data = self._limited(data, header.image_size(data))
         image = orientation.upright(_decoded(data, header), data)
         restored = self._restore(image[tf.newaxis, ..., :3])[0]
         channels = tf.where(header.alpha, 4, 3)
@@ -96,6 +123,16 @@ class _PngHeader:
         self.png = tf.reduce_all(first[: len(_PNG)] == tf.constant(list(_PNG), tf.uint8))
         self.deep = self.png & (first[24] == 16)
         self.alpha = self.png & ((first[25] == 4) | (first[25] == 6))
+        digits = tf.reshape(tf.cast(first[16:24], tf.int64), [2, 4])
+        self._size = tf.reduce_sum(digits * tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64), 1)
+
+    def image_size(self, data: tf.Tensor) -> tf.Tensor:
+        """Returns both sides of an image, int64 [2]; raises if it is neither PNG nor JPEG."""
+        return tf.cond(
+            self.png,
+            lambda: self._size,
+            lambda: tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64),
+        )
 
 
 def _decoded(data: tf.Tensor, header: _PngHeader) -> tf.Tensor:
@@ -116,13 +153,3 @@ def _decoded(data: tf.Tensor, header: _PngHeader) -> tf.Tensor:
 def _levels(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Converts images in [0, 1] to integers, rounded half to even."""
     return tf.cast(tf.round(images * dtype.max), dtype)
-
-
-def _checked(images: tf.Tensor) -> tf.Tensor:
-    """Returns the images if they are [B, H, W, 3] without a size of zero, else raises."""
-    images = tf.ensure_shape(images, [None, None, None, 3])
-    not_empty = tf.debugging.assert_positive(
-        tf.shape(images), message="images: batch, height and width must be at least 1."
-    )
-    with tf.control_dependencies([not_empty]):
-        return tf.identity(images)

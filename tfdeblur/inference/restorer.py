@@ -55,7 +55,8 @@ class Restorer:
         about: Facts about the network, such as a checkpoint's metrics.
         max_pixels: Images of at most this many pixels (height times width) are not tiled; also
             the number of pixels of tiles processed at a time. Memory grows with it. If a device
-            reports that it is out of memory, as GPUs do, smaller tiles are tried.
+            reports that it is out of memory, as GPUs do, smaller tiles are tried. A SavedModel
+            that limits its requests gets no larger ones.
         tiles: Tiles of larger images; derived from `max_pixels` if unset.
         ensemble: Restore each image in all eight orientations and average: eight times the work
             for a little more precision (Lim et al., "Enhanced Deep Residual Networks for Single
@@ -146,10 +147,15 @@ class Restorer:
 
     def _work(self, max_pixels: int | None, tiles: Tiles | None, progress: bool) -> Work:
         if max_pixels is None:
-            return Work(self.max_pixels, tiles or self.tiles, progress)
-        if max_pixels < 1:
+            max_pixels, tiles = self.max_pixels, tiles or self.tiles
+        elif max_pixels < 1:
             raise UserError(f"max_pixels is at least 1; got {max_pixels}.")
-        return Work(max_pixels, tiles or Tiles.within(max_pixels), progress)
+        tiles = tiles or Tiles.within(max_pixels)
+        limit = getattr(self.source, "max_pixels", None)
+        if limit is not None:
+            max_pixels = min(max_pixels, limit)
+            tiles = tiles if tiles.side**2 <= limit else Tiles.within(limit)
+        return Work(max_pixels, tiles, progress)
 
     def _restore(self, batch: np.ndarray, work: Work) -> np.ndarray:
         """Restores float32 [B, H, W, 3] once, or eight times as an ensemble."""

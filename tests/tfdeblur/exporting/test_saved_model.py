@@ -17,6 +17,8 @@ from PIL import ExifTags, Image, ImageOps
 from tfdeblur import models
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.exporting import saved_model
+from tfdeblur.inference.restorer import load_restorer
+from tfdeblur.inference.tiles import Tiles
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
 
@@ -127,6 +129,49 @@ def test_signature_given_bad_shapes_raises_and_keeps_serving(exported, tmp_path,
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def limited(tiny, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("limited") / "model")
+    saved_model.export_saved_model(tiny, path, max_pixels=60)
+    return path
+
+
+@pytest.mark.parametrize("name", ["serving_default", "float", "uint8"])
+def test_signature_with_a_limit_rejects_larger_requests(limited, name):
+    serve = saved_model.load_saved_model(limited).root.signatures[name]
+    dtype = tf.uint8 if name == "uint8" else tf.float32
+    for shape in [(1, 61, 1), (4, 4, 4)]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="60 pixels"):
+            serve(images=tf.zeros([*shape, 3], dtype))
+    for shape in [(1, 60, 1), (3, 4, 5)]:
+        assert serve(images=tf.zeros([*shape, 3], dtype))["restored"].shape == (*shape, 3)
+
+
+def test_bytes_signature_with_a_limit_rejects_larger_images_by_their_headers(limited):
+    serve = saved_model.load_saved_model(limited).root.signatures["bytes"]
+    fits = np.zeros((6, 10, 3), np.uint8)
+    large = np.zeros((8, 8, 3), np.uint8)
+    bomb = bytearray(encoded(fits))
+    bomb[16:24] = (30_000).to_bytes(4, "big") * 2
+    for data in (encoded(large), encoded(large, "JPEG"), bytes(bomb)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="60 pixels"):
+            serve(images=tf.constant([encoded(fits), data]))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        serve(images=tf.constant([encoded(fits, "GIF")]))  # has no size in a place that is known
+    data = [encoded(fits), encoded(fits, "JPEG"), encoded(fits[..., 0])]
+    restored = serve(images=tf.constant(data))["restored_bytes"].numpy()
+    assert [decoded(image).shape for image in restored] == [fits.shape] * 3
+
+
+def test_restorer_of_a_saved_model_with_a_limit_stays_within_it(limited):
+    image = np.random.default_rng(4).random((20, 30, 3), np.float32)
+    restorer = load_restorer(limited)
+    assert restorer.about["max_pixels"] == 60
+    for options in ({}, {"max_pixels": 2**20}, {"tiles": Tiles(16, 4)}):
+        np.testing.assert_allclose(restorer.deblur(image, **options), image, atol=1e-6)
+    np.testing.assert_array_equal(restorer.deblur(image[:5, :6]), image[:5, :6])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
