@@ -447,10 +447,16 @@ def _none_match(
             + (", ".join(name[len(root) + 1 :] for name in names[:3]) or "nothing")
             + ")"
         )
-    return DataError(
-        f"No blurred half matches a sharp one. Expected {expected}; found {' and '.join(shown)}. "
+    remedy = (
         "Set --blurred-name and --sharp-name, with {copy} in --blurred-name if several blurred "
         "images belong to one sharp image."
+    )
+    for pattern in filter(None, (options.blurred_name, options.sharp_name)):
+        if "." not in pattern.rpartition("/")[2]:
+            remedy = f"Patterns include the suffix of the files: {pattern}.* instead of {pattern}."
+    return DataError(
+        f"No blurred half matches a sharp one. Expected {expected}; found {' and '.join(shown)}. "
+        f"{remedy}"
     )
 
 

@@ -235,6 +235,17 @@ def test_pairs_missing_copies_raise(tmp_path):
         )
 
 
+def test_pairs_patterns_without_suffix_raise_with_the_pattern_to_use(tmp_path):
+    for image in "12":
+        save(tmp_path / f"GroundTruth{image}.png", picture(0))
+        save(tmp_path / f"Blurry{image}_1.png", picture(0))
+    patterns = {"blurred_name": "Blurry{name}_{copy}", "sharp_name": "GroundTruth{name}"}
+    with pytest.raises(DataError, match=r"GroundTruth\{name\}\.\*"):
+        listing(source=str(tmp_path), **patterns)
+    named = {flag: f"{pattern}.*" for flag, pattern in patterns.items()}
+    assert keys(listing(source=str(tmp_path), **named)) == {"train": ["1/1-1", "2/2-1"]}
+
+
 @pytest.mark.parametrize("halves", ["blurred-sharp", "sharp-blurred"])
 @pytest.mark.parametrize(
     ("folders", "pattern", "expected"),
