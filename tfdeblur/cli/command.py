@@ -3,6 +3,7 @@
 Flags, help text and validation are all generated from the dataclass, so they cannot disagree.
 """
 
+import errno
 import io
 import os
 import sys
@@ -17,6 +18,14 @@ from tfdeblur.errors import Stopped, UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# Limits of the system that any command may meet anywhere.
+_LIMITS = {
+    errno.EMFILE: "too many open files; raise their limit (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine",
+    errno.ENOSPC: "the disk is full, maybe that of temporary files (TMPDIR)",
+    errno.EDQUOT: "the quota is used up, maybe that of temporary files (TMPDIR)",
+}
 
 T = TypeVar("T")
 
@@ -69,8 +78,9 @@ def guard(body: Callable[[], int]) -> int:
     """Runs a command's body; user errors are printed without a traceback.
 
     Returns:
-        The exit code: that of `body`, 2 for user errors, 130 for an interrupt, 128 plus the number
-        of the signal for a run that was stopped by one, 1 for a closed output pipe.
+        The exit code: that of `body`, 2 for user errors and limits of the system, 130 for an
+        interrupt, 128 plus the number of the signal for a run that was stopped by one, 1 for a
+        closed output pipe.
     """
     open_standard_streams()
     silence_tensorflow()
@@ -93,6 +103,12 @@ def guard(body: Callable[[], int]) -> int:
     except BrokenPipeError:
         # The reader of the output has exited (`| head`).
         return 1
+    except OSError as error:
+        if error.errno not in _LIMITS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {printable_lines(where)}{_LIMITS[error.errno]}.", file=sys.stderr)
+        return EXIT_USER_ERROR
 
 
 def open_standard_streams() -> None:

@@ -87,7 +87,7 @@ def _tensorflow_reason(error: Exception) -> str | None:
         (tf.errors.PermissionDeniedError, _REASONS[errno.EACCES]),
         (tf.errors.ResourceExhaustedError, _FULL),
     ):
-        if isinstance(error, kind):
+        if isinstance(error, kind) and os.strerror(errno.EMFILE) not in error.message:
             return reason
     return str(error.message)
 

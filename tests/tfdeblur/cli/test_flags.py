@@ -1,6 +1,8 @@
 """Flags generated from dataclasses, and all configuration errors at once."""
 
 import dataclasses
+import errno
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -166,6 +168,22 @@ def test_guard_returns_exit_code_of_each_error(capsys):
     assert cli.guard(lambda: 1) == 1
     with pytest.raises(ZeroDivisionError):
         cli.guard(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.EMFILE, "ulimit -n"), (errno.ENOSPC, "TMPDIR"), (errno.EDQUOT, "TMPDIR")],
+)
+def test_guard_names_a_limit_of_the_system_in_one_line(capsys, number, reason):
+    def fails():
+        raise OSError(number, os.strerror(number), "some/file")
+
+    assert cli.guard(fails) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: some/file: ") and reason in printed
+    assert len(printed.splitlines()) == 1
+    with pytest.raises(FileNotFoundError):
+        cli.guard(lambda: os.listdir("nowhere") and 0)
 
 
 def test_merge_of_another_plug_in_drops_the_options_of_the_first():
