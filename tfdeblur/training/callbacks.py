@@ -32,7 +32,7 @@ class Callback:
     A callback is called with a `training.loop.Report` every `every` images and once more at the
     end of the run. The report has the count of images seen (`images`), the `epoch`, the means of
     the step's scalars since the last call (`metrics`, by names such as ``generator/loss``), the
-    speed (`images_per_second`) and whether training has ended (`last`).
+    speed (`images_per_second`; None while it is unknown) and whether training has ended (`last`).
 
     In a job with several workers, callbacks run on each of them, at the same image counts.
 
@@ -74,15 +74,18 @@ class LogCallback(Callback):
     def __call__(self, report: Report) -> None:
         """Adds one row to the history."""
         rates = self._run.state.learning_rates()
+        speeds = {
+            "images_per_second": report.images_per_second,
+            "epoch_seconds": report.epoch_seconds,
+            "waiting_for_data": report.waiting,
+        }
         self._run.history.add(
             report.images,
             {
                 "epoch": report.epoch,
                 **report.metrics,
                 **{f"{name}/learning_rate": rate for name, rate in rates.items()},
-                "images_per_second": report.images_per_second,
-                "epoch_seconds": report.epoch_seconds,
-                **({} if report.waiting is None else {"waiting_for_data": report.waiting}),
+                **{name: value for name, value in speeds.items() if value is not None},
                 **self._run.supervisor.incident_counts(),
             },
         )

@@ -21,16 +21,17 @@ class Report:
         epoch_images: Images in one epoch.
         metrics: Means of the step's scalars since the hook was last called, over the steps that
             were not skipped; empty if all were.
-        images_per_second: Throughput since then, counting only time spent training.
+        images_per_second: Throughput since then, counting only time spent training, without the
+            first call of the engine, which compiles the step; None if there was no other.
         last: Whether this is the end of the run.
-        waiting: Share of that time in which the devices waited for data, from 0 to 1. None with
-            deterministic ops, where TensorFlow does not allow timestamps.
+        waiting: Share of that time in which the devices waited for data, from 0 to 1. None without
+            a throughput, and with deterministic ops, where TensorFlow does not allow timestamps.
     """
 
     images: int
     epoch_images: int
     metrics: Mapping[str, float]
-    images_per_second: float
+    images_per_second: float | None
     last: bool
     waiting: float | None = None
 
@@ -40,9 +41,9 @@ class Report:
         return self.images / self.epoch_images
 
     @property
-    def epoch_seconds(self) -> float:
+    def epoch_seconds(self) -> float | None:
         """Seconds that an epoch takes at this throughput, without validation and checkpoints."""
-        return self.epoch_images / self.images_per_second
+        return self.images_per_second and self.epoch_images / self.images_per_second
 
 
 @dataclasses.dataclass
@@ -70,17 +71,18 @@ class _Totals:
     """Sums over several calls of the engine."""
 
     def __init__(self) -> None:
-        self.steps = 0
+        self.timed_steps = 0
         self.seconds = 0.0
         self.waited = 0.0
         self._counted = 0
         self._sums: dict[str, float] = {}
 
-    def add(self, results: StepResults, seconds: float) -> None:
-        """Adds one call."""
-        self.steps += results.steps
-        self.seconds += seconds
-        self.waited += results.waited
+    def add(self, results: StepResults, seconds: float | None) -> None:
+        """Adds one call; its seconds are None if they do not count."""
+        if seconds is not None:
+            self.timed_steps += results.steps
+            self.seconds += seconds
+            self.waited += results.waited
         self._counted += results.steps - results.skipped
         for name, value in results.sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -149,6 +151,7 @@ class Loop:
         self._steps_per_loop = steps_per_loop
         self._max_skips = max_skips
         self._skips_in_a_row = 0
+        self._compiled = False
         self._watch = watch or (lambda steps: contextlib.nullcontext())
 
     def run(
@@ -198,12 +201,13 @@ class Loop:
 
     def _call(
         self, batches: Iterator[Any], steps: int, on_skipped: Callable[[int, int, str], None]
-    ) -> tuple[StepResults, float]:
-        """Runs some steps; returns their results and the seconds that they took."""
+    ) -> tuple[StepResults, float | None]:
+        """Runs some steps; returns their results and the seconds, None for the first call."""
         start = _now()
         with self._watch(steps):
             results = self._engine.run_steps(batches, steps, self._skips_in_a_row)
-        seconds = _now() - start
+        seconds = _now() - start if self._compiled else None
+        self._compiled = True
         which = ", ".join(results.nonfinite) or "a weight"
         images = self._state.images_seen
         if results.skipped:
@@ -229,13 +233,16 @@ class Loop:
 
     def _report(self, totals: _Totals, images: int, last: bool) -> Report:
         seconds = max(totals.seconds, 1e-9)
+        timed = totals.timed_steps > 0
         return Report(
             images=images,
             epoch_images=self._epoch_images,
             metrics=totals.means(),
-            images_per_second=totals.steps * self._step_images / seconds,
+            images_per_second=totals.timed_steps * self._step_images / seconds if timed else None,
             last=last,
-            waiting=None if math.isnan(totals.waited) else min(totals.waited / seconds, 1.0),
+            waiting=min(totals.waited / seconds, 1.0)
+            if timed and not math.isnan(totals.waited)
+            else None,
         )
 
     def _diverged(self, images: int, what: str) -> Diverged:

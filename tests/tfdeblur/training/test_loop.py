@@ -9,6 +9,7 @@ import tensorflow as tf
 from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
 from tfdeblur.errors import ConfigError
 from tfdeblur.objectives.objective import Loss
+from tfdeblur.training import loop as loop_module
 from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 from tfdeblur.training.loop import Diverged, Hook, Loop
@@ -77,6 +78,23 @@ def test_report_metrics_are_means_since_the_last_call():
         assert report.metrics["generator/loss"] == pytest.approx(np.mean(part), rel=1e-5)
         assert report.images_per_second > 0
     assert [report.epoch for report in reports] == [0.5, 1.0]
+
+
+def test_speed_leaves_out_the_first_call(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(loop_module, "_now", lambda: now[0])
+    loop, _ = build(steps_per_loop=1)
+    run_steps = loop._engine.run_steps
+
+    def slow_first_call(*arguments):
+        now[0] += 2.0 if now[0] else 1000.0
+        return run_steps(*arguments)
+
+    monkeypatch.setattr(loop._engine, "run_steps", slow_first_call)
+    reports = []
+    loop.run(batches(), 32, [Hook(16, reports.append)])
+    assert [report.images_per_second for report in reports] == [4.0, 4.0]
+    assert reports[0].epoch_seconds == 16.0
 
 
 def test_run_past_total_images_does_nothing():
