@@ -13,6 +13,10 @@ Example:
     ['unet16-cifar10']
     >>> sharp = tfdeblur.load("unet16-cifar10").deblur(blurred)  # doctest: +SKIP
 
+Threads may share what `load` returns, and call `load` and the functions that list names at any
+time. A `Trainer`, its callbacks, the `run` functions and the models of `build_model` are for one
+thread at a time.
+
 Each command has a configuration and a `run` function for notebooks: `tfdeblur.train.run`,
 `tfdeblur.evaluate.run`, `tfdeblur.export.run` and `tfdeblur.deblur.run`.
 """
