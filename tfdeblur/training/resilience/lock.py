@@ -177,7 +177,7 @@ class WorkdirLock:
             owner = json.loads(text)
         except (ValueError, RecursionError):
             return {}
-        return owner if isinstance(owner, dict) and "token" in owner else {}
+        return owner if isinstance(owner, dict) and isinstance(owner.get("token"), str) else {}
 
     def _is_mine(self, owner: dict[str, Any] | None) -> bool:
         return owner is not None and owner.get("token") == self._mine["token"]
@@ -188,7 +188,7 @@ class WorkdirLock:
         if owner["token"] in _held:
             return True
         if owner.get("machine") == self._mine["machine"]:
-            start = _process_start(owner["pid"])
+            start = _process_start(owner.get("pid", 0))
             return start is not None and start == owner.get("process_start")
         return self._changes(owner)
 

@@ -159,7 +159,7 @@ def test_look_at_missing_or_damaged_lock_does_not_raise(tmp_path, folder):
         lock.look()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', '{"token": []}', "[" * 200_000])
 def test_damaged_lock_is_taken_over(tmp_path, text):
     (tmp_path / LOCK).write_text(text)
     with WorkdirLock(str(tmp_path)):
