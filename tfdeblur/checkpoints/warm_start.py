@@ -1,7 +1,6 @@
 """Initialising a generator from the weights of another run, as far as they fit."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 import h5py
@@ -103,7 +102,7 @@ def _init_from_keras(path: str, generator: Generator, partial: bool) -> Match:
     if path.endswith(".keras"):
         data = read_member(data, _IN_KERAS_ARCHIVE, path)
     source = read_hdf5(data, path)
-    with tempfile.TemporaryDirectory() as local:
+    with files.temporary_folder() as local:
         # A file of this network shows the name of each of its arrays in Keras's format.
         own = Path(local) / "own.weights.h5"
         generator.network.save_weights(own)

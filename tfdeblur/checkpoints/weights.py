@@ -1,6 +1,5 @@
 """Weights of a generator: writing, reading, and finding the checkpoint that holds them."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ def _set_weights(generator: Generator, arrays: Arrays, path: str) -> None:
 
 
 def _set_keras_weights(generator: Generator, arrays: Arrays) -> None:
-    with tempfile.TemporaryDirectory() as local:
+    with files.temporary_folder() as local:
         # A copy: Keras would follow links to other files, and reads local files of this name only.
         copy = Path(local) / "copy.weights.h5"
         with h5py.File(copy, "w") as file:

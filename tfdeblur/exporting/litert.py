@@ -6,7 +6,6 @@ The package ai-edge-litert, or TensorFlow, runs them::
     restored = interpreter.get_signature_runner()(images=images)["restored"]
 """
 
-import tempfile
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -43,7 +42,7 @@ def write(
     def restore(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {OUTPUT: frozen(images)[0]}
 
-    with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
+    with files.temporary_folder() as folder:
         # Converted from a SavedModel, to keep the names of inputs and outputs.
         module = tf.Module()
         module.restore = restore

@@ -432,12 +432,30 @@ def open_name(path: str) -> Iterator[str]:
         with _beside(path) as partial:
             yield partial
         return
-    with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
+    with temporary_folder() as folder:
         local = os.path.join(folder, base_name(path))
-        with _named_errors(path, "write"):
-            yield local
+        yield local
         with open(local, "rb") as written, open_new(path) as file:
             shutil.copyfileobj(written, file, _WRITE_BEHIND)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """Yields a local folder, which is removed after the block.
+
+    Raises:
+        UserError: There is no such folder, or a file system error in the block; the message names
+            the place of temporary files.
+    """
+    try:
+        place = tempfile.gettempdir()
+    except OSError:
+        place = "a folder of temporary files"
+    with (
+        _named_errors(f"{place} (TMPDIR)", "write to"),
+        tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder,
+    ):
+        yield folder
 
 
 def write_bytes(path: str, data: bytes) -> None:

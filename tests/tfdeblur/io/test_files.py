@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 
 import pytest
 import tensorflow as tf
@@ -213,6 +214,28 @@ def test_open_name_moves_the_file_when_it_is_complete(folder, tmp_path):
         file.write(b"far away")
     with files.open_read(f"{folder}/far") as far:
         assert far.read() == b"far away"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("Can't write data (errno = 28)"),  # of h5py
+        tf.errors.ResourceExhaustedError(None, None, "No space left on device"),
+    ],
+)
+def test_temporary_folder_on_a_full_disk_names_the_place(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UserError, match=str(tmp_path)), files.temporary_folder() as folder:
+        files.write_text(f"{folder}/a", "a")
+        raise error
+    assert files.list_dir(str(tmp_path)) == []
+
+
+def test_temporary_folder_in_a_missing_place_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(UserError, match="missing"), files.temporary_folder():
+        pass
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
