@@ -23,6 +23,7 @@ from tfdeblur.inference import arrays, tlc
 from tfdeblur.inference.compiled import Shape, compile_function
 from tfdeblur.inference.tiles import Tiles, Work, restore_tiles
 from tfdeblur.io import files
+from tfdeblur.models import local_pooling
 from tfdeblur.models.keras_settings import standard_settings
 from tfdeblur.presets import find
 from tfdeblur.presets.preset import FACTS
@@ -219,10 +220,11 @@ def load_restorer(
         tiles: See `Restorer`.
         ensemble: See `Restorer`.
         pooling: Pooling window of a network that pools over the whole image; see `tlc.convert`.
-            Ignored for a SavedModel, whose window is fixed.
+            That of a SavedModel is fixed.
 
     Raises:
-        UserError: There is no trained network at `path`, or it is damaged.
+        UserError: There is no trained network at `path`, it is damaged, or it has another pooling
+            window that is fixed.
     """
     path = find(path)
     if not files.is_dir(path):
@@ -240,7 +242,14 @@ def load_restorer(
                 "set KERAS_BACKEND=tensorflow before Python starts."
             )
         loaded = saved_model.load_saved_model(path)
-        name = dict(loaded.description.get("model", {})).get("name", files.base_name(path))
+        model = loaded.description.get("model", {})
+        fixed = model.get(local_pooling.OPTION) or "off"
+        if pooling not in ("auto", None, fixed):
+            raise UserError(
+                f"tlc: {path} is a SavedModel, whose pooling window is fixed ({fixed}). Remove "
+                "--tlc, or export the network again with it."
+            )
+        name = model.get("name", files.base_name(path))
         return Restorer(loaded, name=name, about=loaded.description, **how)
     try:
         folder = checkpoint_folder(path, which)

@@ -249,6 +249,15 @@ def test_load_restorer_of_a_run_a_checkpoint_and_a_saved_model_restores_alike(
         np.testing.assert_array_equal(loaded.deblur(image), expected)
 
 
+def test_load_restorer_of_a_saved_model_has_a_fixed_pooling_window(write_run, tmp_path):
+    path = str(tmp_path / "exported")
+    saved_model.export_saved_model(write_run(str(tmp_path / "run")), path)
+    for pooling in ("auto", "off", None):
+        assert load_restorer(path, pooling=pooling).name == "unet16"
+    with pytest.raises(UserError, match=f"tlc: {path}"):
+        load_restorer(path, pooling=32)
+
+
 def test_load_restorer_without_a_network_names_the_path(tmp_path):
     with pytest.raises(UserError, match="nothing"):
         load_restorer(str(tmp_path / "nothing"))
