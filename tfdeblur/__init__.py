@@ -103,7 +103,8 @@ def load(path: str) -> Restorer:
         path: The name of a preset, one of `list_presets()`; or the folder of a preset, a work
             directory of `tfdeblur.train`, one of its checkpoints, or a SavedModel of
             `tfdeblur.export`, local or with any scheme that TensorFlow reads, such as `gs://`. A
-            path that exists wins over a name.
+            path that exists wins over a name. A SavedModel is a program: load only those that you
+            trust.
 
     Returns:
         An object whose `deblur(image_or_batch)` restores uint8 or float images of any size.
