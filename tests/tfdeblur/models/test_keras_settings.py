@@ -11,6 +11,7 @@ from tfdeblur.checkpoints.weights import load_generator
 from tfdeblur.config import settings
 from tfdeblur.exporting.saved_model import load_saved_model
 from tfdeblur.models.keras_settings import standard_settings
+from tfdeblur.ops.precision import POLICIES, precision_scope
 
 IMAGE = np.random.default_rng(2).random((17, 22, 3), np.float32)
 
@@ -46,6 +47,16 @@ def test_standard_settings_end_with_the_block_even_if_it_raises(other_settings):
     with pytest.raises(RuntimeError), standard_settings(), standard_settings():
         assert state() == ("float32", "float32", "channels_last")
         raise RuntimeError
+    assert state() == before
+
+
+def test_training_has_its_own_precision_and_layout(other_settings):
+    before = other_settings()
+    with precision_scope(POLICIES["bfloat16"]):
+        assert state() == ("mixed_bfloat16", "float32", "channels_last")
+        model = models.create("unet16", {"width": 4}).network
+        assert model(np.zeros((1, 32, 32, 3), np.float32)).shape == (1, 32, 32, 3)
+        assert {weight.dtype for weight in model.weights} == {"float32"}
     assert state() == before
 
 
