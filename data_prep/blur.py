@@ -8,12 +8,12 @@ take a shorter way.
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tfdeblur.degradation import degradation, kernels
-from tfdeblur.degradation.degradation import CORNERS, Degradation
+from tfdeblur.degradation.degradation import CORNERS, Degradation, Kind, Shares
 from tfdeblur.ops.arrays import to_uint8
 
 # Effects other than blur; an image without any of them is only blurred and rounded.
@@ -84,14 +84,28 @@ class Blur:
             },
             "disc": {"radius": list(self._range("radius"))},
             "none": {},
+            "identity": {},
         }
-        border = {} if options.blur == "none" else {"border": "reflect101"}
-        found = {"kind": options.blur, **parameters[options.blur], **border, "gamma": options.gamma}
+        border = {"border": "reflect101"} if options.blurs else {}
+        if isinstance(options.blur, str):
+            kind: dict[str, Any] = {"kind": options.blur, **parameters[options.blur]}
+        else:
+            shares = options.shares
+            kind = {"kind": "mixed", "shares": shares, **{k: parameters[k] for k in shares}}
+        found = {**kind, **border, "gamma": options.gamma}
         return found | {name: getattr(options, name) for name in self._effects}
 
     def apply(self, sharp: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Returns the blurred image: uint8 [height, width, 3] in and out."""
         options = self.options
+        if options.mixed:
+            shares = options.shares
+            kind: Any = rng.choice(list(shares), p=list(shares.values()))
+            variation = options.variation * rng.uniform()
+            if kind == "identity":
+                return sharp
+            drawn = dataclasses.replace(options, blur=kind.item(), variation=variation)
+            return Blur(drawn).apply(sharp, rng)
         if not self._effects and options.blur == "gaussian":
             sigma = rng.uniform(*self._range("sigma"))
             size = kernels.gaussian_size(sigma)
@@ -119,7 +133,7 @@ class Blur:
         return degradation.compress(blurred, options.jpeg + int(quality * (101 - options.jpeg)))
 
     def draw_kernels(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Draws the kernels of one image.
+        """Draws the kernels of one image; for one kind of blur.
 
         Returns:
             One kernel, or one per corner if `options.variation` is set: float32 [k, k], summing to
@@ -164,6 +178,7 @@ class Blur:
 class BlurOptions(Degradation):
     """Options of sources that have only sharp images."""
 
-    blur: Literal["none", "trajectory", "gaussian", "disc"] = "trajectory"
+    blur: Kind | Shares = "trajectory"
     """trajectory: camera shake along a random path; gaussian: soft focus; disc: a lens out of
-    focus; none: noise and JPEG only"""
+    focus; none: noise and JPEG only; or the shares of several, such as {trajectory: 3, disc: 1,
+    identity: 1}, where identity leaves images as they are"""

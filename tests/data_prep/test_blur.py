@@ -202,3 +202,18 @@ def test_blur_preserves_mean_brightness(options):
         assert abs(blurred.mean() - sharp.mean()) / 255 < 1e-3
     # Some images may get no blur, but not all.
     assert max(changes) > 1
+
+
+def test_mixed_blur_draws_kinds_by_their_shares(sharp):
+    options = Degradation(
+        blur={"gaussian": 1, "disc": 1, "identity": 2}, min_sigma=2.0, min_radius=2.0
+    )
+    mixed = Blur(options)
+    made = [mixed.apply(sharp, blur.item_rng(0, str(number))) for number in range(60)]
+    unchanged = [np.array_equal(image, sharp) for image in made]
+    assert 18 <= sum(unchanged) <= 42
+    np.testing.assert_array_equal(made[7], mixed.apply(sharp, blur.item_rng(0, "7")))
+    told = mixed.describe()
+    assert told["kind"] == "mixed"
+    assert told["shares"] == {"disc": 0.25, "gaussian": 0.25, "identity": 0.5}
+    assert told["disc"] == {"radius": [2.0, 4.0]} and told["gaussian"]["sigma"] == [2.0, 3.0]

@@ -12,7 +12,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,13 @@ from tfdeblur.degradation import kernels
 # Pixel values from here to 1 may represent more light than an image can hold.
 SATURATED = 250 / 255
 
+Kind: TypeAlias = Literal["none", "trajectory", "gaussian", "disc"]
+_MixedKind: TypeAlias = Literal["none", "trajectory", "gaussian", "disc", "identity"]
+Shares: TypeAlias = dict[_MixedKind, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+
+# Kinds without a kernel; `identity` has no noise and no JPEG either.
+_WITHOUT_KERNEL = ("none", "identity")
+
 # Kernels of a varying blur: one per corner, in the order of `corner_weights`.
 CORNERS = 4
 
@@ -31,9 +38,10 @@ CORNERS = 4
 class Degradation:
     """Options of the degradation; each image draws its own kernel and amounts."""
 
-    blur: Literal["none", "trajectory", "gaussian", "disc"] = "none"
+    blur: Kind | Shares = "none"
     """trajectory: camera shake along a random path; gaussian: soft focus; disc: a lens out of
-    focus; none: no blur"""
+    focus; none: no blur; or the shares of several, such as {trajectory: 3, disc: 1, identity: 1},
+    where identity leaves images as they are"""
     strength: Annotated[float, Field(gt=0, le=4)] = 1.0
     """multiplies lengths, widths and radii"""
     min_sigma: Annotated[float, Field(ge=0, le=16)] = 0.0
@@ -52,7 +60,7 @@ class Degradation:
     """trajectory: fractions of the path; each image draws one"""
     variation: Annotated[float, Field(ge=0, le=1)] = 0.0
     """how much the blur differs between the corners of an image: 0 is uniform, 1 is independent
-    blur in each corner"""
+    blur in each corner; with several kinds of blur, each image draws a value from 0 to this"""
     linear_light: bool = False
     """blur in linear light (gamma 2.2), where bright points leave streaks"""
     highlights: Annotated[float, Field(ge=0)] = 0.0
@@ -65,6 +73,8 @@ class Degradation:
     """compress as JPEG with a random quality from this to 100"""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.blur, str) and not any(self.blur.values()):
+            raise ValueError("blur: at least one share must be above 0")
         for name in ("sigma", "radius"):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if low > high:
@@ -76,20 +86,42 @@ class Degradation:
         return 2.2 if self.linear_light else 1.0
 
     @property
+    def shares(self) -> dict[str, float]:
+        """The share of images of each kind of blur, adding up to one, sorted by kind."""
+        if isinstance(self.blur, str):
+            return {self.blur: 1.0}
+        total = sum(self.blur.values())
+        return {kind: share / total for kind, share in sorted(self.blur.items()) if share}
+
+    @property
+    def mixed(self) -> bool:
+        """Whether each image draws its kind of blur."""
+        return not isinstance(self.blur, str)
+
+    @property
+    def blurs(self) -> bool:
+        """Whether any kind of blur has a kernel."""
+        return any(kind not in _WITHOUT_KERNEL for kind in self.shares)
+
+    @property
     def changes(self) -> bool:
         """Whether the options change an image at all."""
-        noise = self.read_noise or self.shot_noise
-        return self.blur != "none" or bool(noise) or self.jpeg is not None
+        effects = self.read_noise or self.shot_noise or self.jpeg is not None
+        return self.blurs or (bool(effects) and list(self.shares) != ["identity"])
 
     @property
     def canvas(self) -> int:
         """Side of a square that holds every kernel that may be drawn; 1 without blur."""
-        if self.blur == "trajectory":
+        return max(self.canvas_of(kind) for kind in self.shares)
+
+    def canvas_of(self, kind: str) -> int:
+        """Returns the side of a square that holds every kernel of one kind."""
+        if kind == "trajectory":
             # No path of this length leaves it.
             return 2 * math.ceil(self.strength * self.length / 2) + 4
-        if self.blur == "gaussian":
+        if kind == "gaussian":
             return kernels.gaussian_size(self.strength * self.max_sigma)
-        if self.blur == "disc":
+        if kind == "disc":
             return 2 * max(0, math.ceil(self.strength * self.max_radius - 0.5)) + 1
         return 1
 

@@ -33,12 +33,14 @@ class ImageDraws(NamedTuple):
     """Random numbers for a batch of images, kernels excepted.
 
     Attributes:
+        kind: int64 [batch], index into `Degradation.shares`.
         boost: float32 [batch], extra light of white; see `degradation.to_light`.
         noise: float32 [batch] in [0, 1], multiplies both standard deviations of the noise.
         quality: int32 [batch], JPEG quality.
         noise_key: uint64 [batch], key of the noise of the pixels.
     """
 
+    kind: tf.Tensor
     boost: tf.Tensor
     noise: tf.Tensor
     quality: tf.Tensor
@@ -63,6 +65,7 @@ class Synthesis:
 
     def __init__(self, options: Degradation) -> None:
         self.options = options
+        self._kinds = list(options.shares)
 
     def __call__(self, sharp: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         """Returns the blurred images.
@@ -79,7 +82,12 @@ class Synthesis:
         def one(example: tuple[tf.Tensor, tf.Tensor, ImageDraws]) -> tf.Tensor:
             image, own_kernels, drawn = tf.nest.map_structure(lambda part: part[None], example)
             blurred = to_uint8(self.degrade(image, own_kernels, drawn))[0]
-            return blurred if self.options.jpeg is None else _compress(blurred, drawn.quality[0])
+            if self.options.jpeg is not None:
+                blurred = _compress(blurred, drawn.quality[0])
+            if "identity" in self._kinds:
+                unchanged = drawn.kind[0] == self._kinds.index("identity")
+                blurred = tf.where(unchanged, image[0], blurred)
+            return blurred
 
         spec = tf.TensorSpec(sharp.shape[1:], tf.uint8)
         return tf.map_fn(one, (sharp, blur_kernels, draws), fn_output_signature=spec)
@@ -89,7 +97,10 @@ class Synthesis:
         options = self.options
         uniform = _uniform(_subkeys(keys, _IMAGE), _ROW)
         lowest = options.jpeg or 100
+        # Where the share of each kind begins.
+        begins = np.cumsum([0.0, *options.shares.values()])[:-1].astype(np.float32)
         return ImageDraws(
+            kind=tf.searchsorted(begins, uniform[:, 3], side="right", out_type=tf.int64) - 1,
             boost=np.float32(options.highlights) * uniform[:, 0],
             noise=uniform[:, 1],
             quality=lowest + tf.cast(uniform[:, 2] * (101 - lowest), tf.int32),
@@ -110,25 +121,48 @@ class Synthesis:
             _subkeys(keys, _KERNELS)[:, None], tf.range(count, dtype=tf.int64)
         )
         own = tf.reshape(own, [batch * count])
+        variation = tf.fill([batch], np.float64(options.variation))
+        if options.mixed:
+            variation *= tf.cast(_uniform(_subkeys(keys, _IMAGE), _ROW)[:, 4], tf.float64)
+        made = [self._kernels_of(kind, own, variation) for kind in self._kinds]
+        if not options.mixed:
+            return made[0]
+        side, number = options.canvas, max(kernels_of_kind.shape[1] for kernels_of_kind in made)
+        made = [_on_canvas(kernels_of_kind, number, side) for kernels_of_kind in made]
+        return tf.gather(tf.stack(made, axis=1), self.draw(keys).kind, batch_dims=1)
+
+    def _kernels_of(self, kind: str, own: tf.Tensor, variation: tf.Tensor) -> tf.Tensor:
+        """Draws kernels of one kind.
+
+        Args:
+            kind: A key of `Degradation.shares`.
+            own: uint64 [batch * count], keys of each image's draws: one, or five with variation.
+            variation: float64 [batch].
+
+        Returns:
+            float32 [batch, n, k, k]; k is `options.canvas_of(kind)`.
+        """
+        options, batch, side = self.options, variation.shape[0], self.options.canvas_of(kind)
+        count = own.shape[0] // batch
         amounts = tf.reshape(_uniform(_subkeys(own, _AMOUNTS), _ROW), [batch, count, _ROW])
-        if options.blur == "trajectory":
+        if kind == "trajectory":
             length = options.strength * options.length
             paths = kernels_tensorflow.trajectories(_path_draws(own), length)
-            mixed = self._mixed(tf.reshape(paths, [batch, count, kernels.STEPS, 2]))
+            mixed = _mixed(tf.reshape(paths, [batch, count, kernels.STEPS, 2]), variation)
             points = [max(1, round(share * kernels.STEPS)) for share in options.exposures]
             # The exposure is the same everywhere in an image.
             chosen = tf.cast(amounts[:, 0, 0] * len(points), tf.int32)
             points = tf.repeat(tf.gather(tf.constant(points), chosen), mixed.shape[1])
-            made = kernels_tensorflow.path_kernels(_merged(mixed), points, options.canvas)
-        elif options.blur == "gaussian":
-            sigma = self._mixed(self._between(options.min_sigma, options.max_sigma, amounts))
-            made = kernels_tensorflow.gaussian_kernels(_merged(sigma), options.canvas)
-        elif options.blur == "disc":
-            radius = self._mixed(self._between(options.min_radius, options.max_radius, amounts))
-            made = kernels_tensorflow.disc_kernels(_merged(radius), options.canvas)
+            made = kernels_tensorflow.path_kernels(_merged(mixed), points, side)
+        elif kind == "gaussian":
+            sigma = _mixed(self._between(options.min_sigma, options.max_sigma, amounts), variation)
+            made = kernels_tensorflow.gaussian_kernels(_merged(sigma), side)
+        elif kind == "disc":
+            radius = self._between(options.min_radius, options.max_radius, amounts)
+            made = kernels_tensorflow.disc_kernels(_merged(_mixed(radius, variation)), side)
         else:
             return tf.ones([batch, 1, 1, 1])
-        return tf.reshape(made, [batch, made.shape[0] // batch, options.canvas, options.canvas])
+        return tf.reshape(made, [batch, made.shape[0] // batch, side, side])
 
     def degrade(self, sharp: tf.Tensor, blur_kernels: tf.Tensor, draws: ImageDraws) -> tf.Tensor:
         """Degrades a batch in the same way as `degradation.degrade`.
@@ -154,7 +188,7 @@ class Synthesis:
             light = tf.pow(light, np.float32(options.gamma))
         if options.highlights:
             light *= 1 + draws.boost[:, None, None, None] * excess
-        if options.blur != "none":
+        if options.blurs:
             light = kernels_tensorflow.convolve(light, blur_kernels)
         light = tf.transpose(tf.clip_by_value(light, 0, 1), [0, 2, 3, 1])
         if options.read_noise or options.shot_noise:
@@ -172,19 +206,6 @@ class Synthesis:
         uniform = tf.cast(amounts[..., 1], tf.float64)
         return self.options.strength * (low + (high - low) * uniform)
 
-    def _mixed(self, drawn: tf.Tensor) -> tf.Tensor:
-        """Mixes the draws of whole images with those of their corners.
-
-        Takes [batch, 1 + corners, ...] and returns [batch, corners, ...], or the draws unchanged
-        without variation.
-
-        Mixed paths are no longer than the paths they are made of, and so stay on the canvas.
-        """
-        if drawn.shape[1] == 1:
-            return drawn
-        variation = np.float64(self.options.variation)
-        return (1 - variation) * drawn[:, :1] + variation * drawn[:, 1:]
-
 
 def synthesis_of(options: Degradation | None) -> Synthesis | None:
     """Returns the synthesis for some options, or None for None and the defaults.
@@ -197,7 +218,7 @@ def synthesis_of(options: Degradation | None) -> Synthesis | None:
     if not options.changes:
         raise ConfigError(
             "synthesis: the options have no effect without blur, noise or JPEG. Choose "
-            "synthesis.blur: trajectory, gaussian or disc."
+            "synthesis.blur: trajectory, gaussian, disc, or shares of several."
         )
     return Synthesis(options)
 
@@ -257,6 +278,33 @@ def _complex_normals(keys: tf.Tensor, count: int) -> tf.Tensor:
     radius = tf.sqrt(-2 * tf.math.log(1 - first))
     angle = np.float32(2 * np.pi) * second
     return tf.stack([radius * tf.cos(angle), radius * tf.sin(angle)], axis=-1)
+
+
+def _mixed(drawn: tf.Tensor, variation: tf.Tensor) -> tf.Tensor:
+    """Mixes the draws of whole images with those of their corners.
+
+    Mixed paths are no longer than the paths they are made of, and so stay on the canvas.
+
+    Args:
+        drawn: float64 [batch, 1 + corners, ...], or [batch, 1, ...] without variation.
+        variation: float64 [batch].
+
+    Returns:
+        float64 [batch, corners, ...], or the draws unchanged without variation.
+    """
+    if drawn.shape[1] == 1:
+        return drawn
+    variation = tf.reshape(variation, [-1] + [1] * (len(drawn.shape) - 1))
+    return (1 - variation) * drawn[:, :1] + variation * drawn[:, 1:]
+
+
+def _on_canvas(blur_kernels: tf.Tensor, number: int, side: int) -> tf.Tensor:
+    """Pads kernels [batch, n, k, k] to [batch, number, side, side] around their center."""
+    count, size = blur_kernels.shape[1:3]
+    before = side // 2 - size // 2
+    margin = [before, side - size - before]
+    padded = tf.pad(blur_kernels, [[0, 0], [0, 0], margin, margin])
+    return tf.repeat(padded, number // count, axis=1)
 
 
 def _merged(drawn: tf.Tensor) -> tf.Tensor:

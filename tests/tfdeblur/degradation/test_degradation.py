@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tfdeblur import config
 from tfdeblur.config import settings
 from tfdeblur.degradation import degradation, kernels
 from tfdeblur.degradation.degradation import Degradation
@@ -155,3 +156,33 @@ def test_changes_only_with_blur_noise_or_jpeg():
 def test_invalid_option_raises_naming_it(tree, key):
     with pytest.raises(ConfigError, match=key):
         settings.validate(Degradation, tree)
+
+
+@pytest.mark.parametrize(
+    ("blur", "key"),
+    [
+        ({"trajectory": -1}, "synthesis.blur.trajectory"),
+        ({"trajectroy": 1}, "synthesis.blur.trajectroy"),
+        ({"disc": 0, "identity": 0}, "synthesis: blur"),
+        ({}, "synthesis: blur"),
+        ("identity", "synthesis.blur"),
+    ],
+)
+def test_impossible_shares_are_refused(blur, key):
+    with pytest.raises(ConfigError, match=key):
+        config.resolve({"recipe": "quickstart", "workdir": "run", "synthesis": {"blur": blur}})
+
+
+def test_shares_survive_their_file():
+    shares = {"trajectory": 3.0, "none": 1.0, "identity": 2.0}
+    resolved = config.resolve(
+        {"recipe": "quickstart", "workdir": "run", "synthesis": {"blur": shares}}
+    )
+    again = config.resolve(settings.parse_yaml(config.to_yaml(resolved), "it"))
+    assert again == resolved and again.synthesis.blur == shares
+
+
+def test_identity_alone_changes_nothing():
+    assert not Degradation(blur={"identity": 1}, read_noise=0.1, jpeg=50).changes
+    assert Degradation(blur={"identity": 1, "none": 1}, jpeg=50).changes
+    assert not Degradation(blur={"identity": 1, "none": 1}).changes

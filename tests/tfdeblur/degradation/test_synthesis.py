@@ -1,14 +1,14 @@
 """(seed, index) determines every image, and the result agrees with the NumPy functions."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfdeblur.degradation import degradation, kernels, synthesis
-from tfdeblur.degradation.degradation import Degradation
+from tfdeblur.degradation.degradation import Degradation, Shares
 from tfdeblur.degradation.synthesis import Synthesis, image_keys
 from tfdeblur.ops import arrays
 
@@ -26,6 +26,12 @@ KINDS = {
         shot_noise=0.03,
     ),
     "noise": Degradation(read_noise=0.05),
+    "mixed": Degradation(
+        blur={"trajectory": 2, "disc": 1, "gaussian": 1, "none": 1},
+        strength=0.4,
+        variation=0.8,
+        read_noise=0.02,
+    ),
 }
 each_kind = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 
@@ -193,3 +199,40 @@ def test_jpeg_on_the_host_equals_pillow(sharp: np.ndarray) -> None:
     for number in range(5):
         expected = degradation.compress(sharp[number], int(quality[number]))
         assert np.abs(made[number] - expected).mean() < 0.5
+
+
+@pytest.mark.usefixtures("short_paths")
+def test_mixed_image_is_that_of_its_kind(sharp: np.ndarray) -> None:
+    shares: Shares = {"trajectory": 3, "disc": 2, "gaussian": 0, "none": 1, "identity": 2}
+    common: dict[str, Any] = {"strength": 0.3, "linear_light": True, "shot_noise": 0.03}
+    mixed = Degradation(blur=shares, **common)
+    assert list(mixed.shares) == ["disc", "identity", "none", "trajectory"]
+    keys, images = image_keys(0, indices(0, 24)), np.resize(sharp, (24, *sharp.shape[1:]))
+    kinds = [list(mixed.shares)[kind] for kind in Synthesis(mixed).draw(keys).kind.numpy()]
+    assert set(kinds) == set(mixed.shares)
+    made = Synthesis(mixed)(tf.constant(images), keys).numpy().astype(int)
+    for kind in set(kinds):
+        chosen = [number for number, drawn in enumerate(kinds) if drawn == kind]
+        if kind == "identity":
+            np.testing.assert_array_equal(made[chosen], images[chosen])
+            continue
+        alone = Synthesis(Degradation(blur=cast(Any, kind), **common))
+        expected = alone(tf.constant(images[chosen]), tf.gather(keys, chosen)).numpy()
+        # The size of the canvas affects rounding only.
+        assert np.abs(made[chosen] - expected).max() <= 1
+        assert (made[chosen] != images[chosen]).mean() > 0.05
+
+
+def test_kinds_are_drawn_by_their_shares() -> None:
+    options = Degradation(blur={"trajectory": 3, "disc": 1, "identity": 4})
+    kinds = Synthesis(options).draw(image_keys(0, indices(0, 8000))).kind.numpy()
+    counts = np.bincount(kinds) / 8000
+    np.testing.assert_allclose(counts, list(options.shares.values()), atol=0.02)
+    np.testing.assert_allclose(counts, [1 / 8, 1 / 2, 3 / 8], atol=0.02)
+
+
+def test_mixed_images_draw_their_variation() -> None:
+    options = Degradation(blur={"disc": 1}, min_radius=1.0, max_radius=9.0, variation=1.0)
+    made = Synthesis(options).blur_kernels(image_keys(0, indices(0, 40))).numpy()
+    spread = np.abs(made - made.mean(axis=1, keepdims=True)).sum(axis=(1, 2, 3))
+    assert spread.min() < 0.2 * spread.max()
