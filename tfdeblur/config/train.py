@@ -71,6 +71,9 @@ class DataConfig:
     """data sets built by data_prep.build; several are mixed"""
     weights: tuple[float, ...] | None = None
     """sampling weight of each data set; its size if unset"""
+    synthesize: tuple[bool, ...] | None = None
+    """for each data set, whether its blur is synthesized; if unset, with a section synthesis: those
+    built without blur if there are any, else all"""
     split: str = "train"
     """split to train on"""
     crop: Size | None = None

@@ -59,6 +59,11 @@ class OpenSplit:
         """The paths of `shards`."""
         return [files.join(self.directory, shard.file) for shard in self.shards]
 
+    @property
+    def is_blurred(self) -> bool:
+        """Whether it was built with blur; others store the sharp image as both halves."""
+        return self.manifest.blur.get("kind") != "none"
+
     def identity(self, validation_split: str | None = None) -> dict[str, Any]:
         """Returns plain values for JSON that are equal for copies of the same images.
 

@@ -33,6 +33,7 @@ from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
 from tfdeblur.data.augment import Augmentation, Pair
 from tfdeblur.data.dataset import (
+    OpenSplit,
     check_positive,
     open_to_train,
     read_errors,
@@ -43,7 +44,7 @@ from tfdeblur.data.mixture import RecordMixture, StreamId
 from tfdeblur.data.record_stream import MIN_WRAPPED_BYTES, unwrap
 from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS
 from tfdeblur.degradation.degradation import Degradation
-from tfdeblur.degradation.synthesis import synthesis_of
+from tfdeblur.degradation.synthesis import Synthesis, synthesis_of
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.ops.random import subkey_tensor
 
@@ -78,9 +79,10 @@ class TrainingData:
         Args:
             config: The data sets and how samples are made from them.
             seed: Seed of order, mixture, augmentation and synthesis.
-            synthesis: Synthesizes the blurred images from the sharp ones, after augmentation and
-                with new draws at each position; the stored blurred images are not read. The
-                default options, which change nothing, keep the stored ones.
+            synthesis: Synthesizes the blurred images of the data sets that `config.synthesize`
+                chooses from their sharp ones, after augmentation and with new draws at each
+                position; their stored blurred images are not read. The default options, which
+                change nothing, keep the stored ones.
 
         Raises:
             DataError: A data set is missing, incomplete, of another version, without the split,
@@ -106,8 +108,13 @@ class TrainingData:
         )
         self._slacks = [(rows - self.height, columns - self.width) for rows, columns in sizes]
         self._synthesis = synthesis_of(synthesis)
-        self._halves = HALVES if self._synthesis is None else ("sharp",)
-        formats = {(o.split.height, o.split.width, o.split.encoding) for o in self._opened}
+        self._synthesized_sets = _synthesized_sets(config, self._opened, self._synthesis)
+        if not any(self._synthesized_sets):
+            self._synthesis = None
+        formats = {
+            (o.split.height, o.split.width, o.split.encoding, synthesized)
+            for o, synthesized in zip(self._opened, self._synthesized_sets, strict=True)
+        }
         self._one_format = len(formats) == 1
         large = any(opened.record_bytes >= MIN_WRAPPED_BYTES for opened in self._opened)
         self._parses_batches = (
@@ -241,42 +248,75 @@ class TrainingData:
     def _sample(self, record: tf.Tensor, draws: tf.Tensor) -> Pair:
         """Parses and augments one record."""
         if self._one_format:
-            return self._sample_from(self._opened[0].split, record, draws)
+            return self._sample_from(0, record, draws)
         branches = [
-            functools.partial(self._sample_from, opened.split, record, draws)
-            for opened in self._opened
+            functools.partial(self._sample_from, data_set, record, draws)
+            for data_set in range(len(self._opened))
         ]
         sample: Pair = tf.switch_case(draws[0], branches)
         return sample
 
-    def _sample_from(self, stored: schema.Split, record: tf.Tensor, draws: tf.Tensor) -> Pair:
+    def _halves(self, data_set: int) -> tuple[str, ...]:
+        """Returns the stored halves of a data set that are used."""
+        return ("sharp",) if self._synthesized_sets[data_set] else HALVES
+
+    def _sample_from(self, data_set: int, record: tf.Tensor, draws: tf.Tensor) -> Pair:
+        stored, halves = self._opened[data_set].split, self._halves(data_set)
         parsed = schema.parse_example(
-            unwrap(record), stored.height, stored.width, stored.encoding, self._halves
+            unwrap(record), stored.height, stored.width, stored.encoding, halves
         )
-        pair = {half: parsed[half] for half in self._halves}
+        pair = {half: parsed[half] for half in halves}
         pair = self._augmentation.place(pair, draws[1:], (self.height, self.width))
         return self._keyed(pair, draws)
 
     def _sample_batch(self, records: tf.Tensor, draws: tf.Tensor) -> Pair:
         """Does the same as `_sample` for a batch of small raw records, at a far lower cost."""
-        parsed = schema.parse_raw_batch(records, self.height, self.width, self._halves)
-        pair = {half: parsed[half] for half in self._halves}
+        halves = self._halves(0)
+        parsed = schema.parse_raw_batch(records, self.height, self.width, halves)
+        pair = {half: parsed[half] for half in halves}
         pair = self._augmentation.place_batch(pair, draws[:, 1:])
         return self._keyed(pair, draws)
 
     def _keyed(self, pair: Pair, draws: tf.Tensor) -> Pair:
-        """Replaces the blurred half of a sample, or of a batch, by the key of its synthesis."""
+        """Adds to a sample, or to a batch, what the synthesis needs: see `_synthesized`."""
         if self._synthesis is None:
             return pair
-        return {"key": tf.bitcast(draws[..., -2:], tf.uint64), "sharp": pair["sharp"]}
+        keyed = {"key": tf.bitcast(draws[..., -2:], tf.uint64), "sharp": pair["sharp"]}
+        if not all(self._synthesized_sets):
+            keyed["blurred"] = pair.get("blurred", pair["sharp"])
+            keyed["synthesize"] = tf.gather(tf.constant(self._synthesized_sets), draws[..., 0])
+        return keyed
 
     def _synthesized(self, batch: Pair) -> Pair:
-        """Synthesizes the blurred half of a batch."""
+        """Synthesizes the blurred half of a batch, or of some of its samples."""
         assert self._synthesis is not None
-        return {
-            "blurred": self._synthesis(batch["sharp"], batch["key"]),
-            "sharp": batch["sharp"],
-        }
+        blurred = self._synthesis(batch["sharp"], batch["key"])
+        if "synthesize" in batch:
+            chosen = batch["synthesize"][:, None, None, None]
+            blurred = tf.where(chosen, blurred, batch["blurred"])
+        return {"blurred": blurred, "sharp": batch["sharp"]}
+
+
+def _synthesized_sets(
+    config: DataConfig, opened: Sequence[OpenSplit], synthesis: Synthesis | None
+) -> tuple[bool, ...]:
+    """Returns which data sets have their blur synthesized; see `DataConfig.synthesize`."""
+    chosen = config.synthesize
+    if chosen is None:
+        unblurred = tuple(not one.is_blurred for one in opened)
+        chosen = unblurred if any(unblurred) else (True,) * len(opened)
+        return chosen if synthesis else (False,) * len(opened)
+    if len(chosen) != len(opened):
+        raise ConfigError(
+            f"data.synthesize: must be one switch, on or off, for each of {len(opened)} data sets. "
+            f"Received: {len(chosen)}."
+        )
+    if any(chosen) and synthesis is None:
+        raise ConfigError(
+            "data.synthesize: no blur is configured. Choose synthesis.blur: trajectory, gaussian, "
+            "disc, or shares of several."
+        )
+    return chosen
 
 
 def _sample_size(config: DataConfig, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -97,3 +97,62 @@ def test_synthesis_options_without_effect_raise(dataset: Write) -> None:
     path = dataset([4], size=(8, 8))
     with pytest.raises(ConfigError, match=r"synthesis\.blur"):
         training_data(path, synthesis=Degradation(strength=2.0))
+
+
+def recorded(path: str) -> str:
+    """Marks a data set as one with a recorded blur; its blurred half is the negative."""
+    manifest = schema.Manifest.load(path)
+    dataclasses.replace(manifest, blur={"kind": "recorded"}).save(path)
+    return path
+
+
+def is_stored(samples: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether the blurred half of each sample is the stored one."""
+    return (samples["blurred"] == 255 - samples["sharp"]).all(axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("encodings", [("raw", "raw"), ("raw", "png")])
+def test_mixture_of_recorded_and_synthesized_blur(dataset: Write, encodings: Any) -> None:
+    pairs = recorded(dataset([5, 3], size=(12, 12), encoding=encodings[0]))
+    photos = dataset([4, 4], size=(10, 14), first=100, encoding=encodings[1])
+    arguments: dict[str, Any] = {"crop": (8, 8), "weights": (1, 3), "quarter_turns": True}
+    arguments |= {"seed": 5, "synthesis": SYNTHESIS}
+    data = training_data([pairs, photos], **arguments)
+    reference = take(data.dataset(4), 48)
+    stored = is_stored(reference)
+    # The third of the positions that the weights give to the recorded pairs, and only those.
+    assert 4 <= stored.sum() <= 20
+    plain = take(training_data([pairs, photos], **{**arguments, "synthesis": None}).dataset(4), 48)
+    np.testing.assert_array_equal(plain["sharp"], reference["sharp"])
+    np.testing.assert_array_equal(plain["blurred"][stored], reference["blurred"][stored])
+    for batch, start in [(1, 0), (3, 13), (8, 30)]:
+        again = take(training_data([pairs, photos], **arguments).dataset(batch, start), 48 - start)
+        for name, half in again.items():
+            np.testing.assert_array_equal(half, reference[name][start:])
+
+
+def test_switches_choose_what_is_synthesized(dataset: Write) -> None:
+    pairs, photos = recorded(dataset([6], size=(8, 8))), dataset([6], size=(8, 8), first=100)
+
+    def stored(paths: list[str], synthesize: tuple[bool, ...] | None) -> list[bool]:
+        data = training_data(paths, synthesis=SYNTHESIS, synthesize=synthesize, **PLAIN)
+        samples = take(data.dataset(2), 24)
+        first = [int(pixels[0, 0, 1]) < 100 for pixels in 255 - samples["sharp"]]
+        found = is_stored(samples)
+        ours, others = found[first], found[np.logical_not(first)]
+        return [bool(half.all()) for half in (ours, others) if len(half)]
+
+    assert stored([pairs, photos], None) == [True, False]
+    assert stored([pairs, photos], (True, False)) == [False, True]
+    assert stored([pairs, photos], (False, False)) == [True, True]
+    assert stored([pairs], None) == [False]
+    assert stored([pairs], (False,)) == [True]
+    twice = training_data([pairs, pairs], synthesis=SYNTHESIS, synthesize=(False, True), **PLAIN)
+    assert 0 < is_stored(take(twice.dataset(2), 24)).sum() < 24
+
+
+def test_switches_that_do_not_fit_raise(dataset: Write) -> None:
+    path = dataset([4], size=(8, 8))
+    for options in ({"synthesize": (True, False), "synthesis": SYNTHESIS}, {"synthesize": (True,)}):
+        with pytest.raises(ConfigError, match=r"data\.synthesize"):
+            training_data(path, **options)
