@@ -134,5 +134,13 @@ def test_the_first_hour(desk):
         assert (desk / path).stat().st_size > 0, path
 
 
+@pytest.mark.slow
+def test_fine_tuning(desk):
+    for words in of_ours(ROOT / "docs/fine-tuning.md"):
+        run(words[1:], desk)
+    for name in ("evaluations/before/card.json", "restored-tuned/0.png", "tuned/preset.yaml"):
+        assert (desk / name).stat().st_size > 0, name
+
+
 def page_text(name):
     return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
