@@ -312,6 +312,23 @@ def test_every_option_of_a_plug_in_is_a_flag(section, name, capsys):
     assert capsys.readouterr().out == printed
 
 
+def test_shares_switches_and_stages_on_the_command_line(capsys):
+    words = ["--recipe", "quickstart", "--data", "a", "b", "--workdir", "w", "--print-config"]
+    words += ["--data.weights", "1", "3", "--data.synthesize", "off", "on"]
+    words += ["--synthesis.blur", "{trajectory: 3, none: 1, identity: 1}"]
+    words += ["--training.stages", "{start: 50 steps, crop: 64}", "{start: 2 epochs, crop: 96x80}"]
+    assert train.main(words) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["data"]["weights"] == [1, 3] and printed["data"]["synthesize"] == [False, True]
+    assert printed["synthesis"]["blur"] == {"trajectory": 3, "none": 1, "identity": 1}
+    assert printed["training"]["stages"] == [
+        {"start": "50 steps", "crop": "64x64", "global_batch": None},
+        {"start": "2 epochs", "crop": "96x80", "global_batch": None},
+    ]
+    assert train.main([*words, "--training.stages", "{start: 50 steps, crops: 64}"]) == 2
+    assert "training.stages.0.crops" in capsys.readouterr().err
+
+
 def test_print_config_and_plug_in_help(capsys):
     assert train.main(["--recipe", "unet16_cifar10", "--workdir", "w", "--print-config"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)

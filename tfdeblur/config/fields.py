@@ -18,11 +18,12 @@ def _check_duration(value: Any) -> str:
     text = f"{value:d}" if isinstance(value, int) else str(value)
     if isinstance(value, bool) or _DURATION.match(text) is None:
         raise ValueError("must look like '120 epochs', '5000 steps' or '250000 images'")
-    number, unit = _split_duration(text)
+    number, unit = split_duration(text)
     return f"{number:g} {unit}" if number < 1e6 else f"{number:.0f} {unit}"
 
 
-def _split_duration(text: str) -> tuple[float, str]:
+def split_duration(text: str) -> tuple[float, str]:
+    """Returns the number and the unit of a duration: ``images``, ``epochs`` or ``steps``."""
     match = _DURATION.match(text)
     if match is None:
         raise ConfigError(f"{text!r} is not a duration such as '120 epochs'.")
@@ -44,14 +45,14 @@ def images_of(duration: str, *, epoch_images: int, global_batch: int) -> int:
         >>> images_of("5 steps", epoch_images=1000, global_batch=16)
         80
     """
-    number, unit = _split_duration(duration)
+    number, unit = split_duration(duration)
     factor = {"images": 1, "epochs": epoch_images, "steps": global_batch}[unit]
     return max(1, round(number * factor)) if number else 0
 
 
 def _check_period(value: Any) -> str:
     text = _check_duration(value)
-    if _split_duration(text)[0] == 0:
+    if split_duration(text)[0] == 0:
         raise ValueError(f"must be more than {text}")
     return text
 

@@ -113,6 +113,14 @@ def section_class(annotation: Any) -> type[Any] | None:
     return None
 
 
+def _class_of_items(annotation: Any) -> type[Any] | None:
+    """Returns the dataclass of the sections in a list, or None for other fields."""
+    for part in members(annotation):
+        if typing.get_origin(part) in (tuple, list):
+            return section_class(typing.get_args(part)[0])
+    return None
+
+
 def is_sequence(annotation: Any) -> bool:
     """Returns whether a field takes a list of values."""
     return any(typing.get_origin(part) in (tuple, list) for part in members(annotation))
@@ -268,6 +276,11 @@ def unknown_keys(
         nested = section_class(known[key].annotation)
         if nested is not None and isinstance(value, Mapping):
             problems.extend(unknown_keys(nested, value, f"{path}."))
+        listed = _class_of_items(known[key].annotation)
+        if listed is not None and isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    problems.extend(unknown_keys(listed, item, f"{path}.{index}."))
     return problems
 
 

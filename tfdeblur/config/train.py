@@ -160,6 +160,18 @@ class NetworksConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """A later stage of progressive training: what changes from its start on."""
+
+    start: Period
+    """start of the stage, since the start of the run"""
+    crop: Size | None = None
+    """size of random crops; that of the stage before if unset"""
+    global_batch: Annotated[int | None, Field(ge=1)] = None
+    """images per update; those of the stage before if unset"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Length, batches and initial weights."""
 
@@ -169,6 +181,9 @@ class TrainingConfig:
     """images per update, over all devices"""
     replica_batch: Annotated[int | None, Field(ge=1)] = None
     """maximum batch of one device at a time; gradients are accumulated up to the global batch"""
+    stages: tuple[StageConfig, ...] = ()
+    """later stages with other crops or batches, such as {start: 92000 steps, crop: 160,
+    global_batch: 40}; data.crop and training.global_batch are those of the first"""
     ema_decay: Annotated[float | None, Field(gt=0, lt=1)] = None
     """decay of the running average of the generator's weights"""
     init_from: str | None = None

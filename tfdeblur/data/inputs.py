@@ -108,10 +108,10 @@ def advise_on_reading(data: TrainingData, host: int, hosts: int) -> None:
         )
 
 
-def check_crop(data: TrainingData, generator: Generator) -> None:
+def check_crop(height: int, width: int, generator: Generator) -> None:
     """Raises a ConfigError if a network cannot process samples of this size."""
-    if data.height % generator.multiple or data.width % generator.multiple:
+    if height % generator.multiple or width % generator.multiple:
         raise ConfigError(
             f"data.crop: {generator.name} needs sizes that are multiples of "
-            f"{generator.multiple}, but samples are {data.width}x{data.height}."
+            f"{generator.multiple}, but samples are {width}x{height}."
         )

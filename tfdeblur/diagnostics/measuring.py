@@ -106,7 +106,11 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
                 "recipe": request["recipe"],
                 "workdir": os.path.join(folder, "run"),
                 "data": {"paths": list(paths)},
-                "training": {"global_batch": target.batch * engine.devices, "init_from": None},
+                "training": {
+                    "global_batch": target.batch * engine.devices,
+                    "stages": [],
+                    "init_from": None,
+                },
                 # A call cannot be interrupted, and on a slow machine the default takes minutes.
                 "runtime": {"steps_per_loop": _STEPS, "precision": "auto"},
             }

@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tfdeblur.checkpoints.arrays import assign_arrays, serialized, to_arrays, weight_variables
-from tfdeblur.config import fields, settings
+from tfdeblur.config import StageConfig, fields, settings
+from tfdeblur.config.stages import Timeline
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
@@ -142,11 +143,13 @@ def _training(meta: Mapping[str, Any], config: str | None) -> Training:
         try:
             training, data = tree["training"], tree["data"]
             duration = TypeAdapter(fields.Period).validate_python(training["duration"])
-            facts["of"] = fields.images_of(
-                duration,
-                epoch_images=meta["epoch_images"],
-                global_batch=training["global_batch"],
+            stages = TypeAdapter(tuple[StageConfig, ...]).validate_python(
+                training.get("stages", ())
             )
+            batches = [training["global_batch"]]
+            for stage in stages:
+                batches.append(stage.global_batch or batches[-1])
+            facts["of"] = Timeline.of(stages, batches, meta["epoch_images"]).images(duration)
             facts["data"] = ", ".join(files.base_name(path) for path in data["paths"])
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"{config} is not the configuration of a run ({error!r}).") from error

@@ -94,6 +94,8 @@ def patch_side(config: str | None) -> int | None:
     tree = settings.parse_yaml(files.read_text(config), config)
     try:
         crop = tree.get("data", {}).get("crop")
+        for stage in tree.get("training", {}).get("stages", ()):
+            crop = stage.get("crop") or crop
         return None if crop is None else max(TypeAdapter(fields.Size).validate_python(crop))
     except (AttributeError, ValueError) as error:
         raise ConfigError(f"{config}: data.crop is not a size such as 256x256.") from error

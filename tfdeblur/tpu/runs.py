@@ -68,7 +68,7 @@ def _without_files(run_config: TrainConfig, folder: str) -> TrainConfig:
         run_config,
         workdir=os.path.join(folder, "run"),
         objective=PlugIn(name=objective.name, options=options),
-        training=dataclasses.replace(run_config.training, init_from=None),
+        training=dataclasses.replace(run_config.training, init_from=None, stages=()),
         # XLA of the host must not compile the step before the TPU compiler does.
         runtime=dataclasses.replace(
             run_config.runtime,

@@ -162,19 +162,23 @@ class Loop:
         on_progress: Callable[[int, Mapping[str, float]], None] = lambda images, metrics: None,
         stop: Callable[[], bool] = lambda: False,
         on_skipped: Callable[[int, int, str], None] = lambda images, steps, names: None,
+        *,
+        ends_run: bool = True,
     ) -> None:
         """Trains until `total_images` have been seen.
 
         Args:
             batches: Distributed batches, starting at the state's count of images.
             total_images: Where to stop; rounded up to whole steps.
-            hooks: Called in order when their interval is over, and all of them at the end.
+            hooks: Called in order when their interval is over, and all of them at the end of the
+                run.
             on_progress: Called after every call of the engine with the images of its steps and
                 the means of their scalars.
             stop: Polled after every call of the engine; the run ends once it returns True.
             on_skipped: Called after a call of the engine that skipped steps, with the images
                 seen, the number of skipped steps, and the scalars that were not finite in the
                 first of them.
+            ends_run: Whether the run ends there; if not, hooks are called only when due.
 
         Raises:
             Diverged: A scalar is not finite, or too many steps in a row were skipped; nothing is
@@ -191,7 +195,7 @@ class Loop:
             for totals in (only, *(schedule.totals for schedule in schedules)):
                 totals.add(results, seconds)
             on_progress(steps * self._step_images, only.means())
-            last = images >= total_images
+            last = ends_run and images >= total_images
             # A worker that called a hook alone would leave the others waiting.
             late = self.agreed([schedule.is_late() for schedule in schedules])
             for schedule, is_late in zip(schedules, late, strict=True):

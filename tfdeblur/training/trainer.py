@@ -1,8 +1,9 @@
 """The trainer: builds a run from its configuration, restores it and trains it."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -12,9 +13,10 @@ from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.checkpoints.warm_start import init_from
 from tfdeblur.config import PlugIn, TrainConfig
 from tfdeblur.config.fields import images_of, seconds_of
+from tfdeblur.config.stages import Timeline, stage_configs
 from tfdeblur.data.inputs import check_crop, split_batch
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 from tfdeblur.models import critics
 from tfdeblur.objectives.objective import CRITIC, Objective
@@ -88,10 +90,11 @@ class Trainer:
         engine: Runs the steps.
         objective: The losses; set by `build`, as the next four.
         state: Networks, optimizers and counters.
-        plan: What a step does.
-        loop: The training loop.
+        plan: What a step does, in the current stage.
+        loop: The training loop of the current stage.
         resumed: Whether a checkpoint was restored.
-        data: The training data; set by `prepare`.
+        data: The training data of the current stage; set by `prepare`.
+        timeline: The stages of the run; set by `build`.
         output: The folder to write to, `config.workdir` unless another process writes there.
         supervisor: Is asked whether to stop, and what to do if training diverges.
 
@@ -150,7 +153,9 @@ class Trainer:
         config = self.config
         self.engine.start(config.seed, config.runtime, config.training.global_batch)
         self.policy = self.engine.resolve_precision(config.runtime.precision)
-        self.data = user_inputs.open_training(config, self._train_data)
+        self._stages = stage_configs(config)
+        # All are checked now. The first stage comes last, and stays open.
+        self._sizes = {stage: self._open(stage) for stage in reversed(range(len(self._stages)))}
         self.identity = self.data.identity(config.output.validation_split)
 
     def build(self) -> None:
@@ -161,41 +166,84 @@ class Trainer:
         self.objective = objective = objectives.create(
             config.objective.name, config.objective.options
         )
-        micro_batches = split_batch(
-            training.global_batch, self.engine.devices, training.replica_batch
-        )
-        self.plan = StepPlan.from_config(config, micro_batches)
-        self.step_images = self.plan.step_images(objective)
-        self.total_images = self.images(training.duration)
+        self._plans = [self._plan(stage) for stage in range(len(self._stages))]
+        step_images = [plan.step_images(objective) for plan in self._plans]
+        self.timeline = Timeline.of(training.stages, step_images, self.data.records)
+        self.total_images = self.timeline.images(training.duration)
         with precision_scope(self.policy), self.engine.scope():
             generator = user_inputs.make_generator(config, self._model)
-            check_crop(self.data, generator)
+            for stage, size in self._sizes.items():
+                with _errors_of_stage(stage):
+                    check_crop(*size, generator)
             # After the generator, whose initial weights depend on the seed alone.
             objective.prepare()
             critic = config.critic
             built = {CRITIC: critics.create(critic.name, critic.options)} if critic else {}
             self.state = TrainingState(
-                config,
+                self.timeline.in_images(config),
                 generator,
                 built,
                 total_images=self.total_images,
                 epoch_images=self.data.records,
-                step_images=self.step_images,
+                step_images=step_images[0],
             )
-        self.engine.compile(self.state, objective, self.plan)
+        self._enter(0)
         notes = {"data": self.identity}
         self.store = CheckpointStore(self.output, config.output.keep, self.supervisor.lock, notes)
         self.resumed = self.restore_or_initialize()
         self.history = History(self.output, self.state.images_seen)
+        self.enter_stage()
+
+    def _open(self, stage: int) -> tuple[int, int]:
+        """Opens the data of a stage; returns the size of its samples, height and width."""
+        config = self._stages[stage]
+        with _errors_of_stage(stage):
+            self.data = user_inputs.open_training(config, self._train_data)
+            size, crop = (self.data.height, self.data.width), config.data.crop
+            if stage and crop and size != crop:
+                raise ConfigError(
+                    f"crop: the training data are pairs of {size[1]}x{size[0]} that are used as "
+                    "they come."
+                )
+        return size
+
+    def _plan(self, stage: int) -> StepPlan:
+        """Returns what a step does in a stage."""
+        config = self._stages[stage]
+        training = config.training
+        with _errors_of_stage(stage):
+            micro_batches = split_batch(
+                training.global_batch, self.engine.devices, training.replica_batch
+            )
+        return StepPlan.from_config(config, micro_batches)
+
+    def enter_stage(self) -> None:
+        """Enters the stage of the state's count of images: its data, its batch, its loop."""
+        stage = self.timeline.stage_at(self.state.images_seen)
+        if stage != self._stage:
+            self._open(stage)
+            self._enter(stage)
+
+    def _enter(self, stage: int) -> None:
+        self._stage = stage
+        self.plan = self._plans[stage]
+        self.step_images = self.plan.step_images(self.objective)
+        self.engine.compile(self.state, self.objective, self.plan)
         self.loop = Loop(
             self.engine,
             self.state,
             step_images=self.step_images,
             epoch_images=self.data.records,
-            steps_per_loop=config.runtime.steps_per_loop,
-            max_skips=config.guards.max_consecutive_skips,
+            steps_per_loop=self.config.runtime.steps_per_loop,
+            max_skips=self.config.guards.max_consecutive_skips,
             watch=self.supervisor.watch,
         )
+        if stage:
+            tqdm.write(
+                f"Stage {stage + 1} of {len(self._stages)}, from {self.timeline.begins[stage]:,} "
+                f"images on: crops of {self.data.width}x{self.data.height}, batches of "
+                f"{self.plan.global_batch}."
+            )
 
     def restore_or_initialize(self) -> bool:
         """Restores the newest checkpoint, else the initial weights; returns whether it resumed."""
@@ -231,7 +279,7 @@ class Trainer:
         tqdm.write("; ".join((*parts, self.engine.summary())))
 
     def train(self) -> None:
-        """Runs the loop until `config.training.duration` or until the supervisor stops it."""
+        """Runs the stages until `config.training.duration` or until the supervisor stops."""
         seen, total, supervisor = self.state.images_seen, self.total_images, self.supervisor
         if self.finished:
             tqdm.write(
@@ -242,21 +290,26 @@ class Trainer:
             precision_scope(self.policy),
             ProgressBar(seen, total, supervisor.incident_counts) as progress,
         ):
-            hooks = [self.schedule(c) for c in default_callbacks(self, self.callbacks)]
+            callbacks = default_callbacks(self, self.callbacks)
             while True:
+                self.enter_stage()
+                end = int(min(self.timeline.end(self._stage), total))
                 try:
                     self.loop.run(
                         self.engine.batches(self.data, self.state.images_seen, self.plan),
-                        total,
-                        hooks,
+                        end,
+                        [self.schedule(callback) for callback in callbacks],
                         progress,
                         supervisor.stop_requested,
                         supervisor.on_skipped_steps,
+                        ends_run=end == total,
                     )
-                    return
                 except Diverged as error:
                     supervisor.on_divergence(error)
                     progress.go_back(self.state.images_seen)
+                    continue
+                if self.finished or self.state.images_seen < end:
+                    return
 
     def result(self) -> TrainResult:
         """Returns the outcome so far; a user's network receives the current weights."""
@@ -296,5 +349,16 @@ class Trainer:
         return Hook(every, callback, name, seconds)
 
     def images(self, duration: str) -> int:
-        """Converts a duration such as ``"2 epochs"`` to a count of images."""
+        """Converts an interval such as ``"2 epochs"`` to images; steps are the current stage's."""
         return images_of(duration, epoch_images=self.data.records, global_batch=self.step_images)
+
+
+@contextlib.contextmanager
+def _errors_of_stage(stage: int) -> Iterator[None]:
+    """Adds the key of a later stage to the errors of the body."""
+    try:
+        yield
+    except UserError as error:
+        if not stage:
+            raise
+        raise type(error)(f"training.stages.{stage - 1}: {error}") from error

@@ -20,8 +20,9 @@ class Recipe:
     Attributes:
         name: File name without its suffix.
         about: `paper`, `trained_on` (images, and how epochs are counted), `data` and `command`
-            (commands to build the data and to train), `protocol`, `reported` and `measured` scores,
-            possibly `reported_input` (of the blurred images) and `reported_epochs` (by epochs of
+            (commands to build the data and to train), `protocol`, `reported` and `measured` scores
+            (the latter with `images`, possibly with the name of the `preset`), possibly
+            `reported_input` (of the blurred images) and `reported_epochs` (by epochs of
             `epoch_images`), and `chosen`: by key of the configuration, the values that the paper
             does not state, and where they are from.
         config: A layer of the configuration.

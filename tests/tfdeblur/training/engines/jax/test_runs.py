@@ -1,5 +1,6 @@
 """Runs under JAX by the command: files, resuming under the other engine, several processes."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ import yaml
 from tests.helpers.runs import history, settings, weights
 from tests.helpers.tiny_data import write_data_set
 from tfdeblur import config, train
+from tfdeblur.config.fields import Size
 
 pytest.importorskip("jax")
 
@@ -58,6 +60,25 @@ def test_run_writes_all_files_and_resumes_under_tensorflow(tmp_path, repository)
     moved = run_settings(tmp_path, "run", 6, runtime={"engine": "tensorflow"})
     assert train.run(moved).images == 48
     assert [int(row["images"]) for row in history(str(workdir))][-1] == 48
+
+
+@pytest.mark.slow
+def test_stages_resume_in_a_later_one(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
+
+    def staged(workdir, steps):
+        run_config = run_settings(tmp_path, workdir, steps, data={"crop": 8})
+        stages = (config.StageConfig(start="2 steps", crop=Size(16, 16), global_batch=4),)
+        training = dataclasses.replace(run_config.training, stages=stages)
+        return dataclasses.replace(run_config, training=training)
+
+    assert "crops of 16x16" in finish(start(tmp_path, staged("whole", 4), repository))
+    finish(start(tmp_path, staged("parts", 3), repository))
+    finish(start(tmp_path, staged("parts", 4), repository))
+    assert [int(row["images"]) for row in history(str(tmp_path / "whole"))][-1] == 24
+    whole = weights(str(tmp_path / "whole"))
+    for ours, theirs in zip(weights(str(tmp_path / "parts")), whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.long
