@@ -22,7 +22,6 @@ from pydantic import Field
 from data_prep import faults, images, plan, processes
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_file_layer
 from tfdeblur.cli.printable import printable
 from tfdeblur.config.settings import to_plain, validate
 from tfdeblur.errors import ConfigError, DataError
@@ -43,7 +42,7 @@ class BuildConfig(plan.Settings):
     dataset: ClassVar[str] = ""
 
     out: str
-    """folder of the data set; any tf.io.gfile path"""
+    """folder of the data set; also gs://..., which needs TensorFlow"""
     workers: Annotated[int | None, Field(gt=0)] = None
     """worker processes; default: one per core"""
     runner: Literal["local", "beam"] = "local"
@@ -105,8 +104,7 @@ def run(config: BuildConfig) -> "Manifest":
     Raises:
         UserError: An option or an input file is invalid; the message names it.
     """
-    require_file_layer()
-    # TensorFlow is imported here so that --help is fast.
+    # Imported here so that --help is fast.
     from data_prep import writer
     from tfdeblur.data import schema
 

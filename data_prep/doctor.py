@@ -24,7 +24,6 @@ from pydantic import Field
 
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_file_layer
 from tfdeblur.config import settings
 from tfdeblur.errors import UserError
 
@@ -39,7 +38,7 @@ class DoctorConfig:
     """Options for any data set."""
 
     path: Annotated[tuple[str, ...], Field(min_length=1, max_length=1)]
-    """the data set; any tf.io.gfile path"""
+    """the data set; also gs://..., which needs TensorFlow"""
     source: str | None = None
     """source of a raw data set, adds its options; default: recognize it"""
     sample: Annotated[int | None, Field(gt=0)] = None
@@ -93,8 +92,7 @@ def run(config: DoctorConfig) -> "Report":
         UserError: The path does not exist, the options do not fit the source, or a file cannot be
             written.
     """
-    require_file_layer()
-    # TensorFlow is imported here so that --help is fast.
+    # Imported here so that --help is fast.
     from data_prep.checks import page, raw, shards
     from tfdeblur.io import files
 

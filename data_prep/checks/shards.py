@@ -9,7 +9,6 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from data_prep import build, frames, plan
@@ -21,7 +20,7 @@ from data_prep.journal import FOLDER as JOURNAL
 from data_prep.processes import ordered
 from data_prep.sources.source import Source
 from tfdeblur.config import settings
-from tfdeblur.data import schema
+from tfdeblur.data import schema, tfrecord
 from tfdeblur.data.encoding import decode_image
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
@@ -312,23 +311,19 @@ def _key(record: dict[str, Any]) -> str:
 
 
 def read_records(path: str) -> Iterator[bytes]:
-    """Yields the records of a shard: length (8 bytes), its checksum (4), data, its checksum (4).
-
-    tf.data would trace a graph for each shard. The checksums need not be compared, because the
-    SHA-256 of the file was.
+    """Yields the records of a shard.
 
     Raises:
-        DataError: The file ends inside a record.
+        DataError: A record is damaged, or the file ends inside it.
     """
-    with tf.io.gfile.GFile(path, "rb") as file:
-        index = 0
-        while head := file.read(12):
-            length = int.from_bytes(head[:8], "little")
-            data = file.read(length + 4) if len(head) == 12 else b""
-            if len(data) < length + 4:
-                raise DataError(f"The file ends inside record {index}.")
-            yield data[:-4]
-            index += 1
+    index = 0
+    with files.open_read(path) as file:
+        try:
+            for data in tfrecord.read_records(file):
+                yield data
+                index += 1
+        except DataError as error:
+            raise DataError(f"Record {index} is damaged: {error}.") from error
 
 
 def _check_records(records: _Records, workers: int) -> None:

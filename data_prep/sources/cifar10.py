@@ -20,6 +20,7 @@ from data_prep.blur import Blur
 from data_prep.images import open_file
 from data_prep.sources.source import Item, Listing, Source
 from tfdeblur.cli.printable import printable
+from tfdeblur.config.backend import choose_backend
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
@@ -237,6 +238,7 @@ def _read_archive(path: str) -> Parts:
 
 
 def _download() -> Parts:
+    choose_backend()
     import keras
 
     try:

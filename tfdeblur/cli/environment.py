@@ -11,25 +11,15 @@ _MISSING = (
 )
 
 
-def require_file_layer() -> None:
-    """Checks that TensorFlow is installed, which all file access uses.
-
-    Raises:
-        UserError: It is not installed; the message gives the command that installs it.
-    """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise UserError(_MISSING.format("TensorFlow"))
-
-
 def require_packages() -> None:
     """Checks that TensorFlow and Keras are installed.
 
     Raises:
         UserError: One is missing; the message gives the command that installs it.
     """
-    require_file_layer()
-    if importlib.util.find_spec("keras") is None:
-        raise UserError(_MISSING.format("Keras"))
+    for module, name in (("tensorflow", "TensorFlow"), ("keras", "Keras")):
+        if importlib.util.find_spec(module) is None:
+            raise UserError(_MISSING.format(name))
 
 
 def require_tensorflow() -> None:

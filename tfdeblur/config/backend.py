@@ -68,7 +68,9 @@ def _check_imported(requested: str | None) -> None:
 
 
 def _backend_of_machine(runtime: Mapping[str, Any]) -> str:
-    """Returns the backend that can use a requested TPU; TensorFlow in all other cases."""
+    """Returns the backend that is installed or can use a requested TPU; else TensorFlow."""
+    if importlib.util.find_spec("tensorflow") is None and importlib.util.find_spec("jax"):
+        return "jax"
     if not (runtime.get("tpu") or runtime.get("strategy") == "tpu"):
         return "tensorflow"
     if is_installed("tensorflow-tpu") or None in map(importlib.util.find_spec, ("jax", "libtpu")):

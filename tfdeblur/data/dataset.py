@@ -306,8 +306,8 @@ def _find_damage(paths: Sequence[str], splits: Sequence[str] | None) -> UserErro
                 file = files.join(path, shard.file)
                 try:
                     damage = schema.find_damage(file, part.height, part.width, part.encoding)
-                except tf.errors.OpError as error:
-                    return _unreadable(error, [file])
+                except UserError as error:
+                    return error
                 if damage:
                     return DataError(
                         f"{damage} Copy it again, or delete it and repeat the command that built "

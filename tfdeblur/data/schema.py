@@ -14,23 +14,26 @@ All images of a split have the same size, with one exception: a test split of wh
 contain several sizes. All images of a shard have the same size even then, and the manifest lists
 the sizes (`Split.sizes`, `Split.by_size`). The manifest is written last, so a folder without one
 holds an unfinished build.
+
+TensorFlow is imported only by the functions that parse records inside its graphs.
 """
 
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 
 from tfdeblur.data.encoding import Encoding, decode_image, encode_image
 from tfdeblur.data.tfrecord import Shard as Shard
-from tfdeblur.data.tfrecord import ShardWriter, record_pieces
-from tfdeblur.errors import DataError, reason_of
+from tfdeblur.data.tfrecord import ShardWriter, parse_features, read_records, record_pieces
+from tfdeblur.errors import DataError
 from tfdeblur.io import files
 from tfdeblur.registry import did_you_mean
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Version 2 adds `skipped` and `sizes`. A manifest without them is written as version 1.
 VERSIONS = (1, 2)
@@ -303,20 +306,17 @@ def read_features(data: bytes) -> dict[str, Any]:
     """Returns the features of a serialized record by name, with images still encoded.
 
     TensorFlow's parser, which `parse_example` uses, crashes the process if a damaged record claims
-    2 to 4 GB for a feature; the parser of protocol buffers, used here, raises an error. In
-    training, the checksums of TFRecord detect such damage first.
+    2 to 4 GB for a feature; the parser used here raises an error. In training, the checksums of
+    TFRecord detect such damage first.
 
     Raises:
         DataError: The bytes are not a valid record; the message is a clause with the reason.
     """
-    try:
-        found = tf.train.Example.FromString(data).features.feature
-    except DecodeError as error:
-        raise DataError("its bytes are not a tf.train.Example") from error
+    found = parse_features(data)
     value: dict[str, Any] = {}
     for name in (*_IMAGES, *_NAMES, *_NUMBERS):
-        kind = "int64_list" if name in _NUMBERS else "bytes_list"
-        values = getattr(found[name], kind).value
+        kind = int if name in _NUMBERS else bytes
+        values = [one for one in found.get(name, ()) if isinstance(one, kind)]
         if len(values) != 1:
             raise DataError(f"{name} has {len(values)} values instead of one")
         value[name] = values[0]
@@ -327,6 +327,8 @@ def read_features(data: bytes) -> dict[str, Any]:
 
 
 def _features(images: Sequence[str] = _IMAGES) -> dict[str, Any]:
+    import tensorflow as tf
+
     return {
         **{name: tf.io.FixedLenFeature([], tf.string) for name in (*images, *_NAMES)},
         **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
@@ -334,12 +336,12 @@ def _features(images: Sequence[str] = _IMAGES) -> dict[str, Any]:
 
 
 def parse_example(
-    serialized: tf.Tensor,
+    serialized: "tf.Tensor",
     height: int,
     width: int,
     encoding: Encoding,
     images: Sequence[str] = _IMAGES,
-) -> dict[str, tf.Tensor]:
+) -> "dict[str, tf.Tensor]":
     """Parses one serialized record inside a TensorFlow graph.
 
     Args:
@@ -353,6 +355,8 @@ def parse_example(
         All features by name: the images as uint8 [height, width, 3] with static
         shapes, `scene` and `frame` as string [], the others as int64 [].
     """
+    import tensorflow as tf
+
     parsed = dict(tf.io.parse_single_example(serialized, _features(images)))
     for name in images:
         if encoding == "raw":
@@ -364,8 +368,8 @@ def parse_example(
 
 
 def parse_raw_batch(
-    serialized: tf.Tensor, height: int, width: int, images: Sequence[str] = _IMAGES
-) -> dict[str, tf.Tensor]:
+    serialized: "tf.Tensor", height: int, width: int, images: Sequence[str] = _IMAGES
+) -> "dict[str, tf.Tensor]":
     """Parses a batch of serialized records with raw images; see `parse_example`.
 
     For many small records, one call costs far less than one per record.
@@ -379,6 +383,8 @@ def parse_raw_batch(
     Returns:
         All features by name: images as uint8 [batch, height, width, 3], the others as [batch].
     """
+    import tensorflow as tf
+
     parsed = dict(tf.io.parse_example(serialized, _features(images)))
     for name in images:
         pixels = tf.reshape(tf.io.decode_raw(parsed[name], tf.uint8), [-1, height, width, 3])
@@ -463,15 +469,14 @@ def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str |
     Returns:
         A sentence with the path and the index of the first damaged record, or None if intact.
     """
+    if not files.exists(path):
+        return f"{path} is missing."
     index = 0
     try:
-        for data in tf.data.TFRecordDataset([path]):
-            decode_record(data.numpy(), height, width, encoding)
-            index += 1
-    except tf.errors.NotFoundError:
-        return f"{path} is missing."
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        return f"{path} is damaged at record {index}: {reason_of(error.message)}."
+        with files.open_read(path) as file:
+            for data in read_records(file):
+                decode_record(data, height, width, encoding)
+                index += 1
     except DataError as error:
-        return f"{path} is damaged at record {index}: {error}"
+        return f"{path} is damaged at record {index}: {str(error).rstrip('.')}."
     return None

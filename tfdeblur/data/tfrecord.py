@@ -1,4 +1,4 @@
-"""Serialization of records and TFRecord files, without TensorFlow.
+"""Writing and reading of records and TFRecord files, without TensorFlow.
 
 TensorFlow takes seconds and hundreds of megabytes to import, while a process that writes shards
 needs little more than these lines. A record is a serialized `tf.train.Example` with the features
@@ -11,13 +11,19 @@ and feature.proto; TFRecord format details in https://www.tensorflow.org/tutoria
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
 
 from google_crc32c import extend as crc32c
 
+from tfdeblur.errors import DataError
+
 # Protocol buffers: wire types and field numbers.
-_VARINT, _BYTES = 0, 2
+_VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
+_MAX_VARINT = 10  # bytes
+
+# Protocol buffers allow no larger message.
+_MAX_RECORD = 1 << 31
 _EXAMPLE_FEATURES, _FEATURES_FEATURE = 1, 1
 _KEY, _VALUE = 1, 2
 _BYTES_LIST, _INT64_LIST = 1, 3
@@ -152,3 +158,129 @@ class ShardWriter:
     def shard(self, name: str) -> Shard:
         """Returns the entry in the manifest for the file so far."""
         return Shard(name, self._records, self._bytes, self._digest.hexdigest())
+
+
+def read_records(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the records of a shard.
+
+    Args:
+        file: The open shard: of each record its length (8 bytes), the checksum of the length (4),
+            the data and their checksum (4).
+
+    Raises:
+        DataError: The file ends inside a record, or a checksum differs.
+    """
+    while head := file.read(12):
+        if len(head) < 12:
+            raise DataError("the file ends inside a record")
+        if _masked(crc32c(0, head[:8])) != head[8:]:
+            raise DataError("the checksum of its length differs")
+        length = int.from_bytes(head[:8], "little")
+        if length >= _MAX_RECORD:
+            raise DataError(f"it claims {length:,} bytes")
+        data = file.read(length)
+        checksum = file.read(4)
+        if len(checksum) < 4:
+            raise DataError("the file ends inside a record")
+        if _masked(crc32c(0, data)) != checksum:
+            raise DataError("its checksum differs")
+        yield data
+
+
+def parse_features(data: bytes) -> dict[str, list[Any]]:
+    """Parses a serialized `tf.train.Example`.
+
+    Args:
+        data: The record.
+
+    Returns:
+        The values of each feature by name: bytes or integers; empty for floats, which records do
+        not have.
+
+    Raises:
+        DataError: The bytes are not a `tf.train.Example`.
+    """
+    try:
+        # Of a message that occurs twice, the parts are merged, as if they were written in one.
+        features = _joined(memoryview(data), _EXAMPLE_FEATURES)
+        found: dict[str, list[Any]] = {}
+        for field, entry in _fields(features):
+            if field == (_FEATURES_FEATURE, _BYTES):
+                keys = [bytes(value) for f, value in _fields(entry) if f == (_KEY, _BYTES)]
+                name = keys[-1].decode() if keys else ""
+                found[name] = _values(_joined(entry, _VALUE))
+    except (ValueError, IndexError) as error:
+        raise DataError("its bytes are not a tf.train.Example") from error
+    return found
+
+
+def _values(feature: memoryview) -> list[Any]:
+    """Returns the values of a feature, which holds one list; the last kind counts."""
+    kind = None
+    values: list[Any] = []
+    for (number, wire), content in _fields(feature):
+        if wire != _BYTES:
+            continue
+        if number != kind:
+            kind, values = number, []
+        if number == _BYTES_LIST:
+            values += [bytes(v) for f, v in _fields(content) if f == (_LIST_VALUE, _BYTES)]
+        elif number == _INT64_LIST:
+            for field, value in _fields(content):
+                if field == (_LIST_VALUE, _VARINT):
+                    values.append(_signed(value))
+                elif field == (_LIST_VALUE, _BYTES):
+                    position = 0
+                    while position < len(value):
+                        one, position = _read_varint(value, position)
+                        values.append(_signed(one))
+    return values
+
+
+def _joined(message: memoryview, number: int) -> memoryview:
+    parts = [value for field, value in _fields(message) if field == (number, _BYTES)]
+    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+
+def _fields(message: memoryview) -> Iterator[tuple[tuple[int, int], Any]]:
+    """Yields ((number, wire type), value) of each field of a message.
+
+    Raises:
+        ValueError: The bytes are not a message. IndexError: They end inside a number.
+    """
+    position, end = 0, len(message)
+    while position < end:
+        tag, position = _read_varint(message, position)
+        number, wire = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29:
+            raise ValueError(f"field number {number}")
+        value: Any
+        if wire == _VARINT:
+            value, position = _read_varint(message, position)
+        else:
+            if wire == _BYTES:
+                length, position = _read_varint(message, position)
+            elif wire in (_FIXED_32, _FIXED_64):
+                length = 4 if wire == _FIXED_32 else 8
+            else:
+                raise ValueError(f"wire type {wire}")
+            if length > end - position:
+                raise ValueError("the message ends inside a field")
+            value = message[position : position + length]
+            position += length
+        yield (number, wire), value
+
+
+def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
+    """Returns an unsigned number of 64 bits and the position after it."""
+    value = 0
+    for index in range(_MAX_VARINT):
+        byte = data[position + index]
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return value & (1 << 64) - 1, position + index + 1
+    raise ValueError("a number of more than ten bytes")
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value

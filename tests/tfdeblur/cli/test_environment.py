@@ -9,8 +9,6 @@ import textwrap
 import keras
 import pytest
 
-from data_prep import build as data_build
-from data_prep import doctor as data_doctor
 from tfdeblur import convert, deblur, detect, evaluate, export, train
 from tfdeblur.cli import environment
 from tfdeblur.errors import UserError
@@ -27,10 +25,6 @@ COMMANDS = {
     "deblur": (deblur.main, "photos --model run -o restored"),
     "convert": (convert.main, "--weights a.pth --out b"),
     "detect": (detect.main, "--workdir run --data data --detector yolox.onnx"),
-}
-DATA_COMMANDS = {
-    "build": (data_build.main, "scenes --out data --count 8"),
-    "data doctor": (data_doctor.main, "data"),
 }
 
 
@@ -58,10 +52,10 @@ def test_strategy_without_package_raises_user_error(without, package, name):
         runtime.make_strategy("one")
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *DATA_COMMANDS])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_command_without_tensorflow_prints_one_line(without, name, capsys):
     without("tensorflow")
-    main, words = {**COMMANDS, **DATA_COMMANDS}[name]
+    main, words = COMMANDS[name]
     assert main(words.split()) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: TensorFlow") and len(printed.splitlines()) == 1

@@ -3,7 +3,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ from tfdeblur.data.dataset import (
     open_split,
     read_errors,
 )
-from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.errors import ConfigError, DataError, UserError
+from tfdeblur.io import files
 
 Write = Callable[..., str]
 DAMAGE = tf.errors.DataLossError(None, None, "corrupted record at 12")
@@ -196,13 +197,14 @@ class TestExplainReadError:
     ) -> None:
         path = dataset([3])
 
-        def refuse(*_: object) -> None:
-            raise tf.errors.PermissionDeniedError(None, None, "no right [Op:IteratorGetNext]")
+        @contextlib.contextmanager
+        def refuse(name: str) -> Iterator[None]:
+            raise UserError(f"Cannot read {name}: permission denied.")
+            yield
 
-        monkeypatch.setattr(schema, "find_damage", refuse)
+        monkeypatch.setattr(files, "open_read", refuse)
         found = explain_read_error(DAMAGE, [path])
-        assert isinstance(found, DataError)
-        assert f"(no right), in {shard_path(path, 0)}" in str(found) and "permission" in str(found)
+        assert isinstance(found, UserError) and shard_path(path, 0) in str(found)
 
     def test_several_splits_are_checked(self, dataset: Write) -> None:
         path = dataset([3], splits=("train", "val", "test"))

@@ -1,6 +1,7 @@
 """Records and files written without TensorFlow equal those that it writes."""
 
 import hashlib
+import io
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfdeblur.data import tfrecord
+from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -99,3 +101,55 @@ def test_crc32c_equals_rfc_3720(data, expected):
     """Reference: RFC 3720, appendix B.4."""
     assert tfrecord.crc32c(0, data) == expected
     assert tfrecord.crc32c(tfrecord.crc32c(0, data[:7]), data[7:]) == expected
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_parsed_features_equal_the_written_ones(values):
+    found = tfrecord.parse_features(b"".join(tfrecord.record_pieces(**values)))
+    encoded = {k: v.encode() if isinstance(v, str) else v for k, v in values.items()}
+    assert found == {name: [value] for name, value in encoded.items()}
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4))
+def test_damaged_records_are_parsed_as_by_protocol_buffers_or_refused(values, changes):
+    """Protocol buffers also drop entries of the map that have fields of no known number."""
+    data = bytearray(b"".join(tfrecord.record_pieces(**{**values, "sharp": b"", "blurred": b"xy"})))
+    for place, byte in changes:
+        data[place % len(data)] = byte
+    try:
+        found = tfrecord.parse_features(bytes(data))
+    except DataError:
+        return
+    theirs = tf.train.Example.FromString(bytes(data)).features.feature
+    for name, feature in theirs.items():
+        lists = {"bytes_list": feature.bytes_list, "int64_list": feature.int64_list}
+        kind = feature.WhichOneof("kind")
+        assert found[name] == (list(lists[kind].value) if kind in lists else [])
+
+
+@pytest.mark.parametrize("records", [[], [b""], [b"a", b"b" * 100_000]])
+def test_read_records_returns_those_of_tensorflow(tmp_path, records):
+    path = str(tmp_path / "x.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in records:
+            writer.write(record)
+    with open(path, "rb") as file:
+        assert list(tfrecord.read_records(file)) == records
+
+
+def test_read_records_refuses_every_truncation_and_every_changed_byte():
+    file = io.BytesIO()
+    writer = tfrecord.ShardWriter(file)
+    writer.write([b"one"])
+    writer.write([b"two"])
+    intact = file.getvalue()
+    first = len(intact) // 2
+    for place in range(len(intact)):
+        changed = bytearray(intact)
+        changed[place] ^= 1
+        for data in (changed, intact[:place]):
+            if bytes(data) not in (b"", intact[:first]):
+                with pytest.raises(DataError):
+                    list(tfrecord.read_records(io.BytesIO(data)))
