@@ -88,7 +88,7 @@ def run(
         ...                              "data": {"paths": ["data/cifar10"]}})
         >>> result = train.run(run_config)  # doctest: +SKIP
     """
-    require_packages()
+    require_packages("keras")
     from tfdeblur.training.resilience.guarded_run import guarded_run
     from tfdeblur.training.trainer import Trainer
 
@@ -118,7 +118,7 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     parser = _parser()
     namespace, unknown = parser.parse_known_args(words)
     # Plug-ins import Keras, whose errors about missing packages are less clear.
-    require_packages()
+    require_packages("keras")
     for section, registry in config.PLUG_INS.items():
         name = getattr(namespace, f"help_{section}", None)
         if name:

@@ -5,21 +5,26 @@ import importlib.util
 from tfdeblur.config.backend import BACKENDS, choose_backend
 from tfdeblur.errors import UserError
 
+_NAMES = {"tensorflow": "TensorFlow", "keras": "Keras"}
+
 _MISSING = (
     "{} is not installed; install one of the builds with"
     ' pip install "tfdeblur[cpu]", "tfdeblur[gpu]", "tfdeblur[tpu]" or "tfdeblur[jax-tpu]".'
 )
 
 
-def require_packages() -> None:
-    """Checks that TensorFlow and Keras are installed.
+def require_packages(*packages: str) -> None:
+    """Checks that packages are installed.
+
+    Args:
+        *packages: ``tensorflow`` or ``keras``; both if none is given.
 
     Raises:
         UserError: One is missing; the message gives the command that installs it.
     """
-    for module, name in (("tensorflow", "TensorFlow"), ("keras", "Keras")):
-        if importlib.util.find_spec(module) is None:
-            raise UserError(_MISSING.format(name))
+    for package in packages or _NAMES:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(_MISSING.format(_NAMES[package]))
 
 
 def require_tensorflow() -> None:

@@ -5,13 +5,18 @@ its *placement*. The placement is applied later, to single pairs or to batches, 
 both halves of a pair.
 """
 
-import dataclasses
+from __future__ import annotations
 
-import tensorflow as tf
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
 
 from tfdeblur.ops import random
+from tfdeblur.ops.lazy import tensorflow as tf
 
-Pair = dict[str, tf.Tensor]
+Pair: TypeAlias = "dict[str, tf.Tensor]"
 
 # Streams below the key of a data set's augmentation.
 _ORIENTATIONS, _CROPS = 0, 1
@@ -66,6 +71,15 @@ class Augmentation:
         orientation = bits // 2**60 * len(self.orientations) // 8
         return tf.cast(tf.stack([top, left, orientation], axis=1), tf.int32)
 
+    def draw_array(self, key: int, positions: np.ndarray, slack: tuple[int, int]) -> np.ndarray:
+        """Returns the same as `draw` without TensorFlow: int64 [n, 3] for int64 [n]."""
+        bits = random.draw(random.subkey(key, _CROPS), positions)
+        top = bits // 2**32 * (slack[0] + 1) // 2**31
+        left = bits % 2**31 * (slack[1] + 1) // 2**31
+        bits = random.draw(random.subkey(key, _ORIENTATIONS), positions)
+        orientation = bits // 2**60 * len(self.orientations) // 8
+        return np.stack([top, left, orientation], axis=1)
+
     def place(self, pair: Pair, placement: tf.Tensor, size: tuple[int, int]) -> Pair:
         """Crops and orients one pair.
 
@@ -89,6 +103,19 @@ class Augmentation:
             ]
             images = tf.switch_case(placement[2], branches)
         return dict(zip(names, images, strict=True))
+
+    def place_array(
+        self, images: Sequence[np.ndarray], placements: np.ndarray, size: tuple[int, int]
+    ) -> np.ndarray:
+        """Does the same as `place` for arrays: uint8 [n, *size, 3] of n images [h, w, 3]."""
+        placed = np.empty([len(images), *size, 3], np.uint8)
+        for row, (top, left, orientation) in enumerate(placements.tolist()):
+            image = images[row][top : top + size[0], left : left + size[1]]
+            code = self.orientations[orientation]
+            image = image.transpose(1, 0, 2) if code & _TRANSPOSED else image
+            image = image[::-1] if code & _UPSIDE_DOWN else image
+            placed[row] = image[:, ::-1] if code & _MIRRORED else image
+        return placed
 
     def place_batch(self, pair: Pair, placements: tf.Tensor) -> Pair:
         """Orients batches of pairs without cropping, with the same result as `place` for each pair.

@@ -1,38 +1,25 @@
 """Opening data sets, with all checks that are possible before reading; and errors of reading."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
-
-import tensorflow as tf
 
 from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
 from tfdeblur.errors import ConfigError, DataError, UserError, reason_of
 from tfdeblur.io import files
-
-# Errors that reading may raise. Networks raise them too; `explain_read_error` distinguishes them.
-READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
-
-# Errors of damaged data, but also of a wrong shape in a network.
-_DAMAGE = (
-    tf.errors.DataLossError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InvalidArgumentError,
-    tf.errors.NotFoundError,
-    # TensorFlow quotes bytes that are no record in its message, which Python cannot decode.
-    UnicodeDecodeError,
-)
+from tfdeblur.ops.lazy import tensorflow as tf
 
 # The failed operation, if it is one that waits for data.
 _READING = re.compile(
     r"(\{\{node [^}]*|\[Op:)(\w*IteratorGetNext\w*|DatasetToSingleElement)(\}\}|\])"
 )
-
-_PERMISSION = (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +223,29 @@ def digest_of(split: schema.Split | None) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def read_error_types() -> tuple[type[Exception], ...]:
+    """Returns the errors that reading with TensorFlow may raise.
+
+    Networks raise them too; `explain_read_error` distinguishes them.
+    """
+    if sys.modules.get("tensorflow") is None:  # it cannot have raised an error
+        return ()
+    # TensorFlow quotes bytes that are no record in its message, which Python cannot decode.
+    return (tf.errors.OpError, UnicodeDecodeError)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Returns whether damaged data may raise an error; a wrong shape in a network may as well."""
+    kinds = (
+        tf.errors.DataLossError,
+        tf.errors.FailedPreconditionError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.NotFoundError,
+        UnicodeDecodeError,
+    )
+    return isinstance(error, kinds)
+
+
 def was_reading(error: Exception) -> TypeGuard[tf.errors.OpError]:
     """Returns whether an operation that waits for data raised a TensorFlow error."""
     return isinstance(error, tf.errors.OpError) and bool(_READING.search(error.message))
@@ -254,7 +264,7 @@ def read_errors(paths: Sequence[str], splits: str | Sequence[str] | None = None)
     """
     try:
         yield
-    except READ_ERRORS as error:
+    except read_error_types() as error:
         explained = explain_read_error(error, paths, splits)
         if explained is None:
             raise
@@ -270,7 +280,7 @@ def explain_read_error(
     again, sizes first, then record by record; for large data this takes as long as an epoch.
 
     Args:
-        error: The error; data can only cause `READ_ERRORS`.
+        error: The error; data can only cause `read_error_types()`.
         paths: Folders of the data sets that were read.
         splits: The split or splits that were read; all if None.
 
@@ -278,9 +288,9 @@ def explain_read_error(
         An error to raise from `error`, which names the shard and its first bad record or the
         reason why it could not be read; None if data did not cause the error.
     """
-    if not isinstance(error, READ_ERRORS):
+    if not isinstance(error, read_error_types()):
         return None
-    if isinstance(error, _DAMAGE):
+    if _is_damage(error):
         found = _find_damage(paths, (splits,) if isinstance(splits, str) else splits)
         # Intact records that cannot be parsed, or do not fit a shape, are an error of the program.
         if found or isinstance(error, (tf.errors.InvalidArgumentError, UnicodeDecodeError)):
@@ -322,7 +332,7 @@ def _unreadable(error: tf.errors.OpError, paths: Sequence[str]) -> DataError:
     where = "" if named else f", in {', '.join(paths)}"
     remedy = (
         "Give the user of this process permission to read it."
-        if isinstance(error, _PERMISSION)
+        if isinstance(error, tf.errors.PermissionDeniedError | tf.errors.UnauthenticatedError)
         else "If the disk or network failed temporarily, run the same command again."
     )
     return DataError(f"The data could not be read ({reason}){where}. {remedy}")

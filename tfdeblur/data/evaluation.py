@@ -1,14 +1,20 @@
 """One pass over a split in file order: the data behind every reported metric."""
 
+from __future__ import annotations
+
 import copy
 import dataclasses
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 
-import tensorflow as tf
+import numpy as np
 
 from tfdeblur.data import schema
 from tfdeblur.data.dataset import OpenSplit, check_positive, open_split, reading_options
+from tfdeblur.data.memory import ArrayDataset, Arrays, stored_records
+from tfdeblur.ops.lazy import has_tensorflow
+from tfdeblur.ops.lazy import tensorflow as tf
 
 _FEATURES = ("blurred", "sharp", "scene", "frame")
 _PLACE = ("top", "left", "source_height", "source_width")
@@ -71,7 +77,7 @@ class EvaluationData:
         """Columns of an image; 0 if the images differ in size."""
         return self.sizes[0].width if len(self.sizes) == 1 else 0
 
-    def by_size(self) -> "tuple[EvaluationData, ...]":
+    def by_size(self) -> tuple[EvaluationData, ...]:
         """Returns the pairs of each size, in file order."""
         found = []
         for part, taken in self._parts:
@@ -100,12 +106,43 @@ class EvaluationData:
             frame, height and width of the frame), and `valid` as bool [batch_size]. The end of
             each size is padded with black pairs without names, whose `valid` is False. If the
             images differ in size, `element_spec` leaves height and width open; see `by_size`.
-            Iterate over it in `dataset.read_errors`, which explains errors of damaged data.
+            Iterate over it in `dataset.read_errors`, which explains errors of damaged data. Where
+            TensorFlow is not installed, a `memory.ArrayDataset` of the same arrays; strings are
+            bytes.
         """
         check_positive(batch_size=batch_size, multiple_of=multiple_of)
+        if not has_tensorflow():
+            return ArrayDataset(
+                lambda: self._arrays(batch_size, multiple_of),
+                (batch_size, self.height, self.width),
+                self.batches(batch_size, multiple_of),
+            )
         parts = [self._read(*part, batch_size, multiple_of) for part in self._parts]
         batches = functools.reduce(tf.data.Dataset.concatenate, parts)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(reading_options())
+
+    def _arrays(self, batch_size: int, multiple_of: int) -> Iterator[Arrays]:
+        """Yields the elements of `dataset` without TensorFlow."""
+        for part, taken in self._parts:
+            split = part.split
+            records = itertools.islice(stored_records(part), taken)
+            size = (split.height, split.width)
+            for _ in range(-(-taken // (batch_size * multiple_of)) * multiple_of):
+                found = list(itertools.islice(records, batch_size))
+                missing = batch_size - len(found)
+                places = [[getattr(one, name) for name in _PLACE] for one in found]
+                batch: Arrays = {
+                    "place": np.array([*places, *[[0] * len(_PLACE)] * missing], np.int64),
+                    "valid": np.arange(batch_size) < len(found),
+                }
+                for half in ("blurred", "sharp"):
+                    batch[half] = np.zeros([batch_size, *size, 3], np.uint8)
+                    for row, record in enumerate(found):
+                        batch[half][row] = getattr(record, half)
+                for name in ("scene", "frame"):
+                    names = [getattr(record, name).encode() for record in found]
+                    batch[name] = np.array([*names, *[b""] * missing], object)
+                yield batch
 
     def _read(
         self, part: OpenSplit, taken: int, batch_size: int, multiple_of: int

@@ -10,15 +10,16 @@ Their sizes differ by at most one record, which keeps their epochs together: aft
 image has been seen `n` times, and only those within `n` records of a border once more or less.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.config import DataConfig
 from tfdeblur.data.dataset import OpenSplit
@@ -26,6 +27,7 @@ from tfdeblur.data.record_stream import RecordStream, ShardRange
 from tfdeblur.data.shuffle import MIXTURE, ORDER, Mixture, ShardOrder
 from tfdeblur.errors import ConfigError
 from tfdeblur.ops.devices import host_memory
+from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.ops.random import key_of
 
 # Raw pixels of a block of records by default; three blocks are in memory at a time.
@@ -190,6 +192,34 @@ class RecordMixture:
                 loaded = self._load(stream) if self.cached else None
                 blocks[stream] = self.streams[stream].blocks(begin, loaded)
         return blocks
+
+    def walk(self, start: int, count: int) -> Iterator[np.ndarray]:
+        """Yields what stands at consecutive positions, without TensorFlow.
+
+        Args:
+            start: The first position, in the sequence of all parts.
+            count: Positions per element.
+
+        Yields:
+            int64 [count, 3]: part, data set, and position in the stream of both.
+        """
+        parts = range(self.config.parts)
+        counts = [self._starts(part, start) for part in parts]
+        mixtures = [self._mixture(part) for part in parts]
+        for first in itertools.count(start, count):
+            positions = np.arange(first, first + count)
+            found = np.zeros([count, 3], np.int64)
+            found[:, 0] = positions % len(parts)
+            for part in parts:
+                rows = np.flatnonzero(found[:, 0] == part)
+                if len(self.opened) > 1 and len(rows):
+                    begin = positions[rows[0]] // len(parts)
+                    found[rows, 1] = mixtures[part].choices(begin, len(rows))
+                for number in range(len(self.opened)):
+                    chosen = rows[found[rows, 1] == number]
+                    found[chosen, 2] = counts[part][number] + np.arange(len(chosen))
+                    counts[part][number] += len(chosen)
+            yield found
 
     def mix(self, streams: Mapping[StreamId, tf.data.Dataset], start: int) -> tf.data.Dataset:
         """Joins streams of records, with elements of one structure, in training order.

@@ -23,11 +23,13 @@ before.
 Pixels stay uint8 until they are on the device: a quarter of float32's bytes to transfer.
 """
 
+from __future__ import annotations
+
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
 
 from tfdeblur.config import DataConfig
 from tfdeblur.data import schema
@@ -40,12 +42,15 @@ from tfdeblur.data.dataset import (
     reading_options,
     set_to_validate,
 )
+from tfdeblur.data.memory import MemoryReader
 from tfdeblur.data.mixture import RecordMixture, StreamId
 from tfdeblur.data.record_stream import MIN_WRAPPED_BYTES, unwrap
 from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.degradation.synthesis import Synthesis, synthesis_of
-from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.errors import ConfigError, DataError, UserError
+from tfdeblur.ops.lazy import has_tensorflow
+from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.ops.random import subkey_tensor
 
 HALVES = ("blurred", "sharp")
@@ -124,6 +129,16 @@ class TrainingData:
             and not large
         )
         self._mixture = RecordMixture(self._opened, config, seed, wrapped=large)
+        self._memory = None
+        if not has_tensorflow():
+            if self._synthesis is not None:
+                raise UserError(
+                    "synthesis: TensorFlow synthesizes blur during training, and is not installed: "
+                    'pip install "tfdeblur[cpu]", or build a data set with --blur.'
+                )
+            self._memory = MemoryReader(
+                self._mixture, self._augmentation, self._slacks, (self.height, self.width)
+            )
 
     def identity(self, validation_split: str | None = None) -> dict[str, Any]:
         """Returns JSON values that identify the images (`sets`) and their order (`order`).
@@ -146,6 +161,32 @@ class TrainingData:
                 "data.parts": self.parts if self.parts > 1 else None,
             },
         }
+
+    def batches(
+        self,
+        batch_size: int,
+        start_image: int = 0,
+        *,
+        global_batch: int | None = None,
+        hosts: int = 1,
+        host: int = 0,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Returns the elements of `dataset` as arrays; see there.
+
+        Where TensorFlow is not installed, they come from memory; see `memory.MemoryReader`.
+        """
+        places: dict[str, Any] = {"global_batch": global_batch, "hosts": hosts, "host": host}
+        if self._memory is None:
+            arrays: Iterator[dict[str, np.ndarray]]
+            arrays = self.dataset(batch_size, start_image, **places).as_numpy_iterator()
+            return arrays
+        if self.divides_files(hosts):
+            parts = _host_parts(self.parts, global_batch, hosts, host)
+            return self._memory.batches(start_image, global_batch or 0, parts=parts)
+        if hosts > 1:
+            share = _share(batch_size, global_batch, hosts, host)
+            return self._memory.batches(start_image, global_batch or 0, rows=slice(*share))
+        return self._memory.batches(start_image, batch_size)
 
     def dataset(
         self,
@@ -208,8 +249,8 @@ class TrainingData:
 
     @property
     def cached_bytes(self) -> int:
-        """Size of the records that are kept in memory."""
-        return self._mixture.bytes if self._mixture.cached else 0
+        """Size of the records that TensorFlow keeps in memory."""
+        return self._mixture.bytes if self._mixture.cached and not self._memory else 0
 
     @property
     def remote(self) -> bool:

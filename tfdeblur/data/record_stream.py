@@ -5,13 +5,15 @@ that costs more than parsing them. So a large record is wrapped as soon as it is
 tensor list with one element, which is permuted by reference.
 """
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.data.dataset import OpenSplit
 from tfdeblur.data.shuffle import ShardOrder
+from tfdeblur.ops.lazy import tensorflow as tf
 
 # Smaller records are cheaper to copy than to wrap.
 MIN_WRAPPED_BYTES = 1 << 15

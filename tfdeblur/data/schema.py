@@ -14,14 +14,14 @@ All images of a split have the same size, with one exception: a test split of wh
 contain several sizes. All images of a shard have the same size even then, and the manifest lists
 the sizes (`Split.sizes`, `Split.by_size`). The manifest is written last, so a folder without one
 holds an unfinished build.
-
-TensorFlow is imported only by the functions that parse records inside its graphs.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +30,8 @@ from tfdeblur.data.tfrecord import Shard as Shard
 from tfdeblur.data.tfrecord import ShardWriter, parse_features, read_records, record_pieces
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
+from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.registry import did_you_mean
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 # Version 2 adds `skipped` and `sizes`. A manifest without them is written as version 1.
 VERSIONS = (1, 2)
@@ -101,7 +99,7 @@ class Split:
     shards: tuple[Shard, ...]
     sizes: tuple[Sizes, ...] = ()
 
-    def by_size(self) -> tuple["Split", ...]:
+    def by_size(self) -> tuple[Split, ...]:
         """Returns the split as one split for each size of images, with its shards.
 
         `scenes` are those of the whole split.
@@ -174,7 +172,7 @@ class Manifest:
         files.write_text(files.join(directory, MANIFEST_NAME), json.dumps(content, indent=2) + "\n")
 
     @staticmethod
-    def load(directory: str) -> "Manifest":
+    def load(directory: str) -> Manifest:
         """Reads the manifest of the data set in `directory`.
 
         Raises:
@@ -327,8 +325,6 @@ def read_features(data: bytes) -> dict[str, Any]:
 
 
 def _features(images: Sequence[str] = _IMAGES) -> dict[str, Any]:
-    import tensorflow as tf
-
     return {
         **{name: tf.io.FixedLenFeature([], tf.string) for name in (*images, *_NAMES)},
         **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
@@ -336,12 +332,12 @@ def _features(images: Sequence[str] = _IMAGES) -> dict[str, Any]:
 
 
 def parse_example(
-    serialized: "tf.Tensor",
+    serialized: tf.Tensor,
     height: int,
     width: int,
     encoding: Encoding,
     images: Sequence[str] = _IMAGES,
-) -> "dict[str, tf.Tensor]":
+) -> dict[str, tf.Tensor]:
     """Parses one serialized record inside a TensorFlow graph.
 
     Args:
@@ -355,8 +351,6 @@ def parse_example(
         All features by name: the images as uint8 [height, width, 3] with static
         shapes, `scene` and `frame` as string [], the others as int64 [].
     """
-    import tensorflow as tf
-
     parsed = dict(tf.io.parse_single_example(serialized, _features(images)))
     for name in images:
         if encoding == "raw":
@@ -368,8 +362,8 @@ def parse_example(
 
 
 def parse_raw_batch(
-    serialized: "tf.Tensor", height: int, width: int, images: Sequence[str] = _IMAGES
-) -> "dict[str, tf.Tensor]":
+    serialized: tf.Tensor, height: int, width: int, images: Sequence[str] = _IMAGES
+) -> dict[str, tf.Tensor]:
     """Parses a batch of serialized records with raw images; see `parse_example`.
 
     For many small records, one call costs far less than one per record.
@@ -383,8 +377,6 @@ def parse_raw_batch(
     Returns:
         All features by name: images as uint8 [batch, height, width, 3], the others as [batch].
     """
-    import tensorflow as tf
-
     parsed = dict(tf.io.parse_example(serialized, _features(images)))
     for name in images:
         pixels = tf.reshape(tf.io.decode_raw(parsed[name], tf.uint8), [-1, height, width, 3])

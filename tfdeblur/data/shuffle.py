@@ -14,12 +14,14 @@ of threads, replicas, hosts or restarts changes the sequence:
 Every draw is a counter-based random number; see `ops.random`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 
 import numpy as np
-import tensorflow as tf
 
+from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.ops.random import draw, draw_tensor, subkey, subkey_tensor
 
 # Streams below the seed of a run.

@@ -63,6 +63,13 @@ def _framed(field: int, length: int) -> bytes:
     return _tag(field, _BYTES) + _varint(length)
 
 
+def field(number: int, value: bytes | int) -> bytes:
+    """Returns one field of a message: text, bytes, a message that is serialized, or an integer."""
+    if isinstance(value, int):
+        return _tag(number, _VARINT) + _varint(value)
+    return _framed(number, len(value)) + value
+
+
 def _feature(name: str, value: bytes | int) -> list[bytes]:
     """Returns one entry of the map of features as pieces, without copying images."""
     if isinstance(value, bytes):
@@ -122,6 +129,12 @@ def record_pieces(
 def _masked(checksum: int) -> bytes:
     rotated = (checksum >> 15 | checksum << 17) & 0xFFFFFFFF
     return struct.pack("<I", (rotated + _MASK_DELTA) & 0xFFFFFFFF)
+
+
+def framed_record(data: bytes) -> bytes:
+    """Returns a record with its length and its checksums, as a TFRecord file holds it."""
+    length = struct.pack("<Q", len(data))
+    return length + _masked(crc32c(0, length)) + data + _masked(crc32c(0, data))
 
 
 class ShardWriter:

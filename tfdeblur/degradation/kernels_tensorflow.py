@@ -6,12 +6,14 @@ errors about a hundred thousand times: when the pull points straight back, the p
 way.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.degradation import degradation, kernels
+from tfdeblur.ops.lazy import tensorflow as tf
 
 # Steps per iteration of the loop over a path; on a CPU, 8 takes half the time of 1.
 _UNROLLED = 8

@@ -9,16 +9,18 @@ at the end of an array than inside it, so they are computed on rows that fill wh
 registers, or on one image at a time.
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.degradation import degradation, kernels, kernels_tensorflow
 from tfdeblur.degradation.degradation import CORNERS, Degradation
 from tfdeblur.errors import ConfigError
 from tfdeblur.ops import random
+from tfdeblur.ops.lazy import tensorflow as tf
 
 # Streams below the key of an image.
 _IMAGE, _KERNELS, _NOISE = 0, 1, 2

@@ -1,11 +1,12 @@
 """Evaluates networks on a split: restores every image, measures it and keeps every value."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import tensorflow as tf
 import tqdm
 
 from tfdeblur.errors import DataError
@@ -23,6 +24,7 @@ from tfdeblur.evaluation.scores import (
 from tfdeblur.evaluation.stitching import Frame
 from tfdeblur.execution import Executor, default_executor
 from tfdeblur.metrics import METRICS, Metric
+from tfdeblur.ops.lazy import tensorflow as tf
 
 QUICK = tuple(metric for metric in METRICS.values() if metric.quick)
 """The metrics of quick evaluation and of the validation during training."""
@@ -189,7 +191,7 @@ class SplitEvaluator:
         stitched: FrameScores | None = None
         for place, batch in self._bar(progress):
             before_batch()
-            valid = batch["valid"].numpy()
+            valid = np.asarray(batch["valid"])
             if self._frames is not None and stitched is None and is_tiled(batch):
                 stitched = FrameScores(self._metrics, self._executor, self._frames)
             restored: dict[Setting, np.ndarray] = {}
@@ -199,10 +201,10 @@ class SplitEvaluator:
             if stitched is not None:
                 stitched.add(batch, restored)
             parts.append({s: {m: v[valid] for m, v in c.items()} for s, c in columns.items()})
-            blurred, sharp = batch["blurred"].numpy(), batch["sharp"].numpy()
+            blurred, sharp = (np.asarray(batch[half]) for half in ("blurred", "sharp"))
             facts["differs"].extend(np.any(blurred != sharp, axis=(1, 2, 3))[valid])
             for name in ("scene", "frame"):
-                facts[f"{name}s"].extend(text.decode() for text in batch[name].numpy()[valid])
+                facts[f"{name}s"].extend(text.decode() for text in np.asarray(batch[name])[valid])
         found = {
             setting: {m: np.concatenate([part[setting][m] for part in parts]) for m in columns}
             for setting, columns in parts[0].items()
@@ -263,7 +265,7 @@ class SplitEvaluator:
         """
         first = 0
         for place, batch in self._bar(progress):
-            places = np.flatnonzero(batch["valid"].numpy())
+            places = np.flatnonzero(batch["valid"])
             restored = self._passes[place].restore(state, batch["blurred"])
             yield from _triplets(batch, restored, places, first)
             first += len(places)
@@ -299,7 +301,7 @@ class SplitEvaluator:
             inside = {index - begin for index in wanted if begin <= index < begin + records}
             first = 0
             for batch in one.dataset if inside else ():
-                places = np.flatnonzero(batch["valid"].numpy())
+                places = np.flatnonzero(batch["valid"])
                 chosen = np.array([p for p in places if first + p in inside], int)
                 if chosen.size:
                     empty = np.empty((len(batch["valid"]), 0, 0, 3), np.uint8)
@@ -342,8 +344,8 @@ def _length(dataset: tf.data.Dataset) -> int | None:
 def _triplets(
     batch: Mapping[str, tf.Tensor], restored: np.ndarray, places: np.ndarray, first: int
 ) -> list[Triplet]:
-    blurred, sharp = batch["blurred"].numpy(), batch["sharp"].numpy()
-    scenes, frames = batch["scene"].numpy(), batch["frame"].numpy()
+    names = ("blurred", "sharp", "scene", "frame")
+    blurred, sharp, scenes, frames = (np.asarray(batch[name]) for name in names)
     return [
         Triplet(
             index=first + int(place),

@@ -22,7 +22,7 @@ def is_tiled(batch: Mapping[str, Any]) -> bool:
     """Returns whether the images of a batch are parts of larger frames."""
     if "place" not in batch:
         return False
-    frames = batch["place"].numpy()[batch["valid"].numpy(), 2:]
+    frames = np.asarray(batch["place"])[np.asarray(batch["valid"]), 2:]
     return bool(np.any(frames != batch["sharp"].shape[1:3]))
 
 
@@ -51,8 +51,8 @@ class FrameScores:
 
     def add(self, batch: Mapping[str, Any], restored: Mapping[Setting, np.ndarray]) -> None:
         """Adds the tiles of a batch with their restored versions by setting."""
-        arrays = {name: batch[name].numpy() for name in ("blurred", "sharp", "place", "valid")}
-        scenes, frames = batch["scene"].numpy(), batch["frame"].numpy()
+        arrays = {name: np.asarray(batch[name]) for name in ("blurred", "sharp", "place", "valid")}
+        scenes, frames = np.asarray(batch["scene"]), np.asarray(batch["frame"])
         self._tile = arrays["sharp"].shape[1:3]
         for row in np.flatnonzero(arrays["valid"]):
             images: dict[Any, np.ndarray] = {

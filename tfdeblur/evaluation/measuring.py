@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.evaluation.losses import GeneratorLoss
 from tfdeblur.evaluation.scores import BLURRED, RESTORED, Setting
@@ -34,7 +33,7 @@ class SizePass:
 
     Args:
         networks: See `tfdeblur.evaluation.evaluator.SplitEvaluator`.
-        dataset: Batches of one static shape.
+        dataset: A `tf.data.Dataset` or `data.memory.ArrayDataset`: batches of one static shape.
         metrics: The metrics of whole images.
         crop: Height and width of the crops to measure; none if unset. At most the images' size.
         crop_metrics: The metrics of crops.
@@ -51,7 +50,7 @@ class SizePass:
     def __init__(
         self,
         networks: Mapping[str, Restore],
-        dataset: tf.data.Dataset,
+        dataset: Any,
         *,
         metrics: Sequence[Metric],
         crop: tuple[int, int] | None,
@@ -86,7 +85,7 @@ class SizePass:
 
     def measure(
         self,
-        batch: Mapping[str, tf.Tensor],
+        batch: Mapping[str, Any],
         with_input: bool,
         seconds: dict[str, list[float]],
         keep: Keep | None = None,
@@ -120,8 +119,8 @@ class SizePass:
     def _measure_region(
         self,
         region: str,
-        blurred: tf.Tensor,
-        sharp: tf.Tensor,
+        blurred: Any,
+        sharp: Any,
         with_input: bool,
         seconds: dict[str, list[float]],
         keep: Keep | None = None,
@@ -170,10 +169,11 @@ class SizePass:
         restored, _ = self._restore(state, self._executor.place(blurred))
         return self._executor.fetch(self._rounded(restored))
 
-    def _cut(self, images: tf.Tensor) -> tf.Tensor:
+    def _cut(self, batch: Any) -> np.ndarray:
         """Returns all crops of a batch, box by box: [boxes * B, h, w, 3]."""
+        images = np.asarray(batch)
         parts = [images[:, box.top : box.bottom, box.left : box.right] for box in self._boxes]
-        return tf.concat(parts, axis=0)
+        return np.concatenate(parts)
 
 
 class Scorer:

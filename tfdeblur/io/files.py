@@ -464,6 +464,20 @@ def write_bytes(path: str, data: bytes) -> None:
         file.write(data)
 
 
+def append_bytes(path: str, data: bytes) -> None:
+    """Appends to a file, which is created if it does not exist; not atomically.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    local = is_local(path)
+    with (
+        _named_errors(path, "write"),
+        open(path, "ab") if local else _gfile().GFile(path, "ab") as file,
+    ):
+        file.write(data)
+
+
 def write_text(path: str, text: str) -> None:
     """Writes a UTF-8 text file; see `write_bytes`."""
     write_bytes(path, text.encode("utf-8"))

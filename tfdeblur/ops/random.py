@@ -10,8 +10,11 @@ Reference:
     Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
 """
 
+from __future__ import annotations
+
 import numpy as np
-import tensorflow as tf
+
+from tfdeblur.ops.lazy import tensorflow as tf
 
 _GAMMA = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)

@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
+from tfdeblur.data.encoding import decode_image, encode_image
+from tfdeblur.errors import DataError
 from tfdeblur.io import files
 from tfdeblur.reports import pages
 from tfdeblur.reports.charts import Chart
@@ -130,9 +131,11 @@ class Gallery:
         if not files.exists(path):
             return False
         try:
-            return np.array_equal(tf.io.decode_png(files.read_bytes(path)).numpy(), image)
-        except tf.errors.InvalidArgumentError:  # not a PNG, or a truncated one
+            height, width = image.shape[:2]
+            known = decode_image(files.read_bytes(path), height, width, "png")
+        except DataError:  # not a PNG, a truncated one, or one of another size
             return False
+        return np.array_equal(known, image)
 
     def _stages(self, record: int) -> list[int]:
         """Returns the image counts at which a record was restored, by any run of the folder."""
@@ -143,8 +146,7 @@ class Gallery:
         return [int(match[1]) for match in names if match]
 
     def _save(self, name: str, image: np.ndarray) -> None:
-        data = tf.io.encode_png(image).numpy()
-        files.write_bytes(files.join(self._folder, name), data)
+        files.write_bytes(files.join(self._folder, name), encode_image(image, "png"))
 
     def _write_page(
         self,

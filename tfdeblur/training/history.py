@@ -1,20 +1,16 @@
 """Scalars of a run by images seen, in ``WORKDIR/history.csv`` and in TensorBoard."""
 
-import contextlib
 import csv
 import io
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from tfdeblur.errors import UserError
 from tfdeblur.io import files
 from tfdeblur.reports import histories
 from tfdeblur.reports.histories import HISTORY
-from tfdeblur.training.engines.tensorflow import private
+from tfdeblur.training.events import EventWriter
 
 TENSORBOARD = "tensorboard"
 
@@ -38,27 +34,23 @@ class History:
             for seen, values in _read_history(self._path).items():
                 if seen <= images:
                     self._rows[seen] = values
-        self._curves = files.join(workdir, TENSORBOARD)
-        with self._curves_named():
-            self._writer = tf.summary.create_file_writer(self._curves)
-        self._restart_curves(images)
+        self._curves = EventWriter(files.join(workdir, TENSORBOARD))
+        self._curves.restart(images)
 
     def add(self, images: int, values: Mapping[str, float]) -> None:
         """Adds scalars to the row of an image count."""
         self._rows.setdefault(images, {}).update(values)
-        with self._curves_named(), self._writer.as_default(step=images):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
+        self._curves.add_scalars(images, values)
 
     def go_back(self, images: int) -> None:
         """Drops the rows after an image count, to which the run was rolled back."""
         self._rows = {seen: row for seen, row in self._rows.items() if seen <= images}
-        self._restart_curves(images)
+        self._curves.restart(images)
 
     def add_pictures(self, images: int, name: str, strips: np.ndarray) -> None:
         """Adds images to TensorBoard; uint8 [N, H, W, 3]."""
-        with self._curves_named(), self._writer.as_default(step=images):
-            tf.summary.image(name, strips, max_outputs=len(strips))
+        self._curves.add_images(images, name, strips)
+        self._curves.flush()
 
     def series(self, name: str) -> list[tuple[float, float]]:
         """Returns a scalar as points (images, value)."""
@@ -82,33 +74,7 @@ class History:
         for images, row in sorted(self._rows.items()):
             writer.writerow({"images": images, **{k: repr(float(v)) for k, v in row.items()}})
         files.write_text(self._path, text.getvalue())
-        with self._curves_named():
-            self._writer.flush()
-
-    def _restart_curves(self, images: int) -> None:
-        """Marks the points after an image count as obsolete, because they are computed again.
-
-        TensorBoard's readers in Python drop them at the start of a session, from the second
-        session on; without it they show both curves.
-        """
-        start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
-        event = tf.compat.v1.Event(wall_time=time.time(), step=images + 1, session_log=start)
-        # tf.summary writes only summaries. The op that writes other events is public; the handle
-        # of the writer, which it takes, is not.
-        resource = private.summary_resource(self._writer)
-        with self._curves_named():
-            tf.raw_ops.ImportEvent(writer=resource, event=event.SerializeToString())
-
-    @contextlib.contextmanager
-    def _curves_named(self) -> Iterator[None]:
-        """Names the folder in errors of TensorFlow, which may write at any new point."""
-        try:
-            yield
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"Cannot write TensorBoard's curves in {self._curves}: {error.message}. Free some "
-                "space, or make the folder writable, and run the same command again."
-            ) from error
+        self._curves.flush()
 
 
 def _read_history(path: str) -> dict[int, dict[str, float]]:

@@ -115,8 +115,8 @@ class Trainer:
         *,
         callbacks: Sequence[Callback] = (),
         model: user_inputs.Model | None = None,
-        train_data: user_inputs.Data | TrainingData | None = None,
-        val_data: user_inputs.Data | None = None,
+        train_data: "user_inputs.Data | TrainingData | None" = None,
+        val_data: "user_inputs.Data | None" = None,
         engine: Engine | None = None,
     ) -> None:
         if model is not None:

@@ -1,14 +1,15 @@
 """Networks and data from Python in place of those that a configuration names."""
 
+from __future__ import annotations
+
 import dataclasses
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from tfdeblur import models
@@ -21,10 +22,12 @@ from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
+from tfdeblur.ops.lazy import is_dataset
+from tfdeblur.ops.lazy import tensorflow as tf
 
 Arrays: TypeAlias = tuple[np.ndarray, np.ndarray]
 Model: TypeAlias = keras.Model | Generator | Callable[[], keras.Model | Generator]
-Data: TypeAlias = Arrays | tf.data.Dataset
+Data: TypeAlias = "Arrays | tf.data.Dataset"
 
 CUSTOM = "custom"
 """The name of a user's network in the configuration and in checkpoints."""
@@ -82,7 +85,7 @@ def open_training(config: TrainConfig, data: Data | TrainingData | None) -> Trai
     """
     if data is None:
         return open_training_data(config)
-    if isinstance(data, tf.data.Dataset):
+    if is_dataset(data):
         return cast(TrainingData, DatasetSource(data, config))
     if not isinstance(data, tuple):
         return data
@@ -113,7 +116,7 @@ def open_validation(
         return None
     if data is None:
         return open_validation_data(config, training)
-    if isinstance(data, tf.data.Dataset):
+    if is_dataset(data):
         _check_pairs(data, "val_data")
         blurred, sharp = zip(*data.as_numpy_iterator(), strict=True)
         data = (np.stack(blurred), np.stack(sharp))
@@ -203,6 +206,14 @@ class DatasetSource:
         """Returns what is known of the data, in the form of `TrainingData.identity`."""
         one = {"records": self.records, "training shards": None, "validation shards": None}
         return {"sets": [one], "order": {}}
+
+    def batches(
+        self, batch_size: int, start_image: int = 0, **places: Any
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Returns the elements of `dataset` as arrays."""
+        arrays: Iterator[dict[str, np.ndarray]]
+        arrays = self.dataset(batch_size, start_image, **places).as_numpy_iterator()
+        return arrays
 
     def dataset(
         self,

@@ -1,12 +1,13 @@
 """Validation during training: scores and images of a split, or images of training samples."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.config import TrainConfig
 from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.memory import ArrayDataset, Arrays
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.evaluation.losses import GeneratorLoss
@@ -92,14 +93,17 @@ class TrainingSamples:
         self.height, self.width = data.height, data.width
         self.records = min(records, data.records)
 
-    def dataset(self, batch_size: int) -> tf.data.Dataset:
+    def dataset(self, batch_size: int) -> ArrayDataset:
         """Returns them in batches, in the form of `data.evaluation`; samples have no names."""
+        count = -(-self.records // batch_size)
+        none = np.full(batch_size, b"", object)
+        unnamed = {"scene": none, "frame": none, "valid": np.ones(batch_size, bool)}
 
-        def unnamed(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            none = tf.fill([batch_size], "")
-            return {**batch, "scene": none, "frame": none, "valid": tf.fill([batch_size], True)}
+        def read() -> Iterator[Arrays]:
+            for batch in itertools.islice(self._data.batches(batch_size), count):
+                yield {**batch, **unnamed}
 
-        return self._data.dataset(batch_size).map(unnamed).take(-(-self.records // batch_size))
+        return ArrayDataset(read, (batch_size, self.height, self.width), count)
 
 
 class SampleRestorer:

@@ -52,13 +52,21 @@ def test_strategy_without_package_raises_user_error(without, package, name):
         runtime.make_strategy("one")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# Training under JAX needs no TensorFlow.
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "train" not in name])
 def test_command_without_tensorflow_prints_one_line(without, name, capsys):
     without("tensorflow")
     main, words = COMMANDS[name]
     assert main(words.split()) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: TensorFlow") and len(printed.splitlines()) == 1
+
+
+def test_training_without_keras_prints_one_line(without, capsys):
+    without("keras")
+    main, words = COMMANDS["train"]
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.startswith("error: Keras")
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "help" not in name])

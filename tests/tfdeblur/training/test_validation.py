@@ -15,7 +15,7 @@ from tfdeblur.training.validation import SampleRestorer, TrainingSamples
 def sequence(data, count):
     """The first samples of a training."""
     batch = next(iter(data.dataset(count)))
-    return batch["blurred"].numpy(), batch["sharp"].numpy()
+    return np.asarray(batch["blurred"]), np.asarray(batch["sharp"])
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ def test_samples_are_the_first_of_the_training_for_any_batch_size(folder, batch_
     batches = list(samples.dataset(batch_size))
     blurred, sharp = sequence(training_data(path, **options), 5)
     for half, expected in (("blurred", blurred), ("sharp", sharp)):
-        got = np.concatenate([batch[half].numpy() for batch in batches])[:5]
+        got = np.concatenate([batch[half] for batch in batches])[:5]
         np.testing.assert_array_equal(got, expected)
-    assert all(batch["valid"].numpy().all() for batch in batches)
+    assert all(batch["valid"].all() for batch in batches)
     assert all(batch["scene"].shape == [batch_size] for batch in batches)
 
 

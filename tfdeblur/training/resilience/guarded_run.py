@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from tfdeblur.data.dataset import READ_ERRORS, explain_read_error
+from tfdeblur.data.dataset import explain_read_error, read_error_types
 from tfdeblur.errors import Stopped
 from tfdeblur.ops.precision import precision_scope
 from tfdeblur.training.callbacks import check_weights
@@ -87,7 +87,7 @@ def explained_errors(trainer: Trainer) -> Iterator[None]:
     """Raises a UserError for errors about workers, memory and data."""
     try:
         yield
-    except (*READ_ERRORS, *trainer.engine.failures) as error:
+    except (*read_error_types(), *trainer.engine.failures) as error:
         config = trainer.config
         splits = (config.data.split, config.output.validation_split)
         # A wrong shape in a network raises one of these errors too: then the data are intact.

@@ -194,14 +194,14 @@ class JaxEngine(Engine):
         """Returns global batches, of which this process reads its part."""
         processes, index = len(self.worker_names), self.worker_index
         advise_on_reading(data, index, processes)
-        batches = data.dataset(
+        batches = data.batches(
             plan.global_batch // processes,
             start_image=start_image,
             global_batch=plan.global_batch,
             host=index,
             hosts=processes,
         )
-        for batch in batches.as_numpy_iterator():
+        for batch in batches:
             yield {
                 half: jax.make_array_from_process_local_data(self._parts, batch[half])
                 for half in ("blurred", "sharp")

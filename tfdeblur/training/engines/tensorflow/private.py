@@ -29,8 +29,3 @@ def merge_call(function: Callable[..., None], *arguments: Any) -> None:
     tf.__internal__.distribute.interim.maybe_merge_call(
         function, tf.distribute.get_strategy(), *arguments
     )
-
-
-def summary_resource(writer: tf.summary.SummaryWriter) -> tf.Tensor:
-    """Returns the handle of a summary writer, which `tf.raw_ops.ImportEvent` requires."""
-    return writer._resource
