@@ -189,6 +189,9 @@ class TrainingConfig:
     init_from: str | None = None
     """run, checkpoint, preset or weights file to start from; prints what matched"""
     init_partial: bool = False
+    remat: bool = False
+    """recompute the generator's activations in the backward pass, which takes less memory and more
+    time; under JAX"""
     """accept initial weights that fit fewer than half of the network's arrays"""
     share_generator_pass: bool = True
     """run the generator once per step, for the updates of both the critic and the generator; off:

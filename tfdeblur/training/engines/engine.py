@@ -62,6 +62,7 @@ class StepPlan:
         seed: Seeds the draws of the losses.
         skip_nonfinite: Revert the step on all devices if a loss, a gradient or a weight is not
             finite, and report it as `SKIPPED`. Costs a copy of all variables per step.
+        remat: Recompute the generator's activations in its backward pass.
     """
 
     global_batch: int
@@ -70,6 +71,7 @@ class StepPlan:
     fresh_critic_batches: bool = False
     seed: int = 0
     skip_nonfinite: bool = False
+    remat: bool = False
 
     @classmethod
     def from_config(cls, config: TrainConfig, micro_batches: int) -> "StepPlan":
@@ -82,6 +84,7 @@ class StepPlan:
             training.fresh_critic_batches,
             config.seed,
             config.guards.on_nonfinite == "skip",
+            training.remat,
         )
 
     def batches(self, objective: Objective) -> int:

@@ -23,6 +23,7 @@ from tfdeblur.training.engines.engine import (
     critic_updates,
     training_scores,
 )
+from tfdeblur.training.engines.jax.recomputing import keep_joined, recomputed
 from tfdeblur.training.state import TrainingState
 
 Values = dict[str, jax.Array]
@@ -67,6 +68,8 @@ class TrainStep:
             for key, network in state.networks.items()
         }
         self._reverted = [names[id(variable)] for variable in state.revertible]
+        if plan.remat:
+            keep_joined(state.generator.network)
 
     # ----------------------------------------------------------------------------- the algorithm
 
@@ -103,7 +106,7 @@ class TrainStep:
 
         images = self._split(values, batch, last)
         outputs, pull_back, after = jax.vjp(
-            generate, self._trained_values(values, GENERATOR), has_aux=True
+            self._recomputed(generate), self._trained_values(values, GENERATOR), has_aux=True
         )
         values = {**values, **after}
         known = jax.lax.stop_gradient(outputs)
@@ -199,7 +202,8 @@ class TrainStep:
             return total, (scalars, _without(after, trained))
 
         trained = self._trained_values(values, name)
-        gradients, (scalars, after) = jax.grad(loss, has_aux=True)(trained)
+        differentiated = self._recomputed(loss) if name == GENERATOR else loss
+        gradients, (scalars, after) = jax.grad(differentiated, has_aux=True)(trained)
         return {**values, **after}, (gradients, scalars)
 
     # ------------------------------------------------------------------------------- its elements
@@ -270,6 +274,10 @@ class TrainStep:
             return (values, jax.tree.map(jnp.add, total, result)), None
 
         return jax.lax.scan(add, (values, start), images)[0]
+
+    def _recomputed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Recomputes the generator's activations for gradients if the plan asks for it."""
+        return recomputed(function) if self._plan.remat else function
 
     def _generate(self, images: Images) -> tuple[jax.Array, ...]:
         outputs = self._generator.network(images["blurred"], training=True)

@@ -107,12 +107,17 @@ class TensorFlowEngine(Engine):
         """Prepares the function that runs steps; it is traced by the first call.
 
         Raises:
-            ConfigError: XLA is requested for several replicas.
+            ConfigError: XLA is requested for several replicas, or `remat`.
         """
         if self._jit_compile and self.devices > 1:
             raise ConfigError(
                 "runtime.xla: TensorFlow compiles the step with XLA on one device only (and on "
                 "TPUs, where it always does). Leave it at 'auto'."
+            )
+        if plan.remat:
+            raise ConfigError(
+                "training.remat: TensorFlow keeps the activations of a network. Use --engine jax, "
+                "or set training.replica_batch, which accumulates gradients."
             )
         self._names = plan.metric_names(objective)
         self._run_steps = _run_steps(
