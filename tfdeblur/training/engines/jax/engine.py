@@ -25,6 +25,7 @@ from tfdeblur.ops.precision import POLICIES, Precision
 from tfdeblur.training.engines import cluster
 from tfdeblur.training.engines.engine import Engine, StepPlan, StepResults
 from tfdeblur.training.engines.jax.train_step import TrainStep, Values
+from tfdeblur.training.engines.jax.wide_sums import widened
 from tfdeblur.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
@@ -266,6 +267,8 @@ class JaxEngine(Engine):
             values, row = self._step(values, stacked)
             return values, row
 
+        if keras.config.dtype_policy().compute_dtype == "bfloat16":
+            program = widened(program)
         # Networks that are not trained, such as VGG19, become arguments: constants of that size
         # would be compiled into the program.
         jax.eval_shape(program, self._shapes(), batches)
