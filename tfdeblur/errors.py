@@ -45,6 +45,14 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + signal_number
 
 
+class NotNeeded(Stopped):
+    """A worker of a job that has nothing to do; commands print the message and exit with 0."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 0)
+        self.exit_code = 0
+
+
 # Lines and prefixes that TensorFlow adds to the actual reason.
 _NOISE = re.compile(
     r"Graph execution error:|Detected at node|<stack traces|File \"|\d+ root error|\[\[|$"

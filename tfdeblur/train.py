@@ -50,6 +50,8 @@ _ALIASES = {
     "--global-batch": _Alias("training.global_batch"),
     "--init-from": _Alias("training.init_from"),
     "--keep": _Alias("output.keep"),
+    "--remat": _Alias("training.remat"),
+    "--scale-batch": _Alias("training.scale_batch"),
     "--save-every": _Alias("output.save_every"),
 }
 _DURATIONS = {"--epochs": "epochs", "--images": "images", "--steps": "steps"}

@@ -126,6 +126,17 @@ def test_workers_train_like_one_process(objective, count, tmp_path, repository):
     assert not (tmp_path / "job" / "run.lock").exists()
 
 
+def test_worker_that_cannot_share_the_batch_exits_with_0(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"))
+    training = {"training": {"duration": "6 steps", "global_batch": 4}}
+    train.run(settings(tmp_path, "one", **training))
+    with Job(tmp_path, settings(tmp_path, "job", **training), 3, repository) as job:
+        codes, outputs = job.end()
+    assert codes == [0, 0, 0], "\n".join(outputs)
+    assert "not needed" in outputs[2] and len(outputs[2].splitlines()) == 1
+    assert_same_run(tmp_path / "one", tmp_path / "job")
+
+
 def test_workers_with_their_own_files_train_like_one_process(tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
     data = {"data": {"paths": [str(tmp_path / "data")], "parts": 2, "cache": "on"}}

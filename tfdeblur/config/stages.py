@@ -24,6 +24,11 @@ def stage_configs(config: TrainConfig) -> list[TrainConfig]:
     return found
 
 
+def shared_batch(config: TrainConfig) -> int:
+    """Returns the largest number of images that divides the global batches of all stages."""
+    return math.gcd(*(stage.training.global_batch for stage in stage_configs(config)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Timeline:
     """The stages of a run by the count of images, the clock of the run.

@@ -179,6 +179,9 @@ class TrainingConfig:
     """length of the run: 'N epochs', 'N steps' or 'N images'"""
     global_batch: Annotated[int, Field(ge=1)] = 32
     """images per update, over all devices"""
+    scale_batch: bool = False
+    """raise the global batch to the next multiple of the number of devices, and the learning rates
+    by the square root of that factor; otherwise devices that cannot share it stay idle"""
     replica_batch: Annotated[int | None, Field(ge=1)] = None
     """maximum batch of one device at a time; gradients are accumulated up to the global batch"""
     stages: tuple[StageConfig, ...] = ()
@@ -186,12 +189,12 @@ class TrainingConfig:
     global_batch: 40}; data.crop and training.global_batch are those of the first"""
     ema_decay: Annotated[float | None, Field(gt=0, lt=1)] = None
     """decay of the running average of the generator's weights"""
-    init_from: str | None = None
-    """run, checkpoint, preset or weights file to start from; prints what matched"""
-    init_partial: bool = False
     remat: bool = False
     """recompute the generator's activations in the backward pass, which takes less memory and more
     time; under JAX"""
+    init_from: str | None = None
+    """run, checkpoint, preset or weights file to start from; prints what matched"""
+    init_partial: bool = False
     """accept initial weights that fit fewer than half of the network's arrays"""
     share_generator_pass: bool = True
     """run the generator once per step, for the updates of both the critic and the generator; off:

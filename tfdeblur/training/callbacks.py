@@ -107,7 +107,7 @@ class ValidationCallback(Callback):
         self.every = run.config.output.validate_every
         self._run = run
         self._validate = validate
-        self._gallery = gallery_of(run.config, run.output)
+        self._gallery = gallery_of(run.scaled, run.output)
         self._metric = run.config.output.best_metric
         self.latest: Mapping[str, float] = {}
 
@@ -162,7 +162,7 @@ class PicturesCallback(Callback):
         self.every = run.config.output.validate_every
         self._run = run
         self._restore = restore
-        self._gallery = gallery_of(run.config, run.output)
+        self._gallery = gallery_of(run.scaled, run.output)
 
     def __call__(self, report: Report) -> None:
         """Restores the images and rewrites the page."""

@@ -13,7 +13,7 @@ from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.checkpoints.warm_start import init_from
 from tfdeblur.config import PlugIn, TrainConfig
 from tfdeblur.config.fields import images_of, seconds_of
-from tfdeblur.config.stages import Timeline, stage_configs
+from tfdeblur.config.stages import Timeline, shared_batch, stage_configs
 from tfdeblur.data.inputs import check_crop, split_batch
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError, UserError
@@ -29,6 +29,7 @@ from tfdeblur.training.engines.engine import Engine, StepPlan
 from tfdeblur.training.gallery import INDEX
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Diverged, Hook, Loop
+from tfdeblur.training.scaling import scaled_to
 from tfdeblur.training.state import TrainingState, network_summary
 from tfdeblur.training.supervisor import Supervisor
 from tfdeblur.training.workdir import check_workdir, write_config
@@ -93,7 +94,8 @@ class Trainer:
         plan: What a step does, in the current stage.
         loop: The training loop of the current stage.
         resumed: Whether a checkpoint was restored.
-        data: The training data of the current stage; set by `prepare`.
+        data: The training data of the current stage; set by `prepare`, as the next one.
+        scaled: The configuration, with a larger batch if `training.scale_batch` asks for one.
         timeline: The stages of the run; set by `build`.
         output: The folder to write to, `config.workdir` unless another process writes there.
         supervisor: Is asked whether to stop, and what to do if training diverges.
@@ -151,17 +153,19 @@ class Trainer:
     def prepare(self) -> None:
         """Seeds the run, connects devices, chooses the precision and opens the data."""
         config = self.config
-        self.engine.start(config.seed, config.runtime, config.training.global_batch)
+        batch = None if config.training.scale_batch else shared_batch(config)
+        self.engine.start(config.seed, config.runtime, batch)
+        self.scaled = config if batch else scaled_to(config, self.engine.devices)
         self.policy = self.engine.resolve_precision(config.runtime.precision)
-        self._stages = stage_configs(config)
+        self._stages = stage_configs(self.scaled)
         # All are checked now. The first stage comes last, and stays open.
         self._sizes = {stage: self._open(stage) for stage in reversed(range(len(self._stages)))}
         self.identity = self.data.identity(config.output.validation_split)
 
     def build(self) -> None:
         """Builds networks, optimizers and the loop, and restores the newest checkpoint."""
-        config, training = self.config, self.config.training
-        if self.owns_workdir and (changes := check_workdir(config)):
+        config, training = self.scaled, self.scaled.training
+        if self.owns_workdir and (changes := check_workdir(self.config)):
             tqdm.write(f"Changed since the last start: {'; '.join(changes)}.")
         self.objective = objective = objectives.create(
             config.objective.name, config.objective.options

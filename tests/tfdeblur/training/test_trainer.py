@@ -263,3 +263,26 @@ def test_trainer_and_guarded_run_train_alike(folder):
         weights(files.join(folder, "alone")), weights(files.join(folder, "guarded")), strict=True
     ):
         np.testing.assert_array_equal(a, b)
+
+
+def test_remat_under_tensorflow_raises_config_error(tmp_path):
+    run_config = settings(str(tmp_path), data={"paths": []}, training={"remat": True})
+    with pytest.raises(ConfigError, match=r"training\.remat"):
+        Trainer(run_config, train_data=pairs()).fit()
+
+
+def test_scaled_batch_uses_both_replicas_and_sees_as_many_images(tmp_path, capsys):
+    run_config = settings(
+        str(tmp_path),
+        data={"paths": []},
+        runtime={"strategy": "mirrored"},
+        training={"global_batch": 3, "scale_batch": True, "duration": "4 steps"},
+    )
+    run = Trainer(run_config, train_data=pairs(), val_data=pairs(2))
+    assert run.fit().images == 12
+    assert (run.engine.devices, run.plan.global_batch, run.step_images) == (2, 4, 4)
+    rate = float(history(str(tmp_path / "run"))[0]["generator/learning_rate"])
+    assert rate == pytest.approx(0.01 * (4 / 3) ** 0.5, rel=1e-6)
+    assert "training.scale_batch" in capsys.readouterr().out
+    written = files.read_text(str(tmp_path / "run" / "config.yaml"))
+    assert "global_batch: 3" in written and "learning_rate: 0.01\n" in written

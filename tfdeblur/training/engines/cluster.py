@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, NotNeeded
 
 Device = TypeVar("Device")
 
@@ -96,11 +96,42 @@ def sharing(devices: Sequence[Device], global_batch: int | None) -> list[Device]
     total = len(devices)
     if global_batch is None:
         return list(devices)
-    count = max(number for number in range(1, total + 1) if global_batch % number == 0)
+    count = _most(total, global_batch)
     if count < total:
-        tqdm.write(
-            f"{total - count} of {total} devices stay idle, because {global_batch} images per step "
-            f"are shared equally. --global-batch {math.ceil(global_batch / total) * total} would "
-            "use all."
-        )
+        tqdm.write(f"{total - count} of {total} devices stay idle, {_why(total, global_batch)}")
     return list(devices[:count])
+
+
+def leave_out_surplus(global_batch: int) -> None:
+    """Removes the workers that cannot share a batch equally with the others from `TF_CONFIG`.
+
+    Args:
+        global_batch: Images in the batch.
+
+    Raises:
+        NotNeeded: This process is one of them.
+    """
+    addresses, place = read()
+    total = len(addresses)
+    count = _most(total, global_batch) if addresses else 0
+    if count == total or place is None:
+        return
+    text = f"{total - count} of {total} workers are not needed, {_why(total, global_batch)}"
+    if place >= count:
+        raise NotNeeded(f"This worker ends: {text}")
+    tqdm.write(text)
+    config = json.loads(os.environ["TF_CONFIG"])
+    chief = list(config["cluster"].get("chief", []))
+    config["cluster"]["worker"] = addresses[len(chief) : count]
+    os.environ["TF_CONFIG"] = json.dumps(config)
+
+
+def _most(total: int, global_batch: int) -> int:
+    return max(number for number in range(1, total + 1) if global_batch % number == 0)
+
+
+def _why(total: int, global_batch: int) -> str:
+    return (
+        f"because {global_batch} images per step are shared equally. --global-batch "
+        f"{math.ceil(global_batch / total) * total} would use all, as does --scale-batch."
+    )

@@ -259,8 +259,8 @@ class Engine(abc.ABC):
         Args:
             seed: The run's seed.
             config: The section `runtime`.
-            global_batch: Images in one update. The devices of one process that cannot share them
-                equally are not used.
+            global_batch: Images in one update. Devices that cannot share them equally are not
+                used; all devices are if unset.
 
         Raises:
             UserError: The devices that the configuration names do not exist.

@@ -18,10 +18,12 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from tfdeblur.config.stages import shared_batch
 from tfdeblur.data.dataset import explain_read_error, read_error_types
 from tfdeblur.errors import Stopped
 from tfdeblur.ops.precision import precision_scope
 from tfdeblur.training.callbacks import check_weights
+from tfdeblur.training.engines import cluster
 from tfdeblur.training.loop import Diverged, Report
 from tfdeblur.training.resilience.incidents import Incidents
 from tfdeblur.training.resilience.lock import WorkdirLock
@@ -53,9 +55,13 @@ def guarded_run(trainer: Trainer, stop: StopRequest | None = None) -> Iterator["
     Raises:
         UserError: The configuration, the data or the work directory need a fix.
         WorkerLost: Another worker of the job is missing or gone.
+        NotNeeded: The other workers share the global batch without this one.
     """
     config, engine = trainer.config, trainer.engine
     addresses, index = engine.meeting_place(config.runtime)
+    if addresses and not config.training.scale_batch:
+        cluster.leave_out_surplus(shared_batch(config))
+        addresses, index = engine.meeting_place(config.runtime)
     minutes, hold_port = config.runtime.worker_minutes, not engine.listens(index)
     with (
         rendezvous(addresses, index, 60.0 * minutes, hold_port=hold_port) as all_ready,

@@ -1,10 +1,11 @@
 """Devices that share a global batch."""
 
 import json
+import os
 
 import pytest
 
-from tfdeblur.errors import ConfigError
+from tfdeblur.errors import ConfigError, NotNeeded
 from tfdeblur.training.engines import cluster
 
 
@@ -34,3 +35,40 @@ def test_invalid_variable_is_shown_in_part(monkeypatch, text):
     with pytest.raises(ConfigError, match="TF_CONFIG") as caught:
         cluster.read()
     assert len(str(caught.value)) < 500
+
+
+def place(monkeypatch, workers, kind="worker", index=0, chief=()):
+    config = {"cluster": {"worker": workers}, "task": {"type": kind, "index": index}}
+    if chief:
+        config["cluster"]["chief"] = list(chief)
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+
+
+HOSTS = ["a:1", "b:1", "c:1"]
+
+
+@pytest.mark.parametrize(("batch", "kept"), [(12, 3), (4, 2), (1, 1)])
+def test_workers_that_cannot_share_the_batch_are_left_out(monkeypatch, capsys, batch, kept):
+    for index in range(3):
+        place(monkeypatch, HOSTS, index=index)
+        if index < kept:
+            cluster.leave_out_surplus(batch)
+            assert cluster.read() == (HOSTS[:kept], index)
+        else:
+            with pytest.raises(NotNeeded) as raised:
+                cluster.leave_out_surplus(batch)
+            assert raised.value.exit_code == 0 and len(str(raised.value).splitlines()) == 1
+    assert ("not needed" in capsys.readouterr().out) == (kept < 3)
+
+
+def test_chief_is_kept(monkeypatch):
+    place(monkeypatch, ["b:1", "c:1"], kind="chief", chief=["a:1"])
+    cluster.leave_out_surplus(4)
+    assert cluster.read() == (["a:1", "b:1"], 0)
+    assert json.loads(os.environ["TF_CONFIG"])["cluster"]["chief"] == ["a:1"]
+
+
+def test_without_workers_nothing_changes(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    cluster.leave_out_surplus(4)
+    assert "TF_CONFIG" not in os.environ

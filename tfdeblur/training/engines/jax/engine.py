@@ -79,8 +79,8 @@ class JaxEngine(Engine):
         devices = jax.devices()
         if config.strategy == "one":
             devices = jax.local_devices()[:1]
-        elif jax.process_count() == 1:
-            devices = cluster.sharing(devices, global_batch)
+        elif global_batch is not None:
+            devices = _shared_by(devices, global_batch)
         self.use(devices)
 
     def use(self, devices: Sequence[jax.Device]) -> None:
@@ -285,6 +285,16 @@ class JaxEngine(Engine):
             )
             for name, variable in self._step.variables.items()
         }
+
+
+def _shared_by(devices: Sequence[jax.Device], global_batch: int) -> list[jax.Device]:
+    """Returns devices that can share a batch equally, as many of each process."""
+    own: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        own.setdefault(device.process_index, []).append(device)
+    smallest = min(map(len, own.values()))
+    count = len(cluster.sharing(range(smallest), max(global_batch // len(own), 1)))
+    return [d for d in devices if d in own[d.process_index][:count]]
 
 
 def _require_tpu() -> None:

@@ -43,8 +43,7 @@ def make_strategy(
             `mirrored` if there are several GPUs, and `one` otherwise.
         tpu: `local` for the TPU attached to this machine, or the name or address of another one;
             only for `auto` and `tpu`.
-        global_batch: Images in one update: a strategy ``mirrored`` uses only as many devices as can
-            share them equally.
+        global_batch: Images in one update; only as many devices are used as can share them equally.
 
     Returns:
         The strategy. For several workers and for a TPU it must be created before any other
@@ -75,8 +74,11 @@ def make_strategy(
         addresses, place = cluster.read()
         cluster.require(addresses)
         cluster.refuse_outsider(addresses, place)
+        if gpus := tf.config.list_physical_devices("GPU"):
+            share = None if global_batch is None else max(global_batch // len(addresses), 1)
+            tf.config.set_visible_devices(cluster.sharing(gpus, share), "GPU")
         return tf.distribute.MultiWorkerMirroredStrategy()
-    return _tpu_strategy(tpu or "local")
+    return _tpu_strategy(tpu or "local", global_batch)
 
 
 @functools.cache
@@ -120,15 +122,20 @@ def meeting_place(kind: StrategyKind, tpu: str | None) -> tuple[list[str], int]:
     return addresses, place or 0
 
 
-def _tpu_strategy(tpu: str) -> "tf.distribute.TPUStrategy":
+def _tpu_strategy(tpu: str, global_batch: int | None = None) -> "tf.distribute.TPUStrategy":
     import tensorflow as tf
 
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
         if tpu != "local":
             tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        return tf.distribute.TPUStrategy(resolver)
+        topology = tf.tpu.experimental.initialize_tpu_system(resolver)
+        cores = range(topology.num_tasks * topology.num_tpus_per_task)
+        count = len(cluster.sharing(cores, global_batch))
+        if count == len(cores):
+            return tf.distribute.TPUStrategy(resolver)
+        chosen = tf.tpu.experimental.DeviceAssignment.build(topology, num_replicas=count)
+        return tf.distribute.TPUStrategy(resolver, experimental_device_assignment=chosen)
     except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
         where = "This machine has no TPU" if tpu == "local" else f"There is no TPU at {tpu!r}"
         remedy = "python -m tfdeblur.doctor --tpu looks for the cause."

@@ -19,12 +19,13 @@ from tfdeblur.config.fields import Size
 pytest.importorskip("jax")
 
 
-def start(folder, run_config, repository, *flags, tf_config=None):
-    """Starts a run under JAX on the CPU, in a process of its own."""
+def start(folder, run_config, repository, *flags, tf_config=None, devices=1):
+    """Starts a run under JAX on simulated devices of the CPU, in a process of its own."""
     file = folder / f"{os.path.basename(run_config.workdir)}.yaml"
     file.write_text(config.to_yaml(run_config))
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     environment |= {"TF_CONFIG": json.dumps(tf_config)} if tf_config else {}
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", "tfdeblur.train", "--config", str(file), "--engine", "jax", *flags],
         env=environment,
@@ -94,11 +95,19 @@ def test_run_that_moves_between_engines_equals_one_that_does_not(tmp_path, repos
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])
-def test_processes_train_like_one(tmp_path, repository, count):
+@pytest.mark.parametrize(
+    ("count", "batch", "devices"),
+    [
+        (2, 12, 1),
+        pytest.param(3, 12, 1, marks=pytest.mark.long),
+        # Two of the processes share the batch, each on two of its devices; the third exits.
+        pytest.param(3, 4, 8, marks=pytest.mark.long),
+    ],
+)
+def test_processes_train_like_one(tmp_path, repository, count, batch, devices):
     write_data_set(str(tmp_path / "data"), {"train": 24, "val": 4})
     options = {
-        "training": {"duration": "4 steps", "global_batch": 12},
+        "training": {"duration": "4 steps", "global_batch": batch},
         # Not WGAN-GP, whose penalty magnifies differences of rounding step by step.
         "objective": {"name": "wgan", "critic_updates": 2, "losses": {"mse": 1.0}},
         "critic": {"name": "patch_gan", "layers": 1, "width": 4},
@@ -120,11 +129,13 @@ def test_processes_train_like_one(tmp_path, repository, count):
                 "cluster": {"worker": workers},
                 "task": {"type": "worker", "index": index},
             },
+            devices=devices,
         )
         for index in range(count)
     ]
-    for process in processes:
-        finish(process)
+    printed = [finish(process) for process in processes]
+    assert ("not needed" in printed[-1] and len(printed[-1].splitlines()) == 1) == (batch == 4)
+    assert ("4 x cpu in 2 processes" in printed[0]) == (batch == 4)
     one, many = (weights(str(tmp_path / name)) for name in ("one", "several"))
     for ours, theirs in zip(many, one, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)

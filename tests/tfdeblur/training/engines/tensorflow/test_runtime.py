@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -197,6 +198,21 @@ def test_strategy_tpu_without_tpu_raises_user_error(kind, tpu):
     with pytest.raises(UserError, match="This machine has no TPU") as caught:
         runtime.make_strategy(kind, tpu)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("batch", "cores"), [(16, None), (4, 4), (None, None)])
+def test_tpu_uses_the_cores_that_can_share_the_batch(monkeypatch, batch, cores):
+    topology = SimpleNamespace(num_tasks=2, num_tpus_per_task=4)
+    tpus, resolvers = tf.tpu.experimental, tf.distribute.cluster_resolver
+    monkeypatch.setattr(resolvers, "TPUClusterResolver", lambda tpu: tpu)
+    monkeypatch.setattr(tpus, "initialize_tpu_system", lambda resolver: topology)
+    monkeypatch.setattr(tpus.DeviceAssignment, "build", lambda topology, num_replicas: num_replicas)
+    monkeypatch.setattr(
+        tf.distribute,
+        "TPUStrategy",
+        lambda resolver, experimental_device_assignment=None: experimental_device_assignment,
+    )
+    assert runtime.make_strategy("tpu", "local", batch) == cores
 
 
 def test_tpu_with_another_strategy_raises_config_error():

@@ -1,0 +1,49 @@
+"""Larger batches for all devices, and what changes with them."""
+
+import math
+
+import pytest
+
+from tfdeblur import config
+from tfdeblur.training.scaling import scaled_to
+
+TREE = {
+    "workdir": "unused",
+    "model": "unet16",
+    "objective": {"name": "wgan_gp", "losses": {"mse": 1.0}},
+    "optimizer": {"learning_rate": 0.1},
+    "schedule": {"name": "step", "warmup": "40 steps", "every": "3 epochs", "final": 0.01},
+    "networks": {"critic": {"optimizer": {"learning_rate": 0.3}}},
+    "training": {"global_batch": 6, "duration": "100 steps", "ema_decay": 0.9},
+}
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 6])
+def test_batch_that_devices_can_share_is_unchanged(devices, capsys):
+    run_config = config.resolve(TREE)
+    assert scaled_to(run_config, devices) is run_config
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("devices", "batch"), [(4, 8), (8, 8), (16, 16)])
+def test_batch_is_the_next_multiple_and_the_rest_follows(devices, batch, capsys):
+    found = scaled_to(config.resolve(TREE), devices)
+    assert found.training.global_batch == batch
+    root = math.sqrt(batch / 6)
+    generator, schedule = found.for_network("generator")
+    critic, own_schedule = found.for_network("critic")
+    assert generator.learning_rate == pytest.approx(0.1 * root)
+    assert critic.learning_rate == pytest.approx(0.3 * root)
+    for one in (schedule, own_schedule):
+        assert one.final == pytest.approx(0.01 * root)
+        assert one.every == "3 epochs"
+        assert float(one.warmup.split()[0]) * batch == pytest.approx(40 * 6)
+    assert float(found.training.duration.split()[0]) * batch == pytest.approx(600)
+    assert found.training.ema_decay == pytest.approx(0.9 ** (batch / 6))
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_common_settings_are_scaled_once():
+    tree = {key: value for key, value in TREE.items() if key != "networks"}
+    found = scaled_to(config.resolve(tree), 8)
+    assert found.for_network("critic")[0].learning_rate == pytest.approx(0.1 * math.sqrt(8 / 6))
