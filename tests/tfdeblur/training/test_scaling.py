@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tfdeblur import config
+from tfdeblur.errors import ConfigError
 from tfdeblur.training.scaling import scaled_to
 
 TREE = {
@@ -47,3 +48,10 @@ def test_common_settings_are_scaled_once():
     tree = {key: value for key, value in TREE.items() if key != "networks"}
     found = scaled_to(config.resolve(tree), 8)
     assert found.for_network("critic")[0].learning_rate == pytest.approx(0.1 * math.sqrt(8 / 6))
+
+
+def test_run_with_stages_is_refused():
+    stages = [{"start": "60 images", "global_batch": 2}]
+    tree = {**TREE, "training": {**TREE["training"], "stages": stages}}
+    with pytest.raises(ConfigError, match=r"training\.scale_batch"):
+        scaled_to(config.resolve(tree), 8)
