@@ -22,7 +22,9 @@ from pydantic import Field
 from data_prep import faults, images, plan, processes
 from data_prep.sources import REGISTRY
 from tfdeblur import cli
+from tfdeblur.cli.flags import given_plugins
 from tfdeblur.cli.printable import printable
+from tfdeblur.config import plugins
 from tfdeblur.config.settings import to_plain, validate
 from tfdeblur.errors import ConfigError, DataError
 
@@ -251,6 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"The first argument is the source, one of {', '.join(REGISTRY.names())}; "
                 f"got {name}."
             )
+        # A source from outside is known once its module is imported.
+        plugins.load(given_plugins(rest))
         description = (REGISTRY.load(name).__doc__ or "").strip()
         return cli.run_command(
             config_class(name),

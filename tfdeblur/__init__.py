@@ -13,6 +13,9 @@ Example:
     ['unet16-cifar10']
     >>> sharp = tfdeblur.load("unet16-cifar10").deblur(blurred)  # doctest: +SKIP
 
+`register` and `register_metric` add models, critics, objectives, sources and metrics of your own,
+and `tfdeblur.testing` checks them.
+
 Threads may share what `load` returns, and call `load` and the functions that list names at any
 time. A `Trainer`, its callbacks, the `run` functions and the models of `build_model` are for one
 thread at a time.
@@ -23,14 +26,17 @@ Each command has a configuration and a `run` function for notebooks: `tfdeblur.t
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur._version import __version__
+from tfdeblur.registry import register
 
 if TYPE_CHECKING:
     import keras
 
     from tfdeblur.inference.restorer import Restorer
+    from tfdeblur.metrics import register_metric as register_metric
     from tfdeblur.training.callbacks import Callback as Callback
     from tfdeblur.training.trainer import Trainer as Trainer
 
@@ -44,6 +50,8 @@ __all__ = [
     "list_presets",
     "list_recipes",
     "load",
+    "register",
+    "register_metric",
 ]
 
 
@@ -117,14 +125,16 @@ def load(path: str) -> Restorer:
     return load_restorer(path)
 
 
+# Names that load Keras or TensorFlow, with their modules.
+_LAZY = {
+    "Callback": "tfdeblur.training.callbacks",
+    "Trainer": "tfdeblur.training.trainer",
+    "register_metric": "tfdeblur.metrics",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Imports `Trainer` and its `Callback` when they are first used: they load TensorFlow."""
-    if name == "Trainer":
-        from tfdeblur.training.trainer import Trainer
-
-        return Trainer
-    if name == "Callback":
-        from tfdeblur.training.callbacks import Callback
-
-        return Callback
+    """Imports names that load Keras or TensorFlow when they are first used."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from tfdeblur.checkpoints.manifest import is_checkpoint, read_meta
 from tfdeblur.cli import flags as cli_flags
 from tfdeblur.cli.command import open_standard_streams
 from tfdeblur.cli.environment import require_packages
-from tfdeblur.config import TrainConfig, settings
+from tfdeblur.config import TrainConfig, plugins, settings
 from tfdeblur.errors import WorkerLost
 from tfdeblur.training.resilience.preemption import StopRequest
 
@@ -124,12 +124,19 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     for section, registry in config.PLUG_INS.items():
         name = getattr(namespace, f"help_{section}", None)
         if name:
+            plugins.load(namespace.plugins)
             print(options_help(section, registry.options(name), name))
             return 0
     flags = settings.merge(cli_flags.given(namespace), flags)
     problems = cli_flags.reject_unknown_flags(unknown, parser)
     layer = settings.read_config_file(namespace.config) if namespace.config else {}
-    resolved = config.resolve(_of_initial_weights(layer, flags), layer, flags, problems=problems)
+    resolved = config.resolve(
+        _of_initial_weights(layer, flags),
+        layer,
+        flags,
+        problems=problems,
+        plugins=namespace.plugins,
+    )
     if namespace.print_config:
         print(config.to_yaml(resolved), end="")
         return 0
@@ -168,8 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--help-{section}", metavar="NAME", help=f"show the options of a {section} and exit"
         )
+    cli_flags.add_plugins(parser)
     _add_aliases(parser)
-    cli_flags.add_flags(parser, TrainConfig, skip=_OPEN_SECTIONS)
+    cli_flags.add_flags(parser, TrainConfig, skip=(*_OPEN_SECTIONS, plugins.KEY))
     return parser
 
 

@@ -25,6 +25,7 @@ from tfdeblur.checkpoints.manifest import (
     weights_file,
 )
 from tfdeblur.checkpoints.retention import list_checkpoints
+from tfdeblur.config import plugins
 from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
 from tfdeblur.io.array_files import read_hdf5
@@ -125,7 +126,7 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
         The generator, and the checkpoint's ``meta.json`` with its ``folder`` added.
 
     Raises:
-        UserError: There is no checkpoint.
+        UserError: There is no checkpoint, or it uses plug-ins of modules that are not imported.
         DataError: It is damaged, or describes a network that does not fit its weights.
     """
     folder = checkpoint_folder(path, which)
@@ -133,6 +134,8 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
     weights = files.join(folder, weights_file(meta))
     arrays = _read(weights)
     options = dict(meta["model"])
+    if absent := plugins.missing(meta.get(plugins.KEY)):
+        raise UserError(f"{folder} cannot be loaded yet. {plugins.advice(absent)}")
     try:
         with standard_settings(), no_more_weights_than(arrays):
             generator = create(options.pop("name"), options)

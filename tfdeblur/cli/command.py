@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from tfdeblur.cli import flags
 from tfdeblur.cli.printable import printable_lines
 from tfdeblur.cli.quiet import silence_tensorflow
+from tfdeblur.config import plugins
 from tfdeblur.config.settings import check, merge, raise_problems, read_config_file
 from tfdeblur.errors import Stopped, UserError
 
@@ -57,10 +58,12 @@ def run_command(
         parser.add_argument(
             "--config", metavar="FILE", help="YAML file with the same keys as the flags"
         )
+        flags.add_plugins(parser)
         flags.add_flags(parser, config_class, skip=(positional,) if positional else (), short=short)
         if positional:
             parser.add_argument(f"set:{positional}", metavar=positional.upper(), nargs="*")
         namespace, unknown = parser.parse_known_args(argv)
+        plugins.load(namespace.plugins)
         problems = flags.reject_unknown_flags(unknown, parser)
         tree = read_config_file(namespace.config) if namespace.config else {}
         values = flags.given(namespace, positional)

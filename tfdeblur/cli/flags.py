@@ -139,6 +139,26 @@ def add_flag(
         parser.add_argument(*flags, metavar=field.name.upper(), **arguments)
 
 
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--plugins``, the modules from outside that a command imports."""
+    parser.add_argument(
+        "--plugins",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="module or .py file to import, which registers models, critics, objectives, metrics "
+        "or sources; repeat it for several",
+    )
+
+
+def given_plugins(words: Sequence[str]) -> list[str]:
+    """Returns the modules of ``--plugins`` among the words of a command line."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    add_plugins(parser)
+    modules: list[str] = parser.parse_known_args(words)[0].plugins
+    return modules
+
+
 def plain_value(path: str, value: Any) -> Any:
     """Reads an argument of the command line: ``none``, a YAML list or mapping, or a word.
 

@@ -13,13 +13,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field
 
+from tfdeblur.config import plugins as plugin_modules
 from tfdeblur.config import recipes, settings
 from tfdeblur.config.backend import choose_backend
 from tfdeblur.config.fields import Duration, Interval, Keep, Period, Size
 from tfdeblur.config.guards import Guards
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
-from tfdeblur.registry import Registry, did_you_mean
+from tfdeblur.registry import METRIC_FAMILY, Registry, did_you_mean
 
 CONFIG_FILE = "config.yaml"
 """Name of the resolved configuration in a work directory."""
@@ -35,7 +36,7 @@ OBJECTIVES = Registry(
     "objective",
     ("adversarial", "content_losses", "objective", "wasserstein"),
 )
-METRIC_FAMILIES = Registry("tfdeblur.metrics", "metric family", ("metric",))
+METRIC_FAMILIES = Registry("tfdeblur.metrics", METRIC_FAMILY, ("metric",))
 
 # Sections of the tree whose `name` chooses a plug-in, with the registry of its plug-ins.
 PLUG_INS = {"model": MODELS, "critic": CRITICS, "objective": OBJECTIVES}
@@ -263,6 +264,8 @@ class TrainConfig:
     """network that scores images, for adversarial objectives"""
     recipe: str | None = None
     """published recipe to start from"""
+    plugins: tuple[str, ...] = ()
+    """modules whose plug-ins the run uses; they are imported by `--plugins MODULE` only"""
     seed: Annotated[int, Field(ge=0)] = 0
     """seed of initial weights, data order and augmentation"""
     data: DataConfig = DataConfig()
@@ -286,12 +289,18 @@ class TrainConfig:
 # --------------------------------------------------------------------------------------- resolution
 
 
-def resolve(*layers: Mapping[str, Any], problems: Sequence[settings.Problem] = ()) -> TrainConfig:
+def resolve(
+    *layers: Mapping[str, Any],
+    problems: Sequence[settings.Problem] = (),
+    plugins: Sequence[str] = (),
+) -> TrainConfig:
     """Merges layers of plain values, later ones taking precedence, and validates the result.
 
     Args:
         *layers: Sections by name. Any layer may name the recipe.
         problems: Errors found earlier, such as unknown flags, which are reported with the others.
+        plugins: Modules or ``.py`` files to import, whose plug-ins the layers may name. Layers
+            that name modules themselves do not import them.
 
     Raises:
         ConfigError: Lists all errors, those in the options of plug-ins included.
@@ -309,9 +318,13 @@ def resolve(*layers: Mapping[str, Any], problems: Sequence[settings.Problem] = (
     tree = settings.merge(_normalized(recipes.load(name).config) if name else {}, given)
     # Plug-ins import Keras.
     choose_backend(tree.get("runtime"))
+    plugin_modules.load(plugins)
+    if absent := plugin_modules.missing(tree.get("plugins")):
+        raise ConfigError(f"plugins: {plugin_modules.advice(absent)}")
     tree["model"], of_model = resolve_plug_in("model", tree.get("model"))
     tree["objective"], of_objective = resolve_plug_in("objective", tree.get("objective"))
     tree["critic"], of_critic = _resolve_critic(tree.get("critic"), tree["objective"])
+    tree["plugins"] = _used_plugins(tree, plugins)
     _complete_networks(tree)
     config, of_core = settings.check(TrainConfig, tree)
     of_core = [*_unknown_metric(tree), *of_core]
@@ -327,6 +340,18 @@ def _normalized(layer: Mapping[str, Any]) -> dict[str, Any]:
         key: {"name": value} if key in PLUG_INS and isinstance(value, str) else value
         for key, value in layer.items()
     }
+
+
+def _used_plugins(tree: Mapping[str, Any], given: Sequence[str]) -> Any:
+    """Returns the modules to record: those given, and those whose plug-ins are chosen."""
+    named = tree.get("plugins") or ()
+    if not isinstance(named, list | tuple):
+        return named  # reported with the errors of the core tree
+    chosen = [(PLUG_INS[section], tree[section]) for section in PLUG_INS if tree[section]]
+    origins = [registry.origin(plug_in.name) for registry, plug_in in chosen]
+    used = [origin for origin in origins if origin not in (None, "__main__")]
+    # One that was named by its path stays so.
+    return list({plugin_modules.module_name(str(m)): m for m in (*used, *named, *given)}.values())
 
 
 def _unknown_metric(tree: Mapping[str, Any]) -> list[settings.Problem]:

@@ -123,7 +123,7 @@ def explain(message: str) -> str:
 
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
-    run_config = config.resolve(request["config"])
+    run_config = config.resolve(request["config"], plugins=request["config"].get("plugins", ()))
     lowered = lower(run_config, request["height"], request["width"])
     with open(request["hlo"], "wb") as file:
         file.write(lowered.hlo)

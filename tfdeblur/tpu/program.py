@@ -113,7 +113,7 @@ def compile_lowered(program: Any, devices: int) -> dict[str, Any]:
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     topology, used = request["topology"], versions()
     devices = devices_of(topology, request["config_name"])
-    run_config = config.resolve(request["config"])
+    run_config = config.resolve(request["config"], plugins=request["config"].get("plugins", ()))
     program, about = lower(run_config, request["height"], request["width"], devices)
     reply = Cache(request["cache"]).reply(
         program.as_text(), topology, used, lambda: compile_lowered(program, about["devices"])

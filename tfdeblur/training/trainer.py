@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -11,7 +12,7 @@ from tfdeblur import objectives
 from tfdeblur.checkpoints.manifest import read_meta
 from tfdeblur.checkpoints.store import CheckpointStore
 from tfdeblur.checkpoints.warm_start import init_from
-from tfdeblur.config import PlugIn, TrainConfig
+from tfdeblur.config import PlugIn, TrainConfig, plugins
 from tfdeblur.config.fields import images_of, seconds_of
 from tfdeblur.config.stages import Timeline, shared_batch, stage_configs
 from tfdeblur.data.inputs import check_crop, split_batch
@@ -192,7 +193,9 @@ class Trainer:
                 step_images=step_images[0],
             )
         self._enter(0)
-        notes = {"data": self.identity}
+        notes: dict[str, Any] = {"data": self.identity}
+        if config.plugins:
+            notes[plugins.KEY] = list(config.plugins)
         self.store = CheckpointStore(self.output, config.output.keep, self.supervisor.lock, notes)
         self.resumed = self.restore_or_initialize()
         self.history = History(self.output, self.state.images_seen)

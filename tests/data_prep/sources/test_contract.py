@@ -8,10 +8,9 @@ from data_prep import build
 from data_prep.frames import Job
 from data_prep.plan import Settings
 from data_prep.sources import REGISTRY
+from data_prep.testing import check_options
 from tfdeblur.config import settings
 
-# A source may declare the seed of the build; other shared names would be ambiguous.
-SHARED = {"seed"}
 EXAMPLES = {str: "x", int: 1, float: 0.5}
 
 
@@ -26,13 +25,7 @@ def test_registry_lists_all_sources():
 
 
 def test_source_options_are_frozen_documented_and_distinct(name):
-    options = REGISTRY.options(name)
-    assert options.__dataclass_params__.frozen
-    assert all(field.kw_only for field in dataclasses.fields(options))
-    assert all(field.description for field in settings.fields_of(options))
-    own = {field.name for field in dataclasses.fields(options)}
-    common = {field.name for field in dataclasses.fields(build.BuildConfig)}
-    assert own & common <= SHARED
+    check_options(name)
 
 
 def make_options(name):

@@ -6,15 +6,15 @@ import pathlib
 import numpy as np
 import pytest
 import skimage.color
-import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio
 
 from tfdeblur import config as train_config
-from tfdeblur import metrics
+from tfdeblur import metrics, testing
 from tfdeblur.errors import ConfigError
 from tfdeblur.losses import pixel
 from tfdeblur.metrics import METRICS, Metric
 from tfdeblur.metrics.psnr import psnr_db, psnr_of_mean_mse_db
+from tfdeblur.testing import metrics as checks
 
 COMPUTED = [metric for metric in METRICS.values() if metric.compute]
 
@@ -30,40 +30,18 @@ def test_registry_contains_the_metrics_of_every_family() -> None:
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())
 def test_metric_has_title_and_protocol(metric: Metric) -> None:
-    assert metric.title and len(metric.protocol) > 40 and metric.protocol.endswith(".")
+    checks.title_and_protocol_are_given(metric)
+
+
+@pytest.mark.parametrize("check", testing.METRIC_CHECKS, ids=testing.name_of)
+@pytest.mark.parametrize("metric", COMPUTED, ids=lambda metric: metric.key)
+def test_metric_fulfills(check, metric: Metric) -> None:
+    check(metric)
 
 
 def test_quick_metrics_are_those_of_earlier_score_files() -> None:
     quick = [metric.key for metric in METRICS.values() if metric.quick]
     assert quick[:6] == ["psnr_db", "psnr_of_mean_mse_db", "ssim", "mse", "mae", "log_cosh"]
-
-
-@pytest.mark.parametrize("metric", COMPUTED, ids=lambda metric: metric.key)
-@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_metric_returns_one_float32_per_image(metric: Metric, dtype, pairs) -> None:
-    size = max(metric.min_size, 48)
-    sharp, restored = (tf.image.resize(images, (size, size)) for images in pairs)
-    value = metric.compute(tf.cast(sharp, dtype), tf.cast(restored, dtype))
-    assert value.shape == (3,) and value.dtype == tf.float32
-
-
-@pytest.mark.parametrize("metric", COMPUTED, ids=lambda metric: metric.key)
-def test_metric_prefers_the_target_to_any_other_image(metric: Metric, pairs) -> None:
-    size = max(metric.min_size, 48)
-    sharp, restored = (tf.image.resize(images, (size, size)) for images in pairs)
-    perfect, other = metric.compute(sharp, sharp), metric.compute(sharp, restored)
-    assert (metric.sign * (perfect - other).numpy() > 0).all()
-
-
-@pytest.mark.parametrize("metric", COMPUTED, ids=lambda metric: metric.key)
-def test_metric_in_a_graph_with_unknown_sizes_equals_eager(metric: Metric, pairs) -> None:
-    size = max(metric.min_size, 48)
-    pair = [tf.image.resize(images, (size, size)) for images in pairs]
-    graph = tf.function(
-        lambda sharp, restored: metric.compute(sharp, restored),
-        input_signature=[tf.TensorSpec((None, None, None, 3))] * 2,
-    )
-    np.testing.assert_allclose(graph(*pair), metric.compute(*pair), rtol=1e-5, atol=1e-6)
 
 
 def test_psnr_equals_scikit_image(pairs) -> None:

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdeblur import config
-from tfdeblur.config import settings
+from tfdeblur import config, testing
 from tfdeblur.errors import ConfigError
 from tfdeblur.models import critics
 from tfdeblur.models.critics.critic import Norm, SpectralConv2D
-from tfdeblur.ops.precision import precision_scope
+from tfdeblur.testing import critics as checks
 
 NAMES = config.CRITICS.names()
 NORMS = typing.get_args(Norm)
@@ -32,72 +31,33 @@ def pictures(batch=2, height=32, width=32, seed=0):
     return np.random.default_rng(seed).random((batch, height, width, 3), dtype=np.float32)
 
 
-def test_options_are_frozen_and_documented(critic):
-    options = config.CRITICS.options(critic.name)
-    assert options.__dataclass_params__.frozen
-    assert all(field.description for field in settings.fields_of(options))
+@pytest.mark.parametrize("check", testing.CRITIC_CHECKS, ids=testing.name_of)
+def test_critic_fulfills(check, critic):
+    check(critic)
+
+
+def test_build_cites_its_source(critic):
     assert "Reference:" in config.CRITICS.load(critic.name).build.__doc__
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("conditional", [False, True])
-def test_scores_of_any_size_are_finite_float32_maps(critic, norm, conditional):
+def test_scores_with_any_norm_are_finite_float32_maps(critic, norm, conditional):
     options = {**SMALL.get(critic.name, {}), "norm": norm, "conditional": conditional}
-    critic = critics.create(critic.name, options)
-    images, blurred = pictures(height=32, width=48), pictures(height=32, width=48, seed=1)
-    before = critic.network.get_weights()
-    maps = critic.scores(images, blurred)
-    assert len(maps) == len(critic.network.outputs)
-    for scores in maps:
-        assert scores.shape[0] == 2
-        assert scores.shape[3] == 1
-        assert scores.dtype == tf.float32
-        assert np.isfinite(scores).all()
-    critic.network.set_weights(before)  # a pass in training may move statistics
-    other = critic.scores(images, pictures(height=32, width=48, seed=2))
-    seen = any(np.any(a != b) for a, b in zip(maps, other, strict=True))
-    assert seen == conditional
+    checks.scores_are_finite_float32_maps(critics.create(critic.name, options))
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_scores_of_both_equal_separate_scores(critic, norm):
     options = {**SMALL.get(critic.name, {}), "norm": norm, "conditional": True}
-    critic = critics.create(critic.name, options)
-    first, second, blurred = (pictures(seed=seed) for seed in range(3))
-    if norm == "spectral":  # each pass improves the estimate: let it settle
-        settle = tf.function(critic.scores)
-        for _ in range(200):
-            settle(first, blurred)
-    together = critic.scores_of_both(first, second, blurred)
-    apart = critic.scores(first, blurred), critic.scores(second, blurred)
-    for a, b in zip(tf.nest.flatten(together), tf.nest.flatten(apart), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-4 if norm == "spectral" else 1e-5)
+    checks.scores_of_both_equal_separate_scores(critics.create(critic.name, options))
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_scores_depend_on_other_examples_with_batch_norm_only(critic, norm):
     critic = critics.create(critic.name, {**SMALL.get(critic.name, {}), "norm": norm})
     assert critic.mixes_examples == (norm == "batch")
-    images = pictures()
-    changed = images.copy()
-    changed[1] = 0.5
-    before = critic.network.get_weights()
-    a = critic.scores(images, images)
-    critic.network.set_weights(before)
-    b = critic.scores(changed, changed)
-    mixed = any(np.any(np.abs(x[0] - y[0]) > 1e-6) for x, y in zip(a, b, strict=True))
-    assert mixed == critic.mixes_examples
-
-
-def test_scores_in_bfloat16_are_close_and_float32(critic):
-    with precision_scope("mixed_bfloat16"):
-        half = critics.create(critic.name, SMALL.get(critic.name))
-    half.network.set_weights(critic.network.get_weights())
-    images = pictures()
-    for a, b in zip(half.scores(images, images), critic.scores(images, images), strict=True):
-        assert a.dtype == tf.float32
-        error = np.abs(a - b)
-        assert 0 < error.max() < 0.1 * np.abs(b).max() + 0.05
+    checks.scores_depend_on_other_images_if_declared(critic)
 
 
 @pytest.mark.parametrize("norm", NORMS)
