@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 import tfdeblur
@@ -70,6 +71,13 @@ def test_version_is_told_once_and_is_in_the_changelog(repository: pathlib.Path) 
     assert metadata["version"] == "attr: tfdeblur._version.__version__"
     changelog = (repository / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{tfdeblur.__version__}]" in changelog
+
+
+def test_citation_is_of_this_version(repository: pathlib.Path) -> None:
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == tfdeblur.__version__
+    assert citation["license"] == setup_cfg(repository)["metadata"]["license"]
+    assert citation["cff-version"] and citation["message"] and citation["authors"]
 
 
 def test_installed_metadata_is_of_this_version() -> None:

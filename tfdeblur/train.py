@@ -13,8 +13,8 @@ from tfdeblur.checkpoints.manifest import is_checkpoint, read_meta
 from tfdeblur.cli import flags as cli_flags
 from tfdeblur.cli.command import open_standard_streams
 from tfdeblur.cli.environment import require_packages
-from tfdeblur.config import TrainConfig, plugins, settings
-from tfdeblur.errors import WorkerLost
+from tfdeblur.config import TrainConfig, plugins, recipes, settings
+from tfdeblur.errors import ConfigError, WorkerLost
 from tfdeblur.training.resilience.preemption import StopRequest
 
 if TYPE_CHECKING:
@@ -128,6 +128,9 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
             print(options_help(section, registry.options(name), name))
             return 0
     flags = settings.merge(cli_flags.given(namespace), flags)
+    if namespace.cite:
+        print(recipes.bibtex(_named_recipe(flags)))
+        return 0
     problems = cli_flags.reject_unknown_flags(unknown, parser)
     layer = settings.read_config_file(namespace.config) if namespace.config else {}
     resolved = config.resolve(
@@ -143,6 +146,12 @@ def _main(argv: Sequence[str] | None, stop: StopRequest) -> int:
     result = run(resolved, stop)
     print(result)
     return 0
+
+
+def _named_recipe(flags: Mapping[str, Any]) -> str:
+    if not flags.get("recipe"):
+        raise ConfigError("recipe: --cite needs --recipe NAME, whose papers it prints.")
+    return str(flags["recipe"])
 
 
 def _of_initial_weights(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,6 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE", help="YAML file with the keys shown below")
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved configuration and exit"
+    )
+    parser.add_argument(
+        "--cite", action="store_true", help="print the BibTeX entries of the --recipe and exit"
     )
     for section, registry in config.PLUG_INS.items():
         names = ", ".join(registry.names())

@@ -5,9 +5,11 @@ A recipe may name another one as its `base` and then contains only what differs 
 
 import dataclasses
 import importlib.resources
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from tfdeblur._version import __version__
 from tfdeblur.config import settings
 from tfdeblur.errors import ConfigError
 from tfdeblur.registry import did_you_mean
@@ -19,9 +21,10 @@ class Recipe:
 
     Attributes:
         name: File name without its suffix.
-        about: `paper`, `trained_on` (images, and how epochs are counted), `data` and `command`
-            (commands to build the data and to train), `protocol`, `reported` and `measured` scores
-            (the latter with `images`, possibly with the name of the `preset`), possibly
+        about: `paper`, `cite` (keys of entries in ``papers.bib``), `trained_on` (images, and how
+            epochs are counted), `data` and `command` (commands to build the data and to train),
+            `protocol`, `reported` and `measured` scores (the latter with `images`, possibly with
+            the name of the `preset`), possibly
             `reported_input` (of the blurred images) and `reported_epochs` (by epochs of
             `epoch_images`), and `chosen`: by key of the configuration, the values that the paper
             does not state, and where they are from.
@@ -61,3 +64,20 @@ def load(name: str) -> Recipe:
     # A recipe takes a mark of its base back with null.
     about["chosen"] = {key: why for key, why in about.get("chosen", {}).items() if why}
     return Recipe(name=name, about=about, config=tree)
+
+
+def bibtex(name: str) -> str:
+    """Returns the BibTeX entries of a recipe's papers, and last that of this library.
+
+    Raises:
+        ConfigError: Unknown recipe; near names are suggested.
+    """
+    entries = _bibliography()
+    return "\n\n".join(entries[key] for key in (*load(name).about["cite"], "tfdeblur"))
+
+
+def _bibliography() -> dict[str, str]:
+    """Returns all entries by key."""
+    text = (importlib.resources.files(__name__) / "papers.bib").read_text("utf-8")
+    text = text.replace("@VERSION@", __version__)
+    return {match[1]: match[0] for match in re.finditer(r"^@\w+{(\w+),\n.*?^}", text, re.M | re.S)}
