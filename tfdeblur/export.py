@@ -1,10 +1,11 @@
-"""Command: exports a generator as a SavedModel, a LiteRT or ONNX file, or a preset for a hub.
+"""Command: exports a generator as a SavedModel, a file for another runtime, or a preset for a hub.
 
 ::
 
     python -m tfdeblur.export --workdir WORKDIR
     python -m tfdeblur.export --workdir WORKDIR --format onnx
     python -m tfdeblur.export --workdir WORKDIR --format litert --size 640x360 --weights float16
+    python -m tfdeblur.export --workdir WORKDIR --format pytorch
     python -m tfdeblur.export --workdir WORKDIR --format hub --weights float16 -o NAME
 
 `run` does the same for a notebook.
@@ -23,16 +24,21 @@ from tfdeblur.config.fields import Size
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 
-Format = Literal["saved_model", "litert", "onnx", "hub"]
+Format = Literal["saved_model", "litert", "onnx", "pytorch", "hub"]
 
 # File names in the work directory, used if `out` is unset.
 DEFAULT_NAMES: dict[Format, str] = {
     "saved_model": "saved_model",
     "litert": "model.tflite",
     "onnx": "model.onnx",
+    "pytorch": "pytorch.safetensors",
     "hub": "",  # the folder's name becomes the preset's, so it is always given
 }
-SUFFIXES: dict[Format, str] = {"litert": ".tflite", "onnx": ".onnx"}
+SUFFIXES: dict[Format, str] = {
+    "litert": ".tflite",
+    "onnx": ".onnx",
+    "pytorch": ".safetensors",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,16 +56,17 @@ class ExportConfig:
     out: Annotated[
         str,
         Field(
-            description="folder or file to write; if unset, saved_model, model.tflite or "
-            "model.onnx in WORKDIR; required with --model and --format hub"
+            description="folder or file to write; if unset, saved_model, model.tflite, "
+            "model.onnx or pytorch.safetensors in WORKDIR; required with --model and --format hub"
         ),
     ] = ""
     format: Annotated[
         Format,
         Field(
             description="saved_model: a folder for TensorFlow; litert: a file for phones, for one "
-            "image size; onnx: a file for other runtimes (extra onnx); hub: a folder of weights, "
-            "facts and model card, which --model and --init-from take"
+            "image size; onnx: a file for other runtimes (extra onnx); pytorch: "
+            "weights of nafnet, fftformer or restormer that spandrel reads; hub: a folder of "
+            "weights, facts and model card, which --model and --init-from take"
         ),
     ] = "saved_model"
     size: Annotated[
@@ -173,6 +180,10 @@ def run(config: ExportConfig) -> ExportResult:
 
         assert config.size is not None
         litert.write(generator, out, size=config.size, weights=config.weights)
+    elif config.format == "pytorch":
+        from tfdeblur.porting import torch_export
+
+        description["loader"] = torch_export.write(generator, out)
     else:
         from tfdeblur.exporting import onnx
 
@@ -187,7 +198,7 @@ def _check(config: ExportConfig) -> None:
         raise ConfigError("out: --model and --format hub require --out, the place to write to.")
     if config.format == "litert" and config.size is None:
         raise ConfigError("size: --format litert requires --size WIDTHxHEIGHT.")
-    if config.format in ("saved_model", "hub") and config.size is not None:
+    if config.format in ("saved_model", "pytorch", "hub") and config.size is not None:
         raise ConfigError(
             f"size: --format {config.format} is for images of any size; remove --size."
         )
@@ -208,9 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         prog="python -m tfdeblur.export",
         description=(
-            "Exports a generator as a SavedModel for images of any size, or as a LiteRT or ONNX "
-            "file, all of which run without tfdeblur; or as a preset: a folder with weights, facts "
-            "and model card for a model hub."
+            "Exports a generator as a SavedModel for images of any size, as a LiteRT or ONNX file, "
+            "or as weights for PyTorch, which all run without tfdeblur; or as a preset: a folder "
+            "with weights, facts and model card for a model hub."
         ),
         short={"out": "o"},
     )
@@ -227,6 +238,12 @@ def _run_and_report(config: ExportConfig) -> int:
             "Describe it: edit the texts of preset.yaml (about, license, terms, training), and "
             f"export it again:\n  python -m tfdeblur.export --model {place} --format hub "
             f"--weights {config.weights} --overwrite -o {place} [--scores FOLDER/scores.json]"
+        )
+        return 0
+    if config.format == "pytorch":
+        print(
+            f"{model['name']} written to {result.path} for PyTorch: pip install "
+            f"{result.description['loader']}, then spandrel.ModelLoader().load_from_file"
         )
         return 0
     if config.format != "saved_model":

@@ -1,4 +1,4 @@
-"""Mapping of the arrays of a PyTorch network to the weights of a generator.
+"""Mapping of the arrays of a PyTorch network to the weights of a generator, and back.
 
 PyTorch's names have the form `layer.weight`; ours are `layer/kernel`. A `Layout` has one `Place`
 per array, which defines how its axes are permuted. Weights are rejected unless the mapping is one
@@ -70,10 +70,12 @@ class Layout:
     Attributes:
         places: One per array.
         unused: Reasons for omitting arrays, by patterns of their full names.
+        placeholders: Shapes of arrays that PyTorch's network has without using them, by name.
     """
 
     places: Sequence[Place]
     unused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    placeholders: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
 
 
 def convolution(theirs: str, ours: str, *, bias: bool = True) -> list[Place]:
@@ -170,11 +172,7 @@ def fill(generator: Generator, mapping: Layout, arrays: Arrays) -> dict[str, int
     Raises:
         DataError: An array is missing, unknown, of another shape, or not finite.
     """
-    targets = {
-        f"{layer.name}/{weight.name}": weight
-        for layer in generator.network.layers
-        for weight in layer.weights
-    }
+    targets = _weights(generator)
     places = {place.theirs: place for place in mapping.places}
     if len(places) != len(mapping.places) or sorted(targets) != sorted(
         place.ours for place in mapping.places
@@ -200,6 +198,39 @@ def fill(generator: Generator, mapping: Layout, arrays: Arrays) -> dict[str, int
     for name, place in places.items():
         targets[place.ours].assign(place.permutation.array(arrays[name]).astype(np.float32))
     return omitted
+
+
+def _weights(generator: Generator) -> dict[str, Any]:
+    return {
+        f"{layer.name}/{weight.name}": weight
+        for layer in generator.network.layers
+        for weight in layer.weights
+    }
+
+
+def extract(generator: Generator, mapping: Layout) -> dict[str, np.ndarray]:
+    """Returns a generator's weights as the arrays of PyTorch's network; the inverse of `fill`.
+
+    Args:
+        generator: Its weights stay as they are.
+        mapping: The place of each array, whose permutation must move entries and not change them.
+
+    Returns:
+        float32 arrays by PyTorch's names; placeholders are zero.
+    """
+    weights = _weights(generator)
+    arrays = {name: np.zeros(shape, "float32") for name, shape in mapping.placeholders.items()}
+    for place in mapping.places:
+        ours = np.asarray(weights[place.ours], np.float32)
+        shape = place.permutation.shape(ours.shape)
+        # Where each entry of PyTorch's array goes; float64 because a permutation may divide.
+        source = place.permutation.array(np.arange(ours.size, dtype=np.float64).reshape(shape))
+        if not np.array_equal(np.sort(source, axis=None), np.arange(ours.size)):
+            raise ValueError(f"the permutation of {place.theirs} changes its entries")
+        theirs = np.empty(ours.size, np.float32)
+        theirs[source.astype(np.int64).reshape(-1)] = ours.reshape(-1)
+        arrays[place.theirs] = theirs.reshape(shape)
+    return arrays
 
 
 def _omitted(

@@ -7,7 +7,9 @@ defines:
 * `MARKS`: names that all files of this network contain, by which it is recognized;
 * `CHOICES`: options of the generator that do not follow from the weights and can be set;
 * `options(arrays)`: the options that follow from the weights;
-* `layout(options)`: a `Layout` with the place of each array.
+* `layout(options)`: a `Layout` with the place of each array;
+* `LOADER`, if there is one: the package whose `spandrel.ModelLoader` reads its weights in PyTorch,
+  and `LOADER_SCALES`, the number of scales that it requires, or None.
 """
 
 from tfdeblur.registry import Registry

@@ -22,6 +22,7 @@ from tfdeblur.porting.mapping import (
 REPOSITORY = "https://github.com/kkkls/FFTformer"
 MARKS = ("patch_embed.proj.weight", "fuse1.conv.weight", "output.weight")
 CHOICES: tuple[str, ...] = ()
+LOADER, LOADER_SCALES = "spandrel", 3
 
 # [channels, 1, 1, 8, 5] to [40, channels].
 _FREQUENCIES = Permutation(lambda a: a.reshape(len(a), -1).T, lambda s: (s[1], 1, 1, 8, s[0] // 8))
@@ -60,7 +61,14 @@ def layout(options: Mapping[str, Any]) -> Layout:
             places += _feed_forward(f"fuse{level}.att_channel", f"{fusion}_block1")
     for index in range(options["refinement"]):
         places += _block(f"refinement.{index}", f"refinement_block{index + 1}")
-    return Layout(places, {r"reduce_chan_level\d+\.weight": "convolutions that are never called"})
+    # It has one between every two scales but the finest.
+    width, scales = options["width"], len(options["blocks"])
+    never_called = {
+        f"reduce_chan_level{scale}.weight": (width << scale - 1, width << scale, 1, 1)
+        for scale in range(2, scales)
+    }
+    unused = {r"reduce_chan_level\d+\.weight": "convolutions that are never called"}
+    return Layout(places, unused, never_called)
 
 
 def _feed_forward(theirs: str, ours: str) -> list[Place]:

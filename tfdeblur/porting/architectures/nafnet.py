@@ -23,6 +23,7 @@ from tfdeblur.porting.mapping import (
 REPOSITORY = "https://github.com/megvii-research/NAFNet"
 MARKS = ("intro.weight", "ending.weight", "downs.0.weight", "ups.0.0.weight")
 CHOICES = ("pool_window",)
+LOADER, LOADER_SCALES = "spandrel", None
 
 
 def options(arrays: Arrays) -> dict[str, Any]:

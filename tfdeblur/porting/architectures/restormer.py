@@ -24,6 +24,7 @@ from tfdeblur.porting.mapping import (
 REPOSITORY = "https://github.com/swz30/Restormer"
 MARKS = ("patch_embed.proj.weight", "encoder_level1.0.attn.temperature", "output.weight")
 CHOICES: tuple[str, ...] = ()
+LOADER, LOADER_SCALES = "spandrel-extra-arches", 4
 
 # [heads, 1, 1] to [heads].
 _PER_HEAD = Permutation(lambda a: a.reshape(-1), lambda s: (*s, 1, 1))
