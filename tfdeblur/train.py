@@ -47,6 +47,7 @@ _ALIASES = {
     "--engine": _Alias("runtime.engine"),
     "--tpu": _Alias("runtime.tpu", alone="local"),
     "--precision": _Alias("runtime.precision"),
+    "--profile": _Alias("output.profile"),
     "--global-batch": _Alias("training.global_batch"),
     "--init-from": _Alias("training.init_from"),
     "--keep": _Alias("output.keep"),

@@ -250,6 +250,8 @@ class OutputConfig:
     """number of newest checkpoints to keep, or all"""
     pictures: Annotated[int, Field(ge=0)] = 6
     """images written as pictures at each validation"""
+    profile: bool = False
+    """write a trace of the second call of steps, for the profiler of TensorBoard"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

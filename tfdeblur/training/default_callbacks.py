@@ -13,6 +13,7 @@ from tfdeblur.training.callbacks import (
     ValidationCallback,
 )
 from tfdeblur.training.monitor import MonitorCallback
+from tfdeblur.training.profiler import Profiler
 from tfdeblur.training.validation import SampleRestorer, TrainingSamples, Validator
 
 if TYPE_CHECKING:
@@ -46,4 +47,8 @@ def default_callbacks(run: "Trainer", others: Sequence[Callback] = ()) -> list[C
         samples = TrainingSamples(run.data, output.pictures)
         restore = SampleRestorer(run.state.generator, samples, run.engine.executor())
         callbacks.append(PicturesCallback(run, restore))
-    return [*callbacks, *others, CheckpointCallback(run)]
+    callbacks += [*others, CheckpointCallback(run)]
+    if output.profile:
+        profiler = Profiler(run)
+        return [profiler.end, *callbacks, profiler.begin]
+    return callbacks
