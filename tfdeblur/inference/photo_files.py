@@ -20,10 +20,10 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, Unidentif
 from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_codecs
 from tfdeblur.io import files
-from tfdeblur.io.pictures import open_image
+from tfdeblur.io.pictures import has_heif, open_image
 
 _SUFFIXES = (
-    ".avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pgm .png .ppm .tga .tif "
+    ".avif .bmp .gif .heic .heif .hif .jfif .jp2 .jpe .jpeg .jpg .mpo .pgm .png .ppm .tga .tif "
     ".tiff .webp"
 )
 SUFFIXES = tuple(_SUFFIXES.split())
@@ -37,6 +37,9 @@ MAX_PIXELS = 2**30
 
 _FORMATS = {
     ".bmp": "BMP",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
     ".jfif": "JPEG",
     ".jpe": "JPEG",
     ".jpeg": "JPEG",
@@ -47,16 +50,17 @@ _FORMATS = {
     ".webp": "WEBP",
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
+    "HEIF": {"quality": 95},
     # Quality over file size, to keep the restored detail.
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95, "method": 4},
 }
-_WITH_ALPHA = ("PNG", "TIFF", "WEBP")
+_WITH_ALPHA = ("HEIF", "PNG", "TIFF", "WEBP")
 _SIXTEEN_BITS = ("PNG", "TIFF")
 _MAX_DPI = 65535
 """Limit of JPEG."""
 
-_HEIC = (b"heic", b"heim", b"heis", b"heix")
+_HEIC = (b"heic", b"heim", b"heis", b"heix", b"mif1", b"msf1")
 
 _LAYOUT_TAGS = (
     *range(254, 269),
@@ -102,18 +106,24 @@ def suffix(path: str) -> str:
 
 def written_name(name: str) -> str:
     """Returns the output name of a photo, with `.png` if its own format cannot be written."""
-    if suffix(name) in _FORMATS:
+    if _written_format(name) is not None:
         return name
     stem = name[: -len(suffix(name))] if suffix(name) in SUFFIXES else name
     return f"{stem}.png"
+
+
+def _written_format(path: str) -> str | None:
+    """Returns Pillow's name of the format in which a file is written; None if it cannot be."""
+    kind = _FORMATS.get(suffix(path))
+    return None if kind == "HEIF" and not has_heif() else kind
 
 
 def read_photo(path: str, check: Callable[[int, int], None] | None = None) -> Photo:
     """Reads a photograph.
 
     Palettes are resolved; CMYK is converted to sRGB, through its color profile if it has one. A
-    multi-picture file of a camera yields its first picture. Color of 16 bits per channel is read
-    from PNG, TIFF and PPM; from other formats Pillow reads 8.
+    multi-picture file of a camera yields its first picture, and a HEIF file its primary one. Color
+    of 16 bits per channel is read from PNG, TIFF and PPM; from other formats Pillow reads 8.
 
     Args:
         path: Any scheme TensorFlow reads.
@@ -136,7 +146,9 @@ def read_photo(path: str, check: Callable[[int, int], None] | None = None) -> Ph
         except UserError as error:
             raise UserError(f"{path} {error}") from error
         except UnidentifiedImageError as error:
-            hint = " Export it as JPEG or PNG first." if data[8:12] in _HEIC else ""
+            hint = ""
+            if data[8:12] in _HEIC and not has_heif():
+                hint = " HEIC needs pillow-heif: pip install 'tfdeblur[heif]'."
             raise UserError(f"{path} is not an image that Pillow can read.{hint}") from error
         except Image.DecompressionBombError as error:
             raise UserError(f"{path} claims more than {MAX_PIXELS:,} pixels.") from error
@@ -156,9 +168,11 @@ def write_photo(path: str, photo: Photo) -> None:
         UserError: The suffix is not supported, the photo is too large for the format, or the file
             cannot be written.
     """
-    kind = _FORMATS.get(suffix(path))
+    kind = _written_format(path)
     if kind is None:
-        raise UserError(f"{path}: photos can be written as {', '.join(_FORMATS)}.")
+        known = [ending for ending in _FORMATS if _written_format(f"x{ending}")]
+        hint = " (HEIC with pillow-heif: pip install 'tfdeblur[heif]')" if not has_heif() else ""
+        raise UserError(f"{path}: photos can be written as {', '.join(known)}{hint}.")
     pixels, alpha = photo.pixels, photo.alpha if kind in _WITH_ALPHA else None
     deep = pixels.dtype == np.uint16
     if deep and kind not in _SIXTEEN_BITS:
@@ -189,7 +203,7 @@ def _encoded(kind: str, pixels: np.ndarray, photo: Photo) -> bytes:
 
 
 def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    if getattr(image, "n_frames", 1) > 1 and image.format not in ("HEIF", "MPO"):
         raise UserError(
             f"holds {image.n_frames} images; only single images are restored."  # type: ignore[attr-defined]  # defined by formats with frames
         )

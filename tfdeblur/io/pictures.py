@@ -1,5 +1,6 @@
 """Opening of picture files: the formats that are decoded, wherever a file comes from."""
 
+import functools
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -29,6 +30,17 @@ is run by Ghostscript.
 """
 
 
+@functools.cache
+def has_heif() -> bool:
+    """Returns whether Pillow reads and writes HEIC and HEIF files: with pillow-heif it does."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def open_image(
     file: str | BinaryIO, formats: Sequence[str] = RASTER_FORMATS
 ) -> ImageFile.ImageFile:
@@ -46,5 +58,7 @@ def open_image(
         Exception: Pillow's decoders raise almost any type for damaged data.
     """
     Image.init()
+    if "HEIF" in formats:
+        has_heif()
     # AVIF depends on the build of Pillow, and HEIF on the package pillow-heif.
     return Image.open(file, formats=[name for name in formats if name in Image.OPEN])
