@@ -6,12 +6,14 @@
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA --all-checkpoints
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA --full
     python -m tfdeblur.evaluate --compare WORKDIR WORKDIR... PICTURES...
+    python -m tfdeblur.evaluate --no-reference PHOTOS --niqe FILE --workdir WORKDIR
 
 The first is quick. The second evaluates every checkpoint that a run has kept (`output.keep: all`
 keeps all of them) and shows its progress. The third applies every protocol used in papers and
 writes one page to send to others; the fourth compares such score cards, and folders of pictures
-that other programs made of the same frames. `run`, `run_checkpoints`,
-`run_full` and `run_compare` do the same for a notebook.
+that other programs made of the same frames; the fifth scores photos that have no sharp image.
+`run`, `run_checkpoints`, `run_full`, `run_compare` and `run_no_reference` do the same for a
+notebook.
 """
 
 import sys
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from tfdeblur.evaluation.checkpoints import CheckpointTable
     from tfdeblur.evaluation.comparison import Comparison
     from tfdeblur.evaluation.networks import EvaluatedNetwork
+    from tfdeblur.evaluation.no_reference import NoReferenceTable
     from tfdeblur.evaluation.scores import Files, ScoreCard
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "run_checkpoints",
     "run_compare",
     "run_full",
+    "run_no_reference",
 ]
 
 # Some checkpoints were evaluated and others were damaged.
@@ -95,11 +99,12 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
 
     Raises:
         UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded; the
-            files of `lpips_weights` do not match `lpips`, or the images are too small for it.
+            files of `lpips_weights` do not match `lpips`, or the images are too small for LPIPS
+            or DISTS.
         DataError: The data, the split or a file of weights cannot be read.
     """
     require_keras()
-    from tfdeblur.evaluation.lpips_weights import open_lpips
+    from tfdeblur.evaluation.lpips_weights import open_dists, open_lpips
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.scores import FULL_FILES
     from tfdeblur.metrics import METRICS
@@ -109,13 +114,14 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     data = open_data(config)
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
     smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
-    for metric in lpips:
+    dists, about_dists = open_dists(config.dists_weights)
+    for metric in (*lpips, *dists):
         if not metric.fits(smallest.height, smallest.width):
             raise UserError(
-                f"lpips: {metric.title} needs images of at least {metric.min_size}x"
-                f"{metric.min_size} pixels, and the split has some of "
+                f"{metric.key.split('_')[0]}: {metric.title} needs images of at least "
+                f"{metric.min_size}x{metric.min_size} pixels, and the split has some of "
                 f"{smallest.width}x{smallest.height}. "
-                f"Remove {metric.key.removeprefix('lpips_')} from --lpips."
+                "Leave it out."
             )
     shifted = with_reach(config.max_shift) if config.max_shift else []
     network = open_network(source, config.checkpoint, config.tlc_window)
@@ -124,9 +130,13 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
         network,
         data,
         FULL_FILES,
-        about={**about_lpips, **({"max_shift": config.max_shift} if config.max_shift else {})},
+        about={
+            **about_lpips,
+            **about_dists,
+            **({"max_shift": config.max_shift} if config.max_shift else {}),
+        },
         shared_pictures=_SHARED_PICTURES if config.pictures else 0,
-        metrics=[*METRICS.values(), *lpips, *shifted],
+        metrics=[*METRICS.values(), *lpips, *dists, *shifted],
         values=("float", "uint8"),
         crop=config.crops,
         timed=True,
@@ -283,6 +293,37 @@ def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
     return EvaluationResult(compared, folder, page)
 
 
+def run_no_reference(config: EvaluateConfig) -> "EvaluationResult[NoReferenceTable]":
+    """Scores photos that have no sharp image, before and after restoration.
+
+    Args:
+        config: `no_reference` lists photos and folders of them, `niqe` is the file of NIQE's
+            parameters; `model` or `workdir` restores them if given. `out` is the output folder,
+            unless there is a `workdir`.
+
+    Returns:
+        The scores and their files; the report is the CSV file of all photos.
+
+    Raises:
+        UserError: There are no photos, or a setting is missing; photos that cannot be read or are
+            too small are listed in `card.skipped`.
+        DataError: The file of parameters is damaged, or all photos were skipped.
+    """
+    from tfdeblur.evaluation import no_reference
+    from tfdeblur.io import files
+    from tfdeblur.io.outputs import OutputFolder
+
+    if not config.niqe:
+        raise UserError("niqe: --no-reference requires --niqe, the file of NIQE's parameters.")
+    if not (config.out or config.workdir):
+        raise UserError("out: --no-reference requires --out or --workdir, a folder for scores.")
+    source = network_path(config) if config.workdir or config.model else ""
+    folder = config.out or files.join(config.workdir, "evaluation", "no-reference")
+    OutputFolder.reserve(folder, *no_reference.NAMES)
+    table = no_reference.evaluate(config.no_reference, config.niqe, source, config.checkpoint)
+    return EvaluationResult(table, folder, table.write(folder))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
     return cli.run_command(
@@ -294,16 +335,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Evaluates a trained generator on a whole split, with the blurred input as baseline, "
             "and writes a table, the scores of every image and a page with pictures; or evaluates "
             "every checkpoint of a run, with curves and pictures of its progress; or applies every "
-            "protocol used in papers; or compares such score cards."
+            "protocol used in papers; or compares such score cards; or scores photos that have no "
+            "sharp image."
         ),
     )
 
 
 def _run_and_report(config: EvaluateConfig) -> int:
-    if sum((config.all_checkpoints, config.full, bool(config.compare))) > 1:
-        raise UserError("Give one of --full, --all-checkpoints and --compare.")
+    modes = (config.all_checkpoints, config.full, bool(config.compare), bool(config.no_reference))
+    if sum(modes) > 1:
+        raise UserError("Give one of --full, --all-checkpoints, --compare and --no-reference.")
     if not config.full and (config.lpips or config.lpips_weights):
         raise UserError("lpips is part of the full score card. Give --full as well.")
+    if not config.full and config.dists_weights:
+        raise UserError("dists_weights: DISTS is part of the full score card. Give --full as well.")
+    if config.no_reference:
+        scored = run_no_reference(config)
+        print(scored.card.text())
+        print(f"\nScores of every photo: {scored.report}")
+        for message in scored.card.skipped.values():
+            print(f"warning: not scored: {message}", file=sys.stderr)
+        return EXIT_INCOMPLETE if scored.card.skipped else 0
     if not config.full and config.max_shift:
         raise UserError("max_shift is part of the full score card. Give --full as well.")
     if config.compare:

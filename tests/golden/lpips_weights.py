@@ -48,6 +48,14 @@ def random_heads(network):
     }
 
 
+def random_channels():
+    """The weights of DISTS's channels by the reference's names."""
+    bits, shape = np.random.PCG64(SEED + 2), (1, 3 + sum(HEADS["vgg"]), 1, 1)
+    return {
+        name: np.float32(0.1) + np.float32(0.1) * uniform(bits, shape) for name in ("alpha", "beta")
+    }
+
+
 def random_images(height, width):
     """A smooth pair and one of noise: first and second images, uint8 [2, 2, height, width, 3]."""
     bits = np.random.PCG64(SEED + height * 1000 + width)

@@ -114,6 +114,13 @@ class EvaluateConfig(EvaluationInputs):
             "heads of the lpips package"
         ),
     ] = ()
+    dists_weights: Annotated[
+        tuple[str, ...],
+        Field(
+            description="with --full, also DISTS: two files, torchvision's weights of VGG16 and "
+            "the weights of the DISTS_pytorch package"
+        ),
+    ] = ()
     max_shift: Annotated[
         int,
         Field(
@@ -131,6 +138,17 @@ class EvaluateConfig(EvaluationInputs):
             "program made of the same frames, named SCENE/FRAME.png or SCENE_FRAME.png, is one more"
         ),
     ] = ()
+    no_reference: Annotated[
+        tuple[str, ...],
+        Field(
+            description="score photos or folders of them without sharp images: before, and after "
+            "restoration by --model or --workdir if given; requires --niqe"
+        ),
+    ] = ()
+    niqe: Annotated[
+        str,
+        Field(description="file of NIQE's parameters, such as BasicSR's niqe_pris_params.npz"),
+    ] = ""
     pictures: Annotated[
         int,
         Field(

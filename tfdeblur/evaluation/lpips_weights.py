@@ -1,4 +1,4 @@
-"""Reads and checks the weights of LPIPS, without PyTorch."""
+"""Reads and checks the weights of LPIPS and DISTS, without PyTorch."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.scores import digest_key, weights_key
-from tfdeblur.metrics import METRICS, Metric
+from tfdeblur.metrics import METRICS, Metric, dists
 from tfdeblur.metrics.lpips import NETWORKS, Lpips, Part, check
 from tfdeblur.porting import reading
 
@@ -74,3 +74,40 @@ def _open(network: str, paths: Sequence[str]) -> tuple[Lpips, dict[str, Any]]:
     if unknown:
         about["not recognized"] = " and ".join(unknown)
     return Lpips(network, arrays), about
+
+
+def open_dists(paths: Sequence[str]) -> tuple[list[Metric], dict[str, Any]]:
+    """Reads the weights of DISTS.
+
+    Args:
+        paths: Two files, VGG16's and the channels', of any kind that `tfdeblur.porting.reading`
+            reads; none for no metric.
+
+    Returns:
+        As for `open_lpips`.
+
+    Raises:
+        UserError: The number of files is wrong, or a file cannot be read.
+        DataError: A file is damaged or of another network.
+    """
+    if not paths:
+        return [], {}
+    network = NETWORKS[dists.NETWORK]
+    if len(paths) != 2:
+        raise UserError(
+            f"dists_weights: {len(paths)} files. Give {network.where('backbone')} and {dists.FILE}."
+        )
+    backbone, channels = map(reading.read, paths)
+    check(dists.NETWORK, "backbone", backbone.path, backbone.arrays)
+    dists.check(channels.path, channels.arrays)
+    distance = dists.Dists({**backbone.arrays, **channels.arrays})
+    about: dict[str, Any] = {"backbone": backbone.path, "channels": channels.path}
+    if not backbone.sha256.startswith(network.digests["backbone"]):
+        about["not recognized"] = "backbone"
+    metric = dataclasses.replace(
+        METRICS[dists.KEY], compute=distance.distance, prepare=distance.features
+    )
+    return [metric], {
+        weights_key(dists.KEY): about,
+        digest_key(dists.KEY): distance.sha256,
+    }

@@ -228,7 +228,7 @@ def _charts(card: ScoreCard) -> list[Chart]:
         *(
             _before_and_after(card, key)
             for key in card.compared
-            if key in ("psnr_db", "ssim") or key.startswith("lpips_")
+            if key in ("psnr_db", "ssim", "dists") or key.startswith("lpips_")
         ),
         Chart(
             "Gain in PSNR",

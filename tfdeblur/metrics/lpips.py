@@ -263,7 +263,7 @@ class Lpips:
         x = (signed - _SHIFT) / _SCALE
         found = []
         for layer, (kernel, bias) in zip(self._layers, self._convolutions, strict=True):
-            x = ops.relu(_convolved(x, layer, kernel, bias))
+            x = ops.relu(convolved(x, layer, kernel, bias))
             if layer.compared:
                 length = ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True))
                 found.append(x / (length + _EPSILON))
@@ -285,7 +285,7 @@ class Lpips:
         return ops.concatenate(found, axis=-1)
 
 
-def _convolved(x: Any, layer: _Convolution, kernel: Any, bias: Any) -> Any:
+def convolved(x: Any, layer: _Convolution, kernel: Any, bias: Any) -> Any:
     """Applies the pooling, if any, and the convolution as PyTorch does.
 
     Unlike `same`, PyTorch pads both sides equally with any stride; its pooling drops the rows and
