@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from pydantic import Field
 
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_keras
+from tfdeblur.cli.printable import printable
 from tfdeblur.errors import UserError, reason_of
 from tfdeblur.inference import photo_files, video
 from tfdeblur.io import files
@@ -96,11 +97,14 @@ class DeblurResult:
         written: Paths of the restored files, without the side-by-side ones.
         skipped: Outputs that existed before.
         failed: Input and reason of each file that could not be restored.
+        flicker: By path of a restored video, how much more its neighboring frames differ than those
+            of the input.
     """
 
     written: tuple[str, ...]
     skipped: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
+    flicker: Mapping[str, video.Flicker] = dataclasses.field(default_factory=dict)
 
 
 def run(config: DeblurConfig) -> DeblurResult:
@@ -126,7 +130,7 @@ def run(config: DeblurConfig) -> DeblurResult:
             skipped.append(out)
         else:
             todo[given] = out
-    written, failed = [], []
+    written, failed, flicker = [], [], {}
     if todo:
         restorer = load_restorer(
             config.model,
@@ -138,7 +142,7 @@ def run(config: DeblurConfig) -> DeblurResult:
         for given, out in tqdm.tqdm(todo.items(), desc="files", unit="file", disable=None):
             restore_one = _restore_video if video.is_video(out) else _restore_photo
             try:
-                restore_one(restorer, given, *outputs(out, config.side_by_side))
+                measured = restore_one(restorer, given, *outputs(out, config.side_by_side))
             except UserError as error:
                 failed.append((given, str(error)))
             except MemoryError:
@@ -147,7 +151,9 @@ def run(config: DeblurConfig) -> DeblurResult:
                 failed.append((given, _unexpected(error)))
             else:
                 written.append(out)
-    return DeblurResult(tuple(written), tuple(skipped), tuple(failed))
+                if measured is not None:
+                    flicker[out] = measured
+    return DeblurResult(tuple(written), tuple(skipped), tuple(failed), flicker)
 
 
 def _unexpected(error: Exception) -> str:
@@ -239,6 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_and_report(config: DeblurConfig) -> int:
     result = run(config)
     print(f"{len(result.written)} restored into {config.out}")
+    for out, measured in result.flicker.items():
+        print(f"  {printable(out)}: {measured}")
     if result.skipped:
         print(f"{len(result.skipped)} skipped because their outputs exist (--overwrite)")
     if result.failed:
@@ -250,9 +258,11 @@ def _run_and_report(config: DeblurConfig) -> int:
     return 0
 
 
-def _restore_video(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
+def _restore_video(
+    restorer: "Restorer", path: str, out: str, side: str | None = None
+) -> video.Flicker | None:
     # Several small frames in one batch are faster than one by one.
-    video.rewrite(
+    return video.rewrite(
         path,
         out,
         restorer.deblur,

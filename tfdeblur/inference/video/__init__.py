@@ -14,6 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import tqdm
 
+from tfdeblur.inference.video.flicker import Flicker as Flicker
+from tfdeblur.inference.video.flicker import FlickerMeter
 from tfdeblur.inference.video.reading import Batch, open_source
 from tfdeblur.inference.video.writing import CONTAINERS, Film
 from tfdeblur.io import files
@@ -37,7 +39,7 @@ def rewrite(
     side: str | None = None,
     pixels_at_once: int = 1,
     progress: bool = False,
-) -> None:
+) -> Flicker | None:
     """Writes a video with every frame changed. The output appears only once it is complete.
 
     MP4, MOV and MKV are encoded as H.264, or as H.265 for more than 8 bits; WebM as VP9 or AV1.
@@ -56,10 +58,14 @@ def rewrite(
             a batch has at least one frame.
         progress: Whether to show a progress bar over the frames.
 
+    Returns:
+        How much more neighboring frames differ than before; None for a single frame.
+
     Raises:
         UserError: PyAV is not installed, `path` is not a video, is damaged or truncated, or a
             file cannot be written; the message names it.
     """
+    meter = FlickerMeter()
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(path))
         films = [stack.enter_context(Film.new(out, source, sound=True))]
@@ -80,6 +86,8 @@ def rewrite(
                 continue
             changed = change(item.pixels)
             films[0].add(changed, item)
+            meter.add(item.pixels, changed)
             if side is not None:
                 films[1].add(np.concatenate([item.pixels, changed], axis=2), item)
             bar.update(len(changed))
+    return meter.result()
