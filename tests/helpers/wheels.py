@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = ("tfdeblur", "data_prep")
 
 # Files of the packages beside Python's own; setup.cfg lists them as package data.
-_DATA = (".bib", ".yaml", ".j2", ".typed", ".safetensors", ".md")
+_DATA = (".bib", ".html", ".yaml", ".j2", ".typed", ".safetensors", ".md")
 
 
 def build(folder):

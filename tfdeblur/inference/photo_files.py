@@ -134,7 +134,20 @@ def read_photo(path: str, check: Callable[[int, int], None] | None = None) -> Ph
             floating-point pixels; the message names it.
     """
     files.require_regular_file(path)
-    data = files.read_bytes(path)
+    return decode_photo(files.read_bytes(path), path, check)
+
+
+def decode_photo(data: bytes, path: str, check: Callable[[int, int], None] | None = None) -> Photo:
+    """Decodes the bytes of a photograph; see `read_photo`.
+
+    Args:
+        data: Content of a file.
+        path: Its name, for messages.
+        check: See `read_photo`.
+
+    Raises:
+        UserError: As for `read_photo`; its cause is the error of Pillow.
+    """
     if not data:
         raise UserError(f"{path} is empty.")
     with _pillow(path):
@@ -168,6 +181,15 @@ def write_photo(path: str, photo: Photo) -> None:
         UserError: The suffix is not supported, the photo is too large for the format, or the file
             cannot be written.
     """
+    files.write_bytes(path, encode_photo(path, photo))
+
+
+def encode_photo(path: str, photo: Photo) -> bytes:
+    """Returns the content of a photograph's file, in the format of the suffix.
+
+    Raises:
+        UserError: As for `write_photo`.
+    """
     kind = _written_format(path)
     if kind is None:
         known = [ending for ending in _FORMATS if _written_format(f"x{ending}")]
@@ -180,13 +202,12 @@ def write_photo(path: str, photo: Photo) -> None:
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
     try:
-        data = _encoded(kind, pixels, photo)
+        return _encoded(kind, pixels, photo)
     except Exception as error:  # encoders raise various types for an image that is too large
         height, width = pixels.shape[:2]
         raise UserError(
             f"{path}: a photo of {width}x{height} cannot be written as {kind}: {error}."
         ) from error
-    files.write_bytes(path, data)
 
 
 def _encoded(kind: str, pixels: np.ndarray, photo: Photo) -> bytes:

@@ -1,0 +1,115 @@
+"""Calls an ASGI application as a server does, without one."""
+
+import asyncio
+import dataclasses
+import json
+import threading
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What an application answers."""
+
+    status_code: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def text(self):
+        return self.content.decode()
+
+    def json(self):
+        return json.loads(self.content)
+
+
+class Client:
+    """Runs an application on an event loop in a thread; a context manager, as its lifespan.
+
+    An application that raises an error after its answer has begun is answered as servers do.
+    """
+
+    def __init__(self, app):
+        self._app = app
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        self._incoming, self._outgoing = asyncio.Queue(), asyncio.Queue()
+        self._lifespan = asyncio.run_coroutine_threadsafe(
+            self._app({"type": "lifespan"}, self._incoming.get, self._outgoing.put), self._loop
+        )
+        self._pass_on("startup")
+        return self
+
+    def __exit__(self, *error):
+        self._pass_on("shutdown")
+        self._lifespan.result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _pass_on(self, event):
+        async def meet():
+            await self._incoming.put({"type": f"lifespan.{event}"})
+            return await self._outgoing.get()
+
+        told = asyncio.run_coroutine_threadsafe(meet(), self._loop).result(10)
+        assert told["type"] == f"lifespan.{event}.complete", told
+
+    def get(self, path):
+        return self._call("GET", path, [b""])
+
+    def post(self, path, content):
+        """Sends bytes with their length, or parts of unknown length."""
+        if isinstance(content, bytes):
+            length = [(b"content-length", str(len(content)).encode())]
+            return self._call("POST", path, [content], length)
+        return self._call("POST", path, list(content))
+
+    def _call(self, method, path, parts, headers=()):
+        call = asyncio.run_coroutine_threadsafe(
+            self._answer(method, path, parts, headers), self._loop
+        )
+        return call.result(60)
+
+    async def _answer(self, method, path, parts, headers):
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "query_string": query.encode(),
+            "headers": [(b"host", b"test"), *headers],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        waiting = [
+            {"type": "http.request", "body": part, "more_body": place < len(parts) - 1}
+            for place, part in enumerate(parts)
+        ]
+        sent = []
+
+        async def receive():
+            if waiting:
+                return waiting.pop(0)
+            await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            assert sent, "the application answered nothing"
+        start, *bodies = sent
+        return Answer(
+            start["status"],
+            {name.decode(): value.decode() for name, value in start["headers"]},
+            b"".join(body.get("body", b"") for body in bodies),
+        )

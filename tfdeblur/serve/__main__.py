@@ -1,0 +1,111 @@
+"""Command: restores photos over HTTP.
+
+::
+
+    python -m tfdeblur.serve --model unet16-cifar10
+    curl --data-binary @photo.jpg http://127.0.0.1:8000/restore -o restored.png
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from tfdeblur import cli
+from tfdeblur.cli.environment import require_keras
+from tfdeblur.errors import UserError
+
+PROG = "python -m tfdeblur.serve"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """Settings of the server."""
+
+    model: Annotated[
+        str,
+        Field(
+            description="name of a preset, work directory, checkpoint, folder of a preset, or "
+            "SavedModel, which is a program: load only those you trust",
+            min_length=1,
+        ),
+    ]
+    host: Annotated[
+        str, Field(description="address to listen on; 0.0.0.0 serves other machines")
+    ] = "127.0.0.1"
+    port: Annotated[int, Field(description="port to listen on", ge=0, le=65535)] = 8000
+    max_bytes: Annotated[int, Field(description="largest request, in bytes", ge=1)] = 32 * 2**20
+    max_pixels: Annotated[int, Field(description="largest photo, height times width", ge=1)] = (
+        32_000_000
+    )
+    max_waiting: Annotated[
+        int, Field(description="photos that may wait; more are answered with 503", ge=1)
+    ] = 64
+    pixels_at_once: Annotated[
+        int,
+        Field(description="photos above this many pixels are tiled, smaller ones batched", ge=1),
+    ] = 2**20
+
+
+def run(config: ServeConfig, page: str | None = None) -> None:
+    """Loads the network and serves until a signal.
+
+    Args:
+        config: Settings of the command.
+        page: HTML for ``/``, if there is a page.
+
+    Raises:
+        UserError: The extra `serve` is not installed, or the network cannot be loaded.
+    """
+    app = make_app(config, page)
+    import uvicorn
+
+    uvicorn.run(app, host=config.host, port=config.port, log_level="info")
+
+
+def make_app(config: ServeConfig, page: str | None = None) -> Any:
+    """Loads the network and returns the ASGI application."""
+    try:
+        import uvicorn  # noqa: F401  # before the network, which takes longer
+    except ImportError as error:
+        raise UserError("The server needs uvicorn: pip install 'tfdeblur[serve]'.") from error
+    require_keras()
+    import numpy as np
+
+    from tfdeblur.inference.restorer import load_restorer
+    from tfdeblur.serve import app
+    from tfdeblur.serve.batcher import Options
+
+    restorer = load_restorer(config.model, max_pixels=config.pixels_at_once)
+    restore = app.restore_with(restorer)
+    # The first call builds the network's function; requests should not wait for it.
+    restore(np.zeros((64, 64, 3), np.uint8), Options())
+    limits = app.Limits(
+        max_bytes=config.max_bytes, max_pixels=config.max_pixels, max_waiting=config.max_waiting
+    )
+    return app.create_app(
+        restore,
+        name=restorer.name,
+        pixels_at_once=config.pixels_at_once,
+        limits=limits,
+        page=page,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command."""
+    return cli.run_command(
+        ServeConfig,
+        run,
+        argv,
+        prog=PROG,
+        description=(
+            "Restores photos over HTTP: POST /restore with the bytes of a photo, GET /health, "
+            "GET /metrics. Photos of equal size are restored together."
+        ),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,223 @@
+"""The ASGI application: photos in, restored photos out.
+
+::
+
+    POST /restore    the bytes of a photo; answers a PNG, or ?format=jpeg or webp
+    GET /health      200 once the network is loaded
+    GET /metrics     counts for Prometheus
+
+Options of ``/restore``: ``format``, ``ensemble=true``, and ``tile``, the side of tiles in pixels.
+Status codes: 400 empty or damaged, 413 too many bytes or pixels, 415 not a photo, or a format that
+is not written, 422 an invalid option, 503 busy.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tfdeblur._version import __version__
+from tfdeblur.errors import UserError
+from tfdeblur.inference import photos
+from tfdeblur.inference.restorer import Restorer
+from tfdeblur.serve.batcher import Batcher, Busy, Options, Restore
+from tfdeblur.serve.counters import Counters
+
+FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+"""Formats of answers by the value of ``format``."""
+
+TILES = (128, 256, 512, 1024)
+"""Sides of tiles that a request may choose; the network is compiled for each."""
+
+_TRUE, _FALSE = ("1", "true", "on"), ("", "0", "false", "off")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a server accepts.
+
+    Attributes:
+        max_bytes: Size of a request.
+        max_pixels: Size of an image, height times width.
+        max_waiting: Images that may wait for the network.
+    """
+
+    max_bytes: int = 32 * 2**20
+    max_pixels: int = 32_000_000
+    max_waiting: int = 64
+
+
+class _TooLarge(UserError):
+    """An image of too many pixels."""
+
+
+class _Refused(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def restore_with(restorer: Restorer) -> Restore:
+    """Returns the function that restores images with a network under options."""
+    # The ensemble shares the network's weights.
+    ensemble = Restorer(
+        restorer.source, name=restorer.name, max_pixels=restorer.max_pixels, ensemble=True
+    )
+
+    def restore(images: np.ndarray, options: Options) -> np.ndarray:
+        chosen = ensemble if options.ensemble else restorer
+        restored: np.ndarray = chosen.deblur(
+            images, max_pixels=None if options.tile is None else options.tile**2
+        )
+        return restored
+
+    return restore
+
+
+def create_app(
+    restore: Restore,
+    *,
+    name: str,
+    pixels_at_once: int = 2**20,
+    limits: Limits | None = None,
+    page: str | None = None,
+) -> Any:
+    """Returns the application.
+
+    Args:
+        restore: From `restore_with`.
+        name: Name of the network, for ``/health``.
+        pixels_at_once: Pixels of images that are restored together.
+        limits: What the server accepts.
+        page: HTML for ``/``, if there is a page.
+
+    Returns:
+        An ASGI application, for uvicorn or any other server.
+
+    Raises:
+        UserError: Starlette is not installed.
+    """
+    try:
+        from starlette.applications import Starlette
+        from starlette.requests import ClientDisconnect, Request
+        from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+        from starlette.routing import Route
+    except ImportError as error:
+        raise UserError("The server needs Starlette: pip install 'tfdeblur[serve]'.") from error
+
+    accepted = limits or Limits()
+    counters = Counters()
+    batcher = Batcher(restore, pixels_at_once=pixels_at_once, max_waiting=accepted.max_waiting)
+
+    async def answer(request: Request) -> Response:
+        kind, options = _parameters(request.query_params)
+        data = await _body(request, accepted.max_bytes)
+        photo = await asyncio.to_thread(_decoded, data, accepted.max_pixels)
+        pixels = await batcher(photo.pixels, options)
+        counters.pixels += pixels.shape[0] * pixels.shape[1]
+        restored = dataclasses.replace(photo, pixels=pixels)
+        content = await asyncio.to_thread(photos.encode_photo, f"restored.{kind}", restored)
+        return Response(content, media_type=FORMATS[kind])
+
+    async def restore_photo(request: Request) -> Response:
+        start = time.monotonic()
+        try:
+            response = await answer(request)
+        except ClientDisconnect:
+            response = PlainTextResponse("", 499)
+        except _Refused as refused:
+            response = JSONResponse({"error": str(refused)}, refused.status)
+        except Busy as busy:
+            response = JSONResponse({"error": str(busy)}, 503, {"Retry-After": "1"})
+        except MemoryError:
+            response = JSONResponse({"error": "not enough memory for this image"}, 503)
+        except Exception:
+            counters.add(500, time.monotonic() - start)
+            raise  # the server logs it and answers 500
+        counters.add(response.status_code, time.monotonic() - start)
+        return response
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok", "model": name, "tfdeblur": __version__})
+
+    async def metrics(request: Request) -> Response:
+        totals = {"batches_total": batcher.batches, "batch_images_total": batcher.images}
+        text = counters.text({"images_waiting": batcher.waiting}, totals)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def show_page(request: Request) -> Response:
+        return HTMLResponse(page or "")
+
+    @contextlib.asynccontextmanager
+    async def running(app: Any) -> AsyncIterator[None]:
+        task = asyncio.create_task(batcher.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    routes = [
+        Route("/restore", restore_photo, methods=["POST"]),
+        Route("/health", health),
+        Route("/metrics", metrics),
+    ]
+    if page is not None:
+        routes.append(Route("/", show_page))
+    return Starlette(routes=routes, lifespan=running)
+
+
+def _parameters(query: Mapping[str, str]) -> tuple[str, Options]:
+    unknown = sorted(query.keys() - {"format", "ensemble", "tile"})
+    if unknown:
+        raise _Refused(422, f"unknown option {unknown[0]!r}; known: format, ensemble, tile")
+    kind = query.get("format", "png").lower()
+    if kind not in FORMATS:
+        raise _Refused(415, f"format {kind!r} is not written; choose {', '.join(FORMATS)}")
+    word = query.get("ensemble", "").lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise _Refused(422, f"ensemble: must be true or false, not {word!r}")
+    tile = query.get("tile", "")
+    if tile and tile not in map(str, TILES):
+        raise _Refused(422, f"tile: choose {', '.join(map(str, TILES))}")
+    return kind, Options(ensemble=word in _TRUE, tile=int(tile) if tile else None)
+
+
+async def _body(request: Any, max_bytes: int) -> bytes:
+    """Reads the body, and refuses it as soon as it is too long."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _Refused(413, f"the photo has more than {max_bytes:,} bytes")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise _Refused(413, f"the photo has more than {max_bytes:,} bytes")
+        parts.append(part)
+    if not size:
+        raise _Refused(400, "the body is empty; send the bytes of a photo")
+    return b"".join(parts)
+
+
+def _decoded(data: bytes, max_pixels: int) -> photos.Photo:
+    def check(height: int, width: int) -> None:
+        if height * width > max_pixels:
+            raise _TooLarge(f"has {width}x{height} pixels; at most {max_pixels:,} are restored.")
+
+    try:
+        return photos.decode_photo(data, "the photo", check)
+    except UserError as error:
+        cause = error.__cause__
+        if isinstance(cause, UnidentifiedImageError):
+            raise _Refused(415, str(error)) from error
+        if isinstance(cause, Image.DecompressionBombError | _TooLarge):
+            raise _Refused(413, str(error)) from error
+        raise _Refused(400, str(error)) from error
