@@ -9,6 +9,7 @@
 
 import collections
 import dataclasses
+import json
 import os
 import sys
 import tempfile
@@ -269,6 +270,12 @@ def _restore_video(
         side=side,
         pixels_at_once=restorer.max_pixels,
         progress=True,
+        identity={
+            "network": restorer.name,
+            "about": json.loads(json.dumps(restorer.about, default=str)),
+            "tiles": dataclasses.asdict(restorer.tiles),
+            "ensemble": restorer.ensemble,
+        },
     )
 
 

@@ -26,7 +26,6 @@ from tfdeblur.execution import Executor, default_executor
 from tfdeblur.metrics import METRICS, Metric
 from tfdeblur.ops.lazy import tensorflow as tf
 
-QUICK = tuple(metric for metric in METRICS.values() if metric.quick)
 """The metrics of quick evaluation and of the validation during training."""
 
 
@@ -92,7 +91,8 @@ class SplitEvaluator:
         data: The split.
         batch_size: Images per batch over all devices, at most all of one size, rounded up to a
             multiple of the number of devices. It affects time and memory, not the scores.
-        metrics: The metrics; those whose `min_size` exceeds the smallest images are omitted.
+        metrics: The metrics, the quick ones if unset; those whose `min_size` exceeds the smallest
+            images are omitted.
         values: Of the restored images: `float` as they are, `uint8` rounded.
         crop: Height and width of crops that are restored and measured on their own, in addition to
             whole images. Ignored unless they fit in all images and are smaller than some.
@@ -111,7 +111,7 @@ class SplitEvaluator:
         data: PairSource | SizedSource,
         *,
         batch_size: int,
-        metrics: Sequence[Metric] = QUICK,
+        metrics: Sequence[Metric] | None = None,
         values: Sequence[str] = ("float",),
         crop: tuple[int, int] | None = None,
         timed: bool = False,
@@ -119,6 +119,9 @@ class SplitEvaluator:
         executor: Executor | None = None,
         loss: GeneratorLoss | None = None,
     ) -> None:
+        if metrics is None:
+            # Now: plug-ins may have registered some.
+            metrics = [metric for metric in METRICS.values() if metric.quick]
         self._executor = executor or default_executor()
         devices = self._executor.devices
         # The files of arrays from Python exist as long as it does.

@@ -20,10 +20,11 @@ from typing import Any
 
 import keras
 
-from tfdeblur import models, objectives
 from tfdeblur.errors import ConfigError
 from tfdeblur.metrics import METRICS
-from tfdeblur.models import critics
+from tfdeblur.models import create as create_model
+from tfdeblur.models.critics import create as create_critic
+from tfdeblur.objectives import create as create_objective
 from tfdeblur.registry import did_you_mean
 from tfdeblur.testing.critics import CRITIC_CHECKS
 from tfdeblur.testing.metrics import METRIC_CHECKS
@@ -44,9 +45,9 @@ __all__ = [
 ]
 
 _CREATE: dict[str, Callable[[str, Any], Any]] = {
-    "model": models.create,
-    "critic": critics.create,
-    "objective": objectives.create,
+    "model": create_model,
+    "critic": create_critic,
+    "objective": create_objective,
 }
 
 

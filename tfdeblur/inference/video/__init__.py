@@ -9,13 +9,17 @@ the files, `frames` their pixel formats.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tqdm
 
+from tfdeblur._version import __version__
+from tfdeblur.errors import UserError
 from tfdeblur.inference.video.flicker import Flicker as Flicker
 from tfdeblur.inference.video.flicker import FlickerMeter
+from tfdeblur.inference.video.kept_frames import KeptFrames
 from tfdeblur.inference.video.reading import Batch, open_source
 from tfdeblur.inference.video.writing import CONTAINERS, Film
 from tfdeblur.io import files
@@ -39,6 +43,7 @@ def rewrite(
     side: str | None = None,
     pixels_at_once: int = 1,
     progress: bool = False,
+    identity: Mapping[str, Any] | None = None,
 ) -> Flicker | None:
     """Writes a video with every frame changed. The output appears only once it is complete.
 
@@ -57,6 +62,9 @@ def rewrite(
         pixels_at_once: Frames per batch times height times width do not exceed this, except that
             a batch has at least one frame.
         progress: Whether to show a progress bar over the frames.
+        identity: What `change` computes, as JSON values. If given, frames are kept beside `out`
+            until it is complete, and a second call after an interruption or a kill continues with
+            them; see `kept_frames`.
 
     Returns:
         How much more neighboring frames differ than before; None for a single frame.
@@ -65,7 +73,32 @@ def rewrite(
         UserError: PyAV is not installed, `path` is not a video, is damaged or truncated, or a
             file cannot be written; the message names it.
     """
-    meter = FlickerMeter()
+    if identity is None:
+        return _rewrite(path, out, change, side, pixels_at_once, progress, None)
+    files.require_regular_file(path)
+    source = {"source": files.sha256_of(path), "pixels_at_once": pixels_at_once}
+    if files.parent(out):
+        files.make_dirs(files.parent(out))
+    kept = KeptFrames(out, {**identity, **source, "version": __version__})
+    try:
+        flicker = _rewrite(path, out, change, side, pixels_at_once, progress, kept)
+    except UserError:
+        kept.remove()  # the same happens again
+        raise
+    kept.remove()
+    return flicker
+
+
+def _rewrite(
+    path: str,
+    out: str,
+    change: Change,
+    side: str | None,
+    pixels_at_once: int,
+    progress: bool,
+    kept: KeptFrames | None,
+) -> Flicker | None:
+    meter, count = FlickerMeter(), 0
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(path))
         films = [stack.enter_context(Film.new(out, source, sound=True))]
@@ -84,7 +117,12 @@ def rewrite(
             if not isinstance(item, Batch):
                 films[0].copy(item)
                 continue
-            changed = change(item.pixels)
+            changed = None if kept is None else kept.read(count, item.pixels)
+            if changed is None:
+                changed = change(item.pixels)
+                if kept is not None:
+                    kept.keep(count, changed)
+            count += len(changed)
             films[0].add(changed, item)
             meter.add(item.pixels, changed)
             if side is not None:
