@@ -12,7 +12,8 @@ import importlib.util
 import pkgutil
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any, TypeVar
 
 from tfdeblur.errors import ConfigError
@@ -28,28 +29,20 @@ _NAME = re.compile("[a-z][a-z0-9_]*")
 
 
 @dataclasses.dataclass(frozen=True)
-class Registration:
-    """A plug-in from outside, with the attributes of a plug-in's module.
+class _Registered:
+    """A plug-in from outside.
 
     Attributes:
-        module: Name of the module that registered it; ``__main__`` in a notebook.
-        Options: Dataclass of its settings.
-        build: Creates it from an instance of `Options`.
-        METRICS: The metrics of a family.
+        origin: Name of the module that registered it; ``__main__`` in a notebook.
+        module: A module made for it, with what the modules of a package define.
     """
 
-    module: str
-    Options: type[Any] | None = None
-    build: Callable[..., Any] | None = None
-    METRICS: Sequence[Any] = ()
-
-    @property
-    def __doc__(self) -> str:  # type: ignore[override]  # that of the plug-in, as a module has it
-        return self.build.__doc__ or "" if self.build else ""
+    origin: str
+    module: ModuleType
 
 
 # By kind and name.
-_registered: dict[str, dict[str, Registration]] = {}
+_registered: dict[str, dict[str, _Registered]] = {}
 
 
 def register(kind: str, name: str) -> Callable[[Build], Build]:
@@ -94,25 +87,27 @@ def register(kind: str, name: str) -> Callable[[Build], Build]:
                 f"{kind} {name!r}: annotate the parameter of {build.__name__} with the dataclass "
                 "of the options, both defined at the top level of their module."
             )
-        _add(kind, name, Registration(build.__module__, options, build))
+        _add(kind, name, build.__module__, build.__doc__, Options=options, build=build)
         return build
 
     return decorate
 
 
-def register_metric(key: str, metric: Any, module: str) -> None:
+def register_metric(key: str, metric: Any, origin: str) -> None:
     """Registers a metric as a family of its own; see `tfdeblur.register_metric`."""
-    _add(METRIC_FAMILY, key, Registration(module, METRICS=(metric,)))
+    _add(METRIC_FAMILY, key, origin, metric.protocol, METRICS=(metric,))
 
 
-def _add(kind: str, name: str, registration: Registration) -> None:
+def _add(kind: str, name: str, origin: str, about: str | None, **content: Any) -> None:
     others = _registered.setdefault(kind, {})
-    if name in others and others[name].module != registration.module:
+    if name in others and others[name].origin != origin:
         raise ConfigError(
-            f"{kind} {name!r} is registered by {others[name].module} and by "
-            f"{registration.module}. Rename one of them."
+            f"{kind} {name!r} is registered by {others[name].origin} and by {origin}. Rename one "
+            "of them."
         )
-    others[name] = registration
+    module = ModuleType(name, about)
+    vars(module).update(content)
+    others[name] = _Registered(origin, module)
 
 
 def _options_class(build: Callable[..., Any]) -> type[Any] | None:
@@ -181,17 +176,14 @@ class Registry:
         }
         outside = _registered.get(self.kind, {})
         for name in own & outside.keys():
-            module = outside.pop(name).module
+            origin = outside.pop(name).origin
             raise ConfigError(
-                f"{self.kind} {name!r} of {module} has the name of one of the library. Rename it."
+                f"{self.kind} {name!r} of {origin} has the name of one of the library. Rename it."
             )
         return sorted(own | outside.keys())
 
-    def load(self, name: str) -> Any:
+    def load(self, name: str) -> ModuleType:
         """Imports the plug-in called `name`.
-
-        Returns:
-            Its module, or the `Registration` of a plug-in from outside.
 
         Raises:
             ConfigError: No plug-in has that name; near names are suggested.
@@ -200,7 +192,7 @@ class Registry:
         if name not in known:
             raise ConfigError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, known)}")
         outside = _registered.get(self.kind, {}).get(name)
-        return outside or importlib.import_module(f"{self.package}.{name}")
+        return outside.module if outside else importlib.import_module(f"{self.package}.{name}")
 
     def options(self, name: str) -> type[Any]:
         """Returns the `Options` dataclass of the plug-in called `name`."""
@@ -210,4 +202,4 @@ class Registry:
     def origin(self, name: str) -> str | None:
         """Returns the module that registered a plug-in from outside, None for others."""
         outside = _registered.get(self.kind, {}).get(name)
-        return outside.module if outside else None
+        return outside.origin if outside else None
