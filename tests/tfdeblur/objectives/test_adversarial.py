@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.objectives.test_contract import make_view, tiny_critic
 from tfdeblur import config, objectives
 from tfdeblur.objectives.objective import CRITIC, GENERATOR
+from tfdeblur.testing.objectives import make_view, tiny_critic
 
 
 class FixedCritic:
