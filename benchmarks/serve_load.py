@@ -39,7 +39,8 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "tfdeblur.serve", "--model", arguments.model]
-    server = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
+    silent = subprocess.DEVNULL
+    server = subprocess.Popen([*command, "--port", str(port)], stdout=silent, stderr=silent)
     try:
         _wait_for(port)
         _measure(port, content.getvalue(), 2, 2.0)  # warms up
