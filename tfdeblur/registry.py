@@ -71,7 +71,7 @@ def register(kind: str, name: str) -> Callable[[Build], Build]:
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)
         ... class Options:
         ...     width: int = 32
-        >>> @register("model", "shallow")
+        >>> @register("model", "shallow")  # doctest: +SKIP
         ... def build(options: Options):
         ...     ...
     """
