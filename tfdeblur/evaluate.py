@@ -100,7 +100,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     Raises:
         UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded; the
             files of `lpips_weights` do not match `lpips`, or the images are too small for LPIPS
-            or DISTS.
+            or DISTS; `register` needs OpenCV, which is not installed.
         DataError: The data, the split or a file of weights cannot be read.
     """
     require_keras()
@@ -109,7 +109,10 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     from tfdeblur.evaluation.scores import FULL_FILES
     from tfdeblur.metrics import METRICS
     from tfdeblur.metrics.best_shift import with_reach
+    from tfdeblur.metrics.registration import metrics_for, require_opencv
 
+    if config.register:
+        require_opencv()
     source = network_path(config)
     data = open_data(config)
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
@@ -124,6 +127,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
                 "Leave it out."
             )
     shifted = with_reach(config.max_shift) if config.max_shift else []
+    registered = metrics_for(config.register) if config.register else []
     network = open_network(source, config.checkpoint, config.tlc_window)
     return _evaluate(
         config,
@@ -136,7 +140,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
             **({"max_shift": config.max_shift} if config.max_shift else {}),
         },
         shared_pictures=_SHARED_PICTURES if config.pictures else 0,
-        metrics=[*METRICS.values(), *lpips, *dists, *shifted],
+        metrics=[*METRICS.values(), *lpips, *dists, *shifted, *registered],
         values=("float", "uint8"),
         crop=config.crops,
         timed=True,
@@ -358,6 +362,8 @@ def _run_and_report(config: EvaluateConfig) -> int:
         return EXIT_INCOMPLETE if scored.card.skipped else 0
     if not config.full and config.max_shift:
         raise UserError("max_shift is part of the full score card. Give --full as well.")
+    if not config.full and config.register:
+        raise UserError("register is part of the full score card. Give --full as well.")
     if config.compare:
         compared = run_compare(config)
         print(compared.card.table())

@@ -130,6 +130,13 @@ class EvaluateConfig(EvaluationInputs):
             le=16,
         ),
     ] = 0
+    register: Annotated[
+        Literal["homography", "translation"] | None,
+        Field(
+            description="with --full, also PSNR and SSIM after the restored image is registered to "
+            "its target: homography is RealBlur's protocol, translation Köhler's; needs OpenCV"
+        ),
+    ] = None
     compare: Annotated[
         tuple[str, ...],
         Field(

@@ -77,8 +77,8 @@ class FrameScores:
         values = {}
         for setting, image in frame.images.items():
             if setting != _SHARP:
-                scores = self._executor.fetch(scorer.score(placed, prepared, self._placed(image)))
-                columns = scorer.columns(scores.astype(np.float64), limited=False)
+                scores = scorer.score(placed, prepared, self._placed(image))
+                columns = scorer.columns(scores, limited=False)
                 values[setting] = {key: float(column[0]) for key, column in columns.items()}
         blurred = frame.images[_BASELINE]
         lost = self._executor.fetch(self._lost_gradient(placed, self._placed(blurred)))

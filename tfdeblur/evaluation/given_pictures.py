@@ -179,8 +179,7 @@ def _scores(data: EvaluationData, pictures: Pictures, name: str) -> dict[str, np
                     images[row] = pictures.read(index + row)
                 sharp = executor.place(batch["sharp"])
                 scores = scorer.score(sharp, scorer.prepare(sharp), executor.place(images))
-                found = executor.fetch(scores).astype(np.float64)
-                for key, column in scorer.columns(found, limited=False).items():
+                for key, column in scorer.columns(scores, limited=False).items():
                     columns[key].append(column[:count])
                 index += count
                 bar.update(count)

@@ -141,7 +141,7 @@ class SizePass:
         prepared = scorer.prepare(sharp)
         columns: Columns = {}
         for setting, images in measured.items():
-            scores = self._executor.fetch(scorer.score(sharp, prepared, images)).astype(np.float64)
+            scores = scorer.score(sharp, prepared, images)
             columns[setting] = scorer.columns(scores, limited=region != "whole")
         if losses is not None:
             found = self._executor.fetch(losses).astype(np.float64)
@@ -181,7 +181,6 @@ class Scorer:
 
     Attributes:
         prepare: Maps the sharp images to the results of `Metric.prepare` by key.
-        score: Maps the sharp images, those results and the images to float32 [B, metrics].
     """
 
     def __init__(
@@ -189,26 +188,47 @@ class Scorer:
         metrics: Sequence[Metric],
         executor: Executor,
     ) -> None:
-        self._metrics = [metric for metric in metrics if metric.compute]
+        found = [metric for metric in metrics if metric.compute]
+        self._compiled = [metric for metric in found if not metric.on_host]
+        self._on_host = [metric for metric in found if metric.on_host]
+        self._executor = executor
         self.prepare = executor.compile(self._prepare)
-        self.score = executor.compile(self._score)
+        self._score = executor.compile(self._compiled_scores)
+
+    def score(self, sharp: Any, prepared: Mapping[str, Any], images: Any) -> np.ndarray:
+        """Measures a batch.
+
+        Args:
+            sharp: Target images on the devices, uint8 or float32 in [0, 1], [B, H, W, 3].
+            prepared: The results of `prepare`.
+            images: The images to measure, likewise.
+
+        Returns:
+            float64 [B, metrics].
+        """
+        scores = self._executor.fetch(self._score(sharp, prepared, images)).astype(np.float64)
+        if not self._on_host:
+            return scores
+        pair = [_unit_array(self._executor.fetch(one)) for one in (sharp, images)]
+        columns = [m.compute(*pair) for m in self._on_host if m.compute]
+        return np.concatenate([scores, np.stack(columns, axis=1)], axis=1)
 
     def columns(self, scores: np.ndarray, limited: bool) -> dict[str, np.ndarray]:
         """Returns scores [B, metrics] by key; `limited` applies `CEILING_DB` to PSNRs."""
         # One perfect crop must not make the mean of its image infinite.
         return {
             metric.key: np.minimum(column, CEILING_DB) if limited and metric.is_psnr else column
-            for metric, column in zip(self._metrics, scores.T, strict=True)
+            for metric, column in zip([*self._compiled, *self._on_host], scores.T, strict=True)
         }
 
     def _prepare(self, sharp: Any) -> dict[str, Any]:
         sharp = imaging.uint8_to_unit(sharp)
-        return {metric.key: metric.prepare(sharp) for metric in self._metrics if metric.prepare}
+        return {metric.key: metric.prepare(sharp) for metric in self._compiled if metric.prepare}
 
-    def _score(self, sharp: Any, prepared: Mapping[str, Any], images: Any) -> Any:
+    def _compiled_scores(self, sharp: Any, prepared: Mapping[str, Any], images: Any) -> Any:
         sharp, images = imaging.uint8_to_unit(sharp), _unit(images)
         return keras.ops.stack(
-            [m.compute(prepared.get(m.key, sharp), images) for m in self._metrics if m.compute],
+            [m.compute(prepared.get(m.key, sharp), images) for m in self._compiled if m.compute],
             axis=1,
         )
 
@@ -256,6 +276,10 @@ def lost_gradient(sharp: Any, blurred: Any) -> Any:
 def _unit(images: Any) -> Any:
     is_uint8 = keras.backend.standardize_dtype(images.dtype) == "uint8"
     return imaging.uint8_to_unit(images) if is_uint8 else images
+
+
+def _unit_array(images: np.ndarray) -> np.ndarray:
+    return images / np.float32(255) if images.dtype == np.uint8 else images
 
 
 def _boxes(height: int, width: int, crop: tuple[int, int]) -> list[tiling.Box]:

@@ -18,7 +18,8 @@ class Metric:
         title: Name in tables and charts.
         protocol: How the metric is measured, in full sentences.
         compute: Maps `(sharp, restored)`, two float32 [B, H, W, 3] in [0, 1], to float32 [B].
-            None if the metric needs weights or is computed `from_means`.
+            None if the metric needs weights or options or is computed `from_means`.
+        on_host: Whether `compute` is NumPy code, which receives and returns arrays.
         higher_is_better: Whether larger values mean better images.
         unit: Unit in which values are printed, such as `dB` or `e-3`.
         decimals: Decimals that are printed; None for four significant digits.
@@ -38,6 +39,7 @@ class Metric:
     title: str
     protocol: str
     compute: Callable[[Any, Any], Any] | None = None
+    on_host: bool = False
     higher_is_better: bool = True
     unit: str = ""
     decimals: int | None = 4
