@@ -10,7 +10,7 @@ import functools
 import inspect
 import os
 import re
-import textwrap
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -80,13 +80,9 @@ def _docstrings(config_class: Any) -> dict[str, str]:
     for base in reversed(config_class.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
-        try:
-            source = inspect.getsource(typing.cast(Any, base))
-            (definition,) = ast.parse(textwrap.dedent(source)).body
-        except (OSError, TypeError):
-            continue
+        definition = _class_definitions(base.__module__).get(base.__name__)
         name = ""
-        for statement in typing.cast(ast.ClassDef, definition).body:
+        for statement in definition.body if definition else []:
             match statement:
                 case ast.AnnAssign(target=ast.Name(id=name)):
                     pass
@@ -95,6 +91,17 @@ def _docstrings(config_class: Any) -> dict[str, str]:
                 case _:
                     name = ""
     return found
+
+
+@functools.cache
+def _class_definitions(module: str) -> dict[str, ast.ClassDef]:
+    """Returns the parsed classes of a module by name; none without its source."""
+    try:
+        # Once for all classes: to find the source of one, inspect parses the whole module as well.
+        parsed = ast.parse(inspect.getsource(sys.modules[module]))
+    except (KeyError, OSError, TypeError):
+        return {}
+    return {node.name: node for node in ast.walk(parsed) if isinstance(node, ast.ClassDef)}
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
