@@ -80,7 +80,8 @@ def _docstrings(config_class: Any) -> dict[str, str]:
     for base in reversed(config_class.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
-        definition = _class_definitions(base.__module__).get(base.__name__)
+        own = typing.cast(type[Any], base)
+        definition = _class_definitions(own.__module__).get(own.__name__)
         name = ""
         for statement in definition.body if definition else []:
             match statement:

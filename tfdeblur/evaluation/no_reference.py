@@ -10,7 +10,7 @@ from tqdm import tqdm
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.evaluation.given_pictures import pictures_in
 from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
-from tfdeblur.inference import photos
+from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import Restorer, load_restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
@@ -142,7 +142,7 @@ def _photos(path: str) -> list[str]:
 
 
 def _scores(path: str, niqe: Niqe, restorer: Restorer | None) -> dict[str, float]:
-    pixels = photos.read_photo(path).pixels
+    pixels = photo_files.read_photo(path).pixels
     found = {BEFORE: niqe(_as_uint8(pixels))}
     if restorer is not None:
         found[AFTER] = niqe(_as_uint8(restorer.deblur(pixels)))

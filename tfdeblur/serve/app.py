@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tfdeblur._version import __version__
 from tfdeblur.errors import UserError
-from tfdeblur.inference import photos
+from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import Restorer
 from tfdeblur.serve.batcher import Batcher, Busy, Options, Restore
 from tfdeblur.serve.counters import Counters
@@ -123,7 +123,7 @@ def create_app(
         pixels = await batcher(photo.pixels, options)
         counters.pixels += pixels.shape[0] * pixels.shape[1]
         restored = dataclasses.replace(photo, pixels=pixels)
-        content = await asyncio.to_thread(photos.encode_photo, f"restored.{kind}", restored)
+        content = await asyncio.to_thread(photo_files.encode_photo, f"restored.{kind}", restored)
         return Response(content, media_type=FORMATS[kind])
 
     async def restore_photo(request: Request) -> Response:
@@ -207,13 +207,13 @@ async def _body(request: Any, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _decoded(data: bytes, max_pixels: int) -> photos.Photo:
+def _decoded(data: bytes, max_pixels: int) -> photo_files.Photo:
     def check(height: int, width: int) -> None:
         if height * width > max_pixels:
             raise _TooLarge(f"has {width}x{height} pixels; at most {max_pixels:,} are restored.")
 
     try:
-        return photos.decode_photo(data, "the photo", check)
+        return photo_files.decode_photo(data, "the photo", check)
     except UserError as error:
         cause = error.__cause__
         if isinstance(cause, UnidentifiedImageError):

@@ -9,6 +9,7 @@ import keras
 from tqdm import tqdm
 
 from tfdeblur.io import files
+from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.training.callbacks import Callback
 from tfdeblur.training.history import TENSORBOARD
 from tfdeblur.training.loop import Report
@@ -50,8 +51,6 @@ class Profiler:
 
             jax.profiler.start_trace(self._folder)
         else:
-            import tensorflow as tf
-
             tf.profiler.experimental.start(self._folder)
 
     def _end(self, report: Report) -> None:
@@ -62,8 +61,6 @@ class Profiler:
 
             jax.profiler.stop_trace()
         else:
-            import tensorflow as tf
-
             tf.profiler.experimental.stop()
         # The profilers write to fewer file systems.
         files.copy_tree(self._folder, self._out)

@@ -6,8 +6,8 @@ from PIL import ExifTags, Image, ImageCms
 
 from tfdeblur import deblur
 from tfdeblur.errors import UserError
-from tfdeblur.inference import photos
-from tfdeblur.inference.photos import Photo
+from tfdeblur.inference import photo_files
+from tfdeblur.inference.photo_files import Photo
 from tfdeblur.io import pictures
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -33,8 +33,8 @@ def test_heic_written_and_read_keeps_pixels_profile_exif_and_alpha(heif, tmp_pat
     path = str(tmp_path / "a.heic")
     given = smooth(channels=4)
     photo = Photo(given[..., :3], given[..., 3], SRGB, exif.tobytes(), (300.0, 300.0))
-    photos.write_photo(path, photo)
-    again = photos.read_photo(path)
+    photo_files.write_photo(path, photo)
+    again = photo_files.read_photo(path)
     assert np.abs(again.pixels.astype(int) - photo.pixels).mean() < 2
     assert np.abs(again.alpha.astype(int) - photo.alpha).mean() < 2
     assert again.profile == SRGB
@@ -46,8 +46,8 @@ def test_heic_written_and_read_keeps_pixels_profile_exif_and_alpha(heif, tmp_pat
 def test_gray_heic_stays_gray(heif, tmp_path):
     path = str(tmp_path / "a.heif")
     gray = smooth(channels=1)[..., 0]
-    photos.write_photo(path, Photo(gray))
-    again = photos.read_photo(path).pixels
+    photo_files.write_photo(path, Photo(gray))
+    again = photo_files.read_photo(path).pixels
     assert again.shape == gray.shape
     assert np.abs(again.astype(int) - gray).mean() < 2
 
@@ -55,8 +55,8 @@ def test_gray_heic_stays_gray(heif, tmp_path):
 def test_gray_heic_with_alpha_is_written(heif, tmp_path):
     path = str(tmp_path / "a.heic")
     given = smooth(channels=4)
-    photos.write_photo(path, Photo(given[..., 0], given[..., 3]))
-    again = photos.read_photo(path)
+    photo_files.write_photo(path, Photo(given[..., 0], given[..., 3]))
+    again = photo_files.read_photo(path)
     assert np.abs(again.pixels.reshape(48, 64, -1)[..., 0].astype(int) - given[..., 0]).mean() < 2
     assert np.abs(again.alpha.astype(int) - given[..., 3]).mean() < 2
 
@@ -69,12 +69,12 @@ def test_heic_with_orientation_comes_upright_once(heif, tmp_path, orientation):
     path, plain = tmp_path / "a.heic", tmp_path / "a.png"
     image.save(path, "HEIF", quality=95, exif=exif.tobytes())
     image.save(plain, exif=exif.tobytes())
-    read, expected = photos.read_photo(str(path)), photos.read_photo(str(plain))
+    read, expected = photo_files.read_photo(str(path)), photo_files.read_photo(str(plain))
     assert read.pixels.shape == expected.pixels.shape
     assert np.abs(read.pixels.astype(int) - expected.pixels).mean() < 2
     out = str(tmp_path / "out.heic")
-    photos.write_photo(out, read)
-    assert photos.read_photo(out).pixels.shape == read.pixels.shape
+    photo_files.write_photo(out, read)
+    assert photo_files.read_photo(out).pixels.shape == read.pixels.shape
 
 
 def test_heic_with_several_pictures_yields_the_primary_one(heif, tmp_path):
@@ -83,7 +83,7 @@ def test_heic_with_several_pictures_yields_the_primary_one(heif, tmp_path):
     for array in (np.zeros((16, 16, 3), np.uint8), smooth()):
         file.add_from_pillow(Image.fromarray(array))
     file.save(path, quality=95, primary_index=1)
-    assert photos.read_photo(path).pixels.shape == (48, 64, 3)
+    assert photo_files.read_photo(path).pixels.shape == (48, 64, 3)
 
 
 def test_damaged_heic_raises_user_error_with_its_path(heif, tmp_path):
@@ -93,7 +93,7 @@ def test_damaged_heic_raises_user_error_with_its_path(heif, tmp_path):
     for length in (40, 200, len(content) - 50):
         path.write_bytes(content[:length])
         with pytest.raises(UserError, match=str(path)):
-            photos.read_photo(str(path))
+            photo_files.read_photo(str(path))
 
 
 def test_deblur_keeps_the_format_of_a_heic(heif, write_run, tmp_path):
@@ -109,7 +109,7 @@ def test_deblur_keeps_the_format_of_a_heic(heif, write_run, tmp_path):
 class TestWithoutThePackage:
     @pytest.fixture(autouse=True)
     def _missing(self, monkeypatch):
-        monkeypatch.setattr(photos, "has_heif", lambda: False)
+        monkeypatch.setattr(photo_files, "has_heif", lambda: False)
         monkeypatch.setattr(pictures, "has_heif", lambda: False)
         Image.init()
         for registry in (Image.OPEN, Image.SAVE):
@@ -119,9 +119,9 @@ class TestWithoutThePackage:
         path = tmp_path / "a.heic"
         path.write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(100))
         with pytest.raises(UserError, match=r"a\.heic.*tfdeblur\[heif\]"):
-            photos.read_photo(str(path))
+            photo_files.read_photo(str(path))
         with pytest.raises(UserError, match=r"b\.heic.*tfdeblur\[heif\]"):
-            photos.write_photo(str(tmp_path / "b.heic"), Photo(smooth()))
+            photo_files.write_photo(str(tmp_path / "b.heic"), Photo(smooth()))
 
     def test_output_of_a_heic_is_a_png(self):
-        assert photos.written_name("IMG_1.HEIC") == "IMG_1.png"
+        assert photo_files.written_name("IMG_1.HEIC") == "IMG_1.png"
