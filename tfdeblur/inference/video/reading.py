@@ -48,7 +48,9 @@ class Source:
                 "pixels are decoded."
             )
         self.video.thread_type = "AUTO"
-        self.copied = [*streams.audio, *streams.subtitles]
+        copied = [*streams.audio, *streams.subtitles]
+        # Streams of unknown codecs have no context, and cannot be written.
+        self.copied = [stream for stream in copied if stream.codec_context is not None]
         dropped = [s for s in streams if s not in [self.video, *self.copied]]
         if dropped:
             kinds = ", ".join(sorted({f"{stream.type} stream" for stream in dropped}))

@@ -253,6 +253,19 @@ def test_rewrite_of_damaged_videos_names_them_and_leaves_no_output(tmp_path):
     assert left == {"whole.mp4", "fast.mp4", "bad.mp4", "sound.m4a"}
 
 
+def test_rewrite_of_sound_of_an_unknown_codec_drops_it_with_a_warning(tmp_path, capsys):
+    path, out = make(str(tmp_path / "a.mp4")), str(tmp_path / "out.mp4")
+    # The codec is named twice.
+    data = files.read_bytes(path).replace(b"mp4a", b"zzzz").replace(b"\x40\x15", b"\xff\x15")
+    files.write_bytes(path, data)
+    with av.open(path) as container:
+        assert container.streams.audio[0].codec_context is None
+    video.rewrite(path, out, same)
+    assert "audio stream" in capsys.readouterr().out
+    with av.open(out) as container:
+        assert not container.streams.audio and len(list(container.decode(video=0))) == 6
+
+
 def test_rewrite_frames_larger_than_the_limit_raise(tmp_path, monkeypatch):
     path, out = make(str(tmp_path / "a.mp4"), size=(32, 48)), str(tmp_path / "out.mp4")
     monkeypatch.setattr(videos, "MAX_PIXELS", 32 * 48 - 1)
