@@ -458,6 +458,12 @@ def temporary_folder() -> Iterator[str]:
         yield folder
 
 
+def check_temporary_folder() -> None:
+    """Raises a UserError if temporary files cannot be written; see `temporary_folder`."""
+    with temporary_folder() as folder, open(join(folder, "probe"), "wb") as file:
+        file.write(bytes(1 << 20))
+
+
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a file atomically; see `open_new`."""
     with open_new(path) as file:

@@ -233,9 +233,12 @@ def test_temporary_folder_on_a_full_disk_names_the_place(tmp_path, monkeypatch, 
 
 
 def test_temporary_folder_in_a_missing_place_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files.check_temporary_folder()
+    assert files.list_dir(str(tmp_path)) == []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(UserError, match="missing"), files.temporary_folder():
-        pass
+    with pytest.raises(UserError, match="missing"):
+        files.check_temporary_folder()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

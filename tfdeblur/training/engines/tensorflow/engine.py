@@ -13,6 +13,7 @@ from tfdeblur.data.inputs import advise_on_reading
 from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.execution.tensorflow import TensorFlowExecutor
+from tfdeblur.io import files
 from tfdeblur.objectives.objective import Objective
 from tfdeblur.ops import devices
 from tfdeblur.ops.precision import Precision
@@ -51,6 +52,8 @@ class TensorFlowEngine(Engine):
 
     def start(self, seed: int, config: RuntimeConfig, global_batch: int | None = None) -> None:
         """Seeds TensorFlow and creates the strategy, unless there is one."""
+        # AutoGraph converts the loop over steps in a temporary file.
+        files.check_temporary_folder()
         # Before device discovery, after which deterministic ops cannot be enabled.
         runtime.seed_everything(seed, config.deterministic)
         self._jit_compile = config.xla == "on"
