@@ -32,11 +32,12 @@ def test_export_writes_a_saved_model_that_restores_like_the_run(write_run, tmp_p
 def test_export_keeps_the_facts_of_the_checkpoint(write_run, tmp_path):
     workdir, out = str(tmp_path / "run"), str(tmp_path / "out")
     write_run(workdir)
-    result = export.run(config(workdir=workdir, out=out))
+    result = export.run(config(workdir=workdir, out=out, max_pixels=10**6))
     assert result.path == out
     description = files.read_json(f"{out}/tfdeblur.json")
     assert description == result.description
     assert description["images"] == 4096
+    assert description["max_pixels"] == 10**6
     assert description["metrics"] == {"psnr_db": 12.5}
 
 

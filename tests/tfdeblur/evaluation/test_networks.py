@@ -91,6 +91,14 @@ def test_identity_hashes_configuration_and_weights(opened):
     )
 
 
+def test_saved_model_that_limits_its_requests_is_refused(write_run, tmp_path):
+    path = str(tmp_path / "limited")
+    generator = write_run(str(tmp_path / "run"))
+    saved_model.export_saved_model(generator, path, max_pixels=100)
+    with pytest.raises(UserError, match=f"{path}.*--max-pixels"):
+        networks.open_network(path)
+
+
 def test_identity_of_a_saved_model_hashes_its_files(write_run, tmp_path):
     exported, moved = str(tmp_path / "exported"), str(tmp_path / "moved")
     saved_model.export_saved_model(write_run(str(tmp_path / "run")), exported)
