@@ -1,6 +1,7 @@
 """The guides' commands exist, and those for everybody's first hour run as they are written."""
 
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -138,8 +139,13 @@ def test_the_first_hour(desk):
 def test_fine_tuning(desk):
     for words in of_ours(ROOT / "docs/fine-tuning.md"):
         run(words[1:], desk)
-    for name in ("evaluations/before/card.json", "restored-tuned/0.png", "tuned/preset.yaml"):
+    for name in ("restored-tuned/0.png", "tuned/preset.yaml"):
         assert (desk / name).stat().st_size > 0, name
+    before, after = (
+        json.loads((desk / f"evaluations/{name}/card.json").read_text())["rows"]["restored"]
+        for name in ("before", "after")
+    )
+    assert after["psnr_db"] > before["psnr_db"]
 
 
 def page_text(name):
