@@ -33,7 +33,7 @@ def test_samples_are_the_first_of_the_training_for_any_batch_size(folder, batch_
         got = np.concatenate([batch[half] for batch in batches])[:5]
         np.testing.assert_array_equal(got, expected)
     assert all(batch["valid"].all() for batch in batches)
-    assert all(batch["scene"].shape == [batch_size] for batch in batches)
+    assert all(batch["scene"].shape == (batch_size,) for batch in batches)
 
 
 def test_samples_are_at_most_the_records(folder):
