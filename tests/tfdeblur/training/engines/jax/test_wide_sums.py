@@ -6,8 +6,8 @@ import pytest
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
-from tfdeblur.tpu.counting import count  # noqa: E402
-from tfdeblur.training.engines.jax.wide_sums import widened  # noqa: E402
+count = pytest.importorskip("tfdeblur.tpu.counting").count
+widened = pytest.importorskip("tfdeblur.training.engines.jax.wide_sums").widened
 
 SHAPES = {"kernel": (3, 3, 3, 4), "bias": (4,), "slope": (1, 1, 4), "last": (4, 2)}
 
