@@ -124,7 +124,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
                 f"{metric.key.split('_')[0]}: {metric.title} needs images of at least "
                 f"{metric.min_size}x{metric.min_size} pixels, and the split has some of "
                 f"{smallest.width}x{smallest.height}. "
-                "Leave it out."
+                f"Leave {metric.key} out."
             )
     shifted = with_reach(config.max_shift) if config.max_shift else []
     registered = metrics_for(config.register) if config.register else []

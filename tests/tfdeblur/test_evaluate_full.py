@@ -99,7 +99,7 @@ def test_contradicting_flags_are_rejected(capsys):
     assert evaluate.main(["--workdir", "w", "--full", "--lpips", "squeeze"]) == 2
     assert "lpips" in capsys.readouterr().err
     assert evaluate.main(["--full", "--all-checkpoints", "--workdir", "w"]) == 2
-    assert "--full, --all-checkpoints and --compare" in capsys.readouterr().err
+    assert "--full, --all-checkpoints, --compare" in capsys.readouterr().err
     with pytest.raises(UserError, match="--data"):
         evaluate.run_full(config(workdir="w"))
     with pytest.raises(UserError, match="nowhere"):
