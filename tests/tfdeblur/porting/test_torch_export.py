@@ -37,7 +37,7 @@ def randomized(name, options):
     return generator
 
 
-@pytest.mark.parametrize("name", set(REGISTRY.names()) - {"deepdeblur"})
+@pytest.mark.parametrize("name", sorted({*REGISTRY.names()} - {"deepdeblur"}))
 def test_extracted_arrays_are_those_that_filled_the_network(name):
     generator = models.create(name, SMALL[name])
     layout = REGISTRY.load(name).layout(generator.options)
