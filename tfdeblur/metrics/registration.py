@@ -32,7 +32,7 @@ _SMOOTHING = 5
 def require_opencv() -> None:
     """Raises UserError if OpenCV, which registers the images, is not installed."""
     try:
-        import cv2  # noqa: F401
+        import cv2  # noqa: F401 # only whether it is there
     except ImportError as error:
         raise UserError(
             "register needs OpenCV: pip install 'tfdeblur[detection]' (or opencv-python-headless)."

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tfdeblur import config
-from tfdeblur.config.stages import Timeline, stage_configs
+from tfdeblur.config.stages import Timeline, shared_batch, stage_configs
 from tfdeblur.errors import ConfigError
 
 
@@ -81,3 +81,8 @@ def test_mistakes_in_stages_name_their_key(stage, key):
     with pytest.raises(ConfigError) as error:
         run(stages=[stage])
     assert key in str(error.value)
+
+
+def test_devices_share_what_the_batches_of_all_stages_have_in_common():
+    assert shared_batch(run(global_batch=8, stages=STAGES)) == 2
+    assert shared_batch(run(global_batch=8, stages=())) == 8

@@ -73,6 +73,6 @@ def test_full_page_is_a_single_file_with_everything(tmp_path):
         assert metric.protocol.split("'")[0] in html
     assert html.count("LPIPS (AlexNet, v0.1)&nbsp;↓</a>") == 4 and "SSIM 7x7&nbsp;↓" not in html
     assert "LPIPS, lower is better" in html
-    # PSNR, SSIM, two of LPIPS, the gain, and the gain against two properties of the input.
-    assert html.count('class="chart"') == 7
+    # PSNR, SSIM, two of LPIPS, DISTS, the gain, and the gain against two properties of the input.
+    assert html.count('class="chart"') == 8
     assert "+0.67" in html and "67%" in html

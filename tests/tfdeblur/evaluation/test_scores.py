@@ -124,7 +124,10 @@ def test_increase_of_a_metric_that_should_be_low_is_a_loss():
     assert gain["ssim"].mean == pytest.approx(0.01) and gain["ssim"].share_better == 1
     text = card.table()
     assert "Gain in LPIPS (AlexNet, v0.1): -0.0100 (by image" in text
-    assert "Lower is better: MSE, MAE, LogCosh, LPIPS (AlexNet, v0.1), LPIPS (VGG16, v0.1)." in text
+    assert (
+        "Lower is better: MSE, MAE, LogCosh, DISTS, LPIPS (AlexNet, v0.1), LPIPS (VGG16, v0.1)."
+        in text
+    )
     without = {s: {"psnr_db": found["psnr_db"]} for s, found in card.values.items()}
     assert "Lower" not in dataclasses.replace(card, values=without).table()
 

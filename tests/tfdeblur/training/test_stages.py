@@ -73,14 +73,11 @@ def test_resumed_stages_equal_uninterrupted_ones(folder):
     [
         ({"crop": 32}, "data.crop"),  # larger than the tiles
         ({"crop": 12}, "data.crop"),  # not a multiple of the network's 8
-        ({"global_batch": 3}, "training.global_batch"),  # on two devices
     ],
 )
-def test_stages_that_do_not_fit_are_refused_before_training(folder, stage, key):
+def test_crops_that_do_not_fit_are_refused_before_training(folder, stage, key):
     write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
-    run_config = configure(
-        folder, stages=[{"start": "3 steps", **stage}], runtime={"strategy": "mirrored"}
-    )
+    run_config = configure(folder, stages=[{"start": "3 steps", **stage}])
     with pytest.raises(UserError, match=rf"training\.stages\.0: {key}"):
         train.run(run_config)
     assert not files.exists(run_config.workdir)
