@@ -132,6 +132,7 @@ def _most(total: int, global_batch: int) -> int:
 
 def _why(total: int, global_batch: int) -> str:
     return (
-        f"because {global_batch} images per step are shared equally. --global-batch "
-        f"{math.ceil(global_batch / total) * total} would use all, as does --scale-batch."
+        f"because {global_batch} images per step (with stages, those that divide every batch)"
+        f" are shared equally. A multiple of {total}, such as --global-batch"
+        f" {math.ceil(global_batch / total) * total}, would use all, as does --scale-batch."
     )
