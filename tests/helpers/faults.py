@@ -233,7 +233,7 @@ FAULTS = (
     Fault(
         "full disk: TensorBoard's curves",
         disks.full_disk_for_curves,
-        "Cannot write TensorBoard's curves",
+        "the disk is full",
         2,
         ALL,
     ),

@@ -4,11 +4,11 @@ import errno
 import os
 import resource
 from collections.abc import Callable
-
-import tensorflow as tf
+from typing import Any
 
 from tests.helpers.planting import BATCH, GOAL, Site, dead_owner
 from tfdeblur.checkpoints.weights import CHECKPOINTS
+from tfdeblur.io import files
 from tfdeblur.training.resilience.lock import LOCK
 
 
@@ -78,10 +78,13 @@ def unmounted_disk(site: Site) -> Callable[[], object]:
 def full_disk_for_curves(site: Site) -> Callable[[], object]:
     """Makes the disk full for TensorBoard's curves."""
 
-    def full(name: str, value: object) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "events.out; No space left on device")
+    def full(path: str, *arguments: Any) -> Any:
+        # The file is created before the disk is full.
+        if "events.out" in path and os.path.exists(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return open(path, *arguments)
 
-    site.patch.setattr(tf.summary, "scalar", full)
+    site.patch.setattr(files, "open", full, raising=False)
     return site.patch.undo
 
 

@@ -461,7 +461,7 @@ def temporary_folder() -> Iterator[str]:
 def check_temporary_folder() -> None:
     """Raises a UserError if temporary files cannot be written; see `temporary_folder`."""
     with temporary_folder() as folder, open(join(folder, "probe"), "wb") as file:
-        file.write(bytes(1 << 20))
+        file.write(bytes(16 << 10))
 
 
 def write_bytes(path: str, data: bytes) -> None:
