@@ -23,6 +23,6 @@ USER 10001
 WORKDIR /home/tfdeblur
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
-# Other commands: docker run --rm -v "$PWD:/work" tfdeblur tfdeblur.deblur /work/photo.jpg ...
+# Other commands: docker run --rm -v "$PWD:/photos" tfdeblur tfdeblur.deblur /photos/photo.jpg ...
 ENTRYPOINT ["python", "-m"]
 CMD ["tfdeblur.serve", "--model", "unet16-cifar10", "--host", "0.0.0.0"]

@@ -345,14 +345,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
+_FULL_ONLY = ("lpips", "lpips_weights", "dists_weights", "max_shift", "register")
+
+
 def _run_and_report(config: EvaluateConfig) -> int:
     modes = (config.all_checkpoints, config.full, bool(config.compare), bool(config.no_reference))
     if sum(modes) > 1:
         raise UserError("Give one of --full, --all-checkpoints, --compare and --no-reference.")
-    if not config.full and (config.lpips or config.lpips_weights):
-        raise UserError("lpips is part of the full score card. Give --full as well.")
-    if not config.full and config.dists_weights:
-        raise UserError("dists_weights: DISTS is part of the full score card. Give --full as well.")
+    for name in _FULL_ONLY:
+        if getattr(config, name) and not config.full:
+            raise UserError(f"{name} is part of the full score card. Give --full as well.")
     if config.no_reference:
         scored = run_no_reference(config)
         print(scored.card.text())
@@ -360,10 +362,6 @@ def _run_and_report(config: EvaluateConfig) -> int:
         for message in scored.card.skipped.values():
             print(f"warning: not scored: {message}", file=sys.stderr)
         return EXIT_INCOMPLETE if scored.card.skipped else 0
-    if not config.full and config.max_shift:
-        raise UserError("max_shift is part of the full score card. Give --full as well.")
-    if not config.full and config.register:
-        raise UserError("register is part of the full score card. Give --full as well.")
     if config.compare:
         compared = run_compare(config)
         print(compared.card.table())

@@ -42,7 +42,7 @@ from tfdeblur.data.dataset import (
     reading_options,
     set_to_validate,
 )
-from tfdeblur.data.memory import MemoryReader
+from tfdeblur.data.memory import HALVES, MemoryReader
 from tfdeblur.data.mixture import RecordMixture, StreamId
 from tfdeblur.data.record_stream import MIN_WRAPPED_BYTES, unwrap
 from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS
@@ -52,8 +52,6 @@ from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.ops.lazy import has_tensorflow
 from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.ops.random import subkey_tensor
-
-HALVES = ("blurred", "sharp")
 
 
 class TrainingData:

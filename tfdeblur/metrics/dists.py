@@ -11,7 +11,6 @@ Reference:
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from keras import ops
 
 from tfdeblur.errors import DataError
-from tfdeblur.metrics.lpips import NETWORKS, convolved
+from tfdeblur.metrics.lpips import NETWORKS, convolution_arrays, convolved, used_arrays
 from tfdeblur.metrics.metric import Metric
 
 KEY = "dists"
@@ -74,17 +73,10 @@ class Dists:
     def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
         known = NETWORKS[NETWORK]
         names = [*known.shapes("backbone"), *PARTS]
-        arrays = {name: np.ascontiguousarray(weights[name], "<f4") for name in names}
-        digest = hashlib.sha256()
-        for name, array in arrays.items():
-            digest.update(name.encode() + b"\0")
-            digest.update(array.tobytes())
-        self.sha256 = digest.hexdigest()
-        self._layers = []
-        for layer in known.convolutions:
-            kernel = arrays[f"features.{layer.place}.weight"].transpose(2, 3, 1, 0)
-            pair = (kernel, arrays[f"features.{layer.place}.bias"])
-            self._layers.append((layer, *(ops.convert_to_tensor(part) for part in pair)))
+        arrays, self.sha256 = used_arrays(weights, names)
+        self._layers = [
+            (layer, *convolution_arrays(arrays, layer.place)) for layer in known.convolutions
+        ]
         total = sum(float(arrays[name].sum(dtype=np.float64)) for name in PARTS)
         bounds = np.cumsum(_CHANNELS)[:-1]
         self._weights = [

@@ -212,17 +212,8 @@ class Lpips:
         self._layers = NETWORKS[network].convolutions
         parts: tuple[Part, ...] = ("backbone", "heads")
         names = [name for part in parts for name in NETWORKS[network].shapes(part)]
-        arrays = {name: np.ascontiguousarray(weights[name], "<f4") for name in names}
-        digest = hashlib.sha256()
-        for name, array in arrays.items():
-            digest.update(name.encode() + b"\0")
-            digest.update(array.tobytes())
-        self.sha256 = digest.hexdigest()
-        self._convolutions = []
-        for layer in self._layers:
-            kernel = arrays[f"features.{layer.place}.weight"].transpose(2, 3, 1, 0)
-            pair = (kernel, arrays[f"features.{layer.place}.bias"])
-            self._convolutions.append([ops.convert_to_tensor(part, "float32") for part in pair])
+        arrays, self.sha256 = used_arrays(weights, names)
+        self._convolutions = [convolution_arrays(arrays, layer.place) for layer in self._layers]
         heads = NETWORKS[network].shapes("heads")
         self._heads = [ops.convert_to_tensor(arrays[name].reshape(-1, 1)) for name in heads]
 
@@ -283,6 +274,25 @@ class Lpips:
             rows = ops.mean(ops.square(one - other), axis=2)
             found.append(ops.matmul(ops.mean(rows, axis=1), head))
         return ops.concatenate(found, axis=-1)
+
+
+def used_arrays(
+    weights: Mapping[str, np.ndarray], names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], str]:
+    """Returns arrays by name as float32, and the digest of names and values."""
+    arrays = {name: np.ascontiguousarray(weights[name], "<f4") for name in names}
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(name.encode() + b"\0")
+        digest.update(array.tobytes())
+    return arrays, digest.hexdigest()
+
+
+def convolution_arrays(arrays: Mapping[str, np.ndarray], place: int) -> tuple[Any, Any]:
+    """Returns the kernel [h, w, in, out] and the bias of a layer of torchvision's `features`."""
+    kernel = arrays[f"features.{place}.weight"].transpose(2, 3, 1, 0)
+    bias = arrays[f"features.{place}.bias"]
+    return ops.convert_to_tensor(kernel), ops.convert_to_tensor(bias)
 
 
 def convolved(x: Any, layer: _Convolution, kernel: Any, bias: Any) -> Any:

@@ -21,6 +21,7 @@ from keras import ops
 
 from tfdeblur.errors import UserError
 from tfdeblur.metrics.metric import Metric
+from tfdeblur.metrics.psnr import psnr_of_mean_mse_db
 from tfdeblur.metrics.ssim import WINDOW, gaussian, ssim_map
 
 Motion = Literal["homography", "translation"]
@@ -128,8 +129,7 @@ class _Measure:
         moved, inside = found
         sharp, moved = sharp * inside, moved * inside
         error = np.sum(np.square(sharp - moved), dtype=np.float64) / (3 * inside.sum())
-        psnr = math.inf if error == 0 else -10 * math.log10(error)
-        return psnr, _masked_ssim(sharp, moved, inside)
+        return psnr_of_mean_mse_db({"mse": error}), _masked_ssim(sharp, moved, inside)
 
 
 def _masked_ssim(sharp: np.ndarray, moved: np.ndarray, inside: np.ndarray) -> float:
