@@ -219,13 +219,13 @@ class Contestant:
         if timed:
             self.seconds.append((time.perf_counter() - start) / steps)
 
-    def judge(self, data: EvaluationData) -> Validation:
+    def evaluate(self, data: EvaluationData) -> Validation:
         """Evaluates on the validation split."""
         generator = self._run.state.generator
         return Validator(generator, data, self._run.engine.executor(), pictures=0)()
 
 
-# ------------------------------------------------------------------------------------ the referee
+# ------------------------------------------------------------------------------------ the comparison
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -248,11 +248,11 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
         strategy = runtime.make_strategy(reference.runtime.strategy)
         policy = runtime.resolve_precision(reference.runtime.precision, strategy)
         data = inputs.open_training_data(reference)
-        judged = EvaluationData(arguments.data, arguments.split, arguments.limit)
+        evaluated = EvaluationData(arguments.data, arguments.split, arguments.limit)
         with precision_scope(policy):
             contestants = {name: Contestant(run, data) for name, run in runs.items()}
             take_turns(list(contestants.values()), arguments.steps, arguments.rounds)
-            rows = {name: figures_of(each, judged) for name, each in contestants.items()}
+            rows = {name: figures_of(each, evaluated) for name, each in contestants.items()}
     times = {name: each.seconds for name, each in contestants.items()}
     for name, row in rows.items():
         row.update(ratio_to(times[REFERENCE], times[name]))
@@ -263,7 +263,7 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
         "devices": devices.device_summary(strategy),
         "precision": str(policy),
         "crop": [data.width, data.height],
-        "judged_images": judged.records,
+        "evaluated_images": evaluated.records,
         "contestants": rows,
     }
 
@@ -280,7 +280,7 @@ def take_turns(contestants: Sequence[Contestant], steps: int, rounds: int) -> No
             each.advance(share, timed=True)
 
 
-def figures_of(contestant: Contestant, judged: EvaluationData) -> dict[str, Any]:
+def figures_of(contestant: Contestant, data: EvaluationData) -> dict[str, Any]:
     """Returns the properties and scores of one contestant."""
     row: dict[str, Any] = {
         "images_seen": contestant.images,
@@ -290,7 +290,7 @@ def figures_of(contestant: Contestant, judged: EvaluationData) -> dict[str, Any]
         "seconds_per_step": contestant.seconds,
     }
     if not contestant.diverged:
-        validation = contestant.judge(judged)
+        validation = contestant.evaluate(data)
         row["scores"] = {name: _finite(value) for name, value in validation.metrics.items()}
         row["blurred"] = {name: _finite(value) for name, value in validation.baseline.items()}
     return row
@@ -400,7 +400,7 @@ def more_precise(figures: Mapping[str, Any]) -> str:
     text = f"FFT loss more precise: {answer} here, by PSNR {gain:+.2f} dB"
     if plain.get("ssim") is not None and fft.get("ssim") is not None:
         text += f" and SSIM {fft['ssim'] - plain['ssim']:+.4f}"
-    return f"{text}; one seed, {figures['judged_images']:,} images."
+    return f"{text}; one seed, {figures['evaluated_images']:,} images."
 
 
 def _finite(value: float) -> float | None:

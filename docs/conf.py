@@ -63,13 +63,13 @@ def from_here(app: Any, parent: Any, document: str, content: list[str]) -> None:
 
 
 def leave_out(app: Any, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool:
-    """Leaves out what is private; settings are told in a sentence, not by their annotation."""
-    if kind == "attribute" and member.obj.get("annotation") and tell_setting(member):
+    """Leaves out what is private; settings are described in a sentence, not by their annotation."""
+    if kind == "attribute" and member.obj.get("annotation") and describe_setting(member):
         skip = False
     return skip or any(part.startswith("_") for part in name.split("."))
 
 
-def tell_setting(member: Any) -> bool:
+def describe_setting(member: Any) -> bool:
     """Takes type and description out of `Annotated[type, Field(description=...)]`, if it is one."""
     annotation = ast.parse(member.obj["annotation"], mode="eval").body
     if not (isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated"):

@@ -17,7 +17,7 @@ from pydantic import Field
 
 import tfdeblur
 from data_prep import build
-from tfdeblur import cli, config, deblur, evaluate, export, train
+from tfdeblur import cli, config, deblur, evaluate, export, presets, train
 from tfdeblur.config.settings import validate
 from tfdeblur.errors import UserError
 
@@ -100,7 +100,12 @@ class QuickstartResult:
 def run(settings: QuickstartConfig) -> QuickstartResult:
     """Runs all steps."""
     out = pathlib.Path(settings.out)
-    photos = collect_photos(out / "photos")
+    photos, blurred = collect_photos(out / "photos"), out / "blurred"
+    blur_photos(photos, blurred)
+
+    say(f"Photographs restored with the preset {presets.DEFAULT}")
+    places = {"photographs, blurred": str(blurred)}
+    places["restored with the preset"] = restore_photos(blurred, out / "restored-preset")
 
     say("Data: photographs and generated scenes, blurred and cut into tiles")
     data = build_data(out, photos, settings.scenes)
@@ -116,26 +121,23 @@ def run(settings: QuickstartConfig) -> QuickstartResult:
         layer["training"] = {"duration": settings.images}
     print(train.run(config.resolve(layer)))
 
-    cards, places = {}, {"images of the training's progress": str(out / "run" / "index.html")}
+    places["images of the training's progress"] = str(out / "run" / "index.html")
+    cards = {}
     for name, folder in data.items():
         say(f"Evaluation on held-out {name}")
-        judged = evaluate.run(evaluate.EvaluateConfig(workdir=workdir, data=folder))
-        print(judged.card.table())
-        cards[name], places[f"report on {name}"] = judged.card, judged.report
+        result = evaluate.run(evaluate.EvaluateConfig(workdir=workdir, data=folder))
+        print(result.card.table())
+        cards[name], places[f"report on {name}"] = result.card, result.report
 
     say("Export: a SavedModel, and photographs restored with it")
     model = export.run(export.ExportConfig(workdir=workdir, out=str(out / "saved_model"))).path
-    blurred, restored, strip = out / "blurred", out / "restored", out / "before_and_after.png"
-    blur_photos(photos, blurred)
-    deblur.run(
-        deblur.DeblurConfig(photos=(str(blurred),), out=str(restored), model=model, overwrite=True)
-    )
+    restored, strip = out / "restored", out / "before_and_after.png"
+    restore_photos(blurred, restored, model)
     rows = scene_rows(workdir, data["scenes"], SCENE_ROWS)
     draw_strip([*rows, *photo_rows(photos, blurred, restored)], strip)
     places |= {
         "SavedModel": model,
-        "photographs, blurred": str(blurred),
-        "photographs, restored": str(restored),
+        "restored with the SavedModel": str(restored),
         "before and after": str(strip),
     }
     return QuickstartResult(places, cards)
@@ -200,6 +202,15 @@ def blur_photos(photos: pathlib.Path, blurred: pathlib.Path) -> None:
     for name in HELD_OUT_PHOTOS:
         picture = blur.apply(load_rgb(str(photos / name)), item_rng(1, name))
         write_png(blurred / name, picture)
+
+
+def restore_photos(
+    blurred: pathlib.Path, restored: pathlib.Path, model: str = presets.DEFAULT
+) -> str:
+    """Restores a folder of photographs; returns the folder of the restored ones."""
+    photos, out = (str(blurred),), str(restored)
+    deblur.run(deblur.DeblurConfig(photos=photos, out=out, model=model, overwrite=True))
+    return out
 
 
 def photo_rows(photos: pathlib.Path, blurred: pathlib.Path, restored: pathlib.Path) -> list[Row]:

@@ -66,7 +66,7 @@ def commands(document: str) -> list[list[str]]:
     return found
 
 
-def test_version_is_told_once_and_is_in_the_changelog(repository: pathlib.Path) -> None:
+def test_version_is_stated_once_and_is_in_the_changelog(repository: pathlib.Path) -> None:
     metadata = setup_cfg(repository)["metadata"]
     assert metadata["version"] == "attr: tfdeblur._version.__version__"
     changelog = (repository / "CHANGELOG.md").read_text(encoding="utf-8")

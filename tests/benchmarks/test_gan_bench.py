@@ -31,7 +31,7 @@ def figures(**rows):
         "crop": [64, 48],
         "precision": "float32",
         "devices": "one",
-        "judged_images": 6,
+        "evaluated_images": 6,
     }
 
 

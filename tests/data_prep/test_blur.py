@@ -213,7 +213,7 @@ def test_mixed_blur_draws_kinds_by_their_shares(sharp):
     unchanged = [np.array_equal(image, sharp) for image in made]
     assert 18 <= sum(unchanged) <= 42
     np.testing.assert_array_equal(made[7], mixed.apply(sharp, blur.item_rng(0, "7")))
-    told = mixed.describe()
-    assert told["kind"] == "mixed"
-    assert told["shares"] == {"disc": 0.25, "gaussian": 0.25, "identity": 0.5}
-    assert told["disc"] == {"radius": [2.0, 4.0]} and told["gaussian"]["sigma"] == [2.0, 3.0]
+    facts = mixed.describe()
+    assert facts["kind"] == "mixed"
+    assert facts["shares"] == {"disc": 0.25, "gaussian": 0.25, "identity": 0.5}
+    assert facts["disc"] == {"radius": [2.0, 4.0]} and facts["gaussian"]["sigma"] == [2.0, 3.0]

@@ -54,8 +54,8 @@ class Client:
             await self._incoming.put({"type": f"lifespan.{event}"})
             return await self._outgoing.get()
 
-        told = asyncio.run_coroutine_threadsafe(meet(), self._loop).result(10)
-        assert told["type"] == f"lifespan.{event}.complete", told
+        message = asyncio.run_coroutine_threadsafe(meet(), self._loop).result(10)
+        assert message["type"] == f"lifespan.{event}.complete", message
 
     def get(self, path):
         return self._call("GET", path, [b""])

@@ -5,7 +5,7 @@ A folder in this package is a preset of that name; see `tfdeblur.presets.preset`
 Keras.
 """
 
-from tfdeblur.presets.catalog import find, load, names
+from tfdeblur.presets.catalog import DEFAULT, find, load, names
 from tfdeblur.presets.preset import Preset
 
-__all__ = ["Preset", "find", "load", "names"]
+__all__ = ["DEFAULT", "Preset", "find", "load", "names"]

@@ -20,6 +20,9 @@ from tfdeblur.registry import did_you_mean
 
 CACHE_VARIABLE = "TFDEBLUR_CACHE"
 
+DEFAULT = "nafnet16-photo"
+"""Restores photographs where no other network is named."""
+
 _FOLDER = pathlib.Path(__file__).parent
 _PART = 1 << 20
 _SECONDS = 30
