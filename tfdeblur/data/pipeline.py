@@ -395,12 +395,17 @@ def _share(batch_size: int, global_batch: int | None, hosts: int, host: int) -> 
     return host * share, (host + 1) * share
 
 
-def _host_parts(parts: int, global_batch: int | None, hosts: int, host: int) -> range:
-    """Returns the parts of each data set that a host reads."""
-    if not global_batch or global_batch % parts:
+def check_parts(parts: int, global_batch: int | None, hosts: int) -> None:
+    """Raises a ConfigError if hosts that read only their own files cannot share a global batch."""
+    if hosts > 1 and parts % hosts == 0 and (not global_batch or global_batch % parts):
         raise ConfigError(
             f"data.parts: {parts} parts cannot share a global batch of {global_batch} images "
             f"equally. Use a number of parts that divides it."
         )
+
+
+def _host_parts(parts: int, global_batch: int | None, hosts: int, host: int) -> range:
+    """Returns the parts of each data set that a host reads."""
+    check_parts(parts, global_batch, hosts)
     each = parts // hosts
     return range(host * each, (host + 1) * each)

@@ -16,7 +16,7 @@ from tfdeblur.config import PlugIn, TrainConfig, plugins
 from tfdeblur.config.fields import images_of, seconds_of
 from tfdeblur.config.stages import Timeline, shared_batch, stage_configs
 from tfdeblur.data.inputs import check_crop, split_batch
-from tfdeblur.data.pipeline import TrainingData
+from tfdeblur.data.pipeline import TrainingData, check_parts
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 from tfdeblur.models import critics
@@ -205,6 +205,8 @@ class Trainer:
         """Opens the data of a stage; returns the size of its samples, height and width."""
         config = self._stages[stage]
         with _errors_of_stage(stage):
+            hosts = len(self.engine.worker_names)
+            check_parts(config.data.parts, config.training.global_batch, hosts)
             self.data = user_inputs.open_training(config, self._train_data)
             size, crop = (self.data.height, self.data.width), config.data.crop
             if stage and crop and size != crop:

@@ -1,5 +1,7 @@
 """Progressive training: what each stage trains on, resuming, what is refused at the start."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,7 @@ from tfdeblur import train
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
+from tfdeblur.training.trainer import Trainer
 
 STAGES = [
     {"start": "3 steps", "crop": 16, "global_batch": 4},
@@ -81,6 +84,21 @@ def test_crops_that_do_not_fit_are_refused_before_training(folder, stage, key):
     with pytest.raises(UserError, match=rf"training\.stages\.0: {key}"):
         train.run(run_config)
     assert not files.exists(run_config.workdir)
+
+
+def test_batches_that_hosts_cannot_share_by_file_are_refused_before_training(folder, monkeypatch):
+    write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
+    start = TensorFlowEngine.start
+
+    def with_two_hosts(self, *args):
+        start(self, *args)
+        self.worker_names = ("chief", "worker 1")
+
+    monkeypatch.setattr(TensorFlowEngine, "start", with_two_hosts)
+    run_config = configure(folder, stages=[{"start": "3 steps", "global_batch": 6}])
+    data = dataclasses.replace(run_config.data, parts=4)
+    with pytest.raises(ConfigError, match=r"training\.stages\.0: data\.parts"):
+        Trainer(dataclasses.replace(run_config, data=data)).prepare()
 
 
 def test_pairs_that_are_used_as_they_come_have_no_stages_of_crops(folder):
