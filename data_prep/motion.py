@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfdeblur.errors import UserError
+from tfdeblur.cli.environment import require_opencv
 
 # Motion is measured on frames reduced to this longer side: accurate to half a pixel and far faster.
 _LONG_SIDE = 640
@@ -27,13 +27,7 @@ def opencv() -> Any:
     """
     # FFmpeg's own messages about damaged videos; -8 is none. OpenCV reads it once.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    try:
-        import cv2
-    except ImportError as error:
-        raise UserError(
-            "Video and optical flow need OpenCV: pip install 'tfdeblur[video]' (or "
-            "opencv-python-headless)."
-        ) from error
+    cv2 = require_opencv("Reading video and optical flow", "video")
     # The flow depends on the number of threads, and there is a process per core already.
     cv2.setNumThreads(1)
     return cv2

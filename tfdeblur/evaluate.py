@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_keras
+from tfdeblur.cli.environment import require_keras, require_opencv
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
     EvaluateConfig,
@@ -109,10 +109,10 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     from tfdeblur.evaluation.scores import FULL_FILES
     from tfdeblur.metrics import METRICS
     from tfdeblur.metrics.best_shift import with_reach
-    from tfdeblur.metrics.registration import metrics_for, require_opencv
+    from tfdeblur.metrics.registration import metrics_for
 
     if config.register:
-        require_opencv()
+        require_opencv("register", "detection")
     source = network_path(config)
     data = open_data(config)
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)

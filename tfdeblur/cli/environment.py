@@ -1,6 +1,7 @@
-"""Checks for TensorFlow and Keras, which commands run before they import anything heavy."""
+"""Checks for TensorFlow, Keras and OpenCV, which commands run before they import anything heavy."""
 
 import importlib.util
+from typing import Any
 
 from tfdeblur.config.backend import BACKENDS, choose_backend
 from tfdeblur.errors import UserError
@@ -65,3 +66,23 @@ def _require_backend(*backends: str) -> None:
             f"Keras runs on {backend!r}, but {' or '.join(backends)} is required; set the"
             " environment variable KERAS_BACKEND before Python starts."
         )
+
+
+def require_opencv(purpose: str, extra: str) -> Any:
+    """Returns the module `cv2`.
+
+    Args:
+        purpose: The subject of the message, such as ``Detection``.
+        extra: The extra of this package that installs it.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError(
+            f"{purpose} requires OpenCV: pip install 'tfdeblur[{extra}]' (or "
+            "opencv-python-headless)."
+        ) from error
+    return cv2

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tfdeblur.cli.environment import require_opencv
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
 
@@ -69,7 +70,7 @@ class Detector:
     ) -> None:
         if size < 1 or size % max(STRIDES):
             raise UserError(f"detector_size: {size} is not a multiple of {max(STRIDES)}.")
-        self._cv2 = opencv()
+        self._cv2 = require_opencv("Detection", "detection")
         self._path, self._size = path, size
         self._min_score, self._nms_iou = min_score, nms_iou
         self._cells = _cells(size)
@@ -108,21 +109,6 @@ class Detector:
     def name(self, number: int) -> str:
         """Returns the name of a class."""
         return self.names[number] if number < len(self.names) else f"class {number}"
-
-
-def opencv() -> Any:
-    """Returns the module `cv2`.
-
-    Raises:
-        UserError: It is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise UserError(
-            "Detection needs OpenCV: pip install 'tfdeblur[detection]' (or opencv-python-headless)."
-        ) from error
-    return cv2
 
 
 def letterbox(cv2: Any, image: np.ndarray, size: int) -> tuple[np.ndarray, float]:

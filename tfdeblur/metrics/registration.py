@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 from keras import ops
 
-from tfdeblur.errors import UserError
 from tfdeblur.metrics.metric import Metric
 from tfdeblur.metrics.psnr import psnr_of_mean_mse_db
 from tfdeblur.metrics.ssim import WINDOW, gaussian, ssim_map
@@ -28,16 +27,6 @@ Motion = Literal["homography", "translation"]
 
 _ITERATIONS = 100
 _SMOOTHING = 5
-
-
-def require_opencv() -> None:
-    """Raises UserError if OpenCV, which registers the images, is not installed."""
-    try:
-        import cv2  # noqa: F401 # only whether it is there
-    except ImportError as error:
-        raise UserError(
-            "register needs OpenCV: pip install 'tfdeblur[detection]' (or opencv-python-headless)."
-        ) from error
 
 
 def register(

@@ -52,6 +52,12 @@ def test_strategy_without_package_raises_user_error(without, package, name):
         runtime.make_strategy("one")
 
 
+def test_missing_opencv_is_an_error_that_names_what_needs_it_and_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match=r"^register .*tfdeblur\[detection\]"):
+        environment.require_opencv("register", "detection")
+
+
 # Training under JAX needs no TensorFlow.
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "train" not in name])
 def test_command_without_tensorflow_prints_one_line(without, name, capsys):

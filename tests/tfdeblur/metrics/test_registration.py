@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from tfdeblur.errors import UserError
-from tfdeblur.metrics.registration import metrics_for, register, require_opencv
+from tfdeblur.metrics.registration import metrics_for, register
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +95,3 @@ def test_flat_image_has_no_score(sharp, value):
     flat = np.full_like(sharp, value)[None]
     assert np.isnan(psnr.compute(sharp[None], flat)[0])
     assert np.isnan(similarity.compute(sharp[None], flat)[0])
-
-
-def test_missing_opencv_is_an_error_that_names_the_option(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(UserError, match="register"):
-        require_opencv()
