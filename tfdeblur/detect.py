@@ -107,7 +107,8 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
     shown: list[tuple[Triplet, Picture]] = []
     wanted = set(spread(data.records, config.pictures))
     state = CONVERTED if CONVERTED in network.states else RESTORED
-    evaluator = SplitEvaluator(network.states, data, batch_size=batch_size_for(config, data))
+    batch_size = batch_size_for(data, config.batch_size)
+    evaluator = SplitEvaluator(network.states, data, batch_size=batch_size)
     with read_errors([config.data], config.split):
         for triplet in evaluator.triplets(state):
             found.append(detect(triplet, detector))

@@ -169,7 +169,7 @@ def _evaluate(
     folder = config.out or default_folder(config)
     # An unwritable folder should be reported before the work, not after it.
     OutputFolder.reserve(folder, *names.names())
-    batch_size = batch_size_for(config, data)
+    batch_size = batch_size_for(data, config.batch_size)
     checkpoint = network.restorer.about.get("folder") if config.loss else None
     loss, about_loss = find_loss(checkpoint, network.generator)
     evaluator = SplitEvaluator(

@@ -300,7 +300,7 @@ def evaluate(config: EvaluateConfig, data: EvaluationData) -> CheckpointTable:
             continue
         with read_errors([data.path], data.split):
             if evaluator is None:
-                batch_size = batch_size_for(config, data)
+                batch_size = batch_size_for(data, config.batch_size)
                 networks = {RESTORED: restorer.restore}
                 if config.loss:
                     loss, about_loss = find_loss(path, generator)

@@ -212,10 +212,10 @@ def open_data(config: EvaluationInputs) -> "EvaluationData":
     return EvaluationData(config.data, config.split, config.limit)
 
 
-def batch_size_for(config: EvaluationInputs, data: "EvaluationData") -> int:
+def batch_size_for(data: "EvaluationData", batch_size: int | None = None) -> int:
     """Returns the images per batch: as given, or depending on the largest size."""
     pixels = max(size.height * size.width for size in data.sizes)
-    return config.batch_size or max(1, min(_BATCH_PIXELS // pixels, _MAX_IMAGES))
+    return batch_size or max(1, min(_BATCH_PIXELS // pixels, _MAX_IMAGES))
 
 
 def data_name(path: str) -> str:

@@ -12,7 +12,7 @@ import tqdm
 from tfdeblur.errors import DataError
 from tfdeblur.evaluation.frames import FrameScores, is_tiled, versions
 from tfdeblur.evaluation.losses import GeneratorLoss
-from tfdeblur.evaluation.measuring import LOST_GRADIENT, Columns, Restore, SizePass
+from tfdeblur.evaluation.measuring import LOST_GRADIENT, Columns, Restore, SizePass, shared_batch
 from tfdeblur.evaluation.scores import (
     BLURRED,
     REGIONS,
@@ -129,8 +129,7 @@ class SplitEvaluator:
         parts = data.by_size() if isinstance(data, SizedSource) else [data]
         datasets = []
         for part in parts:
-            largest = max(1, min(batch_size, part.records))
-            datasets.append(part.dataset(-(-largest // devices) * devices))
+            datasets.append(part.dataset(shared_batch(batch_size, part.records, devices)))
         sizes = [tuple(one.element_spec["blurred"].shape[1:3]) for one in datasets]
         smallest = (min(height for height, _ in sizes), min(width for _, width in sizes))
         fitting = [metric for metric in metrics if metric.fits(*smallest)]

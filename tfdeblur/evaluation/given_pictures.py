@@ -7,6 +7,7 @@ names, the name of the frame is enough. For a split of tiles, give whole frames.
 
 import collections
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 
@@ -17,7 +18,8 @@ from tfdeblur.config import CONFIG_FILE
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.measuring import Scorer
+from tfdeblur.evaluation.config import batch_size_for
+from tfdeblur.evaluation.measuring import Scorer, shared_batch
 from tfdeblur.evaluation.results import CARDS, EVALUATIONS
 from tfdeblur.evaluation.scores import BLURRED, RESTORED, ScoreCard, Setting
 from tfdeblur.execution import default_executor
@@ -25,8 +27,6 @@ from tfdeblur.inference.photo_files import SUFFIXES, read_photo, suffix
 from tfdeblur.io import files
 from tfdeblur.metrics import METRICS
 from tfdeblur.ops import tiling
-
-_BATCH_PIXELS = 2**20
 
 
 def pictures_in(folder: str) -> list[str]:
@@ -171,8 +171,8 @@ def _scores(data: EvaluationData, pictures: Pictures, name: str) -> dict[str, np
     with tqdm.tqdm(total=data.records, desc=name, leave=False, disable=None) as bar:
         for part in data.by_size():
             scorer = Scorer(metrics, executor)
-            largest = max(1, min(_BATCH_PIXELS // (part.height * part.width), part.records))
-            for batch in part.dataset(-(-largest // executor.devices) * executor.devices):
+            size = shared_batch(batch_size_for(part), part.records, executor.devices)
+            for batch in part.dataset(size):
                 count = int(np.count_nonzero(batch["valid"].numpy()))
                 images = np.zeros_like(batch["sharp"].numpy())
                 for row in range(count):
@@ -186,8 +186,9 @@ def _scores(data: EvaluationData, pictures: Pictures, name: str) -> dict[str, np
     return {key: np.concatenate(parts) for key, parts in columns.items()}
 
 
-def image_places(data: EvaluationData) -> list[ImagePlace]:
-    """Returns what each image of a split shows; reads the whole split."""
+@functools.lru_cache(maxsize=1)
+def image_places(data: EvaluationData) -> Sequence[ImagePlace]:
+    """Returns what each image of a split shows; reads the whole split once."""
     found = []
     for part in data.by_size():
         for batch in part.dataset(max(1, min(64, part.records))):

@@ -233,6 +233,11 @@ class Scorer:
         )
 
 
+def shared_batch(batch_size: int, records: int, devices: int) -> int:
+    """Returns the images of a batch: at most all of them, and a multiple of the devices."""
+    return -(-max(1, min(batch_size, records)) // devices) * devices
+
+
 def _restored(network: Restore, blurred: Any) -> Any:
     return _clipped(network(imaging.uint8_to_unit(blurred)))
 

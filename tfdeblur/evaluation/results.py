@@ -17,66 +17,77 @@ FRAME_CARDS = (f"{FULL_FILES.frames}.json", f"{QUICK_FILES.frames}.json")
 EVALUATIONS = "evaluation"
 
 
-def find_evaluation(path: str, name: str = "", cards: Sequence[str] = CARDS) -> str:
-    """Finds the folder of an evaluation.
-
-    Args:
-        path: A work directory, a folder of an evaluation, or one of its JSON files.
-        name: Folder inside `evaluation` of the work directory, such as `gopro-test`; required if
-            there are several.
-        cards: Names of the JSON files, one of which the folder must hold.
-
-    Raises:
-        UserError: There is none, or there are several.
-    """
-    path = path.rstrip("/")
-    if files.base_name(path) in cards:
-        path = files.parent(path) or "."
-
-    def complete(folder: str) -> bool:
-        return any(files.exists(files.join(folder, card)) for card in cards)
-
-    if complete(path):
-        return path
-    root = files.join(path, EVALUATIONS)
-    inside = files.list_dir(root) if files.is_dir(root) else []
-    found = [part for part in inside if complete(files.join(root, part))]
-    chosen = [part for part in found if part == name] if name else found
-    if len(chosen) == 1:
-        return files.join(root, chosen[0])
-    full = list(cards) == [FULL_FILES.json]
-    if not chosen:
-        have = f" It was evaluated on {', '.join(found)}." if found else ""
-        raise UserError(
-            f"{path} holds no {'full score card' if full else 'evaluation'}"
-            f"{f' of {name}' if name else ''}.{have} Run "
-            f"`python -m tfdeblur.evaluate{' --full' if full else ''}` first."
-        )
-    raise UserError(
-        f"{path} was evaluated on {', '.join(chosen)}. Choose one with --data and --split, or name "
-        "its folder."
-    )
-
-
-def evaluations_of(path: str) -> dict[str, str]:
+def evaluations_of(path: str, cards: Sequence[str] = CARDS) -> dict[str, str]:
     """Returns the folders of all evaluations of a run by name, such as `gopro-test`.
 
     Args:
-        path: A work directory, or a folder with folders of evaluations.
+        path: A work directory, a folder with folders of evaluations, one of those folders, or a
+            JSON file in it.
+        cards: Names of the JSON files, one of which the folder of an evaluation holds.
 
     Raises:
         UserError: There is none.
     """
+    path = _folder(path, cards)
+    if _is_evaluation(path, cards):
+        return {files.base_name(path): path}
     inner = files.join(path, EVALUATIONS)
     root = inner if files.is_dir(inner) else path
-    found = {
-        name: files.join(root, name)
-        for name in (files.list_dir(root) if files.is_dir(root) else [])
-        if any(files.exists(files.join(root, name, card)) for card in CARDS)
-    }
+    inside = {name: files.join(root, name) for name in _names(root)}
+    found = {name: folder for name, folder in inside.items() if _is_evaluation(folder, cards)}
     if not found:
-        raise UserError(f"{path} holds no evaluation. Run `python -m tfdeblur.evaluate` first.")
+        raise UserError(f"{path} holds no {_sought(cards)}. {_advice(cards)}")
     return found
+
+
+def find_evaluation(path: str, name: str = "", cards: Sequence[str] = CARDS) -> str:
+    """Finds the folder of one evaluation.
+
+    Args:
+        path: As for `evaluations_of`.
+        name: Name of the evaluation; required if there are several. A path of a single evaluation
+            needs none.
+        cards: As for `evaluations_of`.
+
+    Raises:
+        UserError: There is none, or there are several.
+    """
+    found = evaluations_of(path, cards)
+    own = _folder(path, cards)
+    chosen = [folder for key, folder in found.items() if not name or key == name or folder == own]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not chosen:
+        raise UserError(
+            f"{path} holds no {_sought(cards)} of {name}. It was evaluated on {', '.join(found)}. "
+            f"{_advice(cards)}"
+        )
+    raise UserError(
+        f"{path} was evaluated on {', '.join(found)}. Choose one with --data and --split, or name "
+        "its folder."
+    )
+
+
+def _folder(path: str, cards: Sequence[str]) -> str:
+    path = path.rstrip("/")
+    return files.parent(path) or "." if files.base_name(path) in cards else path
+
+
+def _names(folder: str) -> list[str]:
+    return files.list_dir(folder) if files.is_dir(folder) else []
+
+
+def _is_evaluation(folder: str, cards: Sequence[str]) -> bool:
+    return any(files.exists(files.join(folder, card)) for card in cards)
+
+
+def _sought(cards: Sequence[str]) -> str:
+    return "full score card" if list(cards) == [FULL_FILES.json] else "evaluation"
+
+
+def _advice(cards: Sequence[str]) -> str:
+    full = " --full" if list(cards) == [FULL_FILES.json] else ""
+    return f"Run `python -m tfdeblur.evaluate{full}` first."
 
 
 def check_metrics(names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import UserError
+from tfdeblur.evaluation.config import batch_size_for
 from tfdeblur.evaluation.detection import psnr_of_files
 from tfdeblur.evaluation.evaluator import SplitEvaluator, Triplet
 from tfdeblur.evaluation.given_pictures import (
@@ -31,7 +32,6 @@ from tfdeblur.ops.tiling import Box
 _SHOWN = 3
 _REGION_SHARE = 6  # the shorter side of an image in sides of a found region
 _MIN_REGION = 12
-_BATCH_PIXELS = 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,9 +155,7 @@ def _checked(indices: Sequence[int], count: int, kind: str, data: EvaluationData
 
 
 def _evaluator(networks: Mapping[str, Restore], data: EvaluationData) -> SplitEvaluator:
-    pixels = max(size.height * size.width for size in data.sizes)
-    batch = max(1, min(_BATCH_PIXELS // pixels, 64))
-    return SplitEvaluator(networks, data, batch_size=batch)
+    return SplitEvaluator(networks, data, batch_size=batch_size_for(data))
 
 
 def _stored(data: EvaluationData, indices: Sequence[int]) -> list[tuple[int, Triplet]]:
