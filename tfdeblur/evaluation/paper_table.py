@@ -293,4 +293,7 @@ def _not_comparable(recipe: Recipe, result: Result) -> str:
         return "they are of tiles, and this is of whole frames"
     if about.get("split") != "test":
         return f"they are of the test split, and this is {about.get('split')!r}"
+    own, stated = result.config().get("model") or {}, recipe.config.get("model") or {}
+    if other := [f"model.{key}" for key, value in stated.items() if own.get(key, value) != value]:
+        return f"they are of another network; {', '.join(other)} differs from the recipe"
     return ""

@@ -168,10 +168,13 @@ class Result:
         fingerprint = about.get("data_fingerprint") or about.get("data")
         return (fingerprint, about.get("split"), about["images"], about["differing"])
 
+    def config(self) -> Mapping[str, Any]:
+        """Returns the configuration of the run, empty if it is not there."""
+        path = files.join(str(self.about.get("from", "")).rstrip("/") or ".", CONFIG_FILE)
+        return settings.parse_yaml(files.read_text(path), path) if files.exists(path) else {}
+
     def recipe(self) -> recipes.Recipe | None:
         """Returns the recipe of the run if this version has it."""
-        name = self.about.get("recipe")
-        config = files.join(str(self.about.get("from", "")).rstrip("/") or ".", CONFIG_FILE)
-        if name is None and files.exists(config):  # earlier versions did not record it
-            name = settings.parse_yaml(files.read_text(config), config).get("recipe")
+        # Earlier versions did not record it.
+        name = self.about.get("recipe") or self.config().get("recipe")
         return recipes.load(name) if name in recipes.names() else None

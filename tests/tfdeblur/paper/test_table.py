@@ -51,6 +51,15 @@ def test_paper_is_left_out_on_request_and_on_other_data(runs, tmp_path, capsys):
     assert "unet, paper" not in text and "they are of cifar10, and this is reds" in text
 
 
+def test_paper_is_left_out_for_another_network_than_that_of_the_recipe(tmp_path, capsys):
+    run = evaluated(f"{tmp_path}/run", recipe="mimo_unet_ablation", source="gopro")
+    files.write_text(f"{run}/config.yaml", "model: {name: mimo_unet, mise: false}")
+    assert "run, paper" in text_of(capsys, run)
+    files.write_text(f"{run}/config.yaml", "model: {name: mimo_unet, mise: true}")
+    text = text_of(capsys, run)
+    assert "run, paper" not in text and "model.mise" in text
+
+
 def test_table_is_written_in_the_format_of_its_suffix(runs, tmp_path, capsys):
     for suffix, start in {
         "md": "cifar10",
