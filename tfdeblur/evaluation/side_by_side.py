@@ -55,10 +55,16 @@ class Strip:
         """Its scene and frame."""
         return f"{self.place.scene} / {self.place.frame}"
 
+    def versions(self) -> dict[str, np.ndarray]:
+        """Returns the input and what the networks made of it, by name."""
+        return {"blurred": self.blurred, **self.restored}
+
     def captioned(self) -> dict[str, np.ndarray]:
-        """Returns the versions by name, with their PSNR as files (rounded to 8 bits)."""
-        versions = {"blurred": self.blurred, **self.restored}
-        named = {f"{n}\n{decibels(image, self.sharp)}": image for n, image in versions.items()}
+        """Returns all versions with their PSNR as files (rounded to 8 bits), and the target."""
+        named = {
+            f"{name}\n{decibels(image, self.sharp)}": image
+            for name, image in self.versions().items()
+        }
         return {**named, "sharp\n": self.sharp}
 
 

@@ -1,4 +1,4 @@
-"""The same images by several networks, with decibels and magnified regions."""
+"""The same images by several networks, with scores and magnified regions."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
+from tfdeblur.evaluation.config import data_name
 from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 POSITIONAL = "runs"
 NAME = "images"
+PAGE = "images.html"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,23 +59,25 @@ class ImagesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ImagesResult(FigureResult):
-    """A figure and its file.
+    """A figure, its file and the page.
 
     Attributes:
         strips: The images.
+        page: Path of the page, which has their scores, too.
     """
 
     strips: "list[Strip]"
+    page: str
 
 
 def run(config: ImagesConfig) -> ImagesResult:
-    """Restores images with several networks and draws them side by side.
+    """Restores images with several networks and sets them side by side, as a figure and a page.
 
     Args:
         config: The settings.
 
     Returns:
-        The images, the figure and its file.
+        The images, the figure and its file, and the page.
 
     Raises:
         UserError: A network or a picture is missing, or a region lies outside an image.
@@ -81,13 +85,15 @@ def run(config: ImagesConfig) -> ImagesResult:
     """
     require_keras()
     from tfdeblur.data.evaluation import EvaluationData
-    from tfdeblur.evaluation import side_by_side
+    from tfdeblur.evaluation import side_by_side, strip_page
+    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.reports import figures
 
     if not config.data:
         raise UserError("data is required: give --data, a folder made by data_prep.build.")
-    regions = [side_by_side.parse_region(text) for text in config.regions]
+    given = [side_by_side.parse_region(text) for text in config.regions]
     file = FigureFile(config.out, NAME, config.figures)
+    OutputFolder.reserve(config.out, PAGE)
     strips = side_by_side.restore(
         config.runs,
         EvaluationData(config.data, config.split),
@@ -96,21 +102,28 @@ def run(config: ImagesConfig) -> ImagesResult:
         frames=config.frames,
         labels=config.labels,
     )
+    regions = [given or side_by_side.differing_regions(s, config.find_regions) for s in strips]
+    rows = zip(strips, regions, strict=True)
     figure = figures.draw_pictures(
-        [
-            figures.PictureRow(
-                strip.title,
-                strip.captioned(),
-                regions or side_by_side.differing_regions(strip, config.find_regions),
-            )
-            for strip in strips
-        ]
+        [figures.PictureRow(strip.title, strip.captioned(), own) for strip, own in rows]
     )
     written = file.write(figure)
-    return ImagesResult(written.figure, written.path, strips)
+    kind = "whole frames" if config.frames else "images"
+    page = strip_page.write(
+        strips,
+        regions,
+        config.out,
+        PAGE,
+        title=f"{', '.join(strips[0].restored)} on {kind} of {data_name(config.data)}",
+        notes=[
+            f"{name}: {path}" for name, path in zip(strips[0].restored, config.runs, strict=True)
+        ],
+    )
+    return ImagesResult(written.figure, written.path, strips, page)
 
 
 def report(config: ImagesConfig) -> int:
-    """Prints the path of the figure."""
-    print(f"Figure: {run(config).path}")
+    """Prints the paths of the figure and of the page."""
+    result = run(config)
+    print(f"Figure: {result.path}\nPage: {result.page}")
     return 0

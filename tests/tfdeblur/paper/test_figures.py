@@ -78,8 +78,15 @@ def test_images_of_networks_and_pictures_stand_side_by_side(run_and_data, tmp_pa
     assert (strip.restored["theirs"] == 40 * frame).all()
     with Image.open(result.path) as picture:
         assert picture.format == "PNG" and picture.width > 800
-    # Four pictures, and a magnified region below each.
+    # Four pictures, and a magnified region below each; the page has the same.
     assert len(result.figure.axes) == 8
+    page = files.read_text(result.page)
+    assert page.count("data:image/png;base64,") == 8
+    assert f"theirs: {tmp_path}/peer" in page and "region 1: " in page
+    for version, image in strip.versions().items():
+        assert f"{version}</th><td>" in page
+        error = np.mean((image / 255.0 - strip.sharp / 255.0) ** 2)
+        assert f"{-10 * np.log10(error):.2f}" in page
 
 
 def test_frames_are_put_together_for_every_network(write_run, tmp_path):
