@@ -95,6 +95,20 @@ class Timeline:
             stage += 1
         return max(1, self.begins[stage] + round(number * self.step_images[stage])) if number else 0
 
+    def steps(self, images: int) -> int:
+        """Returns the number of steps until a count of images.
+
+        Example:
+            >>> Timeline(1000, (8, 4), (0, 80)).steps(100)
+            15
+        """
+        spans = zip(self.begins, (*self.begins[1:], images), self.step_images, strict=True)
+        return sum(
+            math.ceil((min(end, images) - begin) / size)
+            for begin, end, size in spans
+            if begin < images
+        )
+
     def in_images(self, config: TrainConfig) -> TrainConfig:
         """Returns a configuration whose learning rates warm up and decay by counts of images."""
 

@@ -23,6 +23,7 @@ class Recipe:
         name: File name without its suffix.
         about: `paper`, `cite` (keys of entries in ``papers.bib``), `trained_on` (images, and how
             epochs are counted), `data` and `command` (commands to build the data and to train),
+            `data_images` (those data's training images, if the length is given in epochs),
             `protocol`, `reported` and `measured` scores (the latter with `images`, possibly with
             the name of the `preset`), possibly
             `reported_input` (of the blurred images) and `reported_epochs` (by epochs of
