@@ -258,7 +258,7 @@ def test_synthetic_paths_of_system_d_suit_the_size_of_its_frames():
     [
         ("deblurgan_resnet9", 2103, 300),
         ("deblurgan_mse", 2103, 300),
-        ("deblurgan_study_gp", 350, 300),
+        ("deblurgan_study_gp", round(2103 * 0.1667), 300),
     ],
 )
 def test_epochs_of_systems_a_and_d_drop_the_remainder(name, pairs, epochs):

@@ -158,6 +158,10 @@ def test_networks_stand_across_their_test_sets(runs, tmp_path, capsys):
     assert main(["sets", *runs, "--out", out]) == 0
     (_, _, rednet) = csv.DictReader(io.StringIO(files.read_text(out)))
     assert float(rednet["gopro-test/psnr_db"]) == pytest.approx(31.494, abs=1e-3)
+    # One of its evaluations, or its file.
+    for path in ("gopro-test", "gopro-test/scores.json"):
+        assert main(["sets", f"{runs[1]}/evaluation/{path}", "--metrics", "psnr_db"]) == 0
+        assert "on 1 test sets" in capsys.readouterr().out
     assert main(["sets", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr().err
 
