@@ -11,7 +11,8 @@ import pathlib
 import sys
 
 import numpy as np
-from skimage import io, restoration
+from PIL import Image
+from skimage import restoration
 
 SIGMA = 2.0  # pixels
 ITERATIONS = 10
@@ -35,7 +36,8 @@ def main(source: str, out: str) -> None:
     for path in sorted(pathlib.Path(source).glob("*/blur/*.png")):
         target = pathlib.Path(out, path.parts[-3], path.name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        io.imsave(target, restore(io.imread(path)), check_contrast=False)
+        with Image.open(path) as frame:
+            Image.fromarray(restore(np.asarray(frame.convert("RGB")))).save(target)
 
 
 if __name__ == "__main__":
