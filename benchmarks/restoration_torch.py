@@ -112,8 +112,8 @@ class Restorer:
     """Restores images as `tfdeblur.inference.restorer.Restorer` does.
 
     Args:
-        settings: `network`, `weights`, `window`, `threads`, and for the tiles `max_pixels`,
-            `side` and `overlap`.
+        settings: `network`, `weights`, `window`, `threads`, and `tile`: height, width and overlap
+            of the tiles, or None to restore images whole.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -126,12 +126,12 @@ class Restorer:
     def deblur(self, image: np.ndarray) -> np.ndarray:
         """Restores float32 [H, W, 3] in [0, 1]."""
         height, width = image.shape[:2]
-        if height * width <= self._settings["max_pixels"]:
+        if self._settings["tile"] is None:
             return self._run(image)
-        side, overlap = self._settings["side"], self._settings["overlap"]
-        stride = side - overlap
+        *sides, overlap = self._settings["tile"]
+        strides = [side - overlap for side in sides]
         total, weights = np.zeros_like(image), np.zeros((height, width, 1), np.float32)
-        for box in tiling.grid(height, width, side, side, stride, stride, cover=True):
+        for box in tiling.grid(height, width, *sides, *strides, cover=True):
             weight = tiling.blending_weights(box, height, width, overlap)
             total[box.slices] += self._run(image[box.slices]) * weight
             weights[box.slices] += weight

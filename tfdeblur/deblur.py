@@ -59,15 +59,28 @@ class DeblurConfig:
     ]
     tile: Annotated[
         int | None,
-        Field(description="side of a tile in pixels; at most 512 if unset", ge=16),
+        Field(
+            description="divide every image that is higher or wider into tiles of this side, in "
+            "pixels; if unset, only images above --max-pixels are divided, into tiles that suit "
+            "their size",
+            ge=16,
+        ),
     ] = None
     overlap: Annotated[
         int | None,
-        Field(description="pixels shared by neighboring tiles; at most 64 if unset", ge=0),
+        Field(
+            description="pixels shared by neighboring tiles; if unset, 64, but at most a quarter "
+            "of a tile",
+            ge=0,
+        ),
     ] = None
     max_pixels: Annotated[
         int,
-        Field(description="images above this many pixels are tiled; lower it to save memory", ge=1),
+        Field(
+            description="pixels to process at a time, of an image or of several tiles; lower it to "
+            "save memory",
+            ge=1,
+        ),
     ] = 2**20
     tlc: Annotated[
         int | Literal["auto", "off"],
@@ -122,7 +135,7 @@ def run(config: DeblurConfig) -> DeblurResult:
     from tfdeblur.inference.restorer import load_restorer
     from tfdeblur.inference.tiles import Tiles
 
-    tiles = Tiles.within(config.max_pixels, config.tile, config.overlap)
+    tiles = Tiles(config.tile, config.overlap)
     plan = plan_outputs(config.photos, config.out, config.side_by_side)
     todo, skipped = {}, []
     for given, out in plan.items():
@@ -274,6 +287,7 @@ def _restore_video(
             "network": restorer.name,
             "about": json.loads(json.dumps(restorer.about, default=str)),
             "tiles": dataclasses.asdict(restorer.tiles),
+            "max_pixels": restorer.max_pixels,
             "ensemble": restorer.ensemble,
         },
     )

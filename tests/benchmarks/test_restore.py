@@ -7,9 +7,7 @@ import sys
 import pytest
 
 from benchmarks import restore
-from tfdeblur.inference.tiles import DEFAULT_OVERLAP, DEFAULT_TILE
 
-CUT = {"side": DEFAULT_TILE, "overlap": DEFAULT_OVERLAP}
 ROW = {
     "network": "nafnet32",
     "size": "3840x2160",
@@ -21,8 +19,8 @@ ROW = {
 }
 
 
-def test_count_tiles_of_a_4k_frame_is_45():
-    assert restore.count_tiles(2160, 3840, CUT) == 45
+def test_count_tiles_of_512_of_a_4k_frame_is_45():
+    assert restore.count_tiles(2160, 3840, (512, 512, 64)) == 45
 
 
 def test_reached_checks_speed_always_and_memory_at_4k():

@@ -145,15 +145,21 @@ def test_deblur_keeps_alpha_gray_and_sixteen_bits(run_folder, tmp_path):
     assert deep.dtype == np.uint16 and np.any(deep % 257)
 
 
-def test_deblur_of_a_large_photo_uses_the_given_tiles(run_folder, tmp_path):
-    photo, out = put(tmp_path / "large.png", picture(70, 90)), str(tmp_path / "out")
-    arguments = ["--tile", "32", "--overlap", "8", "--max-pixels", "1000"]
+@pytest.mark.parametrize(
+    ("arguments", "how"),
+    [
+        (["--tile", "32", "--overlap", "8"], {"tiles": Tiles(32, 8)}),
+        (["--tile", "32", "--max-pixels", "1000000"], {"tiles": Tiles(32)}),
+        (["--max-pixels", "1000", "--overlap", "6"], {"max_pixels": 1000, "tiles": Tiles(None, 6)}),
+    ],
+)
+def test_deblur_with_tile_or_max_pixels_restores_in_tiles(run_folder, tmp_path, arguments, how):
+    photo, out = put(tmp_path / "large.png", picture(40, 90)), str(tmp_path / "out")
     assert deblur.main([photo, "-o", out, "--model", run_folder, *arguments]) == 0
-    restorer = load_restorer(run_folder)
-    expected = restorer.deblur(
-        photo_files.read_photo(photo).pixels, max_pixels=1000, tiles=Tiles(32, 8)
-    )
-    np.testing.assert_array_equal(photo_files.read_photo(f"{out}/large.png").pixels, expected)
+    restorer, pixels = load_restorer(run_folder), photo_files.read_photo(photo).pixels
+    found = photo_files.read_photo(f"{out}/large.png").pixels
+    np.testing.assert_array_equal(found, restorer.deblur(pixels, **how))
+    assert not np.array_equal(found, restorer.deblur(pixels))
 
 
 def test_deblur_reads_and_writes_other_file_systems(write_run):

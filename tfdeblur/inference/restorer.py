@@ -1,12 +1,10 @@
 """Restoring images of any size with a trained generator.
 
-Images up to a pixel limit pass through the network whole; larger ones as overlapping tiles that
-are blended. Compiled functions are reused for all later images.
+Images up to a limit pass through the network whole; larger ones as overlapping tiles that are
+blended. Compiled functions are reused for all later images.
 """
 
-import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -31,7 +29,7 @@ from tfdeblur.presets.preset import FACTS
 DEFAULT_MAX_PIXELS = 2**20
 """A 1280x720 frame is not tiled; REDNet30 then needs about 3 GB for its activations."""
 
-_MIN_TILE = 128
+_MIN_PIXELS = 128 * 128
 
 # One graph with dynamic shape serves whole images of every size; tiles have a graph per shape.
 _ANY_SIZE: Shape = (None, None, None, 3)
@@ -54,11 +52,13 @@ class Restorer:
             Keras model from float32 [B, H, W, 3] in [0, 1] to restored images of that shape.
         name: Name of the network.
         about: Facts about the network, such as a checkpoint's metrics.
-        max_pixels: Images of at most this many pixels (height times width) are not tiled; also
-            the number of pixels of tiles processed at a time. Memory grows with it. If a device
-            reports that it is out of memory, as GPUs do, smaller tiles are tried. A SavedModel
-            that limits its requests gets no larger ones.
-        tiles: Tiles of larger images; derived from `max_pixels` if unset.
+        max_pixels: Pixels (height times width) processed at a time: of one image, of several small
+            ones, or of tiles. Memory grows with it. If a device reports that it is out of memory,
+            as GPUs do, smaller tiles are tried. A SavedModel that limits its requests gets no
+            larger ones.
+        tiles: How images are divided into tiles. By default those of more than `max_pixels` are,
+            into tiles whose shape is chosen for their size; `Tiles(512)` divides every image that
+            is higher or wider than 512 pixels into tiles of that size.
         ensemble: Restore each image in all eight orientations and average: eight times the work
             for a little more precision (Lim et al., "Enhanced Deep Residual Networks for Single
             Image Super-Resolution", CVPR workshops 2017, geometric self-ensemble).
@@ -89,7 +89,7 @@ class Restorer:
         self.name = name
         self.about = dict(about or {})
         self.max_pixels = max_pixels
-        self.tiles = tiles or Tiles.within(max_pixels)
+        self.tiles = tiles or Tiles()
         self.ensemble = ensemble
         self._plain = plain
         self._network = _function(source)
@@ -121,9 +121,9 @@ class Restorer:
         Args:
             images: [H, W, 3], [B, H, W, 3], or gray as [H, W] or with one channel. Integers
                 (uint8, uint16) use their full range; floating-point values are in [0, 1].
-            max_pixels: Overrides the restorer's own, and derives its tiles from it.
+            max_pixels: Overrides the restorer's own.
             tiles: Overrides the restorer's own.
-            progress: Whether to show a progress bar over the tiles of a large image.
+            progress: Whether to show a progress bar over the tiles of an image.
 
         Returns:
             The restored images, with the shape and dtype of the input; gray images stay gray.
@@ -147,15 +147,14 @@ class Restorer:
         return arrays.from_batch(restored, array)
 
     def _work(self, max_pixels: int | None, tiles: Tiles | None, progress: bool) -> Work:
-        if max_pixels is None:
-            max_pixels, tiles = self.max_pixels, tiles or self.tiles
-        elif max_pixels < 1:
+        max_pixels = self.max_pixels if max_pixels is None else max_pixels
+        if max_pixels < 1:
             raise UserError(f"max_pixels is at least 1; got {max_pixels}.")
-        tiles = tiles or Tiles.within(max_pixels)
+        tiles = tiles or self.tiles
         limit = getattr(self.source, "max_pixels", None)
         if limit is not None:
             max_pixels = min(max_pixels, limit)
-            tiles = tiles if tiles.side**2 <= limit else Tiles.within(limit)
+            tiles = tiles if (tiles.side or 0) ** 2 <= limit else Tiles()
         return Work(max_pixels, tiles, progress)
 
     def _restore(self, batch: np.ndarray, work: Work) -> np.ndarray:
@@ -169,36 +168,28 @@ class Restorer:
         return total / 8
 
     def _restore_once(self, batch: np.ndarray, work: Work) -> np.ndarray:
+        height, width = batch.shape[1:3]
+        tile = work.tiles.tile_for(height, width, work.max_pixels)
         restored = np.empty_like(batch)
-        whole_images = work.max_pixels // math.prod(batch.shape[1:3])
-        if not whole_images:
-            for index, image in enumerate(batch):
-                restored[index] = self._restore_tiled(image, work)
+        try:
+            if tile is not None:
+                for index, image in enumerate(batch):
+                    restored[index] = restore_tiles(self._compiled, image, tile, work)
+                return restored
+            whole_images = max(1, work.max_pixels // (height * width))
+            for first in range(0, len(batch), whole_images):
+                part = slice(first, first + whole_images)
+                restored[part] = self._compiled(batch[part], _ANY_SIZE)
             return restored
-        for first in range(0, len(batch), whole_images):
-            part = slice(first, first + whole_images)
-            restored[part] = self._restore_whole(batch[part], work)
-        return restored
-
-    def _restore_whole(self, batch: np.ndarray, work: Work) -> np.ndarray:
-        try:
-            return self._compiled(batch, _ANY_SIZE)
-        except MemoryError:
-            tiled = Work(work.tiles.side**2, work.tiles)
-            return np.stack([self._restore_tiled(image, tiled) for image in batch])
-
-    def _restore_tiled(self, image: np.ndarray, work: Work) -> np.ndarray:
-        try:
-            return restore_tiles(self._compiled, image, work)
         except MemoryError as error:
-            smaller = work.tiles.halved()
-            if smaller.side < _MIN_TILE:
+            at_least = height * width if tile is None else tile.pixels
+            fewer = min(max(work.max_pixels, at_least), len(batch) * height * width) // 4
+            if fewer < _MIN_PIXELS:
                 raise UserError(
-                    f"The device's memory does not hold tiles of {work.tiles.side} pixels. Free "
-                    "some memory, or restore on the CPU (CUDA_VISIBLE_DEVICES=)."
+                    f"The device's memory does not hold {4 * fewer:,} pixels. Free some memory, or "
+                    "restore on the CPU (CUDA_VISIBLE_DEVICES=)."
                 ) from error
-            retry = dataclasses.replace(work, max_pixels=smaller.side**2, tiles=smaller)
-            return self._restore_tiled(image, retry)
+            return self._restore_once(batch, Work(fewer, Tiles(), work.progress))
 
 
 def load_restorer(

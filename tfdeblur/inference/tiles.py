@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,43 +16,114 @@ from tfdeblur.errors import UserError
 from tfdeblur.inference.compiled import CompiledFunction
 from tfdeblur.ops import tiling
 
-DEFAULT_TILE = 512
-DEFAULT_OVERLAP = 64
+_OVERLAP = 64
+# Each core, or each of several accelerators, restores a tile at a time, if that has this many
+# pixels: smaller ones overlap too much.
+_PIXELS_PER_DEVICE = 512 * 512
 _CORES = os.cpu_count() or 1
+
+
+class Tile(NamedTuple):
+    """Size of each tile of an image, and the pixels that neighbors share."""
+
+    height: int
+    width: int
+    overlap: int
+
+    @property
+    def pixels(self) -> int:
+        """Height times width."""
+        return self.height * self.width
+
+    def along(self, length: int, side: int) -> int:
+        """Returns the number of tiles along one axis of an image."""
+        return 1 + max(0, math.ceil((length - side) / (side - self.overlap)))
+
+    def boxes(self, height: int, width: int) -> list[tiling.Box]:
+        """Returns the tiles of an image of at least their size."""
+        strides = self.height - self.overlap, self.width - self.overlap
+        return tiling.grid(height, width, self.height, self.width, *strides, cover=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """Geometry of the tiles of a large image.
+    """How images are divided into tiles.
 
     Attributes:
-        side: Height and width of a tile in pixels.
-        overlap: Pixels shared by neighboring tiles. The outer quarters of the overlap are
-            discarded, because the network did not see what lies beyond the tile; neighboring
-            tiles are blended over the rest.
+        side: Height and width of a tile in pixels; every larger image is divided. If unset, images
+            of more pixels than may be processed at a time are divided, into tiles of a shape that
+            is chosen for each size of image.
+        overlap: Pixels shared by neighboring tiles; if unset, 64, but at most a quarter of a tile.
+            The outer quarters of the overlap are discarded, because the network did not see what
+            lies beyond the tile; neighboring tiles are blended over the rest.
     """
 
-    side: int = DEFAULT_TILE
-    overlap: int = DEFAULT_OVERLAP
+    side: int | None = None
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
-        if self.side < 1 or not 0 <= self.overlap < self.side:
+        if not 0 <= (self.overlap or 0) < (math.inf if self.side is None else self.side):
             raise UserError(
                 f"Tiles of {self.side} pixels cannot overlap by {self.overlap}: the overlap is at "
                 "least 0 and less than the tile."
             )
 
-    @classmethod
-    def within(
-        cls, max_pixels: int, side: int | None = None, overlap: int | None = None
-    ) -> "Tiles":
-        """Returns tiles of at most `max_pixels`; derives the sizes that are None."""
-        chosen = side or max(1, min(DEFAULT_TILE, math.isqrt(max_pixels)))
-        return cls(chosen, min(DEFAULT_OVERLAP, chosen // 4) if overlap is None else overlap)
+    def tile_for(self, height: int, width: int, max_pixels: int) -> Tile | None:
+        """Returns the tile for images of a size; None if they are not divided.
 
-    def halved(self) -> "Tiles":
-        """Returns tiles of half the side, with at most half of it as overlap."""
-        return Tiles(self.side // 2, min(self.overlap, self.side // 4))
+        If `side` is unset, the tile is that of `_shapes` for which the fewest pixels are computed
+        and, if possible, none is mirrored.
+
+        Args:
+            height: Rows of the image.
+            width: Columns of the image.
+            max_pixels: Pixels that may be processed at a time.
+
+        Raises:
+            UserError: The overlap is too large for tiles of that many pixels.
+        """
+        if self.side is not None:
+            if max(height, width) <= self.side:
+                return None
+            return Tile(self.side, self.side, self._overlap(self.side))
+        if height * width <= max_pixels:
+            return None
+        allowed = max_pixels // max(1, min(max_pixels // _PIXELS_PER_DEVICE, _devices()))
+        overlap = self._overlap(math.isqrt(allowed))
+        shapes = [shape for shape in _shapes(allowed) if min(shape) > overlap]
+        if not shapes:
+            raise UserError(
+                f"Tiles of {allowed:,} pixels cannot overlap by {overlap}. Reduce the overlap, or "
+                "raise max_pixels."
+            )
+
+        def cost(tile: Tile) -> tuple[int, ...]:
+            mirrored = max(tile.height - height, 0) + max(tile.width - width, 0)
+            count = tile.along(height, tile.height) * tile.along(width, tile.width)
+            return mirrored, count * tile.pixels, count
+
+        return min((Tile(*shape, overlap) for shape in shapes), key=cost)
+
+    def _overlap(self, side: int) -> int:
+        return min(_OVERLAP, side // 4) if self.overlap is None else self.overlap
+
+
+def _shapes(allowed: int) -> list[tuple[int, int]]:
+    """Returns the heights and widths from which the tile for a size of image is chosen.
+
+    They are few, because the network is compiled for each: of `allowed` pixels down to half of
+    them, neither side more than twice the other, and both multiples of an eighth of the square's
+    side, rounded down to a power of two. For 2**18 and 2**20 pixels these are 25 shapes, for 2**19
+    pixels 48.
+    """
+    step = 1 << max(0, math.isqrt(allowed).bit_length() - 4)
+    sides = range(step, math.isqrt(2 * allowed) + 1, step)
+    return [
+        (height, width)
+        for height in sides
+        for width in sides
+        if allowed <= 2 * height * width <= 2 * allowed and height <= 2 * width <= 4 * height
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +131,9 @@ class Work:
     """How one call restores its images.
 
     Attributes:
-        max_pixels: Pixels that the network processes at a time; larger images are tiled.
-        tiles: Tiles of larger images.
-        progress: Whether to show a progress bar over the tiles of a large image.
+        max_pixels: Pixels that the network processes at a time.
+        tiles: How images are divided into tiles.
+        progress: Whether to show a progress bar over the tiles of an image.
     """
 
     max_pixels: int
@@ -70,25 +141,26 @@ class Work:
     progress: bool = False
 
 
-def restore_tiles(function: CompiledFunction, image: np.ndarray, work: Work) -> np.ndarray:
+def restore_tiles(
+    function: CompiledFunction, image: np.ndarray, tile: Tile, work: Work
+) -> np.ndarray:
     """Restores overlapping tiles of an image and blends them.
 
     Args:
         function: The compiled network.
         image: float32 [H, W, 3] in [0, 1].
-        work: Size of the tiles, and how many pixels of them are processed at a time.
+        tile: Size of the tiles.
+        work: How many pixels of tiles are processed at a time.
 
     Returns:
         float32 [H, W, 3] in [0, 1].
     """
-    side, overlap = work.tiles.side, work.tiles.overlap
-    padded = tiling.mirror_up_to(image, side)
+    padded = tiling.mirror_up_to(image, tile.height, tile.width)
     rows, columns = padded.shape[:2]
-    stride = side - overlap
-    boxes = tiling.grid(rows, columns, side, side, stride, stride, cover=True)
-    batch_size, workers = _schedule(work.max_pixels // side**2, len(boxes))
+    boxes = tile.boxes(rows, columns)
+    batch_size, workers = _schedule(work.max_pixels // tile.pixels, len(boxes))
     parts = [boxes[first : first + batch_size] for first in range(0, len(boxes), batch_size)]
-    shape = (batch_size, side, side, 3)
+    shape = (batch_size, tile.height, tile.width, 3)
     function.trace(shape)  # in this thread, not in a worker
 
     def restore(part: Sequence[tiling.Box]) -> np.ndarray:
@@ -101,22 +173,31 @@ def restore_tiles(function: CompiledFunction, image: np.ndarray, work: Work) -> 
     hidden = not work.progress or None  # None: hidden unless the output is a terminal
     with tqdm.tqdm(total=len(boxes), desc="tiles", leave=False, disable=hidden) as bar:
         for part, restored in zip(parts, _map(restore, parts, workers), strict=True):
-            for box, tile in zip(part, restored, strict=False):
-                weight = tiling.blending_weights(box, rows, columns, overlap)
-                total[box.slices] += tile * weight
+            for box, pixels in zip(part, restored, strict=False):
+                weight = tiling.blending_weights(box, rows, columns, tile.overlap)
+                total[box.slices] += pixels * weight
                 weights[box.slices] += weight
             bar.update(len(part))
     total /= weights
     return total[: image.shape[0], : image.shape[1]]
 
 
+def _on_cpu() -> bool:
+    return {name.partition(":")[0] for name in keras.distribution.list_devices()} == {"cpu"}
+
+
+def _devices() -> int:
+    """Returns the number of cores that TensorFlow uses, or of accelerators if there are any."""
+    if _on_cpu():
+        return tf.config.threading.get_intra_op_parallelism_threads() or _CORES
+    return len(keras.distribution.list_devices())
+
+
 def _schedule(allowed: int, tiles: int) -> tuple[int, int]:
     """Returns the number of tiles per batch, and of batches that run in parallel."""
     # On a CPU single tiles in parallel, because many operations use one core only.
     allowed = max(1, min(allowed, tiles))
-    if {device.partition(":")[0] for device in keras.distribution.list_devices()} != {"cpu"}:
-        return allowed, 1
-    return 1, min(allowed, tf.config.threading.get_intra_op_parallelism_threads() or _CORES)
+    return (1, min(allowed, _devices())) if _on_cpu() else (allowed, 1)
 
 
 def _map(

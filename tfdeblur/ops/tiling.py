@@ -94,9 +94,9 @@ def grid(
     ]
 
 
-def mirror_up_to(image: np.ndarray, side: int) -> np.ndarray:
-    """Pads [H, W, C] by reflection at the bottom and right to at least `side` pixels."""
-    missing = [(0, max(side - size, 0)) for size in image.shape[:2]]
+def mirror_up_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pads [H, W, C] by reflection at the bottom and right to at least `height` and `width`."""
+    missing = [(0, max(height - image.shape[0], 0)), (0, max(width - image.shape[1], 0))]
     return np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
 
 
@@ -107,17 +107,17 @@ def blending_weights(box: Box, height: int, width: int, overlap: int) -> np.ndar
     context, except at the border of the frame; it rises over the rest of the overlap to one.
 
     Args:
-        box: The tile, a square.
+        box: The tile.
         height: Rows of the frame.
         width: Columns of the frame.
         overlap: Pixels that neighboring tiles share.
 
     Returns:
-        float32 [side, side, 1], in [0, 1].
+        float32 [tile_height, tile_width, 1], in [0, 1].
     """
     margin = overlap // 4
-    inner, seam = box.height - 2 * margin, overlap - 2 * margin
-    weights = np.pad(feather(inner, inner, seam, seam), margin, mode="edge")
+    rows, columns, seam = box.height - 2 * margin, box.width - 2 * margin, overlap - 2 * margin
+    weights = np.pad(feather(rows, columns, seam, seam), margin, mode="edge")
     for axis, (start, end, size) in enumerate(
         ((box.top, box.bottom, height), (box.left, box.right, width))
     ):

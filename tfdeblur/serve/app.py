@@ -25,6 +25,7 @@ from tfdeblur._version import __version__
 from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import Restorer
+from tfdeblur.inference.tiles import Tiles
 from tfdeblur.serve.batcher import Batcher, Busy, Options, Restore
 from tfdeblur.serve.counters import Counters
 
@@ -74,7 +75,7 @@ def restore_with(restorer: Restorer) -> Restore:
     def restore(images: np.ndarray, options: Options) -> np.ndarray:
         chosen = ensemble if options.ensemble else restorer
         restored: np.ndarray = chosen.deblur(
-            images, max_pixels=None if options.tile is None else options.tile**2
+            images, tiles=None if options.tile is None else Tiles(options.tile)
         )
         return restored
 

@@ -18,7 +18,8 @@ class Options:
 
     Attributes:
         ensemble: Whether to average over all eight orientations.
-        tile: Side of the tiles in pixels; chosen by the size of the image if unset.
+        tile: Side of the tiles in pixels, into which every larger image is divided; if unset, only
+            images above the server's limit are, into tiles that suit their size.
     """
 
     ensemble: bool = False

@@ -112,6 +112,40 @@ def test_deblur_of_an_empty_batch_returns_an_empty_batch():
     assert IDENTITY.deblur(np.zeros((0, 4, 5, 3), np.uint8)).shape == (0, 4, 5, 3)
 
 
+def test_deblur_with_tiles_divides_images_of_any_number_of_pixels():
+    sizes = []
+
+    def restore(images):
+        sizes.append(tuple(images.shape))
+        return images
+
+    image = photo(20, 70)
+    for restorer, how in (
+        (Restorer(restore, tiles=Tiles(32, 8)), {}),
+        (Restorer(restore), {"tiles": Tiles(32, 8)}),
+    ):
+        np.testing.assert_array_equal(restorer.deblur(image, **how), image)
+        restorer.deblur(image[:, :32], **how)  # no larger than a tile
+    assert sizes == [(1, 32, 32, 3), (None, None, None, 3)] * 2
+
+
+def test_deblur_of_a_batch_without_enough_memory_restores_fewer_images_at_a_time():
+    sizes = []
+
+    def restore(images):
+        def run(batch):
+            sizes.append(len(batch))
+            if len(batch) > 6:
+                raise MemoryError
+            return batch
+
+        return tf.ensure_shape(tf.py_function(run, [images], tf.float32), images.shape)
+
+    batch = np.stack([photo(100, 100, seed) for seed in range(12)])
+    np.testing.assert_array_equal(Restorer(restore).deblur(batch), batch)
+    assert sizes == [12, 3, 3, 3, 3]
+
+
 def test_deblur_with_a_limit_of_no_pixels_raises():
     with pytest.raises(UserError, match="max_pixels"):
         IDENTITY.deblur(photo(2, 2), max_pixels=0)
@@ -130,6 +164,14 @@ def test_tiles_with_margins_within_the_receptive_field_nearly_equal_the_whole_im
     tiled = Restorer(generator, max_pixels=1, tiles=Tiles(64, 8)).deblur(image)
     assert not np.array_equal(tiled, whole)
     assert -10 * np.log10(np.mean((tiled - whole) ** 2)) > 50
+
+
+@pytest.mark.parametrize("limit", [64 * 64, 75 * 75])
+def test_tiles_that_suit_the_image_equal_the_whole_image(generator, limit):
+    image = smooth_photo(152, 188)
+    whole = Restorer(generator, max_pixels=10**6).deblur(image)
+    tiled = Restorer(generator, max_pixels=limit).deblur(image)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
 
 
 def test_tiles_of_different_brightness_are_blended_without_steps():

@@ -8,24 +8,69 @@ import pytest
 
 from tfdeblur.errors import UserError
 from tfdeblur.inference import tiles
-from tfdeblur.inference.tiles import Tiles
+from tfdeblur.inference.tiles import Tile, Tiles
+
+BUDGET = 2**20
 
 
-def test_tiles_with_overlap_of_a_whole_tile_raise():
-    with pytest.raises(UserError, match="64"):
-        Tiles(64, 64)
+@pytest.fixture(params=[1, 2, 16])
+def cores(request, monkeypatch):
+    monkeypatch.setattr(tiles, "_CORES", request.param)
+    return request.param
 
 
-def test_tiles_within_a_pixel_limit_have_suitable_sizes():
-    assert Tiles.within(10**9) == Tiles(512, 64)
-    assert Tiles.within(200 * 200) == Tiles(200, 50)
-    assert Tiles.within(1, side=96) == Tiles(96, 24)
-    assert Tiles.within(10**9, overlap=3) == Tiles(512, 3)
+@pytest.mark.parametrize("wrong", [(64, 64), (0, 0), (64, -1), (None, -1)])
+def test_tiles_that_overlap_by_a_whole_tile_or_less_than_nothing_raise(wrong):
+    with pytest.raises(UserError, match=f"{wrong[0]} .*{wrong[1]}"):
+        Tiles(*wrong)
 
 
-def test_tiles_halved_limit_their_overlap():
-    assert Tiles(512, 64).halved() == Tiles(256, 64)
-    assert Tiles(128, 100).halved() == Tiles(64, 32)
+def test_tiles_of_a_given_side_divide_every_larger_image_and_no_other():
+    for height, width in ((97, 20), (20, 97), (4000, 4000)):
+        assert Tiles(96).tile_for(height, width, BUDGET) == Tile(96, 96, 24)
+        assert Tiles(96, 3).tile_for(height, width, 1) == Tile(96, 96, 3)
+    assert Tiles(1024).tile_for(4000, 4000, BUDGET) == Tile(1024, 1024, 64)
+    for height, width in ((96, 96), (1, 96)):
+        assert Tiles(96).tile_for(height, width, 1) is None
+
+
+def test_tiles_of_no_given_side_divide_images_beyond_the_limit_within_it(cores):
+    assert Tiles().tile_for(1024, 1024, BUDGET) is None
+    for limit in (1, 2, 3, 60, 10_000, BUDGET, 3 * BUDGET):
+        for height, width in ((1, 2 * limit), (2 * limit, 3), (3000, 4001), (4001, 3000)):
+            tile = Tiles().tile_for(height, width, limit)
+            if height * width <= limit:
+                assert tile is None
+            else:
+                at_a_time = max(1, min(limit // 512**2, cores))
+                assert tile.pixels * at_a_time <= limit
+                assert tile.overlap < min(tile.height, tile.width)
+
+
+@pytest.mark.parametrize(
+    ("size", "most"), [((2160, 3840), 11.5), ((1080, 1920), 2.63), ((3024, 4032), 16.6)]
+)
+def test_tiles_that_suit_an_image_compute_fewer_pixels_than_squares(size, most, cores):
+    tile = Tiles().tile_for(*size, BUDGET)
+    boxes = tile.boxes(*size)
+    assert len(boxes) == tile.along(size[0], tile.height) * tile.along(size[1], tile.width)
+    computed = len(boxes) * tile.pixels
+    assert computed <= len(Tile(512, 512, 64).boxes(*size)) * 512**2
+    assert computed < most * 1e6
+    assert tile.height <= size[0] and tile.width <= size[1]  # nothing is mirrored
+
+
+def test_tiles_of_images_of_many_sizes_have_few_shapes(cores):
+    random = np.random.default_rng(5)
+    sizes = random.integers(1100, 6000, (400, 2))
+    found = {Tiles().tile_for(int(h), int(w), BUDGET) for h, w in sizes}
+    assert len(found) <= 48
+
+
+def test_tiles_with_too_large_an_overlap_for_the_limit_raise():
+    assert Tiles(overlap=100).tile_for(3000, 4000, BUDGET).overlap == 100
+    with pytest.raises(UserError, match="2000"):
+        Tiles(overlap=2000).tile_for(3000, 4000, BUDGET)
 
 
 def test_schedule_on_a_cpu_is_parallel_and_on_other_devices_batched(monkeypatch):

@@ -85,18 +85,18 @@ def test_feather_weights_of_neighbors_sum_to_one(overlap, inside):
     np.testing.assert_allclose(weights[overlap:-overlap], 1)
 
 
-@given(st.integers(4, 40), st.integers(0, 30), st.integers(0, 50), st.integers(0, 50))
-def test_blending_weights_are_zero_in_margins_inside_the_frame(side, overlap, more, less):
-    overlap = min(overlap, side * 3 // 4)  # larger overlaps only take longer
-    height, width = side + more, side + less
+@given(*[st.integers(4, 40)] * 2, st.integers(0, 30), *[st.integers(0, 50)] * 2)
+def test_blending_weights_are_zero_in_margins_inside_the_frame(high, wide, overlap, more, less):
+    overlap = min(overlap, min(high, wide) * 3 // 4)  # larger overlaps only take longer
+    height, width = high + more, wide + less
     total = np.zeros((height, width, 1))
-    stride = side - overlap
-    for box in tiling.grid(height, width, side, side, stride, stride, cover=True):
+    strides = high - overlap, wide - overlap
+    for box in tiling.grid(height, width, high, wide, *strides, cover=True):
         weights = tiling.blending_weights(box, height, width, overlap)
-        assert weights.shape == (side, side, 1) and weights.dtype == np.float32
+        assert weights.shape == (high, wide, 1) and weights.dtype == np.float32
         assert weights.min() >= 0 and weights.max() <= 1
         margin = overlap // 4
-        inner = (weights[:margin], weights[side - margin :], weights[:, :margin])
+        inner = (weights[:margin], weights[high - margin :], weights[:, :margin])
         outside = (box.top > 0, box.bottom < height, box.left > 0)
         for part, missed in zip(inner, outside, strict=True):
             assert not (missed and part.any())
@@ -106,9 +106,10 @@ def test_blending_weights_are_zero_in_margins_inside_the_frame(side, overlap, mo
 
 def test_mirror_up_to_reflects_until_the_tile_fits():
     image = np.random.default_rng(0).random((5, 9, 3))
-    expected = np.pad(image, ((0, 3), (0, 0), (0, 0)), mode="reflect")
-    np.testing.assert_array_equal(tiling.mirror_up_to(image, 8), expected)
-    assert tiling.mirror_up_to(image, 5) is image
+    expected = np.pad(image, ((0, 3), (0, 2), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(tiling.mirror_up_to(image, 8, 11), expected)
+    np.testing.assert_array_equal(tiling.mirror_up_to(image, 8, 2), expected[:, :9])
+    assert tiling.mirror_up_to(image, 5, 9) is image
 
 
 def test_grid_of_a_gopro_frame_has_twelve_tiles():
