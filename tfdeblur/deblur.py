@@ -145,6 +145,8 @@ def run(config: DeblurConfig) -> DeblurResult:
         else:
             todo[given] = out
     written, failed, flicker = [], [], {}
+    for folder in sorted({files.parent(out) for out in plan.values()}):
+        files.remove_abandoned(folder, (*photo_files.SUFFIXES, *video.SUFFIXES))
     if todo:
         restorer = load_restorer(
             config.model,

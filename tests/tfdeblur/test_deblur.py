@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -121,6 +122,26 @@ def test_deblur_with_closed_standard_streams_restores_intact_photos(run_folder, 
         assert done.returncode == 0
         expected = load_restorer(run_folder).deblur(photo_files.read_photo(photo).pixels)
         np.testing.assert_array_equal(photo_files.read_photo(f"{out}/a.png").pixels, expected)
+
+
+def test_deblur_removes_the_partial_files_of_a_killed_one_and_no_others(run_folder, tmp_path):
+    put(tmp_path / "in/a.png")
+    put(tmp_path / "in/deep/b.png")
+    out = str(tmp_path / "out")
+    program = (
+        "import os, signal, sys\nfrom tfdeblur import deblur\n"
+        "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\ndeblur.main(sys.argv[1:])"
+    )
+    words = [str(tmp_path / "in/deep/b.png"), "-o", f"{out}/deep", "--model", run_folder]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (left,) = files.walk_files(out)
+    assert left.endswith(files.PARTIAL_SUFFIX)
+    files.write_text(f"{out}/notes.txt.0123abcd.partial", "theirs")
+    with files.open_new(f"{out}/c.png") as file:
+        deblur.run(config(photos=(str(tmp_path / "in"),), out=out, model=run_folder))
+        file.write(b"of another process")
+    assert files.walk_files(out) == ["a.png", "c.png", "deep/b.png", "notes.txt.0123abcd.partial"]
 
 
 def test_plan_outputs_of_a_folder_ignores_hidden_files(tmp_path):

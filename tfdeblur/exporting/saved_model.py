@@ -13,7 +13,7 @@ import platform
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -253,7 +253,7 @@ def _unfinished(target: str) -> Iterator[str]:
             return
         lock = files.join(partial, _LOCK)
         with open(lock, "wb") as file:
-            _try_lock(file)
+            files.lock(file)
             yield partial
             files.remove(lock)
     except BaseException:
@@ -273,19 +273,8 @@ def _remove_killed(target: str) -> None:
             contextlib.suppress(OSError, UserError),
             open(files.join(path, _LOCK), "r+b") as file,
         ):
-            if _try_lock(file):
+            if files.lock(file):
                 files.remove_tree(path)
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    """Locks a file until it is closed or the process ends; returns whether that succeeded."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):  # not on this system, not on this disk, or already locked
-        return False
-    return True
 
 
 def _put_in_place(partial: str, target: str) -> None:

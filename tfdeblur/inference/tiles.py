@@ -17,9 +17,9 @@ from tfdeblur.inference.compiled import CompiledFunction
 from tfdeblur.ops import tiling
 
 _OVERLAP = 64
-# Each core, or each of several accelerators, restores a tile at a time, if that has this many
-# pixels: smaller ones overlap too much.
-_PIXELS_PER_DEVICE = 512 * 512
+# Larger tiles overlap less, but NAFNet's pooling over windows takes longer for each of their pixels
+# (a tenth at 640x768), and fewer of them run in parallel.
+_MAX_TILE_PIXELS = 512 * 512
 _CORES = os.cpu_count() or 1
 
 
@@ -64,15 +64,15 @@ class Tiles:
     def __post_init__(self) -> None:
         if not 0 <= (self.overlap or 0) < (math.inf if self.side is None else self.side):
             raise UserError(
-                f"Tiles of {self.side} pixels cannot overlap by {self.overlap}: the overlap is at "
-                "least 0 and less than the tile."
+                "The overlap of tiles is at least 0 and less than their side; got an overlap of "
+                f"{self.overlap} and a side of {self.side}."
             )
 
     def tile_for(self, height: int, width: int, max_pixels: int) -> Tile | None:
         """Returns the tile for images of a size; None if they are not divided.
 
-        If `side` is unset, the tile is that of `_shapes` for which the fewest pixels are computed
-        and, if possible, none is mirrored.
+        If `side` is unset, it is the one of `_shapes` for which the fewest pixels are computed, and
+        if possible none is mirrored.
 
         Args:
             height: Rows of the image.
@@ -88,19 +88,19 @@ class Tiles:
             return Tile(self.side, self.side, self._overlap(self.side))
         if height * width <= max_pixels:
             return None
-        allowed = max_pixels // max(1, min(max_pixels // _PIXELS_PER_DEVICE, _devices()))
+        allowed = min(max_pixels, _MAX_TILE_PIXELS)
         overlap = self._overlap(math.isqrt(allowed))
         shapes = [shape for shape in _shapes(allowed) if min(shape) > overlap]
         if not shapes:
             raise UserError(
                 f"Tiles of {allowed:,} pixels cannot overlap by {overlap}. Reduce the overlap, or "
-                "raise max_pixels."
+                "choose the side of the tiles."
             )
 
-        def cost(tile: Tile) -> tuple[int, ...]:
+        def cost(tile: Tile) -> tuple[int, int]:
             mirrored = max(tile.height - height, 0) + max(tile.width - width, 0)
             count = tile.along(height, tile.height) * tile.along(width, tile.width)
-            return mirrored, count * tile.pixels, count
+            return mirrored, count * tile.pixels
 
         return min((Tile(*shape, overlap) for shape in shapes), key=cost)
 
@@ -111,19 +111,20 @@ class Tiles:
 def _shapes(allowed: int) -> list[tuple[int, int]]:
     """Returns the heights and widths from which the tile for a size of image is chosen.
 
-    They are few, because the network is compiled for each: of `allowed` pixels down to half of
-    them, neither side more than twice the other, and both multiples of an eighth of the square's
-    side, rounded down to a power of two. For 2**18 and 2**20 pixels these are 25 shapes, for 2**19
-    pixels 48.
+    They are few, because the network is compiled for each, 37 for 512 * 512 pixels: of `allowed`
+    pixels or down to two thirds of that, neither side more than one and a half times the other, and
+    both multiples of a sixteenth of the square's side, rounded down to a power of two.
     """
-    step = 1 << max(0, math.isqrt(allowed).bit_length() - 4)
-    sides = range(step, math.isqrt(2 * allowed) + 1, step)
-    return [
+    step = 1 << max(0, math.isqrt(allowed).bit_length() - 5)
+    sides = range(step, math.isqrt(3 * allowed // 2) + 1, step)
+    shapes = [
         (height, width)
         for height in sides
         for width in sides
-        if allowed <= 2 * height * width <= 2 * allowed and height <= 2 * width <= 4 * height
+        if 2 * allowed <= 3 * height * width <= 3 * allowed
+        and max(height, width) <= 1.5 * min(height, width)
     ]
+    return shapes or [(1, 1)]  # of two or three pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,22 +183,13 @@ def restore_tiles(
     return total[: image.shape[0], : image.shape[1]]
 
 
-def _on_cpu() -> bool:
-    return {name.partition(":")[0] for name in keras.distribution.list_devices()} == {"cpu"}
-
-
-def _devices() -> int:
-    """Returns the number of cores that TensorFlow uses, or of accelerators if there are any."""
-    if _on_cpu():
-        return tf.config.threading.get_intra_op_parallelism_threads() or _CORES
-    return len(keras.distribution.list_devices())
-
-
 def _schedule(allowed: int, tiles: int) -> tuple[int, int]:
     """Returns the number of tiles per batch, and of batches that run in parallel."""
     # On a CPU single tiles in parallel, because many operations use one core only.
     allowed = max(1, min(allowed, tiles))
-    return (1, min(allowed, _devices())) if _on_cpu() else (allowed, 1)
+    if {device.partition(":")[0] for device in keras.distribution.list_devices()} != {"cpu"}:
+        return allowed, 1
+    return 1, min(allowed, tf.config.threading.get_intra_op_parallelism_threads() or _CORES)
 
 
 def _map(

@@ -21,14 +21,16 @@ import stat
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
 from tfdeblur.errors import DataError, UserError
 
 PARTIAL_SUFFIX = ".partial"
+_PARTIAL = re.compile(rf"(.+)\.[0-9a-f]{{8}}{re.escape(PARTIAL_SUFFIX)}", re.DOTALL)
 _ONE_SLASH = re.compile(r"[a-z][a-z0-9]+:/(?!/)")
 _MAX_NAME_BYTES = 255  # on nearly every file system
+_MAX_NAME = 59  # characters of up to four bytes before the rest of a temporary name
 
 
 def _gfile() -> Any:
@@ -366,15 +368,16 @@ def _beside(path: str) -> Iterator[str]:
 
     If the block raises, the temporary file is removed and an existing file at `path` is kept. The
     name is unique: if several processes write the same file, the last to finish wins. A link at
-    `path` is followed.
+    `path` is followed. A local file is locked for as long as its process runs; see
+    `remove_abandoned`.
     """
     if is_link(path):
         path = os.path.realpath(path)
-    partial = f"{path}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}"
-    if len(os.fsencode(base_name(partial))) > _MAX_NAME_BYTES:
-        partial = join(parent(path), f"{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
     local = is_local(path)
-    with _named_errors(path, "write"):
+    with (
+        _named_errors(path, "write"),
+        _locked_beside(path) if local else contextlib.nullcontext(_partial_name(path)) as partial,
+    ):
         try:
             yield partial
             if local:
@@ -385,6 +388,72 @@ def _beside(path: str) -> Iterator[str]:
             with contextlib.suppress(Exception):  # keeps the first error
                 os.remove(partial) if local else _gfile().remove(partial)
             raise
+
+
+def _partial_name(path: str) -> str:
+    partial = f"{path}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}"
+    if len(os.fsencode(base_name(partial))) > _MAX_NAME_BYTES:
+        return _partial_name(join(parent(path), base_name(path)[-_MAX_NAME:]))
+    return partial
+
+
+@contextlib.contextmanager
+def _locked_beside(path: str) -> Iterator[str]:
+    """Creates a temporary file and locks it until the block ends."""
+    while True:
+        partial = _partial_name(path)
+        with open(partial, "xb") as file:
+            if not lock(file, wait=True):
+                file.close()  # Windows, which has no such locks, does not rename open files
+            elif not os.path.exists(partial):
+                continue  # `remove_abandoned` saw it before it was locked
+            yield partial
+            return
+
+
+def lock(file: BinaryIO, wait: bool = False) -> bool:
+    """Locks a file until it is closed or the process ends.
+
+    Args:
+        file: An open local file.
+        wait: Whether to wait for another process that has locked it.
+
+    Returns:
+        Whether it is locked. False also if the system or the disk has no such locks.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def remove_abandoned(folder: str, suffixes: Collection[str]) -> None:
+    """Removes the temporary files that killed processes have left in a local folder.
+
+    These are files with a name as `open_new` gives and without a lock. Buckets are left alone.
+
+    Args:
+        folder: The folder, not its subfolders; it need not exist.
+        suffixes: Endings of the names of the files that were written, such as ``.png``.
+    """
+    if not is_local(folder) or not is_dir(folder or os.curdir):
+        return
+    for name in list_dir(folder or os.curdir):
+        found = _PARTIAL.fullmatch(name)
+        if found is None or not found[1].lower().endswith(tuple(suffixes)):
+            continue
+        path = join(folder, name)
+        # Another user's file is left alone, and that of a process that has just finished is gone.
+        with contextlib.suppress(OSError, UserError):
+            if is_link(path):
+                continue
+            require_regular_file(path)
+            with open(path, "r+b") as file:
+                if lock(file):
+                    os.remove(path)
 
 
 @contextlib.contextmanager

@@ -382,7 +382,7 @@ def test_export_removes_the_folders_of_killed_exports_and_no_others(tiny, tmp_pa
         if folder != foreign:
             files.write_bytes(f"{folder}/{saved_model._LOCK}", b"")
     with open(running / saved_model._LOCK, "r+b") as file:
-        assert saved_model._try_lock(file)
+        assert files.lock(file)
         saved_model.export_saved_model(tiny, str(tmp_path / "model"))
     names = [running.name, foreign.name, other.name, "model"]
     assert files.list_dir(str(tmp_path)) == sorted(names)

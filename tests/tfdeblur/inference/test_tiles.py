@@ -13,15 +13,9 @@ from tfdeblur.inference.tiles import Tile, Tiles
 BUDGET = 2**20
 
 
-@pytest.fixture(params=[1, 2, 16])
-def cores(request, monkeypatch):
-    monkeypatch.setattr(tiles, "_CORES", request.param)
-    return request.param
-
-
 @pytest.mark.parametrize("wrong", [(64, 64), (0, 0), (64, -1), (None, -1)])
 def test_tiles_that_overlap_by_a_whole_tile_or_less_than_nothing_raise(wrong):
-    with pytest.raises(UserError, match=f"{wrong[0]} .*{wrong[1]}"):
+    with pytest.raises(UserError, match=f"{wrong[1]} .*{wrong[0]}"):
         Tiles(*wrong)
 
 
@@ -34,23 +28,22 @@ def test_tiles_of_a_given_side_divide_every_larger_image_and_no_other():
         assert Tiles(96).tile_for(height, width, 1) is None
 
 
-def test_tiles_of_no_given_side_divide_images_beyond_the_limit_within_it(cores):
+def test_tiles_of_no_given_side_divide_images_beyond_the_limit_within_it():
     assert Tiles().tile_for(1024, 1024, BUDGET) is None
     for limit in (1, 2, 3, 60, 10_000, BUDGET, 3 * BUDGET):
-        for height, width in ((1, 2 * limit), (2 * limit, 3), (3000, 4001), (4001, 3000)):
+        for height, width in ((1, 2 * limit), (2 * limit, 3), (3000, 4001)):
             tile = Tiles().tile_for(height, width, limit)
             if height * width <= limit:
                 assert tile is None
             else:
-                at_a_time = max(1, min(limit // 512**2, cores))
-                assert tile.pixels * at_a_time <= limit
+                assert tile.pixels <= min(limit, 512 * 512)
                 assert tile.overlap < min(tile.height, tile.width)
 
 
 @pytest.mark.parametrize(
-    ("size", "most"), [((2160, 3840), 11.5), ((1080, 1920), 2.63), ((3024, 4032), 16.6)]
+    ("size", "most"), [((2160, 3840), 10.63), ((1080, 1920), 2.59), ((3024, 4032), 16.52)]
 )
-def test_tiles_that_suit_an_image_compute_fewer_pixels_than_squares(size, most, cores):
+def test_tiles_that_suit_an_image_compute_fewer_pixels_than_squares(size, most):
     tile = Tiles().tile_for(*size, BUDGET)
     boxes = tile.boxes(*size)
     assert len(boxes) == tile.along(size[0], tile.height) * tile.along(size[1], tile.width)
@@ -60,11 +53,11 @@ def test_tiles_that_suit_an_image_compute_fewer_pixels_than_squares(size, most, 
     assert tile.height <= size[0] and tile.width <= size[1]  # nothing is mirrored
 
 
-def test_tiles_of_images_of_many_sizes_have_few_shapes(cores):
+def test_tiles_of_images_of_many_sizes_have_few_shapes():
     random = np.random.default_rng(5)
     sizes = random.integers(1100, 6000, (400, 2))
     found = {Tiles().tile_for(int(h), int(w), BUDGET) for h, w in sizes}
-    assert len(found) <= 48
+    assert 2 <= len(found) <= 37
 
 
 def test_tiles_with_too_large_an_overlap_for_the_limit_raise():

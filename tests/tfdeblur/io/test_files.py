@@ -2,6 +2,9 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -110,6 +113,52 @@ def test_read_text_that_is_not_utf8_names_the_file(tmp_path):
     files.write_bytes(path, b"\xff\xfe\xfa")
     with pytest.raises(UserError, match=r"latin\.txt .*UTF-8"):
         files.read_text(path)
+
+
+def test_remove_abandoned_removes_files_of_killed_writers_and_no_others(tmp_path):
+    folder = str(tmp_path)
+    long = "x" * 250 + ".png"
+    for name in ("a.png", "b.JPG", long):
+        program = (
+            "import os, signal, sys\nfrom tfdeblur.io import files\n"
+            "with files.open_new(sys.argv[1]) as file:\n"
+            "    file.write(b'half')\n    file.flush()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program, f"{folder}/{name}"])
+        assert done.returncode == -signal.SIGKILL
+    assert len(files.list_dir(folder)) == 3
+    foreign = ["a.png.partial", "a.png.0123.partial", "c.txt.0123abcd.partial", ".0123abcd.partial"]
+    for name in foreign:
+        files.write_text(f"{folder}/{name}", "theirs")
+    files.make_dirs(f"{folder}/d.png.0123abcd.partial/e.png.0123abcd.partial")
+    os.symlink(f"{folder}/a.png.partial", f"{folder}/f.png.0123abcd.partial")
+    kept = [*foreign, "d.png.0123abcd.partial", "f.png.0123abcd.partial"]
+    with files.open_new(f"{folder}/g.png") as file, files.open_name(f"{folder}/h.mp4") as name:
+        files.remove_abandoned(folder, (".png", ".jpg", ".mp4"))
+        assert len(files.list_dir(folder)) == len(kept) + 2
+        file.write(b"alive")
+        files.write_text(name, "alive")
+    assert files.list_dir(folder) == sorted([*kept, "g.png", "h.mp4"])
+    assert files.read_text(f"{folder}/g.png") == files.read_text(f"{folder}/h.mp4") == "alive"
+    for missing in (f"{folder}/missing", f"ram://{folder}"):
+        files.remove_abandoned(missing, (".png",))
+
+
+def test_open_new_survives_a_removal_between_creation_and_lock(tmp_path, monkeypatch):
+    lock, seen = files.lock, []
+
+    def removed_first(file, wait=False):
+        if not seen:
+            files.remove_abandoned(str(tmp_path), ("a",))
+            seen.append(file.name)
+            monkeypatch.setattr(files, "lock", lock)
+        return lock(file, wait)
+
+    real = [lock, removed_first]
+    monkeypatch.setattr(files, "lock", lambda file, wait=False: real[wait](file, wait))
+    files.write_text(f"{tmp_path}/a", "complete")
+    assert seen and files.list_dir(str(tmp_path)) == ["a"]
+    assert files.read_text(f"{tmp_path}/a") == "complete"
 
 
 @pytest.mark.parametrize(
