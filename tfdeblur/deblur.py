@@ -24,6 +24,7 @@ from pydantic import Field
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.cli.printable import printable
+from tfdeblur.config.fields import SAVED_MODEL
 from tfdeblur.errors import UserError, reason_of
 from tfdeblur.inference import photo_files, video
 from tfdeblur.io import files
@@ -52,8 +53,7 @@ class DeblurConfig:
         str,
         Field(
             description="name of a preset (python -m tfdeblur.presets lists them), work directory, "
-            "checkpoint, folder of a preset, or SavedModel, which is a program: load only those "
-            "you trust",
+            f"checkpoint, folder of a preset, or {SAVED_MODEL}",
             min_length=1,
         ),
     ]

@@ -14,7 +14,7 @@ from tfdeblur.cli import flags
 from tfdeblur.cli.printable import printable_lines
 from tfdeblur.cli.quiet import silence_tensorflow
 from tfdeblur.config import plugins
-from tfdeblur.config.settings import check, merge, raise_problems, read_config_file
+from tfdeblur.config.settings import check, fields_of, merge, raise_problems, read_config_file
 from tfdeblur.errors import Stopped, UserError
 
 EXIT_USER_ERROR = 2
@@ -61,7 +61,11 @@ def run_command(
         flags.add_plugins(parser)
         flags.add_flags(parser, config_class, skip=(positional,) if positional else (), short=short)
         if positional:
-            parser.add_argument(f"set:{positional}", metavar=positional.upper(), nargs="*")
+            (field,) = (field for field in fields_of(config_class) if field.name == positional)
+            about = field.description.replace("%", "%%")
+            parser.add_argument(
+                f"set:{positional}", metavar=positional.upper(), nargs="*", help=about
+            )
         namespace, unknown = parser.parse_known_args(argv)
         plugins.load(namespace.plugins)
         problems = flags.reject_unknown_flags(unknown, parser)

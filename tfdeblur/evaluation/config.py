@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from tfdeblur.config.fields import Size
+from tfdeblur.config.fields import SAVED_MODEL, Size
 from tfdeblur.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class EvaluationInputs:
     model: Annotated[
         str,
         Field(
-            description="name or folder of a preset, checkpoint, or SavedModel (a program: load "
-            "only those you trust), instead of --workdir"
+            description="instead of --workdir: name or folder of a preset, checkpoint, or "
+            f"{SAVED_MODEL}"
         ),
     ] = ""
     data: Annotated[str, Field(description="folder made by data_prep.build")] = ""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
+from tfdeblur.config.fields import SAVED_MODEL
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import data_name
 from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
@@ -25,8 +26,8 @@ class ImagesConfig:
     runs: Annotated[
         tuple[str, ...],
         Field(
-            description="work directories, checkpoints or SavedModels, and folders of pictures "
-            "that other programs made of the same frames",
+            description="folders of pictures that other programs made of the same frames, and "
+            f"networks: work directory, checkpoint, or {SAVED_MODEL}",
             min_length=1,
         ),
     ]

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tfdeblur import cli
 from tfdeblur.cli.environment import require_keras
+from tfdeblur.config.fields import SAVED_MODEL
 from tfdeblur.errors import UserError
 
 PROG = "python -m tfdeblur.serve"
@@ -27,7 +28,7 @@ class ServeConfig:
         str,
         Field(
             description="name of a preset, work directory, checkpoint, folder of a preset, or "
-            "SavedModel, which is a program: load only those you trust",
+            f"{SAVED_MODEL}",
             min_length=1,
         ),
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import importlib
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from data_prep import build
 from tfdeblur import cli, deblur, export, train
 from tfdeblur.cli import flags
 from tfdeblur.config import settings
-from tfdeblur.config.fields import Size
+from tfdeblur.config.fields import SAVED_MODEL, Size
 from tfdeblur.errors import ConfigError, UserError
 
 
@@ -357,3 +358,13 @@ def test_help_of_mapping_and_list_shows_what_the_flag_accepts(capsys):
 def test_invalid_yaml_in_flag_raises_config_error_that_names_the_key(value):
     with pytest.raises(ConfigError, match=r"^objective\.losses: "):
         flags.plain_value("objective.losses", value)
+
+
+@pytest.mark.parametrize(
+    "command", ["deblur", "evaluate", "serve.__main__", "demo.__main__", "paper.__main__ images"]
+)
+def test_help_of_commands_that_load_networks_warns_of_saved_models(command, capsys):
+    module, *words = command.split()
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"tfdeblur.{module}").main([*words, "--help"])
+    assert SAVED_MODEL in " ".join(capsys.readouterr().out.split())
