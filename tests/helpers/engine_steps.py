@@ -33,6 +33,7 @@ class Case:
         optimizer: ``sgd``, or None for the configured one.
         size: Height and width of the images.
         black: Index of the step that receives an image which gives NaN, if any.
+        frozen: How long the first layer of a toy network is frozen, such as ``2 steps``, if it is.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Case:
     optimizer: str | None = None
     size: int = 16
     black: int | None = None
+    frozen: str | None = None
 
 
 def main() -> None:
@@ -70,6 +72,7 @@ def run_case(case: Case, folder: str, suffix: str) -> None:
     from tfdeblur import config, models, objectives
     from tfdeblur.config.train import RuntimeConfig
     from tfdeblur.models import critics
+    from tfdeblur.models.generator import Backbone
     from tfdeblur.objectives.objective import CRITIC
     from tfdeblur.training import engines
     from tfdeblur.training import state as state_module
@@ -92,6 +95,10 @@ def run_case(case: Case, folder: str, suffix: str) -> None:
     keras.utils.set_random_seed(1)
     if case.model is None:
         generator = toy_generator(**case.toy)
+        if case.frozen:
+            variables = generator.network.trainable_variables[:2]
+            backbone = Backbone(load=lambda: None, variables=variables, frozen=case.frozen)
+            generator = dataclasses.replace(generator, backbone=backbone)
     else:
         generator = models.create(case.model, case.model_options)
     objective.prepare()

@@ -60,6 +60,8 @@ def test_recipe_trains(name, layers, desk, tmp_path):
         },
         "schedule": {"name": "constant"},
     }
+    if narrow.model.name == "fpn_mobilenet":
+        tree["model"]["backbone_weights"] = "random"
     if narrow.critic:
         tree["critic"] = {"width": 8}
     if narrow.objective.options.losses.get("perceptual"):

@@ -112,6 +112,33 @@ def deblurgan(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
     return network
 
 
+@builder
+def fpn_mobilenet(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
+    """https://github.com/VITA-Group/DeblurGANv2"""
+    norm: dict[str, Callable[[int], torch.nn.Module]] = {
+        "batch": torch.nn.BatchNorm2d,
+        # As that code builds it, for its training mode.
+        "instance": lambda channels: torch.nn.InstanceNorm2d(channels, track_running_stats=True),
+    }
+    width = options.get("width", 64)
+    network = load(folder / "models/fpn_mobilenet.py").FPNMobileNet(
+        norm[options.get("norm", "instance")],
+        num_filters=width,
+        num_filters_fpn=2 * width,
+        pretrained=False,
+    )
+
+    def as_in_training(module: torch.nn.Module, inputs: Any) -> Any:
+        # That code tests in training mode, where all norms use the statistics of the image. They
+        # amplify rounding errors, to 4e-5 of the output in single precision.
+        module.train(options.get("norm", "instance") == "instance").double()
+        return (inputs[0].double(),)
+
+    network.register_forward_pre_hook(as_in_training)
+    network.register_forward_hook(lambda module, inputs, outputs: outputs.float())
+    return network
+
+
 def main() -> None:
     """Writes the outputs of one case."""
     parser = argparse.ArgumentParser()

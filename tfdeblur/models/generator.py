@@ -1,13 +1,30 @@
 """The generator: a network with its value range and its constraint on sizes."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from tfdeblur.models import layers
 from tfdeblur.ops import imaging
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """The part of a network that was trained before, on other images.
+
+    Attributes:
+        load: Sets its weights. Training calls it when a run starts from no other weights, so that
+            restoring images downloads nothing.
+        variables: Its trainable variables.
+        frozen: How long they keep the weights that they start with: 'N epochs', 'N steps' or
+            'N images'.
+    """
+
+    load: Callable[[], None]
+    variables: Sequence[keras.Variable]
+    frozen: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +37,7 @@ class Generator:
             size of the previous one (a pyramid, finest first).
         value_range: Range of inputs and outputs, ``unit`` [0, 1] or ``signed`` [-1, 1].
         multiple: Height and width must be multiples of this.
+        backbone: The part that was trained before, if there is one.
         name: Name of the plug-in that built it, set by `tfdeblur.models.create`.
         options: All options of the plug-in by name, set by `tfdeblur.models.create`.
     """
@@ -27,6 +45,7 @@ class Generator:
     network: keras.Model
     value_range: imaging.ValueRange
     multiple: int
+    backbone: Backbone | None = None
     name: str = ""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -43,9 +43,14 @@ def options_are_frozen_and_documented(generator: Generator) -> None:
     assert set(generator.options) == fields
 
 
+def _side(generator: Generator, least: int) -> int:
+    """Returns a size for the network itself, at least `least` and two of its smallest pixels."""
+    return generator.multiple * max(2, -(-least // generator.multiple))
+
+
 def network_outputs_are_a_float32_pyramid(generator: Generator) -> None:
     """The network returns float32 images of its input's size, or each half the previous size."""
-    size = generator.multiple * -(-16 // generator.multiple)
+    size = _side(generator, 16)
     outputs = generator.network(_images(size, 2 * size) * data_range(generator.value_range))
     for level, output in enumerate(tf.nest.flatten(outputs)):
         expected = (1, size >> level, 2 * size >> level, 3)
@@ -83,7 +88,7 @@ def unit_model_shares_weights_of_network(generator: Generator) -> None:
 
 def unit_model_without_padding_equals_network(generator: Generator) -> None:
     """`value_range` and `multiple` are those of the network."""
-    size = generator.multiple * -(-16 // generator.multiple)
+    size = _side(generator, 16)
     images = _images(size, size)
     signed = generator.value_range == "signed"
     finest = tf.nest.flatten(generator.network(images * 2 - 1 if signed else images))[0]
@@ -93,7 +98,8 @@ def unit_model_without_padding_equals_network(generator: Generator) -> None:
 
 def trainable_weights_all_have_gradients(generator: Generator) -> None:
     """All outputs together depend on every trainable weight."""
-    x = tf.constant(_images(32, 32, batch=2))
+    size = _side(generator, 32)
+    x = tf.constant(_images(size, size, batch=2))
     with tf.GradientTape() as tape:
         outputs = generator.network(x, training=True)
         loss = sum(tf.reduce_mean((o - 0.3) ** 2) for o in tf.nest.flatten(outputs))
@@ -152,7 +158,8 @@ def training_step_under_xla_has_static_shapes(generator: Generator) -> None:
             assert output.shape.is_fully_defined()
         return loss, tape.gradient(loss, network.trainable_variables)
 
-    x = tf.constant(_images(16, 16, batch=2))
+    size = _side(generator, 16)
+    x = tf.constant(_images(size, size, batch=2))
     with tf.device("CPU:0"):
         compiled = tf.function(step, jit_compile=True).get_concrete_function(x)
     operations = compiled.graph.get_operations()

@@ -58,6 +58,10 @@ def count_parameters(run: Trainer) -> int:
 def _without_files(run_config: TrainConfig, folder: str) -> TrainConfig:
     """Drops settings that would read or download files: workdir, initial and VGG19 weights."""
     objective, precision = run_config.objective, run_config.runtime.precision
+    model = run_config.model
+    if hasattr(model.options, "backbone_weights"):
+        blank = dataclasses.replace(model.options, backbone_weights="random")
+        model = dataclasses.replace(model, options=blank)
     options = objective.options
     if getattr(options, "losses", {}).get("perceptual"):
         path = os.path.join(folder, "vgg19.npz")
@@ -67,6 +71,7 @@ def _without_files(run_config: TrainConfig, folder: str) -> TrainConfig:
     return dataclasses.replace(
         run_config,
         workdir=os.path.join(folder, "run"),
+        model=model,
         objective=PlugIn(name=objective.name, options=options),
         training=dataclasses.replace(run_config.training, init_from=None, stages=()),
         # XLA of the host must not compile the step before the TPU compiler does.

@@ -1,7 +1,7 @@
 """The state of a training run: networks, optimizers, counters, averaged weights (EMA), seeds."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from tfdeblur.checkpoints.arrays import (
 )
 from tfdeblur.checkpoints.format_1 import read_format_1
 from tfdeblur.config import OptimizerConfig, TrainConfig
+from tfdeblur.config.fields import images_of
 from tfdeblur.errors import ConfigError
 from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR
@@ -67,6 +68,35 @@ def make_optimizer(
     if config.name == "adamw":
         return keras.optimizers.AdamW(weight_decay=config.weight_decay, **adam)
     return keras.optimizers.Adam(**adam)
+
+
+def freeze(
+    optimizer: keras.optimizers.Optimizer,
+    variables: Sequence[keras.Variable],
+    images: keras.Variable,
+    until: int,
+) -> None:
+    """Makes an optimizer keep variables unchanged until a number of images has been seen.
+
+    Moments follow the gradients meanwhile, so that the first updates have the usual size. Weight
+    decay never applies to the variables: it would pull them away from what was learned before.
+
+    Args:
+        optimizer: Not built yet.
+        variables: The variables to keep.
+        images: Counter of the images seen.
+        until: The count from which they are updated.
+    """
+    optimizer.exclude_from_weight_decay(var_list=variables)
+    kept = {optimizer._var_key(variable) for variable in variables}
+    update = optimizer.update_step
+
+    def update_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if optimizer._var_key(variable) in kept:
+            learning_rate = learning_rate * ops.cast(images >= until, learning_rate.dtype)
+        update(gradient, variable, learning_rate)
+
+    optimizer.update_step = update_step
 
 
 def seed_variables(network: keras.Model) -> list[keras.Variable]:
@@ -141,6 +171,11 @@ class TrainingState:
             optimizer = make_optimizer(
                 optimizer_config, ImageClock(rate, self.images, self.rate_scale)
             )
+            if name == GENERATOR and (backbone := generator.backbone) is not None:
+                until = images_of(
+                    backbone.frozen, epoch_images=epoch_images, global_batch=self._step_images
+                )
+                freeze(optimizer, backbone.variables, self.images, until)
             # A variable created inside a traced step would break the second trace.
             optimizer.build(role.network.trainable_variables)
             self.networks[name] = NetworkState(

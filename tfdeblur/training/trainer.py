@@ -269,6 +269,9 @@ class Trainer:
             )
             self.state.restart_average()
             tqdm.write(f"Weights from {source}: {match}.")
+        elif (backbone := self.state.generator.backbone) is not None:
+            backbone.load()
+            self.state.restart_average()
         return folder is not None
 
     def restore(self) -> str | None:

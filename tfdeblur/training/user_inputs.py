@@ -58,6 +58,8 @@ def make_generator(config: TrainConfig, model: Model | None) -> Generator:
         # Variables must be created under the strategy.
         network = keras.models.clone_model(network)
         network.set_weights(generator.network.get_weights())
+        # The user's weights count, and its variables are not the copy's.
+        generator = dataclasses.replace(generator, backbone=None)
     return dataclasses.replace(generator, network=network, name=generator.name or CUSTOM)
 
 

@@ -48,8 +48,9 @@ def test_build_cites_its_source(generator):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_network_under_xla_equals_network(name):
-    network = create(name).network
-    x = tf.constant(random_images(16, 16, batch=2))
+    generator = create(name)
+    network, side = generator.network, max(16, 2 * generator.multiple)
+    x = tf.constant(random_images(side, side, batch=2))
     with tf.device("CPU:0"):
         compiled = tf.function(lambda x: network(x), jit_compile=True)(x)
     for value, expected in zip(tf.nest.flatten(compiled), tf.nest.flatten(network(x)), strict=True):

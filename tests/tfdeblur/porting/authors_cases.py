@@ -54,4 +54,11 @@ CASES = {
     "deepdeblur_small": Case("deepdeblur", {"width": 6, "blocks": 2}, (24, 40)),
     "deepdeblur": Case("deepdeblur", {}, (24, 40), slow=True),
     "restormer": Case("restormer", {}, (24, 40), slow=True),
+    "fpn_mobilenet": Case("fpn_mobilenet", {"backbone": "pytorch"}, (64, 96), signed=True),
+    "fpn_mobilenet_batch": Case(
+        "fpn_mobilenet",
+        {"backbone": "pytorch", "norm": "batch", "width": 8},
+        (64, 96),
+        signed=True,
+    ),
 }

@@ -40,6 +40,7 @@ class Run:
         self.objective = objectives.create(objective, options)
         with self.strategy.scope():
             generator = models.create(model, TINY.get(model)) if model else toy_generator()
+            self.side = max(16, 2 * generator.multiple)
             built = {}
             if adversarial:
                 built[CRITIC] = critics.create("patch_gan", {"layers": 1, "width": 4})
@@ -62,7 +63,7 @@ class Run:
             return {k: self.strategy.reduce("SUM", v, axis=None) for k, v in results.items()}
 
         for seed in range(steps):
-            batch = toy_batch(4, seed=seed)
+            batch = toy_batch(4, self.side, seed)
 
             def of(context, batch=batch):
                 first = context.replica_id_in_sync_group * share

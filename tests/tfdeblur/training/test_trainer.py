@@ -1,5 +1,7 @@
 """The trainer from Python: callbacks, a user's network and a user's data."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.checkpoints.weights import read_weights
 from tfdeblur.errors import ConfigError, Stopped, UserError
 from tfdeblur.io import files
-from tfdeblur.models.generator import Generator
+from tfdeblur.models.generator import Backbone, Generator
 from tfdeblur.training.callbacks import Callback
 from tfdeblur.training.trainer import Trainer
 from tfdeblur.training.user_inputs import open_training
@@ -151,6 +153,30 @@ def test_resume_with_another_network_raises_user_error(folder):
     Trainer(configure(folder), model=network(), train_data=pairs()).fit()
     with pytest.raises(UserError, match="000000000032"):
         Trainer(configure(folder, steps=5), model=network(width=8), train_data=pairs()).fit()
+
+
+def test_backbone_is_loaded_at_the_start_and_frozen_across_resumes(folder):
+    loads = []
+
+    def make():
+        generator = toy_generator()
+        kernel, bias = generator.network.trainable_variables[:2]
+
+        def load():
+            loads.append(folder)
+            kernel.assign(np.full(kernel.shape, 0.25))
+
+        backbone = Backbone(load=load, variables=(kernel, bias), frozen="3 steps")
+        return dataclasses.replace(generator, backbone=backbone)
+
+    changes = []
+    for steps in (2, 4):
+        trainer = Trainer(configure(folder, steps=steps), model=make, train_data=pairs())
+        trainer.fit()
+        changes.append(np.abs(trainer.state.generator.network.get_weights()[0] - 0.25).max())
+    assert loads == [folder]
+    # One update, the fourth, of the size of the learning rate.
+    assert changes[0] == 0 and 0 < changes[1] < 0.011
 
 
 # --------------------------------------------------------------------------------------------- data

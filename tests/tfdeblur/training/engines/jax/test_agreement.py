@@ -29,6 +29,7 @@ CASES = [
         sections={"training": {"ema_decay": 0.9}, "optimizer": {"clip_norm": 0.1}},
     ),
     Case("micro_batches", plan={"micro_batches": 2}),
+    Case("backbone", frozen="3 steps"),
     Case("skipped_step", plan={"skip_nonfinite": True}, black=2),
     Case("wgan_gp", "wgan_gp", **SLOW),
     Case("wgan_gp_micro_batches", "wgan_gp", plan={"micro_batches": 2}, **SLOW),

@@ -1,5 +1,7 @@
 """The training step, compared with plain Keras and across micro-batches, replicas and XLA."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tests.helpers.toys import (
 from tfdeblur import objectives
 from tfdeblur.metrics.psnr import psnr_db
 from tfdeblur.models import critics
+from tfdeblur.models.generator import Backbone
 from tfdeblur.objectives.objective import GENERATOR, Loss
 from tfdeblur.training.engines.engine import TRAIN_PSNR, StepPlan, training_psnr
 from tfdeblur.training.engines.tensorflow import train_step as step_module
@@ -136,6 +139,36 @@ def test_two_replicas_give_the_step_of_one(objective, clip_norm):
                 continue  # by definition the mean of the replicas' norms, which is different
             np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
     assert_same_weights(weights(one), weights(two), atol=2e-5)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_backbone_is_frozen_until_its_images_are_seen(replicas):
+    strategy = two_replicas() if replicas == 2 else tf.distribute.get_strategy()
+    with strategy.scope():
+        generator = toy_generator()
+        backbone = tuple(generator.network.trainable_variables[:2])
+        generator = dataclasses.replace(
+            generator, backbone=Backbone(load=lambda: None, variables=backbone, frozen="2 steps")
+        )
+        # Weight decay does not depend on the gradient.
+        run_config = toy_config(optimizer={"name": "adamw", "weight_decay": 0.1})
+        state = toy_state(run_config, generator, Content())
+    run = tf.function(ReplicaStep(Content(), state, StepPlan(global_batch=8)))
+
+    def train():
+        strategy.run(run, args=(toy_batch(8 // replicas),))
+        state.images.assign_add(8)  # as the engine does
+        return [np.array(value) for value in generator.network.get_weights()]
+
+    first = [np.array(value) for value in generator.network.get_weights()]
+    for _ in range(2):
+        after = train()
+        for value, other in zip(first[:2], after[:2], strict=True):
+            np.testing.assert_array_equal(value, other)
+        assert all(np.any(a != b) for a, b in zip(first[2:], after[2:], strict=True))
+    for before, now in zip(first[:2], train()[:2], strict=True):
+        # The moments are known: an update has at most the size of the learning rate.
+        assert 0 < np.abs(now - before).max() < 0.011
 
 
 def test_clip_norm_limits_the_gradient_and_reports_the_unclipped_norm():
