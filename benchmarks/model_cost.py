@@ -1,6 +1,7 @@
 """Cost of each generator: parameters, and multiply-adds per image.
 
     python -m benchmarks.model_cost [MODEL ...] [--size 256]
+    python -m benchmarks.model_cost --recipes
 
 A multiply-add is one multiplication and one addition of a convolution or a dense layer; norms,
 activations, sums and pooling are omitted, as in most papers. A transposed convolution multiplies
@@ -8,20 +9,24 @@ every input pixel by its kernel; tools that count its output pixels instead repo
 as many. The moving statistics of batch norm do not count as parameters. The costs follow from
 shapes; no network is run.
 
-This checks the claim that a dense network is smaller and cheaper than DeblurGAN, whose paper does
-not give the widths: `dense_deblurgan` is listed with three growth rates, and `deblurgan` with nine
-blocks. The last line compares the default growth with the latter.
+With `--recipes` it prints the table of docs/recipes.md: each network as a recipe trains it.
+
+Without, it also checks the claim that a dense network is smaller and cheaper than DeblurGAN, whose
+paper does not give the widths: `dense_deblurgan` is listed with three growth rates, and `deblurgan`
+with nine blocks. The last line compares the default growth with the latter.
 """
 
 import argparse
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from tfdeblur import config, models
+from tfdeblur.config import recipes
 from tfdeblur.errors import ConfigError
 
 # Configurations from papers; all other models are counted with their defaults.
@@ -30,7 +35,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "dense_deblurgan": ({"growth": 16}, {"growth": 32}, {"growth": 64}),
     "mimo_unet": ({}, {"plus": True}),
     "ms_deblur": ({"blocks": 19}, {"blocks": 5}),
-    "nafnet": ({"width": 32}, {"width": 64}),
+    "nafnet": ({"width": 16}, {"width": 32}, {"width": 64}),
 }
 
 
@@ -120,6 +125,45 @@ def table(found: Sequence[tuple[str, Mapping[str, Any], Cost]], size: int) -> st
     return "\n".join(lines)
 
 
+def recipe_of_each_network() -> list[str]:
+    """Returns a recipe for each network of the recipes, with its options, one that reports scores.
+
+    The networks that no recipe reports are left out.
+    """
+    found: dict[str, str] = {}
+    for name in recipes.names():
+        if recipes.load(name).about["reported"]:
+            found.setdefault(repr(_model(name)), name)
+    return list(found.values())
+
+
+def recipe_row(name: str, size: int) -> str:
+    """Returns the row of a recipe's network in the table of docs/recipes.md."""
+    model = _model(name)
+    spent = cost(models.create(model.name, model.options).network, size)
+    keras.backend.clear_session()
+    reported = recipes.load(name).about["reported"]["psnr_db"]
+    papers = recipes.bibtex(name).split("\n\n")[:-1]  # the last one is this library
+    return (
+        f"| `{model.name}` | `{name}` | {spent.parameters:,} | {spent.multiply_adds / 1e9:.1f} G "
+        f"| {reported:.2f} | {', '.join(map(_reference, papers))} |"
+    )
+
+
+def _model(name: str) -> config.PlugIn:
+    return config.resolve({"recipe": name, "workdir": "unused"}).model
+
+
+def _reference(entry: str) -> str:
+    """Returns authors and year of a BibTeX entry."""
+    author, year = (re.search(rf"{key} = {{(.*)}}", entry) for key in ("author", "year"))
+    names = [word.split(",")[0] for word in (author[1] if author else "").split(" and ")]
+    text = names[0] if len(names) == 1 else " and ".join(names)
+    if len(names) > 2 or "others" in names:
+        text = f"{names[0]} et al."
+    return f"{text} {year[1]}" if year else text
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -128,7 +172,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "models", nargs="*", metavar="MODEL", help="models to count; all by default"
     )
     parser.add_argument("--size", type=int, default=256, help="side of the image in pixels")
+    parser.add_argument("--recipes", action="store_true", help="print the table of docs/recipes.md")
     chosen = parser.parse_args(arguments)
+    if chosen.recipes:
+        print("| network | recipe | parameters | multiply-adds | reported, dB | papers |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for name in recipe_of_each_network():
+            print(recipe_row(name, chosen.size))
+        return
     for name in chosen.models:
         try:
             config.MODELS.load(name)

@@ -49,6 +49,13 @@ def test_the_table(capsys):
     assert "unet16" in capsys.readouterr().err
 
 
+def test_table_of_the_recipes_is_in_the_docs(repository):
+    page = (repository / "docs/recipes.md").read_text("utf-8")
+    assert model_cost.recipe_row("unet16_cifar10", 256) in page.splitlines()
+    for name in model_cost.recipe_of_each_network():
+        assert f"` | `{name}` | " in page
+
+
 @pytest.mark.slow
 def test_the_dense_network_is_smaller_than_deblurgan():
     printed = model_cost.table(model_cost.rows(["deblurgan", "dense_deblurgan"], 64), 64)
