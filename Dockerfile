@@ -25,4 +25,4 @@ EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
 # Other commands: docker run --rm -v "$PWD:/photos" tfdeblur tfdeblur.deblur /photos/photo.jpg ...
 ENTRYPOINT ["python", "-m"]
-CMD ["tfdeblur.serve", "--model", "unet16-cifar10", "--host", "0.0.0.0"]
+CMD ["tfdeblur.serve", "--host", "0.0.0.0"]

@@ -10,8 +10,8 @@ Example:
     >>> tfdeblur.build_model("unet16", width=8).count_params()
     120843
     >>> tfdeblur.list_presets()
-    ['unet16-cifar10']
-    >>> sharp = tfdeblur.load("unet16-cifar10").deblur(blurred)  # doctest: +SKIP
+    ['nafnet16-photo', 'unet16-cifar10']
+    >>> sharp = tfdeblur.load("nafnet16-photo").deblur(blurred)  # doctest: +SKIP
 
 `register` and `register_metric` add models, critics, objectives, sources and metrics of your own,
 and `tfdeblur.testing` checks them.

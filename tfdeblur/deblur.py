@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tfdeblur.deblur FILE_OR_FOLDER... -o OUT --model PRESET_RUN_OR_SAVEDMODEL
+    python -m tfdeblur.deblur FILE_OR_FOLDER... -o OUT [--model PRESET_RUN_OR_SAVEDMODEL]
 
 `run` does the same for a notebook.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import tqdm
 from pydantic import Field
 
-from tfdeblur import cli
+from tfdeblur import cli, presets
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.cli.printable import printable
 from tfdeblur.config.fields import SAVED_MODEL
@@ -56,7 +56,7 @@ class DeblurConfig:
             f"checkpoint, folder of a preset, or {SAVED_MODEL}",
             min_length=1,
         ),
-    ]
+    ] = presets.DEFAULT
     tile: Annotated[
         int | None,
         Field(
@@ -260,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_and_report(config: DeblurConfig) -> int:
     result = run(config)
-    print(f"{len(result.written)} restored into {config.out}")
+    print(f"{len(result.written)} restored into {config.out} with {config.model}")
     for out, measured in result.flicker.items():
         print(f"  {printable(out)}: {measured}")
     if result.skipped:

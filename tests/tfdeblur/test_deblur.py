@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.helpers import filming
-from tfdeblur import deblur
+from tfdeblur import deblur, presets
 from tfdeblur.config import settings
 from tfdeblur.deblur import DeblurConfig, plan_outputs
 from tfdeblur.errors import UserError
@@ -354,3 +354,11 @@ def test_plan_outputs_of_mixed_kinds_raises(tmp_path):
         with pytest.raises(UserError, match=message):
             plan_outputs([given], out)
     assert plan_outputs(["a.avi"], str(tmp_path)) == {"a.avi": f"{tmp_path}/a.mkv"}
+
+
+def test_default_is_a_preset_which_is_named(tmp_path, capsys):
+    photo = put(tmp_path / "in" / "a.png", picture(64, 48))
+    assert deblur.main([photo, "-o", str(tmp_path)]) == 0
+    assert presets.DEFAULT in capsys.readouterr().out
+    expected = load_restorer(presets.DEFAULT).deblur(photo_files.read_photo(photo).pixels)
+    np.testing.assert_array_equal(photo_files.read_photo(str(tmp_path / "a.png")).pixels, expected)

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tfdeblur.demo --model unet16-cifar10
+    python -m tfdeblur.demo
 """
 
 import html

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tfdeblur.serve --model unet16-cifar10
+    python -m tfdeblur.serve
     curl --data-binary @photo.jpg http://127.0.0.1:8000/restore -o restored.png
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tfdeblur import cli
+from tfdeblur import cli, presets
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.config.fields import SAVED_MODEL
 from tfdeblur.errors import UserError
@@ -31,7 +31,7 @@ class ServeConfig:
             f"{SAVED_MODEL}",
             min_length=1,
         ),
-    ]
+    ] = presets.DEFAULT
     host: Annotated[
         str, Field(description="address to listen on; 0.0.0.0 serves other machines")
     ] = "127.0.0.1"
