@@ -102,7 +102,14 @@ def test_quickstart_improves_the_images_and_writes_all_files(
     done = subprocess.run(call, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     printed = [line.rsplit("  ", 1)[-1].strip() for line in done.stdout.splitlines()]
-    for place in ("run/index.html", "saved_model", "restored", "restored-preset", "before_and_after.png"):
+    places = (
+        "restored-preset",
+        "run/index.html",
+        "saved_model",
+        "restored",
+        "before_and_after.png",
+    )
+    for place in places:
         assert (out / place).exists()
         assert str(out / place) in printed, place
     for scores in out.glob("run/evaluation/*-test/scores.json"):

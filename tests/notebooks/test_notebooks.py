@@ -120,7 +120,7 @@ def test_train_gopro(where, tmp_path):
 
 @on_backends("jax")
 def test_deblur_your_photos(where, tmp_path):
-    """A preset restores photos of scikit-image; of others, a file that is no image stops nothing."""
+    """A preset restores photos of scikit-image; a file that is no image does not stop others."""
     name = "deblur_your_photos"
     printed, figures = notebooks.run(name, RUNS[name](tmp_path), tmp_path, **where)
     assert "2 restored" in printed and figures == 2
