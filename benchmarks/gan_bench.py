@@ -225,7 +225,7 @@ class Contestant:
         return Validator(generator, data, self._run.engine.executor(), pictures=0)()
 
 
-# ------------------------------------------------------------------------------------ the comparison
+# ------------------------------------------------------------------------------------ comparison
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, Any]:
