@@ -28,7 +28,7 @@ from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.metrics import METRICS
-from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS
+from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, VALIDATION_LOSS
 from tfdeblur.ops import tiling
 from tfdeblur.reports import histories, pages
 from tfdeblur.reports.charts import Chart, FigureFormat
@@ -37,8 +37,6 @@ CHECKPOINTS_JSON = "checkpoints.json"
 CHECKPOINTS_CSV = "checkpoints.csv"
 PAGE = "checkpoints.html"
 NAMES = (CHECKPOINTS_JSON, CHECKPOINTS_CSV, PAGE, pages.figures_folder(PAGE))
-
-VALIDATION_LOSS = "validation loss"
 
 # A strip shows at most this many checkpoints and the best one.
 _MAX_COLUMNS = 6
@@ -122,7 +120,7 @@ class CheckpointTable:
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Returns the header and the rows as texts; a star marks the best of each column."""
         best = self.best()
-        header = ["images seen", *headers(self.metrics, "epochs"), VALIDATION_LOSS]
+        header = ["images seen", *headers([*self.metrics, VALIDATION_LOSS], "epochs")]
         baseline = [METRICS[k].text(self.baseline.get(k, math.nan)) for k in self.metrics]
         body = [["blurred", "", *baseline, "-"]]
         for stage in self.stages:
@@ -132,7 +130,7 @@ class CheckpointTable:
                 + METRICS[key].text(stage.row.get(key, math.nan))
                 for key in self.metrics
             ]
-            loss = METRICS[LOSS].text(stage.validation_loss)
+            loss = METRICS[VALIDATION_LOSS].text(stage.validation_loss)
             body.append([f"{stage.images:,}", epochs, *scores, loss])
         return header, body
 
@@ -162,8 +160,8 @@ class CheckpointTable:
         if reason := self.about.get(OMITTED):
             notes.append(f"Loss is omitted: {reason}")
         notes.append(
-            f"{VALIDATION_LOSS.capitalize()}: of the run's own validation at that image count, "
-            "with the averaged weights if it keeps some; the other columns are of this split."
+            f"{METRICS[VALIDATION_LOSS].title}: {METRICS[VALIDATION_LOSS].protocol} The other "
+            "columns are of this split."
         )
         notes.append("Float32 on [0, 1], restored images clipped to it, whole images, RGB.")
         return notes
@@ -185,7 +183,7 @@ class CheckpointTable:
                         "images_seen": stage.images,
                         "epochs": stage.epochs,
                         **stage.row,
-                        "validation_loss": stage.validation_loss,
+                        VALIDATION_LOSS: stage.validation_loss,
                     }
                 )
                 for stage in self.stages
@@ -215,7 +213,7 @@ class CheckpointTable:
                 "images_seen": stage.images,
                 "epochs": "" if stage.epochs is None else stage.epochs,
                 **stage.row,
-                "validation_loss": stage.validation_loss,
+                VALIDATION_LOSS: stage.validation_loss,
             }
             for stage in self.stages
         ]

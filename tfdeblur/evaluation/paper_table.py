@@ -12,9 +12,12 @@ from tfdeblur.evaluation.results import Result, check_metrics, unique_labels
 from tfdeblur.evaluation.scores import BLURRED, CONVERTED, RESTORED
 from tfdeblur.evaluation.tables import Grid, csv_text
 from tfdeblur.metrics import METRICS
-from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS
+from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS, VALIDATION_LOSS
 
-MEASURES = (LOSS, ADVERSARIAL_LOSS, "ssim", "psnr_db", "mse", "mae", "log_cosh")
+MEASURES = (
+    *(LOSS, VALIDATION_LOSS, ADVERSARIAL_LOSS),
+    *("ssim", "psnr_db", "mse", "mae", "log_cosh"),
+)
 """The measures of a table, in the order of its rows; those that no network has are left out."""
 
 

@@ -2,7 +2,7 @@
 
 from tfdeblur.metrics.metric import Metric
 
-LOSS, ADVERSARIAL_LOSS = "loss", "adversarial_loss"
+LOSS, ADVERSARIAL_LOSS, VALIDATION_LOSS = "loss", "adversarial_loss", "validation_loss"
 
 METRICS = (
     Metric(
@@ -24,6 +24,16 @@ METRICS = (
         "the mean score of the restored image, so it may have either sign, and its scale is that "
         "of the run's own critic. Relativistic losses take the mean score of the image in place of "
         "the batch's. Compare only runs of the same objective and critic.",
+        higher_is_better=False,
+        decimals=None,
+        whole_images_only=True,
+        comparable=False,
+    ),
+    Metric(
+        VALIDATION_LOSS,
+        "Validation loss",
+        "The loss of the run's own validation, on the split that it validates on, when it had seen "
+        "as many images; with the averaged weights if the run keeps some.",
         higher_is_better=False,
         decimals=None,
         whole_images_only=True,

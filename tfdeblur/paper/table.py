@@ -50,6 +50,7 @@ class TableConfig:
         tuple[str, ...], Field(description="measures; those of papers if unset", min_length=1)
     ] = (
         "loss",
+        "validation_loss",
         "adversarial_loss",
         "ssim",
         "psnr_db",

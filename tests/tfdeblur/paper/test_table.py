@@ -129,6 +129,7 @@ def test_run_by_epoch_has_the_papers_figures_at_its_epochs(tmp_path, capsys):
         {"images_seen": 2100 * epochs, "epochs": 1.0, "psnr_db": 27.0, "ssim": 0.5, "loss": None}
         for epochs in (20, 30)
     ]
+    rows[1]["validation_loss"] = 0.125
     stored = {
         "recipe": "deblurgan_resnet9",
         "data": "gopro_256",
@@ -144,6 +145,7 @@ def test_run_by_epoch_has_the_papers_figures_at_its_epochs(tmp_path, capsys):
     titles = [line.split("  ")[0] for line in lines[2:10]]
     assert titles[:4] == ["blurred", "20 epochs", "20 epochs, paper", "30 epochs"]
     assert titles[4] == "40 epochs, paper" and "28.46" in lines[4]
+    assert "Validation loss" in lines[0] and "0.1250" in lines[5]
 
 
 def test_networks_stand_across_their_test_sets(runs, tmp_path, capsys):
