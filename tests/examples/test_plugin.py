@@ -68,6 +68,10 @@ def test_run_with_a_plugin_needs_it_named_again(plugin, tmp_path, monkeypatch, c
     assert recorded["plugins"] == [plugin]
     assert recorded["model"] == {"name": "shallow", "width": 4}
 
+    # A preset names the network and not the module.
+    preset = str(tmp_path / "shallow-preset")
+    assert export.main([*named, "--workdir", run, "--format", "hub", "--out", preset]) == 0
+
     forget(monkeypatch)
     scored = ["--workdir", run, "--data", data, "--out", str(tmp_path / "scores")]
     photo = str(tmp_path / "photo.png")
@@ -84,7 +88,12 @@ def test_run_with_a_plugin_needs_it_named_again(plugin, tmp_path, monkeypatch, c
         assert main(words) == 2
         assert f"--plugins {plugin}" in capsys.readouterr().err
         assert "edges" not in sys.modules
+    of_preset = [photo, "--model", preset, "-o", str(tmp_path / "of_preset.png")]
+    assert deblur.main(of_preset) == 2
+    printed = capsys.readouterr().err
+    assert "'shallow'" in printed and "--plugins MODULE" in printed and preset in printed
 
+    assert deblur.main([*named, *of_preset]) == 0
     assert evaluate.main([*named, *scored]) == 0
     scores = files.read_json(str(tmp_path / "scores" / "scores.json"))
     assert scores["rows"]["restored"]["edge_mae"] > 0

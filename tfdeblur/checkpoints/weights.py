@@ -25,7 +25,7 @@ from tfdeblur.checkpoints.manifest import (
     weights_file,
 )
 from tfdeblur.checkpoints.retention import list_checkpoints
-from tfdeblur.config import plugins
+from tfdeblur.config import MODELS, plugins
 from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
 from tfdeblur.io.array_files import read_hdf5
@@ -33,6 +33,7 @@ from tfdeblur.models import create
 from tfdeblur.models.generator import Generator
 from tfdeblur.models.keras_settings import standard_settings
 from tfdeblur.presets import find
+from tfdeblur.registry import did_you_mean
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -126,7 +127,7 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
         The generator, and the checkpoint's ``meta.json`` with its ``folder`` added.
 
     Raises:
-        UserError: There is no checkpoint, or it uses plug-ins of modules that are not imported.
+        UserError: There is no checkpoint, or its network is that of a module that is not imported.
         DataError: It is damaged, or describes a network that does not fit its weights.
     """
     folder = checkpoint_folder(path, which)
@@ -136,9 +137,17 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
     options = dict(meta["model"])
     if absent := plugins.missing(meta.get(plugins.KEY)):
         raise UserError(f"{folder} cannot be loaded yet. {plugins.advice(absent)}")
+    name = str(options.pop("name"))
+    if name not in MODELS.names():
+        # Presets do not name the module of a plug-in.
+        raise UserError(
+            f"{folder} cannot be loaded yet. Its network, {name!r}, is not one of tfdeblur's, and "
+            "no imported module registers it. Such a module is a program: if you trust it, set "
+            f"--plugins MODULE (in Python, import it first).{did_you_mean(name, MODELS.names())}"
+        )
     try:
         with standard_settings(), no_more_weights_than(arrays):
-            generator = create(options.pop("name"), options)
+            generator = create(name, options)
     except Exception as error:  # the options may have any values
         raise DataError(
             f"{files.join(folder, description_file(meta))}: model describes no network with the "

@@ -10,7 +10,7 @@ from tfdeblur import models
 from tfdeblur.checkpoints.limits import TooManyWeights, no_more_weights_than
 from tfdeblur.checkpoints.manifest import write_meta
 from tfdeblur.checkpoints.weights import load_generator, write_weights
-from tfdeblur.errors import DataError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
 
 
@@ -38,7 +38,6 @@ def checkpoint(tmp_path):
         {"name": "unet16", "width": "wide"},
         {"name": "unet16", "width": [[]]},
         {"name": "unet16", "depth": 3},
-        {"name": "no such model"},
         {"name": "rednet30", "depth": 10**9, "width": 1},
         {"name": "rednet30", "depth": 10**30, "width": 1},
         {"name": "nafnet", "width": 10**30},
@@ -48,6 +47,11 @@ def checkpoint(tmp_path):
 def test_load_generator_of_a_model_that_does_not_fit_raises_data_error(checkpoint, model):
     with pytest.raises(DataError, match=r"meta\.json: model.*generator\.safetensors"):
         load_generator(checkpoint(**model))
+
+
+def test_load_generator_of_an_unknown_model_asks_for_its_module(checkpoint):
+    with pytest.raises(UserError, match=r"'shallow'.*--plugins"):
+        load_generator(checkpoint(name="shallow"))
 
 
 def test_load_generator_of_a_smaller_model_names_the_weights(checkpoint):
