@@ -15,7 +15,12 @@ from tfdeblur.errors import ConfigError, DataError, reason_of
 from tfdeblur.models.blocks import Norm, convolve, normalize
 from tfdeblur.models.generator import Backbone, Generator
 from tfdeblur.models.keras_settings import standard_settings
-from tfdeblur.models.layers import BatchNormalization, GroupNormalization, Synchronized
+from tfdeblur.models.layers import (
+    BatchNormalization,
+    GroupNormalization,
+    Synchronized,
+    depthwise,
+)
 
 RANDOM = "random"
 """Value of `backbone_weights` for a backbone that was not trained before."""
@@ -137,20 +142,20 @@ def _mobilenet(images: Any, options: Options) -> list[Any]:
     border = ((0, 1), (0, 1)) if options.backbone == "keras" else 1
     epsilon = _EPSILON[options.backbone]
 
-    def unit(x: Any, layer: keras.layers.Layer, norm: str, *, active: bool = True) -> Any:
-        x = layer(x)
+    def unit(x: Any, name: str, *, active: bool = True) -> Any:
         if options.norm == "instance":
-            x = GroupNormalization(groups=-1, epsilon=epsilon, name=norm)(x)
+            x = GroupNormalization(groups=-1, epsilon=epsilon, name=name)(x)
         else:
-            x = BatchNormalization(synchronized=options.synchronized, epsilon=epsilon, name=norm)(x)
-        return layers.ReLU(6, name=f"{norm}_relu")(x) if active else x
+            x = BatchNormalization(synchronized=options.synchronized, epsilon=epsilon, name=name)(x)
+        return layers.ReLU(6, name=f"{name}_relu")(x) if active else x
 
     def pointwise(x: Any, channels: int, name: str, *, active: bool) -> Any:
-        layer = layers.Conv2D(channels, 1, use_bias=False, name=name)
-        return unit(x, layer, f"{name}_BN", active=active)
+        x = convolve(x, channels, 1, use_bias=False, name=name)
+        return unit(x, f"{name}_BN", active=active)
 
     x = layers.ZeroPadding2D(border, name="Conv1_pad")(images)
-    x = unit(x, layers.Conv2D(32, 3, strides=2, use_bias=False, name="Conv1"), "bn_Conv1")
+    x = layers.Conv2D(32, 3, strides=2, use_bias=False, name="Conv1")(x)
+    x = unit(x, "bn_Conv1")
     features, index = [], 0
     for channels, count, first_stride in _STAGES:
         for stride in (first_stride, *(1,) * (count - 1)):
@@ -160,14 +165,9 @@ def _mobilenet(images: Any, options: Options) -> list[Any]:
                 x = pointwise(x, _EXPANSION * x.shape[-1], f"{name}_expand", active=True)
             if stride == 2:
                 x = layers.ZeroPadding2D(border, name=f"{name}_pad")(x)
-            depthwise = layers.DepthwiseConv2D(
-                3,
-                strides=stride,
-                padding="same" if stride == 1 else "valid",
-                use_bias=False,
-                name=f"{name}_depthwise",
-            )
-            x = unit(x, depthwise, f"{name}_depthwise_BN")
+            padding = "same" if stride == 1 else "valid"
+            x = depthwise(x, f"{name}_depthwise", stride, padding)
+            x = unit(x, f"{name}_depthwise_BN")
             x = pointwise(x, channels, f"{name}_project", active=False)
             if stride == 1 and shortcut.shape[-1] == channels:
                 x = layers.Add(name=f"{name}_add")([shortcut, x])

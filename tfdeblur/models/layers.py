@@ -266,7 +266,7 @@ class WindowScaling(keras.layers.Layer):
         return {**super().get_config(), "window": self.window}
 
 
-def depthwise(x: Any, name: str) -> Any:
+def depthwise(x: Any, name: str, strides: int = 1, padding: str = "same") -> Any:
     """Filters each channel of [B, H, W, C] by its own 3x3 kernel, without bias.
 
     The kernel is initially uniform in [-1/3, 1/3], as in PyTorch. Keras's default divides by the
@@ -274,7 +274,12 @@ def depthwise(x: Any, name: str) -> Any:
     """
     kernel = keras.initializers.VarianceScaling(1 / 3, mode="fan_out", distribution="uniform")
     convolution = keras.layers.DepthwiseConv2D(
-        3, padding="same", use_bias=False, depthwise_initializer=kernel, name=name
+        3,
+        strides=strides,
+        padding=padding,
+        use_bias=False,
+        depthwise_initializer=kernel,
+        name=name,
     )
     return convolution(x)
 

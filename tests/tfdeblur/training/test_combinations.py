@@ -108,7 +108,11 @@ def test_objective_gives_equal_steps_on_one_device_two_and_xla(objective):
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    # Its many layers take minutes on two devices.
+    [pytest.param(m, marks=pytest.mark.long) if m == "fpn_mobilenet" else m for m in MODELS],
+)
 def test_model_with_content_loss_trains_on_one_device_and_two(model):
     for strategy in (None, two_replicas()):
         run = Run(model, "content", strategy)
