@@ -128,10 +128,10 @@ class Restorer:
         height, width = image.shape[:2]
         if self._settings["tile"] is None:
             return self._run(image)
-        *sides, overlap = self._settings["tile"]
-        strides = [side - overlap for side in sides]
+        high, wide, overlap = self._settings["tile"]
+        grid = tiling.grid(height, width, high, wide, high - overlap, wide - overlap, cover=True)
         total, weights = np.zeros_like(image), np.zeros((height, width, 1), np.float32)
-        for box in tiling.grid(height, width, *sides, *strides, cover=True):
+        for box in grid:
             weight = tiling.blending_weights(box, height, width, overlap)
             total[box.slices] += self._run(image[box.slices]) * weight
             weights[box.slices] += weight

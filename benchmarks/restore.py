@@ -196,9 +196,9 @@ def count_tiles(height: int, width: int, tile: Sequence[int]) -> int:
     """Returns the number of tiles of an image, given their height, width and overlap."""
     from tfdeblur.ops import tiling
 
-    *sides, overlap = tile
-    strides = [side - overlap for side in sides]
-    return len(tiling.grid(height, width, *sides, *strides, cover=True))
+    high, wide, overlap = tile
+    grid = tiling.grid(height, width, high, wide, high - overlap, wide - overlap, cover=True)
+    return len(grid)
 
 
 def reached(row: dict[str, Any]) -> bool:
