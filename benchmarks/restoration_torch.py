@@ -129,9 +129,9 @@ class Restorer:
         if self._settings["tile"] is None:
             return self._run(image)
         high, wide, overlap = self._settings["tile"]
-        grid = tiling.grid(height, width, high, wide, high - overlap, wide - overlap, cover=True)
+        strides = high - overlap, wide - overlap
         total, weights = np.zeros_like(image), np.zeros((height, width, 1), np.float32)
-        for box in grid:
+        for box in tiling.grid(height, width, high, wide, *strides, cover=True):
             weight = tiling.blending_weights(box, height, width, overlap)
             total[box.slices] += self._run(image[box.slices]) * weight
             weights[box.slices] += weight

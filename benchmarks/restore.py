@@ -197,8 +197,7 @@ def count_tiles(height: int, width: int, tile: Sequence[int]) -> int:
     from tfdeblur.ops import tiling
 
     high, wide, overlap = tile
-    grid = tiling.grid(height, width, high, wide, high - overlap, wide - overlap, cover=True)
-    return len(grid)
+    return len(tiling.grid(height, width, high, wide, high - overlap, wide - overlap, cover=True))
 
 
 def reached(row: dict[str, Any]) -> bool:
