@@ -20,7 +20,6 @@ SMALL = [
     ("fftformer", {"width": 8, "blocks": (2, 1, 1), "refinement": 1}, (32, 64)),
     ("deepdeblur", {"width": 8, "blocks": 2}, (56, 40)),
     ("restormer", {"width": 8, "blocks": (1, 2, 1), "heads": (2, 1, 4)}, (52, 36)),
-    ("fpn_mobilenet", {"width": 8}, (96, 128)),
     ("fpn_mobilenet", {"width": 8, "norm": "batch"}, (64, 96)),
     ("deblurgan", {"width": 8, "blocks": 2}, (52, 36)),
     ("deblurgan", {"width": 8, "blocks": 3, "norm": "batch", "dropout": False}, (36, 52)),
