@@ -196,7 +196,7 @@ def _read_scores(path: str, sha256: str) -> Scores:
         }
         limited = f", first {tree['limit']:,} images" if tree.get("limit") else ""
         return Scores(
-            data=f"{tree['source']}, split {tree['split']}{limited}",
+            data=f"{files.base_name(tree['data'])}, split {tree['split']}{limited}",
             images=tree["images"],
             protocol=(
                 "`python -m tfdeblur.evaluate`: whole images, float32, clipped to [0, 1], RGB; "
