@@ -175,7 +175,7 @@ def test_readme_table_has_the_figures_of_the_recipe(repository: pathlib.Path, na
     about = recipes.load(name).about
     readme = (repository / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in readme.splitlines() if f"`{name}`" in line and line[0] == "|"]
-    for figures in (about["reported"], about["measured"]):
+    for figures in filter(None, (about["reported"], about["measured"])):
         assert f"{figures['psnr_db']:.2f} / {figures['ssim']:.4f}".replace(" 0.", " .") in row
 
 
