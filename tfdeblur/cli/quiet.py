@@ -20,9 +20,8 @@ _WAIT_SECONDS = 5.0
 
 
 def silence_tensorflow() -> None:
-    """Hides information and warnings of TensorFlow's C++ code, unless the user has set a level."""
-    if _LEVEL not in os.environ:
-        os.environ[_LEVEL] = "2"
+    """Hides information and warnings of TensorFlow's C++ code, unless the user's level has them."""
+    if os.environ.setdefault(_LEVEL, "2") not in ("0", "1"):
         sys.meta_path.insert(0, _QuietImport())
 
 
