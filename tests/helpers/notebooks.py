@@ -3,14 +3,19 @@
 ``python -m tests.helpers.notebooks`` writes notebooks/setup_cell.py into all notebooks;
 ``python -m tests.helpers.notebooks NAME SETTINGS UNTIL`` runs one in the current folder, with
 settings as JSON for its first cell, up to the first cell that contains a text, and prints the
-number of figures it showed as its last line.
+number of figures it showed as its last line; ``python -m tests.helpers.notebooks EXECUTED.ipynb``
+takes the outputs of an executed copy into the notebook of that name.
 """
 
+import base64
+import io
 import json
 import os
 import pathlib
 import subprocess
 import sys
+
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
@@ -42,8 +47,37 @@ def write_setup_cells():
     for path in NOTEBOOKS:
         book, cells = read(path)
         cells[_PLACE]["source"] = SETUP.read_text("utf-8").rstrip("\n").splitlines(keepends=True)
-        text = json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True)
-        path.write_text(text + "\n", "utf-8")
+        write(path, book)
+
+
+def write(path, book):
+    """Writes a notebook's JSON."""
+    text = json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True)
+    path.write_text(text + "\n", "utf-8")
+
+
+def take_outputs(executed):
+    """Copies the outputs of an executed copy, except what went to stderr, with small pictures."""
+    path = FOLDER / executed.name
+    book, cells = read(path)
+    for cell, done in zip(cells, read(executed)[1], strict=True):
+        assert cell["source"] == done["source"]
+        kept = [output for output in done["outputs"] if output.get("name") != "stderr"]
+        cell["outputs"] = [_small(output) for output in kept]
+    write(path, book)
+
+
+def _small(output):
+    if "data" not in output:
+        return output
+    data = dict(output["data"])
+    if "image/png" in data:
+        jpeg = io.BytesIO()
+        picture = Image.open(io.BytesIO(base64.b64decode(data.pop("image/png"))))
+        picture.thumbnail((800, 800))
+        picture.convert("RGB").save(jpeg, "JPEG", quality=80, optimize=True)
+        data["image/jpeg"] = base64.b64encode(jpeg.getvalue()).decode()
+    return {"data": data, "metadata": {}, "output_type": "display_data"}
 
 
 def execute(name, settings, until):
@@ -103,7 +137,9 @@ def run(
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) == 2:
+        take_outputs(pathlib.Path(sys.argv[1]))
+    elif len(sys.argv) > 2:
         execute(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3])
     else:
         write_setup_cells()
