@@ -53,14 +53,14 @@ def test_extras_exist(lines, repository):
     assert extras[0] == "${DEVICE}"
 
 
-def test_command_is_one_of_the_package_with_its_preset(lines):
+def test_command_is_one_of_the_package_with_a_preset(lines):
     (entry,), (command,) = of(lines, "ENTRYPOINT"), of(lines, "CMD")
     assert json.loads(entry) == ["python", "-m"]
     module, *flags = json.loads(command)
     settings = importlib.import_module(f"{module}.__main__").ServeConfig
     values = dict(zip(flags[::2], flags[1::2], strict=True))
     assert {name.removeprefix("--") for name in values} <= set(settings.__dataclass_fields__)
-    assert values["--model"] in tfdeblur.list_presets()
+    assert settings().model in tfdeblur.list_presets()
     (port,) = of(lines, "EXPOSE")
-    assert int(port) == settings(model="m").port
+    assert int(port) == settings().port
     assert f":{port}/health" in of(lines, "HEALTHCHECK")[0]
