@@ -1,6 +1,7 @@
-"""One generator trained with every objective: cost and benefit of a critic.
+r"""One generator trained with every objective: cost and benefit of a critic.
 
-    python -m benchmarks.gan_bench --data data/cifar10 --model rednet30 --option output=tanh
+    python -m benchmarks.gan_bench --data data/cifar10 --model rednet30 --option output=tanh \
+        --seeds 0 1 2
 
 All contestants have the same generator with the same initial weights, the same pairs in the same
 order and the same number of images seen; only the objective differs:
@@ -13,7 +14,8 @@ All run in one process and alternate in turns of a few steps, in reverse order e
 that other load on the machine affects all of them equally. A turn ends when the metrics have been
 read back from the device. The first step, which includes compilation, is not timed. Each round
 gives one ratio to `content`; the median, minimum and maximum over rounds are reported. PSNR and
-SSIM are those of the validation split after the last step, for one seed.
+SSIM are those of the validation split after the last step. Each seed trains all contestants anew;
+differences are taken within a seed, and their mean is given with its 95 % interval (Student's t).
 
 Two claims of DeblurGAN_PRO (Kuspys and Lutchyn) are compared with the results: that GANs train
 about three times slower, and that the FFT loss gives more precise results. The slowdown depends on
@@ -86,7 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=10, help="turns per contestant")
     parser.add_argument("--batch", type=int, default=32, help="images per batch")
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of weights, order and augmentation"
+        "--seeds", type=int, nargs="+", default=[0], help="of weights, order and augmentation"
+    )
+    parser.add_argument(
+        "--contestants", nargs="+", metavar="NAME", help="names in the table; all if unset"
     )
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--out", help="JSON file for all results")
@@ -97,11 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: argparse.Namespace) -> int:
     # TensorFlow warns that many similar graphs look like accidental retracing.
     tf.get_logger().setLevel("ERROR")
-    figures = bench(arguments)
-    print(table(figures))
-    print("\n".join(verdicts(figures)))
-    if arguments.out:
-        files.write_json(arguments.out, figures)
+    found = []
+    for seed in arguments.seeds:
+        found.append(bench(arguments, seed))
+        print(table(found[-1]), flush=True)
+        if arguments.out:
+            files.write_json(arguments.out, found)
+    print("\n".join(verdicts(found)))
     return 0
 
 
@@ -126,7 +133,7 @@ def objectives(adversarial_weight: float, fft_weight: float) -> dict[str, dict[s
 
 
 def run_config(
-    arguments: argparse.Namespace, objective: Mapping[str, Any], workdir: str
+    arguments: argparse.Namespace, objective: Mapping[str, Any], seed: int, workdir: str
 ) -> config.TrainConfig:
     """Returns the configuration of one contestant.
 
@@ -145,7 +152,7 @@ def run_config(
         model[name] = flags.plain_value(f"model.{name}", value)
     tree: dict[str, Any] = {
         "workdir": workdir,
-        "seed": arguments.seed,
+        "seed": seed,
         "model": model,
         "objective": dict(objective),
         "data": {"paths": [arguments.data], "crop": arguments.crop},
@@ -228,8 +235,8 @@ class Contestant:
 # ------------------------------------------------------------------------------------ comparison
 
 
-def bench(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains the contestants in turns and evaluates them; returns all results.
+def bench(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Trains the contestants in turns and evaluates them; returns all results of a seed.
 
     Raises:
         UserError: A flag is invalid, or the data cannot be used.
@@ -239,9 +246,13 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
             "--rounds must be at least 1 and at most --steps, because a turn has at least one step."
         )
     sections = objectives(arguments.adversarial_weight, arguments.fft_weight)
+    chosen = {REFERENCE, *(arguments.contestants or sections)}
+    if unknown := chosen - sections.keys():
+        raise ConfigError(f"--contestants: known are {', '.join(sections)}; got {unknown.pop()}.")
+    sections = {name: section for name, section in sections.items() if name in chosen}
     with tempfile.TemporaryDirectory() as folder:
         runs = {
-            name: run_config(arguments, section, files.join(folder, str(number)))
+            name: run_config(arguments, section, seed, files.join(folder, str(number)))
             for number, (name, section) in enumerate(sections.items())
         }
         reference = runs[REFERENCE]
@@ -259,6 +270,7 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
         row["objective"] = settings_of(runs[name])
     return {
         "arguments": vars(arguments),
+        "seed": seed,
         "versions": f"TensorFlow {tf.__version__}",
         "devices": devices.device_summary(strategy),
         "precision": str(policy),
@@ -338,7 +350,7 @@ def table(figures: Mapping[str, Any]) -> str:
         f"{arguments['model']} ({first['parameters']['generator']:,} parameters) under each "
         f"objective, critic {critic:,} parameters; {first['images_seen']:,} images of "
         f"{size} in batches of {arguments['batch']}, {figures['precision']}, "
-        f"{figures['devices']}, seed {arguments['seed']}",
+        f"{figures['devices']}, seed {figures['seed']}",
         f"{'':15s}" + "".join(title.rjust(width) for title, width in _COLUMNS),
     ]
     blurred: dict[str, Any] = next(
@@ -366,20 +378,21 @@ def _line(name: str, values: Sequence[float | None], last: str) -> str:
     )
 
 
-def verdicts(figures: Mapping[str, Any]) -> list[str]:
-    """Returns one sentence for each of the two claims."""
-    return [slower(figures["contestants"]), more_precise(figures)]
+def verdicts(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns one sentence for each of the two claims, from the results of each seed."""
+    return [slower(seeds), more_precise(seeds)]
 
 
-def slower(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def slower(seeds: Sequence[Mapping[str, Any]]) -> str:
     """Returns the result for the claim "GANs train about three times slower"."""
-    times = {
-        name: row["time"]
-        for name, row in rows.items()
-        if row["critic_updates"] and row["time"] is not None
-    }
-    if not times:
+    found: dict[str, list[float]] = {}
+    for figures in seeds:
+        for name, row in figures["contestants"].items():
+            if row["critic_updates"] and row["time"] is not None:
+                found.setdefault(name, []).append(row["time"])
+    if not found:
         return "GANs three times slower: not measured."
+    times = {name: statistics.median(ratios) for name, ratios in found.items()}
     near = [name for name, time_ in times.items() if abs(time_ - CLAIMED) <= TOLERANCE]
     listed = ", ".join(f"{name} {time_:.2f}" for name, time_ in times.items())
     return (
@@ -389,18 +402,45 @@ def slower(rows: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def more_precise(figures: Mapping[str, Any]) -> str:
+def more_precise(seeds: Sequence[Mapping[str, Any]]) -> str:
     """Returns the result for the claim "the FFT loss gives more precise results"."""
-    rows = figures["contestants"]
-    plain, fft = (rows[name].get("scores", {}) for name in (REFERENCE, FFT))
-    if plain.get("psnr_db") is None or fft.get("psnr_db") is None:
+    gains: dict[str, list[float]] = {"psnr_db": [], "ssim": []}
+    for figures in seeds:
+        rows = figures["contestants"]
+        plain, fft = (rows.get(name, {}).get("scores", {}) for name in (REFERENCE, FFT))
+        for key, values in gains.items():
+            if plain.get(key) is not None and fft.get(key) is not None:
+                values.append(fft[key] - plain[key])
+    if not gains["psnr_db"]:
         return "FFT loss more precise: not measured."
-    gain = round(fft["psnr_db"] - plain["psnr_db"], 2)
-    answer = "yes" if gain > 0 else "no" if gain < 0 else "no difference"
-    text = f"FFT loss more precise: {answer} here, by PSNR {gain:+.2f} dB"
-    if plain.get("ssim") is not None and fft.get("ssim") is not None:
-        text += f" and SSIM {fft['ssim'] - plain['ssim']:+.4f}"
-    return f"{text}; one seed, {figures['evaluated_images']:,} images."
+    low, high = interval(gains["psnr_db"])
+    answer = "confirmed" if low > 0 else "refuted" if high < 0 else "not confirmed"
+    text = f"FFT loss more precise: {answer}; PSNR {_interval_text(gains['psnr_db'], 2)} dB"
+    if gains["ssim"]:
+        text += f", SSIM {_interval_text(gains['ssim'], 4)}"
+    listed = ", ".join(str(figures["seed"]) for figures in seeds)
+    return f"{text}; seeds {listed}; {seeds[0]['evaluated_images']:,} images."
+
+
+# Two-sided 95 % quantiles of Student's t, by the number of values; 2.262 for ten.
+_STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the 95 % interval of the mean; everything for a single value."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
+    reach = _STUDENT.get(len(values), 2.262) * error
+    return mean - reach, mean + reach
+
+
+def _interval_text(values: Sequence[float], decimals: int) -> str:
+    text = f"{statistics.mean(values):+.{decimals}f}"
+    if len(values) < 2:
+        return text
+    low, high = interval(values)
+    return f"{text} ({low:+.{decimals}f} to {high:+.{decimals}f})"
 
 
 def _finite(value: float) -> float | None:

@@ -27,7 +27,8 @@ def row(time, psnr, updates, diverged=""):
 def figures(**rows):
     return {
         "contestants": {"content": row(1.0, 25.0, 0), "content + fft": row(1.1, 25.5, 0), **rows},
-        "arguments": {"model": "unet16", "batch": 8, "seed": 0},
+        "arguments": {"model": "unet16", "batch": 8},
+        "seed": 0,
         "crop": [64, 48],
         "precision": "float32",
         "devices": "one",
@@ -71,14 +72,20 @@ def test_take_turns_divides_the_steps_and_reverses_every_other_round():
 
 
 def test_verdicts_compare_claims_with_results():
-    claims = gan_bench.verdicts(figures(gan=row(1.5, 24.0, 1), wgan_gp=row(3.2, 24.0, 5)))
+    one = figures(gan=row(1.5, 24.0, 1), wgan_gp=row(3.2, 24.0, 5))
+    claims = gan_bench.verdicts([one])
     assert "1.50 to 3.20 times" in claims[0] and claims[0].endswith("2.5 to 3.5: wgan_gp.")
-    assert "yes here, by PSNR +0.50 dB and SSIM +0.0000" in claims[1]
-    worse = figures()
-    worse["contestants"]["content + fft"] = row(1.1, 24.0, 0)
-    assert "no here, by PSNR -1.00 dB" in gan_bench.verdicts(worse)[1]
-    worse["contestants"]["content + fft"] = row(None, None, 0, diverged="Training diverged.")
-    assert gan_bench.verdicts(worse) == [
+    assert "not confirmed; PSNR +0.50 dB, SSIM +0.0000; seeds 0;" in claims[1]
+    others = [figures(), figures()]
+    others[0]["contestants"]["content + fft"] = row(1.1, 25.52, 0)
+    others[1]["contestants"]["content + fft"] = row(1.1, 25.48, 0)
+    # 4.303 * 0.02 / sqrt(3)
+    assert "confirmed; PSNR +0.50 (+0.45 to +0.55) dB" in gan_bench.verdicts([one, *others])[1]
+    for other in others:
+        other["contestants"]["content + fft"] = row(1.1, 24.0, 0)
+    assert "refuted; PSNR -1.00 (-1.00 to -1.00) dB" in gan_bench.verdicts(others)[1]
+    others[0]["contestants"]["content + fft"] = row(None, None, 0, diverged="Training diverged.")
+    assert gan_bench.verdicts(others[:1]) == [
         "GANs three times slower: not measured.",
         "FFT loss more precise: not measured.",
     ]
@@ -100,6 +107,7 @@ def test_gan_bench_with_invalid_flags_exits_with_2(tmp_path, capsys):
         (["--steps", "2", "--rounds", "3"], "--rounds"),
         (["--model", "unet17"], "unet16"),
         (["--split", "vla"], "vla"),
+        (["--contestants", "wgam"], "wgam"),
     ):
         assert gan_bench.main(["--data", data, *flags]) == 2
         assert named in capsys.readouterr().err
@@ -128,6 +136,8 @@ def test_gan_bench_trains_all_contestants_alike(tmp_path, monkeypatch, capsys):
         "3",
         "--rounds",
         "2",
+        "--seeds",
+        "3",
         "--out",
         str(tmp_path / "figures.json"),
     ]
@@ -137,7 +147,8 @@ def test_gan_bench_trains_all_contestants_alike(tmp_path, monkeypatch, capsys):
         for own, reference in zip(weights, first_weights[0], strict=True):
             np.testing.assert_array_equal(own, reference)
     assert seen == {16: 2}
-    stored = files.read_json(str(tmp_path / "figures.json"))
+    (stored,) = files.read_json(str(tmp_path / "figures.json"))
+    assert stored["seed"] == 3
     assert stored["contestants"]["content"]["time"] == 1.0
     assert stored["contestants"]["wgan_gp"]["critic_updates"] == 5
     # Each contestant follows its own objective.
