@@ -315,7 +315,9 @@ def _find_damage(paths: Sequence[str], splits: Sequence[str] | None) -> UserErro
             for shard in part.shards:
                 file = files.join(path, shard.file)
                 try:
-                    damage = schema.find_damage(file, part.height, part.width, part.encoding)
+                    damage = schema.find_damage(
+                        file, part.height, part.width, part.encoding, tensorflow=True
+                    )
                 except UserError as error:
                     return error
                 if damage:

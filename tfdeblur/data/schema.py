@@ -446,7 +446,9 @@ def check_intact(directory: str, manifest: Manifest) -> None:
         )
 
 
-def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str | None:
+def find_damage(
+    path: str, height: int, width: int, encoding: Encoding, tensorflow: bool = False
+) -> str | None:
     """Reads a shard record by record until the first damaged one.
 
     TensorFlow's errors about damaged records and images do not name the file; this function finds
@@ -457,6 +459,7 @@ def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str |
         height: Rows of the split's images.
         width: Columns of the split's images.
         encoding: The split's encoding.
+        tensorflow: Whether to decode images with TensorFlow too, which is stricter than Pillow.
 
     Returns:
         A sentence with the path and the index of the first damaged record, or None if intact.
@@ -468,7 +471,18 @@ def find_damage(path: str, height: int, width: int, encoding: Encoding) -> str |
         with files.open_read(path) as file:
             for data in read_records(file):
                 decode_record(data, height, width, encoding)
+                if tensorflow and encoding == "png":
+                    _decode_by_tensorflow(data)
                 index += 1
     except DataError as error:
         return f"{path} is damaged at record {index}: {str(error).rstrip('.')}."
     return None
+
+
+def _decode_by_tensorflow(data: bytes) -> None:
+    features = read_features(data)
+    for half in _IMAGES:
+        try:
+            tf.io.decode_png(features[half], 3)
+        except tf.errors.InvalidArgumentError as error:
+            raise DataError(f"{half} is a PNG that TensorFlow does not decode") from error

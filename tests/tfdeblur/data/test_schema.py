@@ -240,3 +240,18 @@ def test_find_damage_names_a_truncated_image_in_an_intact_shard(tmp_path):
     ]
     schema.write_shard(path, records)
     assert "damaged at record 1" in schema.find_damage(path, 6, 5, "png")
+
+
+def test_find_damage_names_an_image_that_only_pillow_decodes(tmp_path):
+    path = str(tmp_path / "x.tfrecord")
+    intact = encode_image(make_record().sharp, "png")
+    place = {"scene": "s", "frame": "f", "top": 0, "left": 0}
+    size = {"source_height": 6, "source_width": 5}
+    other = intact.replace(b"IEND", b"IEN\xff")
+    records = [
+        b"".join(tfrecord.record_pieces(blurred=blurred, sharp=intact, **place, **size))
+        for blurred in (intact, other)
+    ]
+    schema.write_shard(path, records)
+    assert schema.find_damage(path, 6, 5, "png") is None
+    assert "damaged at record 1: blurred" in schema.find_damage(path, 6, 5, "png", tensorflow=True)
