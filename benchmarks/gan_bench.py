@@ -14,8 +14,8 @@ All run in one process and alternate in turns of a few steps, in reverse order e
 that other load on the machine affects all of them equally. A turn ends when the metrics have been
 read back from the device. The first step, which includes compilation, is not timed. Each round
 gives one ratio to `content`; the median, minimum and maximum over rounds are reported. PSNR and
-SSIM are those of the validation split after the last step. Each seed trains all contestants anew;
-differences are taken within a seed, and their mean is given with its 95 % interval (Student's t).
+SSIM are those of the validation split after the last step. All contestants are trained for
+each seed; differences are taken within a seed, and their mean has its 95 % interval (Student's t).
 
 Two claims of DeblurGAN_PRO (Kuspys and Lutchyn) are compared with the results: that GANs train
 about three times slower, and that the FFT loss gives more precise results. The slowdown depends on

@@ -194,10 +194,9 @@ def write_image(folder: str, height: int, width: int) -> str:
 
 def count_tiles(height: int, width: int, tile: Sequence[int]) -> int:
     """Returns the number of tiles of an image, given their height, width and overlap."""
-    from tfdeblur.ops import tiling
+    from tfdeblur.inference.tiles import Tile
 
-    high, wide, overlap = tile
-    return len(tiling.grid(height, width, high, wide, high - overlap, wide - overlap, cover=True))
+    return len(Tile(*tile).boxes(height, width))
 
 
 def reached(row: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import yaml
 from tfdeblur import config
 from tfdeblur.config import recipes
 
-_PLAIN = {"data.vertical_flips"}  # off, as nobody mentions them
+_PLAIN = {"data.vertical_flips"}  # off, because no paper mentions them
 _OBJECTIVE = {
     "objective.name",
     "objective.losses",

@@ -55,6 +55,17 @@ def identity(images):
 IDENTITY = Restorer(identity)
 
 
+def recorder():
+    """Returns a function that restores nothing, and the list of the shapes that it is given."""
+    sizes = []
+
+    def restore(images):
+        sizes.append(tuple(images.shape))
+        return images
+
+    return restore, sizes
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     height=st.integers(1, 70),
@@ -113,12 +124,7 @@ def test_deblur_of_an_empty_batch_returns_an_empty_batch():
 
 
 def test_deblur_with_tiles_divides_images_of_any_number_of_pixels():
-    sizes = []
-
-    def restore(images):
-        sizes.append(tuple(images.shape))
-        return images
-
+    restore, sizes = recorder()
     image = photo(20, 70)
     for restorer, how in (
         (Restorer(restore, tiles=Tiles(32, 8)), {}),
@@ -186,12 +192,7 @@ def test_tiles_of_different_brightness_are_blended_without_steps():
 
 
 def test_tiles_of_a_narrow_image_are_mirrored_to_full_size():
-    sizes = []
-
-    def restore(images):
-        sizes.append(tuple(images.shape))
-        return images
-
+    restore, sizes = recorder()
     image = photo(5, 300)
     out = Restorer(restore, max_pixels=1000, tiles=Tiles(40, 8)).deblur(image)
     np.testing.assert_array_equal(out, image)
