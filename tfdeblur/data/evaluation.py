@@ -13,7 +13,7 @@ import numpy as np
 from tfdeblur.data import schema
 from tfdeblur.data.dataset import OpenSplit, check_positive, open_split, reading_options
 from tfdeblur.data.memory import ArrayDataset, Arrays, stored_records
-from tfdeblur.ops.lazy import has_tensorflow
+from tfdeblur.ops.lazy import has_tensorflow, without_autograph
 from tfdeblur.ops.lazy import tensorflow as tf
 
 _FEATURES = ("blurred", "sharp", "scene", "frame")
@@ -144,6 +144,7 @@ class EvaluationData:
                     batch[name] = np.array([*names, *[b""] * missing], object)
                 yield batch
 
+    @without_autograph
     def _read(
         self, part: OpenSplit, taken: int, batch_size: int, multiple_of: int
     ) -> tf.data.Dataset:

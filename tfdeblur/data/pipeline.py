@@ -49,7 +49,7 @@ from tfdeblur.data.shuffle import AUGMENTATION, SYNTHESIS
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.degradation.synthesis import Synthesis, synthesis_of
 from tfdeblur.errors import ConfigError, DataError, UserError
-from tfdeblur.ops.lazy import has_tensorflow
+from tfdeblur.ops.lazy import has_tensorflow, without_autograph
 from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.ops.random import subkey_tensor
 
@@ -186,6 +186,7 @@ class TrainingData:
             return self._memory.batches(start_image, global_batch or 0, rows=slice(*share))
         return self._memory.batches(start_image, batch_size)
 
+    @without_autograph
     def dataset(
         self,
         batch_size: int,

@@ -14,6 +14,7 @@ import numpy as np
 from tfdeblur.data.dataset import OpenSplit
 from tfdeblur.data.shuffle import ShardOrder
 from tfdeblur.ops.lazy import tensorflow as tf
+from tfdeblur.ops.lazy import without_autograph
 
 # Smaller records are cheaper to copy than to wrap.
 MIN_WRAPPED_BYTES = 1 << 15
@@ -88,6 +89,7 @@ class RecordStream:
     order: ShardOrder
     wrapped: bool
 
+    @without_autograph
     def load(self) -> tf.Tensor:
         """Reads all records, as stored, into memory: string or variant [records]."""
         data = self._read(np.arange(len(self.ranges)), np.int64(0))

@@ -26,7 +26,7 @@ class TensorFlowExecutor(Executor):
         # A partial object: TensorFlow counts traces per code object, and would warn about the
         # evaluators of several networks as about one function that is retraced.
         compiled: Callable[..., Any] = tf.function(
-            functools.partial(_on_replicas, self._strategy, function)
+            functools.partial(_on_replicas, self._strategy, function), autograph=False
         )
         return compiled
 

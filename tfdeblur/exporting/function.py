@@ -30,7 +30,7 @@ def as_function(generator: Generator, size: tuple[int, int] | None, batch: int |
     height, width = size or (None, None)
     signature = [tf.TensorSpec([batch, height, width, 3], tf.float32, name=INPUT)]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def restore(images: tf.Tensor) -> dict[str, tf.Tensor]:
         with standard_settings():
             restored = model(images, training=False)

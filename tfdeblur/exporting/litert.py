@@ -38,7 +38,7 @@ def write(
     # The format has no initialized variables.
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
 
-    @tf.function(input_signature=function.input_signature)
+    @tf.function(input_signature=function.input_signature, autograph=False)
     def restore(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {OUTPUT: frozen(images)[0]}
 

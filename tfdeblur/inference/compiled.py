@@ -113,4 +113,6 @@ def _compile(function: Any, shape: Shape) -> Any:
     def compiled(images: tf.Tensor) -> tf.Tensor:
         return function(images)
 
-    return tf.function(compiled).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    return tf.function(compiled, autograph=False).get_concrete_function(
+        tf.TensorSpec(shape, tf.float32)
+    )

@@ -40,7 +40,7 @@ def scores_of_both_equal_separate_scores(critic: Critic) -> None:
     """Scoring two batches in one pass changes nothing."""
     first, second, blurred = (_images(seed) for seed in range(3))
     # If each pass improves an estimate, as with spectral normalization, let it settle.
-    settle = tf.function(critic.scores)
+    settle = tf.function(critic.scores, autograph=False)
     before = critic.network.get_weights()
     settle(first, blurred)
     moves = any(np.any(a != b) for a, b in zip(before, critic.network.get_weights(), strict=True))

@@ -45,6 +45,7 @@ def graph_with_unknown_sizes_equals_eager(metric: Metric) -> None:
     graph = tf.function(
         lambda sharp, restored: _compute(metric, sharp, restored),
         input_signature=[tf.TensorSpec((None, None, None, 3))] * 2,
+        autograph=False,
     )
     np.testing.assert_allclose(graph(*pair), _compute(metric, *pair), rtol=1e-5, atol=1e-6)
 

@@ -71,7 +71,9 @@ def unit_model_of_any_size_is_finite_float32(generator: Generator) -> None:
 def unit_model_traced_once_serves_all_sizes(generator: Generator) -> None:
     """One graph for unknown sizes computes what eager calls do, as in an exported model."""
     model = generator.as_unit_model()
-    traced = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    traced = tf.function(
+        model, input_signature=[tf.TensorSpec((None, None, None, 3))], autograph=False
+    )
     for size in ((1, 1), (2, 5), (33, 16)):
         images = _images(*size, batch=2)
         np.testing.assert_allclose(traced(images), model(images), atol=1e-5)
@@ -161,7 +163,7 @@ def training_step_under_xla_has_static_shapes(generator: Generator) -> None:
     size = _side(generator, 16)
     x = tf.constant(_images(size, size, batch=2))
     with tf.device("CPU:0"):
-        compiled = tf.function(step, jit_compile=True).get_concrete_function(x)
+        compiled = tf.function(step, jit_compile=True, autograph=False).get_concrete_function(x)
     operations = compiled.graph.get_operations()
     # The last output of this op is scratch space for its gradient, without a static shape.
     scratch = [o.outputs[5] for o in operations if o.type == "FusedBatchNormV3"]

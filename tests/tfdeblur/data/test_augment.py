@@ -105,7 +105,7 @@ def test_place_in_a_graph_has_static_shapes() -> None:
     augmentation = Augmentation(quarter_turns=True)
     spec = tf.TensorSpec([9, 8, 3], tf.uint8)
 
-    @tf.function
+    @tf.function(autograph=False)
     def single(image: tf.Tensor, placement: tf.Tensor) -> dict[str, tf.Tensor]:
         return augmentation.place({"sharp": image}, placement, (6, 6))
 

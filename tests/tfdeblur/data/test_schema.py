@@ -45,11 +45,11 @@ def test_parse_in_a_graph_equals_the_encoded_record(encoding):
     records = [make_record(seed=seed) for seed in range(4)]
     data = [schema.encode_record(record, encoding) for record in records]
 
-    @tf.function
+    @tf.function(autograph=False)
     def one(serialized):
         return schema.parse_example(serialized, 6, 5, encoding)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def many(serialized):
         parsed = schema.parse_raw_batch(serialized, 6, 5)
         assert parsed["blurred"].shape.as_list() == [None, 6, 5, 3]

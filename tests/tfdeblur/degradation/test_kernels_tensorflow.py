@@ -34,7 +34,9 @@ def paths(draws: kernels.TrajectoryDraws) -> np.ndarray:
 def test_trajectories_equal_numpy(
     draws: kernels.TrajectoryDraws, paths: np.ndarray, jit: bool
 ) -> None:
-    follow = tf.function(lambda d: kernels_tensorflow.trajectories(d, 60.0), jit_compile=jit)
+    follow = tf.function(
+        lambda d: kernels_tensorflow.trajectories(d, 60.0), jit_compile=jit, autograph=False
+    )
     made = follow(as_tensors(draws))
     assert made.shape == [24, kernels.STEPS, 2] and made.dtype == tf.float64
     np.testing.assert_allclose(made, parts(paths), atol=TOLERANCE)
@@ -100,7 +102,7 @@ def test_convolve_equals_numpy(side: int, count: int, jit: bool) -> None:
     shapes = rng.uniform(size=(3, count, side, side)).astype(np.float32)
     shapes /= shapes.sum(axis=(2, 3), keepdims=True)
 
-    @tf.function(jit_compile=jit)
+    @tf.function(jit_compile=jit, autograph=False)
     def convolved(images: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
         padded = kernels_tensorflow.reflected(tf.transpose(images, [0, 3, 1, 2]), side // 2)
         return tf.transpose(kernels_tensorflow.convolve(padded, shapes), [0, 2, 3, 1])

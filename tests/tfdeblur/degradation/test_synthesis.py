@@ -61,7 +61,7 @@ def test_images_equal_numpy_for_the_same_draws(sharp: np.ndarray, options: Degra
     synthesized = Synthesis(options)
     keys = image_keys(3, indices(0, 5))
     blur_kernels, draws = tf.function(
-        lambda keys: (synthesized.blur_kernels(keys), synthesized.draw(keys))
+        lambda keys: (synthesized.blur_kernels(keys), synthesized.draw(keys)), autograph=False
     )(keys)
     canvas = options.canvas
     assert blur_kernels.shape == [5, 4 if options.variation else 1, canvas, canvas]
@@ -92,7 +92,9 @@ def test_images_equal_numpy_for_the_same_draws(sharp: np.ndarray, options: Degra
 @each_kind
 @pytest.mark.usefixtures("short_paths")
 def test_image_does_not_depend_on_its_batch(sharp: np.ndarray, options: Degradation) -> None:
-    run = tf.function(lambda images, numbers: Synthesis(options)(images, image_keys(1, numbers)))
+    run = tf.function(
+        lambda images, numbers: Synthesis(options)(images, image_keys(1, numbers)), autograph=False
+    )
     reference = run(sharp, indices(7, 5)).numpy()
     assert reference.dtype == np.uint8 and reference.shape == sharp.shape
     np.testing.assert_array_equal(run(sharp, indices(7, 5)), reference)
@@ -105,7 +107,7 @@ def test_image_does_not_depend_on_its_batch(sharp: np.ndarray, options: Degradat
 @each_kind
 @pytest.mark.usefixtures("short_paths")
 def test_image_depends_on_seed_and_index(sharp: np.ndarray, options: Degradation) -> None:
-    run = tf.function(Synthesis(options))
+    run = tf.function(Synthesis(options), autograph=False)
     same = np.repeat(sharp[:1], 4, axis=0)
     images = {
         image.tobytes()
@@ -171,7 +173,9 @@ def test_sigmas_fill_their_range_scaled_by_strength() -> None:
 def test_flat_image_keeps_its_brightness() -> None:
     flat = np.full((4, 20, 26, 3), 131, np.uint8)
     for kind in ("trajectory", "gaussian", "disc", "varying"):
-        blurred = tf.function(Synthesis(KINDS[kind]))(flat, image_keys(0, indices(0, 4)))
+        blurred = tf.function(Synthesis(KINDS[kind]), autograph=False)(
+            flat, image_keys(0, indices(0, 4))
+        )
         np.testing.assert_array_equal(blurred, flat)
 
 
@@ -183,7 +187,9 @@ def test_blurred_image_is_aligned_with_sharp(blur: Any) -> None:
     sharp = np.rint(250 * np.outer(spot, spot))[..., None].repeat(3, axis=-1).astype(np.uint8)
     batch = sharp[None].repeat(8, axis=0)
     options = Degradation(blur=blur, exposures=(0.5, 1.0))
-    blurred = tf.function(Synthesis(options))(batch, image_keys(0, indices(0, 8))).numpy()
+    blurred = tf.function(Synthesis(options), autograph=False)(
+        batch, image_keys(0, indices(0, 8))
+    ).numpy()
     spectra = np.fft.fft2(blurred[..., 0].astype(np.float64))
     correlated = spectra * np.conj(np.fft.fft2(sharp[..., 0].astype(np.float64)))
     for phase in (np.angle(correlated[:, 1, 0]), np.angle(correlated[:, 0, 1])):

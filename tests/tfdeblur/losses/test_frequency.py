@@ -34,7 +34,7 @@ def test_fft_of_even_and_odd_sizes_equals_numpy(height, width):
 def test_fft_gradient_equals_finite_differences(height, width, jit_compile):
     sharp, restored = np.random.default_rng(height).random((2, 1, height, width, 2))
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def gradient_of(restored):
         with tf.GradientTape() as tape:
             tape.watch(restored)
@@ -51,7 +51,7 @@ def test_fft_gradient_equals_finite_differences(height, width, jit_compile):
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_fft_under_xla_has_static_shapes_and_equal_values(dtype):
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def step(sharp, restored):
         with tf.GradientTape() as tape:
             tape.watch(restored)
@@ -72,7 +72,7 @@ def test_fft_under_xla_has_static_shapes_and_equal_values(dtype):
 
 def test_fft_of_unknown_sizes_equals_known_sizes():
     images = tf.TensorSpec((None, None, None, 3))
-    loss = tf.function(fft_per_example, input_signature=[images, images])
+    loss = tf.function(fft_per_example, input_signature=[images, images], autograph=False)
     sharp, restored = np.float32(np.random.default_rng(5).random((2, 4, 6, 5, 3)))
     expected = fft_per_example(sharp, restored)
     np.testing.assert_allclose(loss(sharp, restored), expected, rtol=1e-6)

@@ -140,7 +140,7 @@ def test_gradient_equals_finite_differences(loss):
 
 
 def test_backward_pass_excludes_sharp_images(loss):
-    @tf.function
+    @tf.function(autograph=False)
     def gradient_of(sharp, restored):
         with tf.GradientTape() as tape:
             tape.watch(restored)
@@ -172,7 +172,7 @@ def test_loss_under_xla_has_static_shapes_and_float32_output(weights, policy):
     assert loss.network.get_layer(LAYER).compute_dtype == policy.removeprefix("mixed_")
     assert loss.network.output.dtype == "float32"
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def step(sharp, restored):
         with tf.GradientTape() as tape:
             tape.watch(restored)
@@ -216,6 +216,7 @@ def test_loss_of_unknown_sizes_equals_known_sizes(loss):
     traced = tf.function(
         lambda sharp, restored: loss.per_example(sharp, restored, data_range=1.0),
         input_signature=[images, images],
+        autograph=False,
     )
     expected = loss.per_example(SHARP, RESTORED, data_range=1.0)
     np.testing.assert_allclose(traced(SHARP, RESTORED), expected, rtol=1e-5)
@@ -332,7 +333,7 @@ def test_loss_under_mirrored_strategy_equals_one_replica(weights, loss):
             value = mirrored.per_example(SHARP, restored, data_range=1.0)
         return value, tape.gradient(value, restored)
 
-    both = strategy.run(tf.function(gradient_of), args=(tf.constant(RESTORED),))
+    both = strategy.run(tf.function(gradient_of, autograph=False), args=(tf.constant(RESTORED),))
     expected = loss.per_example(SHARP, RESTORED, data_range=1.0)
     for value in strategy.experimental_local_results(both[0]):
         np.testing.assert_allclose(value, expected, rtol=1e-5)

@@ -52,7 +52,7 @@ def test_network_under_xla_equals_network(name):
     network, side = generator.network, max(16, 2 * generator.multiple)
     x = tf.constant(random_images(side, side, batch=2))
     with tf.device("CPU:0"):
-        compiled = tf.function(lambda x: network(x), jit_compile=True)(x)
+        compiled = tf.function(lambda x: network(x), jit_compile=True, autograph=False)(x)
     for value, expected in zip(tf.nest.flatten(compiled), tf.nest.flatten(network(x)), strict=True):
         np.testing.assert_allclose(value, expected, atol=1e-4)
 

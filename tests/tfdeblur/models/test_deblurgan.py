@@ -125,7 +125,7 @@ def test_dropout_on_two_replicas_runs():
     with strategy.scope():
         network = models.create("deblurgan", {**SMALL, "norm": "instance"}).network
 
-    @tf.function
+    @tf.function(autograph=False)
     def run():
         return strategy.run(lambda: network(tf.constant(PICTURE), training=True))
 

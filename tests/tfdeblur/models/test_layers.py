@@ -37,7 +37,7 @@ def twins(**options):
 def trained(layer, x, order: int = 1):
     """Returns the training output, a second derivative if `order` is 2, and the gradients."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def run(x):
         with tf.GradientTape() as outer:
             outer.watch(x)
@@ -69,7 +69,7 @@ def test_batch_norm_in_training_equals_that_of_keras():
 
 def test_fused_kernel_is_used_in_training_only():
     def operations(layer, training):
-        function = tf.function(lambda x: layer(x, training=training))
+        function = tf.function(lambda x: layer(x, training=training), autograph=False)
         graph = function.get_concrete_function(tf.TensorSpec(SHAPE)).graph
         return {operation.type for operation in graph.get_operations()}
 
@@ -134,7 +134,7 @@ def test_synchronized_batch_norm_uses_all_replicas():
             layer = layers.BatchNormalization(synchronized=synchronized)
             layer.build(SHAPE)
 
-        @tf.function
+        @tf.function(autograph=False)
         def run():
             def replica():
                 index = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -156,7 +156,7 @@ def test_batch_norm_under_xla_equals_that_of_keras():
     # XLA computes the variance as E[x^2] - E[x]^2, so the means are within a few deviations.
     ours, theirs = twins()
     x = tf.constant(np.random.default_rng(8).normal(1, 2, SHAPE), tf.float32)
-    compiled = tf.function(lambda x: ours(x, training=True), jit_compile=True)
+    compiled = tf.function(lambda x: ours(x, training=True), jit_compile=True, autograph=False)
     with tf.device("CPU:0"):
         assert_near(compiled(x), theirs(x, training=True), 2e-5)
 
@@ -182,7 +182,7 @@ def test_layers_keep_known_sizes():
 
 def traced_with_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
     signature = [tf.TensorSpec((None, None, None, x.shape[-1]), x.dtype)]
-    return tf.function(layer, input_signature=signature)(x).numpy()
+    return tf.function(layer, input_signature=signature, autograph=False)(x).numpy()
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
@@ -199,7 +199,9 @@ def test_reflection_padding_equals_numpy(shape, size):
 def test_reflection_padding_smaller_than_image_is_one_op():
     # Gathering is slower, and its gradient is a scatter.
     layer = layers.ReflectionPadding(3)
-    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((2, 8, 8, 3))).graph
+    graph = (
+        tf.function(layer, autograph=False).get_concrete_function(tf.TensorSpec((2, 8, 8, 3))).graph
+    )
     assert [o.type for o in graph.get_operations() if "Pad" in o.type or "Gather" in o.type] == [
         "MirrorPad"
     ]

@@ -29,7 +29,7 @@ for width in range(1, 33):
     except ConfigError:
         continue  # the model does not offer this width
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients():
         with tf.GradientTape() as tape:
             outputs = tf.nest.flatten(network(images, training=True))

@@ -182,22 +182,24 @@ def _run_steps(
     jit_compile: bool,
 ) -> Callable[..., tuple[tf.Tensor, ...]]:
     """Builds the compiled function that runs any number of steps."""
-    replica_step = tf.function(step, jit_compile=True) if jit_compile else step
+    replica_step = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
     skips = SKIPPED in names
     idle, arrived = _clock()
 
-    @tf.function
+    # Without AutoGraph, as in Keras: it would rewrite the source of every function below.
+    @tf.function(autograph=False)
     def run_steps(
         iterator: tf.data.Iterator, count: tf.Tensor, in_a_row: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        # The loop is outside `strategy.run`, and its length is a tensor: one trace serves every
-        # length.
-        sums = tf.zeros([len(names)])
-        first_broken = tf.constant(-1)
-        broken = tf.zeros([len(names)], tf.bool)
-        waited = tf.zeros([], tf.float64)
-        max_in_a_row = in_a_row
-        for index in tf.range(count):
+        def run_step(
+            index: tf.Tensor,
+            sums: tf.Tensor,
+            first_broken: tf.Tensor,
+            broken: tf.Tensor,
+            waited: tf.Tensor,
+            in_a_row: tf.Tensor,
+            max_in_a_row: tf.Tensor,
+        ) -> tuple[tf.Tensor, ...]:
             since = idle(sums)
             taken = [next(iterator) for _ in range(batches)]
             waited += arrived(since, taken)
@@ -216,12 +218,28 @@ def _run_steps(
                 values = tf.where(bad, tf.one_hot(len(names) - 1, len(names)), values)
                 in_a_row = tf.where(bad, in_a_row + 1, 0)
                 max_in_a_row = tf.maximum(max_in_a_row, in_a_row)
-            sums += values
             first = tf.logical_and(first_broken < 0, bad)
             first_broken = tf.where(first, index, first_broken)
             broken = tf.where(first, not_finite, broken)
             state.images.assign_add(step_images)
-        return sums, first_broken, broken, waited, in_a_row, max_in_a_row
+            return index + 1, sums + values, first_broken, broken, waited, in_a_row, max_in_a_row
+
+        # The loop is outside `strategy.run`, and its length is a tensor: one trace serves every
+        # length.
+        _, *results = tf.while_loop(
+            lambda index, *_: index < count,
+            run_step,
+            (
+                tf.constant(0),
+                tf.zeros([len(names)]),
+                tf.constant(-1),
+                tf.zeros([len(names)], tf.bool),
+                tf.zeros([], tf.float64),
+                in_a_row,
+                in_a_row,
+            ),
+        )
+        return tuple(results)
 
     return run_steps
 
@@ -258,7 +276,7 @@ def _clock() -> tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]:
 def _add_up(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
     """Builds the function that adds up flags over the replicas of all workers."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def add_up(flags: tf.Tensor) -> tf.Tensor:
         copies = strategy.run(tf.identity, args=(flags,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, copies, axis=None)

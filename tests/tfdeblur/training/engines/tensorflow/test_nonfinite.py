@@ -44,10 +44,10 @@ class Run:
                 toy_config(training={"ema_decay": 0.9}), generator, objective, None
             )
         step = ReplicaStep(objective, self.state, StepPlan(global_batch=8, skip_nonfinite=skip))
-        self.step = tf.function(step, jit_compile=True) if jit_compile else step
+        self.step = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
         self.names = StepPlan(8, skip_nonfinite=skip).metric_names(objective)
 
-        @tf.function
+        @tf.function(autograph=False)
         def run(batch):
             results = self.strategy.run(self.step, args=(batch,))
             return {k: self.strategy.reduce("SUM", v, axis=None) for k, v in results.items()}
