@@ -48,6 +48,7 @@ def test_plugin_fulfills_the_contracts(plugin, tmp_path, monkeypatch) -> None:
     tests.test_default_model_has_the_size_that_it_states()
 
 
+@pytest.mark.slow
 def test_run_with_a_plugin_needs_it_named_again(plugin, tmp_path, monkeypatch, capsys) -> None:
     photos, data, run = (str(tmp_path / name) for name in ("photos", "data", "run"))
     pathlib.Path(photos).mkdir()

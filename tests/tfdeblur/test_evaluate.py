@@ -66,6 +66,7 @@ def _pairs(data):
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_saved_model_scores_as_its_run(write_run, data, tmp_path):
     workdir, exported = str(tmp_path / "run"), str(tmp_path / "exported")
     saved_model.export_saved_model(write_run(workdir), exported)

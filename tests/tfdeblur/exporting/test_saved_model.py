@@ -93,17 +93,21 @@ import sys
 sys.path[:] = [p for p in sys.path if p]
 import tensorflow as tf
 
-serve = tf.saved_model.load({path!r}).signatures[{name!r}]
-for request in {bad!r}:
-    images = tf.constant(request) if {name!r} == "bytes" else tf.zeros(request, {dtype!r})
-    try:
-        serve(images=images)
-    except tf.errors.InvalidArgumentError:
-        continue
-    sys.exit(f"accepted {{request}}")
-images = tf.constant([{png!r}]) if {name!r} == "bytes" else tf.zeros([1, 4, 5, 3], {dtype!r})
-(restored,) = serve(images=images).values()
-assert len(restored) == 1
+signatures = tf.saved_model.load({path!r}).signatures
+for name in ("serving_default", "float", "uint8", "bytes"):
+    def serve(request):
+        encoded, dtype = name == "bytes", "uint8" if name == "uint8" else "float32"
+        images = tf.constant(request) if encoded else tf.zeros(request, dtype)
+        return signatures[name](images=images).values()
+
+    for request in {bad_bytes!r} if name == "bytes" else {bad_shapes!r}:
+        try:
+            serve(request)
+        except tf.errors.InvalidArgumentError:
+            continue
+        sys.exit(f"{{name}} accepted {{request}}")
+    (restored,) = serve([{png!r}] if name == "bytes" else [1, 4, 5, 3])
+    assert len(restored) == 1
 """
 BAD_SHAPES = [
     (16, 16, 3),
@@ -119,12 +123,10 @@ BAD_SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("name", ["serving_default", "float", "uint8", "bytes"])
-def test_signature_given_bad_shapes_raises_and_keeps_serving(exported, tmp_path, name):
+def test_signatures_given_bad_shapes_raise_and_keep_serving(exported, tmp_path):
     png = encoded(np.zeros((4, 5, 3), np.uint8))
-    bad = [png, [[png]], [b""], [png[:40]], [png, b"no image"]] if name == "bytes" else BAD_SHAPES
-    dtype = "uint8" if name == "uint8" else "float32"
-    program = REQUESTS.format(path=exported, name=name, bad=bad, dtype=dtype, png=png)
+    bad = [png, [[png]], [b""], [png[:40]], [png, b"no image"]]
+    program = REQUESTS.format(path=exported, bad_bytes=bad, bad_shapes=BAD_SHAPES, png=png)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )

@@ -215,6 +215,7 @@ def test_resume_with_other_arrays_warns(folder, capsys):
         assert capsys.readouterr().out.count("warning: the data differ") == warnings
 
 
+@pytest.mark.slow
 def test_val_data_replace_the_split_of_a_built_data_set(folder):
     write_data_set(files.join(folder, "data"))
     run = configure(folder, data={"paths": [files.join(folder, "data")]})
@@ -280,6 +281,7 @@ def test_trainer_is_a_public_name():
         _ = tfdeblur.Trainr
 
 
+@pytest.mark.slow
 def test_trainer_and_guarded_run_train_alike(folder):
     write_data_set(files.join(folder, "data"))
     data = {"paths": [files.join(folder, "data")]}
@@ -297,6 +299,7 @@ def test_remat_under_tensorflow_raises_config_error(tmp_path):
         Trainer(run_config, train_data=pairs()).fit()
 
 
+@pytest.mark.slow
 def test_scaled_batch_uses_both_replicas_and_sees_as_many_images(tmp_path, capsys):
     run_config = settings(
         str(tmp_path),

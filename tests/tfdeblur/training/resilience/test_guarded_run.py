@@ -64,6 +64,7 @@ def test_resume_with_other_data_and_settings_warns_once(folder, data, capsys):
     assert "Changed" not in output
 
 
+@pytest.mark.slow
 def test_time_limit_saves_after_the_first_call_and_resumes(folder, data):
     limited = {"runtime": {"max_minutes": 1e-9, "steps_per_loop": 1}}
     for images in (8, 16):
