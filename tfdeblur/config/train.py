@@ -28,7 +28,15 @@ CONFIG_FILE = "config.yaml"
 MODELS = Registry(
     "tfdeblur.models",
     "model",
-    ("blocks", "generator", "keras_settings", "layers", "layers_tensorflow", "local_pooling"),
+    (
+        "blocks",
+        "feature_pyramid",
+        "generator",
+        "keras_settings",
+        "layers",
+        "layers_tensorflow",
+        "local_pooling",
+    ),
 )
 CRITICS = Registry("tfdeblur.models.critics", "critic", ("critic",))
 OBJECTIVES = Registry(

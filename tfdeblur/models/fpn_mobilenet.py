@@ -1,29 +1,17 @@
 """DeblurGAN-v2's generator: a feature pyramid network on MobileNetV2."""
 
 import dataclasses
-import pathlib
-import tempfile
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import keras
-import numpy as np
-from keras import layers, ops
-from pydantic import Field
+from keras import layers
 
-from tfdeblur.config.fields import Duration
-from tfdeblur.errors import ConfigError, DataError, reason_of
-from tfdeblur.models.blocks import Norm, convolve, normalize
-from tfdeblur.models.generator import Backbone, Generator
-from tfdeblur.models.keras_settings import standard_settings
-from tfdeblur.models.layers import (
-    BatchNormalization,
-    GroupNormalization,
-    Synchronized,
-    depthwise,
-)
-
-RANDOM = "random"
-"""Value of `backbone_weights` for a backbone that was not trained before."""
+from tfdeblur.errors import ConfigError
+from tfdeblur.models import feature_pyramid
+from tfdeblur.models.blocks import convolve
+from tfdeblur.models.feature_pyramid import RANDOM, PyramidOptions
+from tfdeblur.models.generator import Generator
+from tfdeblur.models.layers import depthwise
 
 # Channels, number and stride of MobileNetV2's blocks, up to the last one that is used here.
 _STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 2, 2))
@@ -33,24 +21,12 @@ _EXPANSION = 6  # of the channels, in all blocks but the first
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(PyramidOptions):
     """Settings of `fpn_mobilenet`."""
 
-    width: Annotated[int, Field(gt=0, multiple_of=2)] = 64
-    """channels of the heads, even; the pyramid has twice as many"""
-    norm: Norm = "instance"
-    """instance: as in the original, whose batches are single images; batch: for batches of 4 and
-    more; both normalize the backbone too"""
-    synchronized: Synchronized = False
     backbone: Literal["keras", "pytorch"] = "keras"
     """whose MobileNetV2 it is; keras: convolutions of stride 2 are padded at the bottom and right;
     pytorch: on all sides, as in the authors' weights"""
-    backbone_weights: str | None = None
-    """HDF5 file with the weights of Keras's MobileNetV2, loaded when a run starts; downloaded by
-    Keras if unset; random: initial weights are random"""
-    frozen: Duration = "3 epochs"
-    """how long the backbone keeps the weights that it starts with; steps are those of the first
-    stage"""
 
 
 def build(options: Options) -> Generator:
@@ -82,58 +58,15 @@ def build(options: Options) -> Generator:
         2019, section 3.1 and figure 3; the backbone: Sandler et al., "MobileNetV2: Inverted
         Residuals and Linear Bottlenecks", CVPR 2018, table 2.
     """
-    channels = 2 * options.width
-    epsilon = _EPSILON[options.backbone]
-
-    def smooth(x: Any, channels: int, name: str) -> Any:
-        x = convolve(x, channels, 3, name=f"{name}_conv")
-        x = normalize(
-            x,
-            options.norm,
-            synchronized=options.synchronized,
-            epsilon=epsilon,
-            name=f"{name}_norm",
-        )
-        return layers.ReLU(name=f"{name}_relu")(x)
-
-    def enlarge(x: Any, factor: int, name: str) -> Any:
-        return layers.UpSampling2D(factor, name=f"{name}_up")(x) if factor > 1 else x
-
     images = keras.Input((None, None, 3), name="blurred")
     features = _mobilenet(images, options)
     pretrained = keras.Model(images, features)
-    lateral = [
-        convolve(x, channels if level else options.width, 1, use_bias=False, name=f"lateral{level}")
-        for level, x in enumerate(features)
-    ]
-    x = lateral[4]
-    maps = [x]
-    for level in (3, 2, 1):
-        name = f"pyramid{level}"
-        x = layers.Add(name=f"{name}_add")([lateral[level], enlarge(x, 2, name)])
-        x = smooth(x, channels, name)
-        maps.append(x)
-    heads = []
-    for level, x in zip((4, 3, 2, 1), maps, strict=True):
-        for step in (1, 2):
-            name = f"head{level}_conv{step}"
-            x = convolve(x, options.width, 3, use_bias=False, activation="relu", name=name)
-        heads.append(enlarge(x, 2 ** (level - 1), f"head{level}"))
-    x = layers.Concatenate(name="heads")(heads)
-    x = enlarge(smooth(x, options.width, "smooth1"), 2, "smooth1")
-    x = layers.Add(name="smooth1_add")([x, lateral[0]])
-    x = enlarge(smooth(x, options.width // 2, "smooth2"), 2, "smooth2")
-    x = convolve(x, 3, 3, activation="tanh", dtype="float32", name="correction")
-    x = layers.Add(dtype="float32", name="add_input")([images, x])
-    network = keras.Model(images, ops.clip(x, -1.0, 1.0), name="fpn_mobilenet")
-
-    backbone = None
-    if options.backbone_weights != RANDOM:
-        backbone = Backbone(
-            load=lambda: _load(pretrained, options),
-            variables=tuple(pretrained.trainable_variables),
-            frozen=options.frozen,
-        )
+    laterals = [feature_pyramid.lateral(x, level, options) for level, x in enumerate(features)]
+    restored = feature_pyramid.restore(images, laterals, options, _EPSILON[options.backbone])
+    network = keras.Model(images, restored, name="fpn_mobilenet")
+    backbone = feature_pyramid.trained_before(
+        pretrained, lambda: _load(pretrained, options), options
+    )
     return Generator(network, "signed", multiple=32, backbone=backbone)
 
 
@@ -143,10 +76,7 @@ def _mobilenet(images: Any, options: Options) -> list[Any]:
     epsilon = _EPSILON[options.backbone]
 
     def unit(x: Any, name: str, *, active: bool = True) -> Any:
-        if options.norm == "instance":
-            x = GroupNormalization(groups=-1, epsilon=epsilon, name=name)(x)
-        else:
-            x = BatchNormalization(synchronized=options.synchronized, epsilon=epsilon, name=name)(x)
+        x = feature_pyramid.normalize_backbone(x, options, epsilon=epsilon, name=name)
         return layers.ReLU(6, name=f"{name}_relu")(x) if active else x
 
     def pointwise(x: Any, channels: int, name: str, *, active: bool) -> Any:
@@ -181,10 +111,8 @@ def _load(backbone: keras.Model, options: Options) -> None:
     """Sets the weights of the backbone to those of Keras's MobileNetV2.
 
     Raises:
-        ConfigError: No file is set, and Keras could not download its own; or the weights belong to
-            another padding.
-        UserError: The file is missing or cannot be read.
-        DataError: The file is damaged, or lacks a weight.
+        ConfigError: The weights belong to another padding; or as `feature_pyramid.published`.
+        UserError, DataError: As `feature_pyramid.published`.
     """
     if options.backbone != "keras":
         raise ConfigError(
@@ -192,50 +120,8 @@ def _load(backbone: keras.Model, options: Options) -> None:
             f"converted ones (training.init_from), set model.backbone_weights to {RANDOM!r}, or "
             "choose keras."
         )
-    path = options.backbone_weights
-    with standard_settings():
-        source = _downloaded() if path is None else _read(path)
+    source = feature_pyramid.published("MobileNetV2", 224, options.backbone_weights)
     for layer in backbone.layers:
         if layer.weights:
             # Instance norm has no moving averages, which come last.
             layer.set_weights(source.get_layer(layer.name).get_weights()[: len(layer.weights)])
-
-
-def _downloaded() -> keras.Model:
-    """Returns Keras's network with the weights that Keras publishes, from its cache or the web."""
-    try:
-        return keras.applications.MobileNetV2(
-            include_top=False, weights="imagenet", input_shape=(224, 224, 3)
-        )
-    except Exception as error:  # Keras raises a bare Exception if a download fails
-        raise ConfigError(
-            f"Keras could not download the ImageNet weights of MobileNetV2 ({reason_of(error)}): "
-            f"set model.backbone_weights to a file, or to {RANDOM!r}."
-        ) from error
-
-
-def _read(path: str) -> keras.Model:
-    """Returns Keras's network with the weights of a file."""
-    # Imported here because `files` needs TensorFlow and the network itself does not.
-    from tfdeblur.io import array_files, files
-
-    data = files.read_bytes(path)
-    arrays = array_files.read_hdf5(data, path)
-    network = keras.applications.MobileNetV2(
-        include_top=False, weights=None, input_shape=(None, None, 3)
-    )
-    # Keras tells its two formats apart by the end of the name.
-    end = ".weights.h5" if any("/vars/" in name for name in arrays) else ".h5"
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder) / f"backbone{end}"
-        copy.write_bytes(data)
-        try:
-            network.load_weights(copy)
-        except Exception as error:  # a file of another network raises several types
-            raise DataError(
-                f"{path} does not have the weights of Keras's MobileNetV2 of width 1 without its "
-                f"top: {reason_of(error)}."
-            ) from error
-    if not all(np.isfinite(value).all() for value in network.get_weights()):
-        raise DataError(f"{path} is damaged: it contains values that are not finite numbers.")
-    return network

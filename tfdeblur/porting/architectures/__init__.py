@@ -14,4 +14,4 @@ defines:
 
 from tfdeblur.registry import Registry
 
-REGISTRY = Registry(__name__, "architecture")
+REGISTRY = Registry(__name__, "architecture", ("feature_pyramid",))

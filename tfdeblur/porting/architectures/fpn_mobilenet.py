@@ -3,19 +3,16 @@
 PyTorch's MobileNetV2 pads convolutions of stride 2 on all sides and adds 1e-5 to variances, where
 Keras's pads at the bottom and right and adds 1e-3: the option `backbone` is `pytorch`. Each array
 of the backbone has two names in a file; its last blocks, which the network does not use, have one.
-
-The authors' code tests the network in training mode: the backbone's batch norm uses the statistics
-of the single image, as `tfdeblur` does with instance norm. With batch norm in the pyramid, too, the
-moving averages are used.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from tfdeblur.porting.mapping import Arrays, Layout, Place, channels, convolution, depthwise, norm
+from tfdeblur.porting.architectures import feature_pyramid
+from tfdeblur.porting.mapping import Arrays, Layout, Place, convolution, depthwise, norm
 
-REPOSITORY = "https://github.com/VITA-Group/DeblurGANv2"
-MARKS = ("fpn.enc0.1.conv.0.weight", "fpn.lateral0.weight", "head1.block0.weight")
+REPOSITORY = feature_pyramid.REPOSITORY
+MARKS = ("fpn.enc0.1.conv.0.weight", *feature_pyramid.MARKS)
 CHOICES: tuple[str, ...] = ()
 
 # Blocks of MobileNetV2 in each part of the encoder.
@@ -24,12 +21,7 @@ _BLOCKS = (1, 2, 3, 4, 5)
 
 def options(arrays: Arrays) -> dict[str, Any]:
     """Returns the options that follow from the weights: width and norm."""
-    return {
-        "width": channels(arrays, "smooth.0.weight"),
-        # Instance norm has no weights there.
-        "norm": "batch" if "smooth.1.weight" in arrays else "instance",
-        "backbone": "pytorch",
-    }
+    return {**feature_pyramid.options(arrays), "backbone": "pytorch"}
 
 
 def layout(options: Mapping[str, Any]) -> Layout:
@@ -44,29 +36,7 @@ def layout(options: Mapping[str, Any]) -> Layout:
             theirs = f"fpn.enc{part}.{block if part else 1}.conv"
             places += _block(theirs, f"block_{index}" if index else "expanded_conv", batch)
             index += 1
-    for level in range(5):
-        places += convolution(f"fpn.lateral{level}", f"lateral{level}", bias=False)
-    for level in range(1, 5):
-        for step in (0, 1):
-            name = f"head{level}.block{step}"
-            places += convolution(name, f"head{level}_conv{step + 1}", bias=False)
-    smooth = {"smooth": "smooth1", "smooth2": "smooth2"}
-    # That code numbers the steps of the pyramid from the smallest map.
-    smooth |= {f"fpn.td{step}": f"pyramid{4 - step}" for step in (1, 2, 3)}
-    for theirs, ours in smooth.items():
-        places += convolution(f"{theirs}.0", f"{ours}_conv")
-        if batch:
-            places += norm(f"{theirs}.1", f"{ours}_norm", moving=True)
-    places += convolution("final", "correction")
-    unused = {
-        r"fpn\.features\..*": "the same arrays of the backbone again, and blocks that are not used",
-        r".*\.num_batches_tracked": "counters of batches",
-    }
-    if not batch:
-        unused[r".*\.running_(mean|var)"] = (
-            "moving averages of norms, which normalize each image separately"
-        )
-    return Layout(places, unused)
+    return feature_pyramid.layout(places, batch=batch, unused=r"fpn\.features\..*")
 
 
 def _block(theirs: str, ours: str, batch: bool) -> list[Place]:
