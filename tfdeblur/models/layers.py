@@ -25,6 +25,7 @@ class PadToMultiple(keras.layers.Layer):
 
     Args:
         multiple: Positive number of pixels.
+        least: Pixels that each side has at least.
 
     Call arguments:
         images: Tensor [B, H, W, C]; H and W may be unknown.
@@ -33,15 +34,22 @@ class PadToMultiple(keras.layers.Layer):
         A tensor [B, H', W', C]; see `tfdeblur.ops.imaging.pad_to_multiple`.
     """
 
-    def __init__(self, multiple: int, **kwargs: Any) -> None:
+    def __init__(self, multiple: int, least: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.multiple = multiple
+        self.least = least
 
     def call(self, images: Any) -> Any:
-        return imaging.pad_to_multiple(images, self.multiple)
+        return imaging.pad_to_multiple(images, self.multiple, self.least)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        # Under JAX, Keras would find out by padding two small images, to equal sizes.
+        batch, *sizes, channels = input_shape
+        padded = (s and imaging.padded_size(s, self.multiple, self.least) for s in sizes)
+        return (batch, *padded, channels)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "multiple": self.multiple}
+        return {**super().get_config(), "multiple": self.multiple, "least": self.least}
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
@@ -66,33 +74,38 @@ class ReflectionPadding(keras.layers.Layer):
     """Pads all four borders by reflection, without repeating the border pixel.
 
     Args:
-        size: Non-negative number of pixels on each side.
+        size: Non-negative number of pixels on each side, or (before, after) along both axes.
 
     Call arguments:
         images: Tensor [B, H, W, C]; H and W may be unknown and may be smaller than the padding.
 
     Returns:
-        A tensor [B, H + 2 size, W + 2 size, C], equal to `numpy.pad(mode="reflect")`.
+        A tensor [B, H + before + after, W + before + after, C], equal to
+        `numpy.pad(mode="reflect")`.
     """
 
-    def __init__(self, size: int, **kwargs: Any) -> None:
+    def __init__(self, size: int | tuple[int, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.size = size
+        self.size = size if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+    @property
+    def _border(self) -> tuple[int, int]:
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     def call(self, images: Any) -> Any:
         height, width = ops.shape(images)[1:3]
-        if isinstance(height, int) and isinstance(width, int) and min(height, width) > self.size:
-            border = (self.size, self.size)
+        border = before, after = self._border
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > max(border):
             return ops.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
         # `ops.pad` rejects images that are not larger than the padding.
         for axis, size in ((1, height), (2, width)):
-            places = imaging.reflected(-self.size, size + self.size, size)
+            places = imaging.reflected(-before, size + after, size)
             images = ops.take(images, places, axis=axis)
         return images
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         batch, *sizes, channels = input_shape
-        return (batch, *(s if s is None else s + 2 * self.size for s in sizes), channels)
+        return (batch, *(s and s + sum(self._border) for s in sizes), channels)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size}

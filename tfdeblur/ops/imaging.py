@@ -96,8 +96,8 @@ def luma(images: Any) -> Any:
     return ops.sum(weighted, axis=-1, keepdims=True) + _BLACK
 
 
-def pad_to_multiple(images: ImageBatch, multiple: int) -> ImageBatch:
-    """Pads the bottom and right by reflection to a multiple of `multiple`.
+def pad_to_multiple(images: ImageBatch, multiple: int, least: int = 1) -> ImageBatch:
+    """Pads the bottom and right by reflection to a multiple of `multiple`, at least `least`.
 
     Equivalent to `numpy.pad(mode="reflect")`, even if the padding is larger than the image
     (a single pixel is repeated), which the padding ops of most frameworks reject.
@@ -105,6 +105,7 @@ def pad_to_multiple(images: ImageBatch, multiple: int) -> ImageBatch:
     Args:
         images: Tensor [B, H, W, C]. H and W may be unknown while a graph is traced.
         multiple: Positive number of pixels.
+        least: Pixels that each side has at least.
 
     Returns:
         A tensor [B, H', W', C] with the smallest such sizes; the input itself if both are known and
@@ -117,18 +118,20 @@ def pad_to_multiple(images: ImageBatch, multiple: int) -> ImageBatch:
         raise ValueError(f"`multiple` must be at least 1. Received: {multiple}.")
     if len(images.shape) != 4:
         raise ValueError(f"Images must have shape [B, H, W, C]. Received: {images.shape}.")
-    if multiple == 1:
+    if multiple == 1 and least <= 1:
         return images
     for axis in (1, 2):
         size = ops.shape(images)[axis]
-        if not isinstance(size, int) or size % multiple:
-            places = reflected(size, padded_size(size, multiple), size)
+        if not isinstance(size, int) or size != padded_size(size, multiple, least):
+            places = reflected(size, padded_size(size, multiple, least), size)
             images = ops.concatenate([images, ops.take(images, places, axis=axis)], axis=axis)
     return images
 
 
-def padded_size(size: Any, multiple: int) -> Any:
-    """Returns the smallest multiple of `multiple` that is at least `size` (pixels)."""
+def padded_size(size: Any, multiple: int, least: int = 1) -> Any:
+    """Returns the smallest multiple of `multiple` that is at least `size` and `least` (pixels)."""
+    if least > 1:
+        size = max(size, least) if isinstance(size, int) else ops.maximum(size, least)
     # Not as the floor of a negative quotient, which ONNX rounds toward zero.
     return (size + multiple - 1) // multiple * multiple
 

@@ -178,6 +178,9 @@ def test_layers_keep_known_sizes():
     padded = layers.PadToMultiple(8)(inputs)
     assert padded.shape == (None, 16, 24, 3)
     assert layers.CropTo()(padded, inputs).shape == (None, 13, 24, 3)
+    assert layers.PadToMultiple(8, 20)(inputs).shape == (None, 24, 24, 3)
+    # Under JAX, Keras computes unknown sizes for two examples below 128.
+    assert layers.PadToMultiple(8, 128)(keras.Input((None, 9, 3))).shape == (None, None, 128, 3)
 
 
 def traced_with_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
@@ -185,12 +188,13 @@ def traced_with_unknown_sizes(layer, x: np.ndarray) -> np.ndarray:
     return tf.function(layer, input_signature=signature, autograph=False)(x).numpy()
 
 
-@pytest.mark.parametrize("size", [0, 1, 3])
+@pytest.mark.parametrize("size", [0, 1, 3, (0, 1), (2, 1)])
 @pytest.mark.parametrize("shape", [(2, 5, 9, 3), (1, 4, 1, 2), (1, 3, 2, 1), (1, 1, 1, 3)])
 def test_reflection_padding_equals_numpy(shape, size):
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     layer = layers.ReflectionPadding(size)
-    expected = np.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
+    border = (size, size) if isinstance(size, int) else size
+    expected = np.pad(x, ((0, 0), border, border, (0, 0)), mode="reflect")
     np.testing.assert_array_equal(layer(x), expected)
     np.testing.assert_array_equal(traced_with_unknown_sizes(layer, x), expected)
     assert layer.compute_output_shape(shape) == expected.shape
@@ -321,8 +325,9 @@ def test_mean_pooling_of_bfloat16_sums_in_float32():
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.PadToMultiple(8),
+        layers.PadToMultiple(8, 16),
         layers.ReflectionPadding(3),
+        layers.ReflectionPadding((1, 2)),
         layers.PixelShuffle(),
         layers.MeanPooling(),
         layers.MeanPooling((3, 4)),

@@ -13,8 +13,9 @@ def to_numpy(x):
     return keras.ops.convert_to_numpy(x)
 
 
-def reflected(images: np.ndarray, multiple: int) -> np.ndarray:
-    bottom, right = (-images.shape[axis] % multiple for axis in (1, 2))
+def reflected(images: np.ndarray, multiple: int, least: int = 1) -> np.ndarray:
+    sizes = images.shape[1:3]
+    bottom, right = (-(-max(size, least) // multiple) * multiple - size for size in sizes)
     return np.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
 
 
@@ -42,23 +43,24 @@ def test_uint8_to_unit_is_value_over_255():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 17))
-def test_padding_equals_numpy_for_any_size(height, width, multiple):
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 17), st.integers(1, 40))
+def test_padding_equals_numpy_for_any_size(height, width, multiple, least):
     size = 2 * height * width * 3
     images = np.arange(size, dtype=np.float32).reshape(2, height, width, 3)
-    padded = to_numpy(imaging.pad_to_multiple(images, multiple))
-    np.testing.assert_array_equal(padded, reflected(images, multiple))
+    padded = to_numpy(imaging.pad_to_multiple(images, multiple, least))
+    np.testing.assert_array_equal(padded, reflected(images, multiple, least))
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 3, 5, 3), (2, 16, 8, 3), (1, 9, 8, 3)])
-def test_padding_of_unknown_sizes_equals_numpy(shape):
+@pytest.mark.parametrize("least", [1, 16])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 3, 5, 3), (2, 16, 8, 3), (1, 9, 20, 3)])
+def test_padding_of_unknown_sizes_equals_numpy(shape, least):
     images = np.random.default_rng(0).random(shape, dtype=np.float32)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
     def pad(x):
-        return imaging.pad_to_multiple(x, 8)
+        return imaging.pad_to_multiple(x, 8, least)
 
-    np.testing.assert_array_equal(pad(images), reflected(images, 8))
+    np.testing.assert_array_equal(pad(images), reflected(images, 8, least))
 
 
 def test_padding_keeps_known_sizes():
@@ -71,6 +73,7 @@ def test_padding_of_fitting_size_returns_the_input():
     images = keras.ops.zeros((1, 16, 8, 3))
     assert imaging.pad_to_multiple(images, 8) is images
     assert imaging.pad_to_multiple(images, 1) is images
+    assert imaging.pad_to_multiple(images, 1, 8) is images
 
 
 def test_padding_with_invalid_arguments_raises_value_error():
