@@ -11,6 +11,13 @@ TINY: dict[str, dict[str, Any]] = {
     "dense_deblurgan": {"width": 4, "growth": 4, "layers": 2},
     "fftformer": {"width": 4, "blocks": (1, 1), "refinement": 0},
     # Instance norm of maps of a few pixels amplifies rounding errors.
+    "fpn_inception": {
+        "width": 4,
+        "norm": "batch",
+        "backbone_weights": "random",
+        "backbone_width": 4,
+        "backbone_blocks": (1, 1),
+    },
     "fpn_mobilenet": {"width": 4, "norm": "batch", "backbone_weights": "random"},
     "mimo_unet": {"blocks": 1, "width": 8, "dropout": 0.1},
     "ms_deblur": {"blocks": 1, "width": 6, "stem": 3},

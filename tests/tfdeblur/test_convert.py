@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tfdeblur
+from tests.helpers.pickles import archive, dictionary, tensor
 from tfdeblur import convert, export, models
 from tfdeblur.checkpoints.manifest import verify_checkpoint
 from tfdeblur.checkpoints.warm_start import init_from
@@ -15,6 +16,8 @@ from tfdeblur.config import settings
 from tfdeblur.convert import ConvertConfig
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.io import files
+from tfdeblur.porting import mapping
+from tfdeblur.porting.architectures import REGISTRY
 
 GOLDEN = pathlib.Path(__file__).parent / "porting" / "golden"
 NAFNET = str(GOLDEN / "nafnet.pth")
@@ -39,6 +42,24 @@ def test_converted_checkpoint_is_loaded_and_restores(case, tmp_path):
     image, restored = unit_image(case)
     found = tfdeblur.load(out).deblur(image)
     np.testing.assert_allclose(found, np.clip(restored, 0, 1), atol=1e-4)
+
+
+def test_file_of_deblurgan_v2_has_a_prefix_and_two_names_for_arrays_of_the_backbone(tmp_path):
+    options = {"width": 2, "backbone_width": 2, "backbone_blocks": (1, 2)}
+    generator = models.create("fpn_inception", options)
+    layout = REGISTRY.load("fpn_inception").layout(generator.options)
+    arrays = mapping.extract(generator, layout)
+    tensors = {name: tensor(str(key), arrays[name].shape) for key, name in enumerate(arrays)}
+    again = {"fpn.inception.conv2d_1a.conv.weight": tensors["fpn.enc0.conv.weight"]}
+    weights = {f"module.{name}": steps for name, steps in {**again, **tensors}.items()}
+    records = {str(key): values.tobytes() for key, values in enumerate(arrays.values())}
+    path, out = tmp_path / "fpn_inception.h5", str(tmp_path / "ported")
+    path.write_bytes(archive(dictionary({"model": dictionary(weights)}), records))
+    assert convert.main(["--weights", str(path), "--out", out]) == 0
+    found, _ = load_generator(out)
+    assert {name: found.options[name] for name in options} == options
+    for ours, expected in zip(found.network.weights, generator.network.weights, strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_command_prints_network_and_next_command(tmp_path, capsys):

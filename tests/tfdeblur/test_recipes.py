@@ -60,8 +60,10 @@ def test_recipe_trains(name, layers, desk, tmp_path):
         },
         "schedule": {"name": "constant"},
     }
-    if narrow.model.name == "fpn_mobilenet":
+    if narrow.model.name.startswith("fpn_"):
         tree["model"]["backbone_weights"] = "random"
+    if narrow.model.name == "fpn_inception":
+        tree["model"] |= {"backbone_width": 4, "backbone_blocks": [1, 1]}
     if narrow.critic:
         tree["critic"] = {"width": 8}
     if narrow.objective.options.losses.get("perceptual"):

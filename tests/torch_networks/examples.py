@@ -7,6 +7,7 @@ from torch import nn
 from tests.torch_networks.deblurgan import DeblurGAN
 from tests.torch_networks.deepdeblur import DeepDeblur
 from tests.torch_networks.fftformer import FFTformer
+from tests.torch_networks.fpn_inception import FPNInception
 from tests.torch_networks.fpn_mobilenet import FPNMobileNet
 from tests.torch_networks.mimo_unet import MIMOUNet
 from tests.torch_networks.nafnet import NAFNet
@@ -19,6 +20,7 @@ NETWORKS = {
     "deepdeblur": DeepDeblur,
     "fftformer": FFTformer,
     "restormer": Restormer,
+    "fpn_inception": FPNInception,
     "fpn_mobilenet": FPNMobileNet,
 }
 

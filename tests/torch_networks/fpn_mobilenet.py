@@ -36,6 +36,25 @@ class Block(nn.Module):
         return x + self.conv(x) if self.adds else self.conv(x)
 
 
+def add_way_up(pyramid: nn.Module, inputs, channels: int, norm) -> None:
+    """Adds the convolutions of a pyramid on features with `inputs` channels."""
+    for step in (1, 2, 3):
+        conv = nn.Conv2d(channels, channels, 3, padding=1)
+        setattr(pyramid, f"td{step}", nn.Sequential(conv, norm(channels), nn.ReLU()))
+    for level, before in enumerate(inputs):
+        outputs = channels if level else channels // 2
+        setattr(pyramid, f"lateral{level}", nn.Conv2d(before, outputs, 1, bias=False))
+
+
+def way_up(pyramid: nn.Module, lateral):
+    """Returns the largest features and the maps of a pyramid, largest first."""
+    maps = [lateral[4]]
+    for step in (1, 2, 3):
+        larger = lateral[4 - step] + interpolate(maps[0], scale_factor=2)
+        maps.insert(0, getattr(pyramid, f"td{step}")(larger))
+    return lateral[0], *maps
+
+
 class Pyramid(nn.Module):
     """MobileNetV2, of which the last blocks are unused, and the way up again."""
 
@@ -51,23 +70,14 @@ class Pyramid(nn.Module):
         self.features = nn.Sequential(*blocks)
         for part, (first, last) in enumerate(((0, 2), (2, 4), (4, 7), (7, 11), (11, 16))):
             setattr(self, f"enc{part}", nn.Sequential(*self.features[first:last]))
-        for step in (1, 2, 3):
-            conv = nn.Conv2d(channels, channels, 3, padding=1)
-            setattr(self, f"td{step}", nn.Sequential(conv, norm(channels), nn.ReLU()))
-        for level, inputs in enumerate((16, 24, 32, 64, 160)):
-            outputs = channels if level else channels // 2
-            setattr(self, f"lateral{level}", nn.Conv2d(inputs, outputs, 1, bias=False))
+        add_way_up(self, (16, 24, 32, 64, 160), channels, norm)
 
     def forward(self, x):
         lateral = []
         for level in range(5):
             x = getattr(self, f"enc{level}")(x)
             lateral.append(getattr(self, f"lateral{level}")(x))
-        maps = [lateral[4]]
-        for step in (1, 2, 3):
-            larger = lateral[4 - step] + interpolate(maps[0], scale_factor=2)
-            maps.insert(0, getattr(self, f"td{step}")(larger))
-        return lateral[0], *maps
+        return way_up(self, lateral)
 
 
 class Head(nn.Module):
@@ -82,14 +92,14 @@ class Head(nn.Module):
         return torch.relu(self.block1(torch.relu(self.block0(x))))
 
 
-class FPNMobileNet(nn.Module):
-    """The generator, for sizes that are multiples of 32.
+class PyramidNetwork(nn.Module):
+    """A generator on a pyramid.
 
     With instance norm, which stores moving averages there, all norms always use the statistics of
     the batch, which must be a single image.
     """
 
-    def __init__(self, width: int = 64, norm: str = "instance") -> None:
+    def __init__(self, pyramid, width: int, norm: str) -> None:
         super().__init__()
         self.single = norm == "instance"
 
@@ -101,7 +111,7 @@ class FPNMobileNet(nn.Module):
         def smooth(inputs, outputs):
             return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), make(outputs), nn.ReLU())
 
-        self.fpn = Pyramid(2 * width, make)
+        self.fpn = pyramid(2 * width, make)
         for level in range(1, 5):
             setattr(self, f"head{level}", Head(2 * width, width))
         self.smooth = smooth(4 * width, width)
@@ -120,3 +130,10 @@ class FPNMobileNet(nn.Module):
         x = interpolate(self.smooth(torch.cat(heads, 1)), scale_factor=2)
         x = interpolate(self.smooth2(x + largest), scale_factor=2)
         return torch.clamp(image + torch.tanh(self.final(x)), -1, 1)
+
+
+class FPNMobileNet(PyramidNetwork):
+    """The generator, for sizes that are multiples of 32."""
+
+    def __init__(self, width: int = 64, norm: str = "instance") -> None:
+        super().__init__(Pyramid, width, norm)

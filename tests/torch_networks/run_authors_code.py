@@ -115,23 +115,43 @@ def deblurgan(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
 @builder
 def fpn_mobilenet(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
     """https://github.com/VITA-Group/DeblurGANv2"""
+    return _pyramid(
+        load(folder / "models/fpn_mobilenet.py").FPNMobileNet, 64, options, pretrained=False
+    )
+
+
+@builder
+def fpn_inception(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
+    """https://github.com/VITA-Group/DeblurGANv2; also needs pretrainedmodels and torchsummary."""
+    module = load(folder / "models/fpn_inception.py")
+    backbone = module.inceptionresnetv2
+    large, small = options.get("backbone_blocks", (10, 20))
+
+    def without_download(num_classes: int, pretrained: str) -> torch.nn.Module:
+        network = backbone(num_classes, pretrained=None)
+        network.repeat, network.repeat_1 = network.repeat[:large], network.repeat_1[:small]
+        return network
+
+    module.inceptionresnetv2 = without_download
+    return _pyramid(module.FPNInception, 128, options)
+
+
+def _pyramid(
+    build: Callable[..., torch.nn.Module], width: int, options: dict[str, Any], **more: Any
+) -> torch.nn.Module:
     norm: dict[str, Callable[[int], torch.nn.Module]] = {
         "batch": torch.nn.BatchNorm2d,
         # As that code builds it, for its training mode.
         "instance": lambda channels: torch.nn.InstanceNorm2d(channels, track_running_stats=True),
     }
-    width = options.get("width", 64)
-    network = load(folder / "models/fpn_mobilenet.py").FPNMobileNet(
-        norm[options.get("norm", "instance")],
-        num_filters=width,
-        num_filters_fpn=2 * width,
-        pretrained=False,
-    )
+    width = options.get("width", width)
+    chosen = options.get("norm", "instance")
+    network = build(norm[chosen], num_filters=width, num_filters_fpn=2 * width, **more)
 
     def as_in_training(module: torch.nn.Module, inputs: Any) -> Any:
         # That code tests in training mode, where all norms use the statistics of the image. They
         # amplify rounding errors, to 4e-5 of the output in single precision.
-        module.train(options.get("norm", "instance") == "instance").double()
+        module.train(chosen == "instance").double()
         return (inputs[0].double(),)
 
     network.register_forward_pre_hook(as_in_training)

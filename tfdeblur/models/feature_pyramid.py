@@ -109,16 +109,16 @@ def restore(images: Any, laterals: Sequence[Any], options: PyramidOptions, epsil
     return ops.clip(x, -1.0, 1.0)
 
 
-def normalize_backbone(x: Any, options: PyramidOptions, *, epsilon: float, name: str) -> Any:
-    """Normalizes [B, H, W, C] in the backbone, with scales and offsets under either norm.
+def backbone_norm(options: PyramidOptions, *, epsilon: float, name: str) -> keras.Layer:
+    """Returns a norm of the backbone, which has scales and offsets of either kind.
 
     The authors' code trains on single images and restores in training mode, so that the batch norm
     of the backbone normalizes each image separately. That is what ``instance`` computes, without
     moving averages, for batches of any size.
     """
     if options.norm == "instance":
-        return GroupNormalization(groups=-1, epsilon=epsilon, name=name)(x)
-    return BatchNormalization(synchronized=options.synchronized, epsilon=epsilon, name=name)(x)
+        return GroupNormalization(groups=-1, epsilon=epsilon, name=name)
+    return BatchNormalization(synchronized=options.synchronized, epsilon=epsilon, name=name)
 
 
 def trained_before(

@@ -76,7 +76,7 @@ def _mobilenet(images: Any, options: Options) -> list[Any]:
     epsilon = _EPSILON[options.backbone]
 
     def unit(x: Any, name: str, *, active: bool = True) -> Any:
-        x = feature_pyramid.normalize_backbone(x, options, epsilon=epsilon, name=name)
+        x = feature_pyramid.backbone_norm(options, epsilon=epsilon, name=name)(x)
         return layers.ReLU(6, name=f"{name}_relu")(x) if active else x
 
     def pointwise(x: Any, channels: int, name: str, *, active: bool) -> Any:

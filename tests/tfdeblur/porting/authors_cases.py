@@ -61,4 +61,11 @@ CASES = {
         (64, 96),
         signed=True,
     ),
+    "fpn_inception": Case("fpn_inception", {}, (128, 160), signed=True, slow=True),
+    "fpn_inception_batch": Case(
+        "fpn_inception",
+        {"norm": "batch", "width": 8, "backbone_blocks": (1, 2)},
+        (128, 160),
+        signed=True,
+    ),
 }

@@ -13,6 +13,12 @@ SMALL = {
     "deblurgan": {"blocks": 2, "width": 4, "norm": "batch", "convolutions": 1},
     "deepdeblur": {"scales": 2, "blocks": 1, "width": 4},
     "fftformer": {"width": 4, "blocks": (2, 1), "refinement": 2},
+    "fpn_inception": {
+        "width": 4,
+        "norm": "batch",
+        "backbone_width": 2,
+        "backbone_blocks": (2, 1),
+    },
     "fpn_mobilenet": {"width": 4, "norm": "batch", "backbone": "pytorch"},
     "mimo_unet": {"blocks": 1, "width": 4},
     "nafnet": {"width": 2, "encoder": (1, 0), "middle": 2, "decoder": (0, 1)},

@@ -117,17 +117,15 @@ def test_objective_gives_equal_steps_on_one_device_two_and_xla(objective):
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def marks_of(model):
+    if model.startswith("fpn_"):
+        return pytest.mark.long  # their many layers take minutes on two devices
+    return () if model in ("nafnet", "unet16") else pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     "model",
-    [
-        # Its many layers take minutes on two devices.
-        pytest.param(model, marks=pytest.mark.long)
-        if model == "fpn_mobilenet"
-        else model
-        if model in ("nafnet", "unet16")
-        else pytest.param(model, marks=pytest.mark.slow)
-        for model in MODELS
-    ],
+    [pytest.param(name, marks=marks_of(name)) for name in MODELS],
 )
 def test_model_with_content_loss_trains_on_one_device_and_two(model):
     for strategy in (None, two_replicas()):
