@@ -18,9 +18,9 @@ from tfdeblur.models.layers import CropTo, PadToMultiple, ReflectionPadding
 
 _WIDTH, _BLOCKS = 32, (10, 20)  # of Inception-ResNet-v2
 _MULTIPLE = 32
-_LEAST = 128  # pixels; in smaller images the smallest features have a single pixel or none
-# Convolutions without padding take pixels from the borders of the features; those that are added
-# before and after them to make the sizes H/2 to H/32.
+_LEAST = 128  # pixels; of smaller images the smallest features have a single pixel or none
+# Rows and columns before and after the features of each level that convolutions without padding
+# have taken, up to the sizes H/2 to H/32.
 _BORDERS = ((0, 1), (1, 1), (1, 2), (1, 1), (1, 1))
 _EPSILON = 1e-3  # added to variances by the backbone's batch norm
 _PYRAMID_EPSILON = 1e-5  # by that of the pyramid, as in PyTorch
@@ -59,10 +59,10 @@ class Options(PyramidOptions):
     width: Annotated[int, Field(gt=0, multiple_of=2)] = 128
     """channels of the heads, even; the pyramid has twice as many"""
     backbone_width: Annotated[int, Field(gt=0, multiple_of=2)] = _WIDTH
-    """channels of the backbone's first convolution, even; all others are in proportion. Weights
-    for ImageNet are for 32"""
+    """channels of the backbone's first convolution, even; all others are in proportion; 32 in
+    weights for ImageNet"""
     backbone_blocks: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = _BLOCKS
-    """residual blocks of the backbone at H/8 and H/16; weights for ImageNet are for 10 and 20"""
+    """residual blocks of the backbone at H/8 and H/16; 10 and 20 in weights for ImageNet"""
 
 
 def build(options: Options) -> Generator:
@@ -72,7 +72,8 @@ def build(options: Options) -> Generator:
     with 32, 64, 192, 1088 and 2080 channels. Its convolutions of stride 2, and some others, are not
     padded, so the features lack up to three rows and columns: after the 1x1 convolutions, which
     convert them to 256 channels (the largest to 128), they are mirrored at the borders. The rest is
-    as in `fpn_mobilenet`, with twice the channels.
+    as in `fpn_mobilenet`, with twice the channels. The norm of the backbone is that of
+    `feature_pyramid.backbone_norm`.
 
     Images of less than 128 pixels in height or width, for which the authors' code fails, are padded
     to 128 by reflection, and the output is cropped.

@@ -41,11 +41,8 @@ def build(options: Options) -> Generator:
     features, and smoothed again, to 32 channels; and doubled and convolved 3x3 to RGB. The output
     is clip(input + tanh, -1, 1).
 
-    The authors' code trains on single images and restores in training mode, so that the batch norm
-    of the backbone normalizes each image separately. That is what ``instance`` computes, with the
-    backbone's scales and offsets and without moving averages, for batches of any size.
-
-    The layers of the backbone have the names of Keras's MobileNetV2.
+    The norm of the backbone is that of `feature_pyramid.backbone_norm`. Its layers have the names
+    of Keras's MobileNetV2.
 
     Args:
         options: Settings. The defaults have 2,106,627 parameters.
