@@ -26,32 +26,22 @@ from tfdeblur.io import files
 class ConvertConfig:
     """Settings of the conversion."""
 
-    weights: Annotated[
-        str,
-        Field(description="file of torch.save (.pth), safetensors or numpy.savez", min_length=1),
-    ]
-    out: Annotated[str, Field(description="folder of the checkpoint to write", min_length=1)]
-    architecture: Annotated[
-        str | None,
-        Field(description="network of the weights, such as nafnet; detected if unset"),
-    ] = None
-    entry: Annotated[
-        str | None,
-        Field(description="key of the weights in files with several sets, such as model"),
-    ] = None
-    options: Annotated[
-        tuple[str, ...],
-        Field(
-            description="options that do not follow from the weights, NAME=VALUE: residual=false "
-            "(deblurgan trained without learn_residual), dropout=0 (deblurgan of one convolution "
-            "trained with no_dropout), pool_window=384 (nafnet with its local "
-            "converter)"
-        ),
-    ] = ()
-    license: Annotated[
-        str, Field(description="license of the weights, stored in the checkpoint")
-    ] = ""
-    overwrite: Annotated[bool, Field(description="replace a checkpoint in the folder")] = False
+    weights: Annotated[str, Field(min_length=1)]
+    """file of torch.save (.pth), safetensors or numpy.savez"""
+    out: Annotated[str, Field(min_length=1)]
+    """folder of the checkpoint to write"""
+    architecture: str | None = None
+    """network of the weights, such as nafnet; detected if unset"""
+    entry: str | None = None
+    """key of the weights in files with several sets, such as model"""
+    options: tuple[str, ...] = ()
+    """options that do not follow from the weights, NAME=VALUE: residual=false (deblurgan trained
+    without learn_residual), dropout=0 (deblurgan of one convolution trained with no_dropout),
+    pool_window=384 (nafnet with its local converter)"""
+    license: str = ""
+    """license of the weights, stored in the checkpoint"""
+    overwrite: bool = False
+    """replace a checkpoint in the folder"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,6 @@ from pydantic import Field
 from tfdeblur import cli, presets
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.cli.printable import printable
-from tfdeblur.config.fields import SAVED_MODEL
 from tfdeblur.errors import UserError, reason_of
 from tfdeblur.inference import photo_files, video
 from tfdeblur.io import files
@@ -42,65 +41,29 @@ _BYTES_AT_REST = 2**30
 class DeblurConfig:
     """Settings of the deblur command."""
 
-    photos: Annotated[
-        tuple[str, ...], Field(description="photos and videos, or folders of them", min_length=1)
-    ]
-    out: Annotated[
-        str,
-        Field(description="output folder; for a single input also a file name", min_length=1),
-    ]
-    model: Annotated[
-        str,
-        Field(
-            description="name of a preset (python -m tfdeblur.presets lists them), work directory, "
-            f"checkpoint, folder of a preset, or {SAVED_MODEL}",
-            min_length=1,
-        ),
-    ] = presets.DEFAULT
-    tile: Annotated[
-        int | None,
-        Field(
-            description="divide every image that is higher or wider into tiles of this side, in "
-            "pixels; if unset, only images above --max-pixels are divided, into tiles that suit "
-            "their size",
-            ge=16,
-        ),
-    ] = None
-    overlap: Annotated[
-        int | None,
-        Field(
-            description="pixels shared by neighboring tiles; if unset, 64, but at most a quarter "
-            "of a tile",
-            ge=0,
-        ),
-    ] = None
-    max_pixels: Annotated[
-        int,
-        Field(
-            description="pixels to process at a time, of an image or of several tiles; lower it to "
-            "save memory",
-            ge=1,
-        ),
-    ] = 2**20
-    tlc: Annotated[
-        int | Literal["auto", "off"],
-        Field(
-            description="for networks that pool over the whole image: side of the window to pool "
-            "over instead, in pixels; auto: 1.5 times the training crops"
-        ),
-    ] = "auto"
-    ensemble: Annotated[
-        bool,
-        Field(
-            description="average over all eight orientations: eight times the work for a little "
-            "more precision"
-        ),
-    ] = False
-    side_by_side: Annotated[
-        bool,
-        Field(description="also write NAME.before-after with input and output side by side"),
-    ] = False
-    overwrite: Annotated[bool, Field(description="replace outputs that exist")] = False
+    photos: Annotated[tuple[str, ...], Field(min_length=1)]
+    """photos and videos, or folders of them"""
+    out: Annotated[str, Field(min_length=1)]
+    """output folder; for a single input also a file name"""
+    model: Annotated[str, Field(min_length=1)] = presets.DEFAULT
+    """name of a preset (python -m tfdeblur.presets lists them), work directory, checkpoint, folder
+    of a preset, or SavedModel, which is a program: load only those you trust"""
+    tile: Annotated[int | None, Field(ge=16)] = None
+    """divide every image that is higher or wider into tiles of this side, in pixels; if unset, only
+    images above --max-pixels are divided, into tiles that suit their size"""
+    overlap: Annotated[int | None, Field(ge=0)] = None
+    """pixels shared by neighboring tiles; if unset, 64, but at most a quarter of a tile"""
+    max_pixels: Annotated[int, Field(ge=1)] = 2**20
+    """pixels to process at a time, of an image or of several tiles; lower it to save memory"""
+    tlc: int | Literal["auto", "off"] = "auto"
+    """for networks that pool over the whole image: side of the window to pool over instead, in
+    pixels; auto: 1.5 times the training crops"""
+    ensemble: bool = False
+    """average over all eight orientations: eight times the work for a little more precision"""
+    side_by_side: bool = False
+    """also write NAME.before-after with input and output side by side"""
+    overwrite: bool = False
+    """replace outputs that exist"""
 
 
 @dataclasses.dataclass(frozen=True)

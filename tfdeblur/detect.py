@@ -38,25 +38,21 @@ if TYPE_CHECKING:
 class DetectConfig(EvaluationInputs):
     """Settings of `tfdeblur.detect`."""
 
-    detector: Annotated[str, Field(description="ONNX file of a YOLOX network with raw head")] = ""
-    names: Annotated[str, Field(description="text file with one class name per line")] = ""
-    detector_size: Annotated[
-        int, Field(description="side of the detector's input in pixels", ge=32, multiple_of=32)
-    ] = 416
-    min_score: Annotated[float, Field(description="minimum score of a detection", ge=0, le=1)] = 0.3
-    nms_iou: Annotated[
-        float, Field(description="IoU above which only the higher score is kept", ge=0, le=1)
-    ] = 0.45
-    tlc_window: Annotated[
-        int | Literal["auto"] | None,
-        Field(
-            description="side in pixels of the pooling window of the test-time local converter, "
-            "for networks that pool; auto: 1.5 training patches; none: no converter"
-        ),
-    ] = "auto"
-    pictures: Annotated[
-        int, Field(description="pictures with boxes on the page, spread over the split", ge=0)
-    ] = 8
+    detector: str = ""
+    """ONNX file of a YOLOX network with raw head"""
+    names: str = ""
+    """text file with one class name per line"""
+    detector_size: Annotated[int, Field(ge=32, multiple_of=32)] = 416
+    """side of the detector's input in pixels"""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """minimum score of a detection"""
+    nms_iou: Annotated[float, Field(ge=0, le=1)] = 0.45
+    """IoU above which only the higher score is kept"""
+    tlc_window: int | Literal["auto"] | None = "auto"
+    """side in pixels of the pooling window of the test-time local converter, for networks that
+    pool; auto: 1.5 training patches; none: no converter"""
+    pictures: Annotated[int, Field(ge=0)] = 8
+    """pictures with boxes on the page, spread over the split"""
 
 
 def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":

@@ -12,9 +12,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from tfdeblur import cli
 
@@ -29,23 +27,20 @@ EXIT_WRONG = 1
 class DoctorConfig:
     """Optional checks, in addition to those of the installation and the machine."""
 
-    tpu: Annotated[
-        str | None,
-        Field(description="TPU name or address; `--tpu` alone is the local one"),
-    ] = None
-    bucket: Annotated[
-        str, Field(description="bucket or folder that must be readable and writable, gs://...")
-    ] = ""
-    workdir: Annotated[str, Field(description="work directory of a future run")] = ""
-    data: Annotated[
-        tuple[str, ...],
-        Field(description="folders written by data_prep.build, also used to measure the input"),
-    ] = ()
-    recipe: Annotated[str, Field(description="recipe whose step is measured")] = "unet16_cifar10"
-    measure: Annotated[
-        bool, Field(description="measure a step and its input, for about ten seconds")
-    ] = True
-    json: Annotated[bool, Field(description="print one JSON object instead of text")] = False
+    tpu: str | None = None
+    """TPU name or address; `--tpu` alone is the local one"""
+    bucket: str = ""
+    """bucket or folder that must be readable and writable, gs://..."""
+    workdir: str = ""
+    """work directory of a future run"""
+    data: tuple[str, ...] = ()
+    """folders written by data_prep.build, also used to measure the input"""
+    recipe: str = "unet16_cifar10"
+    """recipe whose step is measured"""
+    measure: bool = True
+    """measure a step and its input, for about ten seconds"""
+    json: bool = False
+    """print one JSON object instead of text"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,72 +45,37 @@ SUFFIXES: dict[Format, str] = {
 class ExportConfig:
     """Settings of the export command."""
 
-    workdir: Annotated[
-        str,
-        Field(description="work directory of tfdeblur.train, or a checkpoint; or give --model"),
-    ] = ""
-    model: Annotated[
-        str,
-        Field(description="name of a preset, or its folder, or a checkpoint, instead of --workdir"),
-    ] = ""
-    out: Annotated[
-        str,
-        Field(
-            description="folder or file to write; if unset, saved_model, model.tflite, "
-            "model.onnx or pytorch.safetensors in WORKDIR; required with --model and --format hub"
-        ),
-    ] = ""
-    format: Annotated[
-        Format,
-        Field(
-            description="saved_model: a folder for TensorFlow; litert: a file for phones, for one "
-            "image size; onnx: a file for other runtimes (extra onnx); pytorch: "
-            "weights of nafnet, fftformer or restormer that spandrel reads; hub: a folder of "
-            "weights, facts and model card, which --model and --init-from take"
-        ),
-    ] = "saved_model"
-    size: Annotated[
-        Size | None,
-        Field(
-            description="litert, onnx: size of the images, WIDTHxHEIGHT; onnx: any size if unset"
-        ),
-    ] = None
-    weights: Annotated[
-        Literal["float32", "float16"],
-        Field(description="litert, hub: precision of the stored weights; float16 halves the file"),
-    ] = "float32"
-    checkpoint: Annotated[
-        Literal["best", "last"], Field(description="which checkpoint of the work directory")
-    ] = "best"
-    tlc: Annotated[
-        int | Literal["auto", "off"],
-        Field(
-            description="for networks that pool over the whole image: side of the window to pool "
-            "over instead, in pixels; auto: 1.5 times the training crops"
-        ),
-    ] = "auto"
-    max_pixels: Annotated[
-        int | None,
-        Field(
-            description="saved_model: requests of more pixels (batch x height x width; bytes: each "
-            "image) fail before they need memory; unlimited if unset",
-            ge=1,
-        ),
-    ] = None
-    license: Annotated[
-        str, Field(description="hub: SPDX identifier of the license of the weights")
-    ] = ""
-    scores: Annotated[
-        str,
-        Field(description="hub: scores.json of an evaluation of the preset, for its model card"),
-    ] = ""
-    overwrite: Annotated[
-        bool,
-        Field(
-            description="replace a file, write into a folder of other files, or replace a preset, "
-            "whose texts are kept"
-        ),
-    ] = False
+    workdir: str = ""
+    """work directory of tfdeblur.train, or a checkpoint; or give --model"""
+    model: str = ""
+    """name of a preset, or its folder, or a checkpoint, instead of --workdir"""
+    out: str = ""
+    """folder or file to write; if unset, saved_model, model.tflite, model.onnx or
+    pytorch.safetensors in WORKDIR; required with --model and --format hub"""
+    format: Format = "saved_model"
+    """saved_model: a folder for TensorFlow; litert: a file for phones, for one image size; onnx: a
+    file for other runtimes (extra onnx); pytorch: weights of nafnet, fftformer or restormer that
+    spandrel reads; hub: a folder of weights, facts and model card, which --model and --init-from
+    take"""
+    size: Size | None = None
+    """litert, onnx: size of the images, WIDTHxHEIGHT; onnx: any size if unset"""
+    weights: Literal["float32", "float16"] = "float32"
+    """litert, hub: precision of the stored weights; float16 halves the file"""
+    checkpoint: Literal["best", "last"] = "best"
+    """which checkpoint of the work directory"""
+    tlc: int | Literal["auto", "off"] = "auto"
+    """for networks that pool over the whole image: side of the window to pool over instead, in
+    pixels; auto: 1.5 times the training crops"""
+    max_pixels: Annotated[int | None, Field(ge=1)] = None
+    """saved_model: requests of more pixels (batch x height x width; bytes: each image) fail before
+    they need memory; unlimited if unset"""
+    license: str = ""
+    """hub: SPDX identifier of the license of the weights"""
+    scores: str = ""
+    """hub: scores.json of an evaluation of the preset, for its model card"""
+    overwrite: bool = False
+    """replace a file, write into a folder of other files, or replace a preset, whose texts are
+    kept"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,12 +42,12 @@ EXIT_NOT_READY = 1
 class PreflightConfig:
     """The runs to compile, and the slices."""
 
-    recipe: Annotated[str | None, Field(description="recipe to compile")] = None
-    run_config: Annotated[
-        str | None,
-        Field(description="configuration of a run to compile, such as WORKDIR/config.yaml"),
-    ] = None
-    all: Annotated[bool, Field(description="compile all recipes")] = False
+    recipe: str | None = None
+    """recipe to compile"""
+    run_config: str | None = None
+    """configuration of a run to compile, such as WORKDIR/config.yaml"""
+    all: bool = False
+    """compile all recipes"""
     tpu: Annotated[
         tuple[str, ...],
         Field(
@@ -56,31 +56,19 @@ class PreflightConfig:
             min_length=1,
         ),
     ] = ("v5e-8",)
-    engine: Annotated[
-        Literal["jax", "tensorflow"],
-        Field(
-            description="jax: the step of all chips; tensorflow: the step of one replica, with "
-            "its share of the batch"
-        ),
-    ] = "jax"
-    global_batch: Annotated[
-        int | None,
-        Field(ge=1, description="images per update on all chips; that of the recipe if unset"),
-    ] = None
-    largest: Annotated[
-        bool,
-        Field(description="search the largest global batch that fits, which compiles more batches"),
-    ] = False
-    image_size: Annotated[
-        Size | None,
-        Field(description="size of a sample, WIDTHxHEIGHT; that of the recipe if unset"),
-    ] = None
-    cache: Annotated[str, Field(description="folder of the table and of cached compilations")] = (
-        "preflight"
-    )
-    time_limit: Annotated[
-        float, Field(gt=0, description="timeout of one compilation in minutes")
-    ] = 60.0
+    engine: Literal["jax", "tensorflow"] = "jax"
+    """jax: the step of all chips; tensorflow: the step of one replica, with its share of the
+    batch"""
+    global_batch: Annotated[int | None, Field(ge=1)] = None
+    """images per update on all chips; that of the recipe if unset"""
+    largest: bool = False
+    """search the largest global batch that fits, which compiles more batches"""
+    image_size: Size | None = None
+    """size of a sample, WIDTHxHEIGHT; that of the recipe if unset"""
+    cache: str = "preflight"
+    """folder of the table and of cached compilations"""
+    time_limit: Annotated[float, Field(gt=0)] = 60.0
+    """timeout of one compilation in minutes"""
 
 
 def run(config: PreflightConfig) -> "list[Row]":

@@ -8,9 +8,6 @@ from pydantic_core import core_schema
 
 from tfdeblur.errors import ConfigError
 
-SAVED_MODEL = "SavedModel, which is a program: load only those you trust"
-"""Words for the descriptions of fields that take networks."""
-
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
 _DURATION = re.compile(rf"^\s*{_NUMBER}\s*(images|epochs|steps)?\s*$")
 _MINUTES = re.compile(rf"^\s*{_NUMBER}\s*minutes?\s*$")

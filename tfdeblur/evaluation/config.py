@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from tfdeblur.config.fields import SAVED_MODEL, Size
+from tfdeblur.config.fields import Size
 from tfdeblur.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,135 +39,71 @@ class EvaluationResult(Generic[Card]):
 class EvaluationInputs:
     """The network to evaluate and the data."""
 
-    workdir: Annotated[
-        str, Field(description="work directory of tfdeblur.train; or give --model")
-    ] = ""
-    model: Annotated[
-        str,
-        Field(
-            description="instead of --workdir: name or folder of a preset, checkpoint, or "
-            f"{SAVED_MODEL}"
-        ),
-    ] = ""
-    data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
-    split: Annotated[str, Field(description="split of the data to evaluate on")] = "test"
-    checkpoint: Annotated[
-        Literal["best", "last"], Field(description="which checkpoint of the work directory")
-    ] = "best"
-    batch_size: Annotated[
-        int | None, Field(description="images per batch; depends on their size if unset", ge=1)
-    ] = None
-    limit: Annotated[
-        int | None, Field(description="evaluate only the first images of the split", ge=1)
-    ] = None
-    out: Annotated[
-        str, Field(description="output folder; WORKDIR/evaluation/DATA-SPLIT if unset")
-    ] = ""
+    workdir: str = ""
+    """work directory of tfdeblur.train; or give --model"""
+    model: str = ""
+    """instead of --workdir: name or folder of a preset, checkpoint, or SavedModel, which is a
+    program: load only those you trust"""
+    data: str = ""
+    """folder made by data_prep.build"""
+    split: str = "test"
+    """split of the data to evaluate on"""
+    checkpoint: Literal["best", "last"] = "best"
+    """which checkpoint of the work directory"""
+    batch_size: Annotated[int | None, Field(ge=1)] = None
+    """images per batch; depends on their size if unset"""
+    limit: Annotated[int | None, Field(ge=1)] = None
+    """evaluate only the first images of the split"""
+    out: str = ""
+    """output folder; WORKDIR/evaluation/DATA-SPLIT if unset"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(EvaluationInputs):
     """Settings of `tfdeblur.evaluate`."""
 
-    all_checkpoints: Annotated[
-        bool, Field(description="evaluate every checkpoint of the work directory, oldest first")
-    ] = False
-    loss: Annotated[
-        bool,
-        Field(
-            description="also measure the generator's loss and its adversarial term, if the run's "
-            "config.yaml and critic are there"
-        ),
-    ] = True
-    full: Annotated[
-        bool,
-        Field(
-            description="every protocol used in papers, with intervals, time and one "
-            "self-contained page"
-        ),
-    ] = False
-    crops: Annotated[
-        Size | None,
-        Field(
-            description="with --full, WIDTHxHEIGHT of crops that are restored independently; none "
-            "for whole images only"
-        ),
-    ] = Size(256, 256)
-    tlc_window: Annotated[
-        int | Literal["auto"] | None,
-        Field(
-            description="with --full, side in pixels of the pooling window of the test-time local "
-            "converter, for networks that pool; auto: 1.5 training patches; none: no converter"
-        ),
-    ] = "auto"
-    lpips: Annotated[
-        tuple[Literal["alex", "vgg"], ...],
-        Field(
-            description="with --full, networks of LPIPS v0.1: alex (AlexNet, which most papers "
-            "report), vgg (VGG16), or both"
-        ),
-    ] = ()
-    lpips_weights: Annotated[
-        tuple[str, ...],
-        Field(
-            description="two files per network of --lpips: torchvision's weights, then the linear "
-            "heads of the lpips package"
-        ),
-    ] = ()
-    dists_weights: Annotated[
-        tuple[str, ...],
-        Field(
-            description="with --full, also DISTS: two files, torchvision's weights of VGG16 and "
-            "the weights of the DISTS_pytorch package"
-        ),
-    ] = ()
-    max_shift: Annotated[
-        int,
-        Field(
-            description="with --full, also PSNR and SSIM at the best whole-pixel shift of up to "
-            "this many pixels, for sets that are not aligned; none if 0",
-            ge=0,
-            le=16,
-        ),
-    ] = 0
-    register: Annotated[
-        Literal["homography", "translation"] | None,
-        Field(
-            description="with --full, also PSNR and SSIM after the restored image is registered to "
-            "its target: homography is RealBlur's protocol, translation Köhler's; needs OpenCV"
-        ),
-    ] = None
-    compare: Annotated[
-        tuple[str, ...],
-        Field(
-            description="compare runs evaluated with --full: work directories, or folders with "
-            "card.json; the others are compared with the first. A folder of pictures that another "
-            "program made of the same frames, named SCENE/FRAME.png or SCENE_FRAME.png, is one more"
-        ),
-    ] = ()
-    no_reference: Annotated[
-        tuple[str, ...],
-        Field(
-            description="score photos or folders of them without sharp images: before, and after "
-            "restoration by --model or --workdir if given; requires --niqe"
-        ),
-    ] = ()
-    niqe: Annotated[
-        str,
-        Field(description="file of NIQE's parameters, such as BasicSR's niqe_pris_params.npz"),
-    ] = ""
-    pictures: Annotated[
-        int,
-        Field(
-            description="best, median and worst pictures in the report, of each; with "
-            "--all-checkpoints the number of pictures, spread over the split",
-            ge=0,
-        ),
-    ] = 3
-    figures: Annotated[
-        Literal["pdf", "png", "svg"] | None,
-        Field(description="also write each chart of the page as a file of this format, for papers"),
-    ] = None
+    all_checkpoints: bool = False
+    """evaluate every checkpoint of the work directory, oldest first"""
+    loss: bool = True
+    """also measure the generator's loss and its adversarial term, if the run's config.yaml and
+    critic are there"""
+    full: bool = False
+    """every protocol used in papers, with intervals, time and one self-contained page"""
+    crops: Size | None = Size(256, 256)
+    """with --full, WIDTHxHEIGHT of crops that are restored independently; none for whole images
+    only"""
+    tlc_window: int | Literal["auto"] | None = "auto"
+    """with --full, side in pixels of the pooling window of the test-time local converter, for
+    networks that pool; auto: 1.5 training patches; none: no converter"""
+    lpips: tuple[Literal["alex", "vgg"], ...] = ()
+    """with --full, networks of LPIPS v0.1: alex (AlexNet, which most papers report), vgg (VGG16),
+    or both"""
+    lpips_weights: tuple[str, ...] = ()
+    """two files per network of --lpips: torchvision's weights, then the linear heads of the lpips
+    package"""
+    dists_weights: tuple[str, ...] = ()
+    """with --full, also DISTS: two files, torchvision's weights of VGG16 and the weights of the
+    DISTS_pytorch package"""
+    max_shift: Annotated[int, Field(ge=0, le=16)] = 0
+    """with --full, also PSNR and SSIM at the best whole-pixel shift of up to this many pixels, for
+    sets that are not aligned; none if 0"""
+    register: Literal["homography", "translation"] | None = None
+    """with --full, also PSNR and SSIM after the restored image is registered to its target:
+    homography is RealBlur's protocol, translation Köhler's; needs OpenCV"""
+    compare: tuple[str, ...] = ()
+    """compare runs evaluated with --full: work directories, or folders with card.json; the others
+    are compared with the first. A folder of pictures that another program made of the same frames,
+    named SCENE/FRAME.png or SCENE_FRAME.png, is one more"""
+    no_reference: tuple[str, ...] = ()
+    """score photos or folders of them without sharp images: before, and after restoration by
+    --model or --workdir if given; requires --niqe"""
+    niqe: str = ""
+    """file of NIQE's parameters, such as BasicSR's niqe_pris_params.npz"""
+    pictures: Annotated[int, Field(ge=0)] = 3
+    """best, median and worst pictures in the report, of each; with --all-checkpoints the number of
+    pictures, spread over the split"""
+    figures: Literal["pdf", "png", "svg"] | None = None
+    """also write each chart of the page as a file of this format, for papers"""
 
 
 def default_folder(config: EvaluationInputs) -> str:

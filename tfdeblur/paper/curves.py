@@ -18,19 +18,18 @@ PAGE = "curves.html"
 class CurvesConfig:
     """Settings of `tfdeblur.paper curves`."""
 
-    runs: Annotated[
-        tuple[str, ...],
-        Field(description="work directories of tfdeblur.train, finished or not", min_length=1),
-    ]
-    metrics: Annotated[
-        tuple[str, ...], Field(description="a chart for each, such as ssim", min_length=1)
-    ] = ("loss", "psnr_db", "ssim")
-    x: Annotated[Literal["epochs", "images"], Field(description="unit of the x axis")] = "epochs"
-    labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
-    figures: Annotated[
-        Literal["png", "pdf", "svg"], Field(description="format of the charts beside the page")
-    ] = "png"
-    out: Annotated[str, Field(description="output folder; figures in the first run if unset")] = ""
+    runs: Annotated[tuple[str, ...], Field(min_length=1)]
+    """work directories of tfdeblur.train, finished or not"""
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("loss", "psnr_db", "ssim")
+    """a chart for each, such as ssim"""
+    x: Literal["epochs", "images"] = "epochs"
+    """unit of the x axis"""
+    labels: tuple[str, ...] = ()
+    """names of the runs"""
+    figures: Literal["png", "pdf", "svg"] = "png"
+    """format of the charts beside the page"""
+    out: str = ""
+    """output folder; figures in the first run if unset"""
 
 
 @dataclasses.dataclass(frozen=True)

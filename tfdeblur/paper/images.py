@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
-from tfdeblur.config.fields import SAVED_MODEL
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import data_name
 from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
@@ -23,39 +22,29 @@ PAGE = "images.html"
 class ImagesConfig:
     """Settings of `tfdeblur.paper images`."""
 
-    runs: Annotated[
-        tuple[str, ...],
-        Field(
-            description="folders of pictures that other programs made of the same frames, and "
-            f"networks: work directory, checkpoint, or {SAVED_MODEL}",
-            min_length=1,
-        ),
-    ]
-    data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
-    split: Annotated[str, Field(description="split of the data")] = "test"
-    checkpoint: Annotated[
-        Literal["best", "last"], Field(description="which checkpoint of the work directories")
-    ] = "best"
-    indices: Annotated[
-        tuple[int, ...],
-        Field(description="images of the split, or whole frames, from 0; three of them if unset"),
-    ] = ()
-    frames: Annotated[
-        bool, Field(description="whole frames, put together from the tiles of the split")
-    ] = False
-    regions: Annotated[
-        tuple[str, ...],
-        Field(
-            description="regions to mark and magnify, as LEFT,TOP,WIDTHxHEIGHT in pixels; where "
-            "the networks differ most if unset"
-        ),
-    ] = ()
-    find_regions: Annotated[
-        int, Field(description="number of regions to find if none is given", ge=0, le=6)
-    ] = 1
-    labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
+    runs: Annotated[tuple[str, ...], Field(min_length=1)]
+    """folders of pictures that other programs made of the same frames, and networks: work
+    directory, checkpoint, or SavedModel, which is a program: load only those you trust"""
+    data: str = ""
+    """folder made by data_prep.build"""
+    split: str = "test"
+    """split of the data"""
+    checkpoint: Literal["best", "last"] = "best"
+    """which checkpoint of the work directories"""
+    indices: tuple[int, ...] = ()
+    """images of the split, or whole frames, from 0; three of them if unset"""
+    frames: bool = False
+    """whole frames, put together from the tiles of the split"""
+    regions: tuple[str, ...] = ()
+    """regions to mark and magnify, as LEFT,TOP,WIDTHxHEIGHT in pixels; where the networks differ
+    most if unset"""
+    find_regions: Annotated[int, Field(ge=0, le=6)] = 1
+    """number of regions to find if none is given"""
+    labels: tuple[str, ...] = ()
+    """names of the runs"""
     figures: FigureFormat = "png"
-    out: Annotated[str, Field(description="output folder")] = "figures"
+    out: str = "figures"
+    """output folder"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,20 +15,15 @@ POSITIONAL = "runs"
 class SetsConfig:
     """Settings of `tfdeblur.paper sets`."""
 
-    runs: Annotated[
-        tuple[str, ...],
-        Field(
-            description="work directories, each evaluated on one or several test sets by "
-            "tfdeblur.evaluate",
-            min_length=1,
-        ),
-    ]
-    metrics: Annotated[
-        tuple[str, ...], Field(description="measures, such as ssim", min_length=1)
-    ] = ("psnr_db", "ssim")
-    labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
+    runs: Annotated[tuple[str, ...], Field(min_length=1)]
+    """work directories, each evaluated on one or several test sets by tfdeblur.evaluate"""
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("psnr_db", "ssim")
+    """measures, such as ssim"""
+    labels: tuple[str, ...] = ()
+    """names of the runs"""
     format: Format = None
-    out: Annotated[str, Field(description="file to write; printed if unset")] = ""
+    out: str = ""
+    """file to write; printed if unset"""
 
 
 def run(config: SetsConfig) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
@@ -11,28 +11,26 @@ from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 POSITIONAL = "pictures"
 NAME = "sigma"
+_SIGMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SigmaConfig:
     """Settings of `tfdeblur.paper sigma`."""
 
-    pictures: Annotated[
-        tuple[str, ...], Field(description="files of sharp pictures; or give --data")
-    ] = ()
-    data: Annotated[
-        str, Field(description="folder made by data_prep.build, whose sharp images are blurred")
-    ] = ""
-    split: Annotated[str, Field(description="split of the data")] = "test"
-    indices: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], Field(description="images of the split, from 0")
-    ] = (0,)
-    sigmas: Annotated[
-        tuple[Annotated[float, Field(ge=0)], ...],
-        Field(description="standard deviations in pixels", min_length=1),
-    ] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+    pictures: tuple[str, ...] = ()
+    """files of sharp pictures; or give --data"""
+    data: str = ""
+    """folder made by data_prep.build, whose sharp images are blurred"""
+    split: str = "test"
+    """split of the data"""
+    indices: tuple[NonNegativeInt, ...] = (0,)
+    """images of the split, from 0"""
+    sigmas: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = _SIGMAS
+    """standard deviations in pixels"""
     figures: FigureFormat = "png"
-    out: Annotated[str, Field(description="output folder")] = "figures"
+    out: str = "figures"
+    """output folder"""
 
 
 def run(config: SigmaConfig) -> FigureResult:

@@ -18,15 +18,19 @@ NAME = "stages"
 class StagesConfig:
     """Settings of `tfdeblur.paper stages`."""
 
-    data: Annotated[str, Field(description="folder made by data_prep.build")] = ""
-    split: Annotated[str, Field(description="split of the data")] = "train"
-    index: Annotated[int, Field(description="record of the split, from 0", ge=0)] = 0
-    crop: Annotated[
-        Size | None, Field(description="crop of the training, 256 or WIDTHxHEIGHT; none if unset")
-    ] = None
-    seed: Annotated[int, Field(description="seed of the crops and flips", ge=0)] = 0
+    data: str = ""
+    """folder made by data_prep.build"""
+    split: str = "train"
+    """split of the data"""
+    index: Annotated[int, Field(ge=0)] = 0
+    """record of the split, from 0"""
+    crop: Size | None = None
+    """crop of the training, 256 or WIDTHxHEIGHT; none if unset"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seed of the crops and flips"""
     figures: FigureFormat = "png"
-    out: Annotated[str, Field(description="output folder")] = "figures"
+    out: str = "figures"
+    """output folder"""
 
 
 def run(config: StagesConfig) -> FigureResult:

@@ -34,21 +34,14 @@ Format = Annotated[
 class TableConfig:
     """Settings of `tfdeblur.paper table`."""
 
-    runs: Annotated[
-        tuple[str, ...],
-        Field(
-            description="work directories or folders of evaluations, made by tfdeblur.evaluate on "
-            "the same images; and folders of pictures that other programs made of them",
-            min_length=1,
-        ),
-    ]
-    data: Annotated[
-        str, Field(description="data set, if runs were evaluated on several of them")
-    ] = ""
-    split: Annotated[str, Field(description="split of that data set")] = "test"
-    metrics: Annotated[
-        tuple[str, ...], Field(description="measures; those of papers if unset", min_length=1)
-    ] = (
+    runs: Annotated[tuple[str, ...], Field(min_length=1)]
+    """work directories or folders of evaluations, made by tfdeblur.evaluate on the same images; and
+    folders of pictures that other programs made of them"""
+    data: str = ""
+    """data set, if runs were evaluated on several of them"""
+    split: str = "test"
+    """split of that data set"""
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "loss",
         "validation_loss",
         "adversarial_loss",
@@ -58,21 +51,20 @@ class TableConfig:
         "mae",
         "log_cosh",
     )
-    labels: Annotated[tuple[str, ...], Field(description="names of the runs")] = ()
-    paper: Annotated[
-        bool, Field(description="also show the scores that the recipes' papers report")
-    ] = True
-    by_epoch: Annotated[
-        bool, Field(description="one run by epoch, evaluated with --all-checkpoints")
-    ] = False
-    frames: Annotated[
-        bool, Field(description="scores of whole frames, for a test split of tiles")
-    ] = False
-    transpose: Annotated[
-        bool, Field(description="networks in rows, as --by-epoch has its checkpoints")
-    ] = False
+    """measures; those of papers if unset"""
+    labels: tuple[str, ...] = ()
+    """names of the runs"""
+    paper: bool = True
+    """also show the scores that the recipes' papers report"""
+    by_epoch: bool = False
+    """one run by epoch, evaluated with --all-checkpoints"""
+    frames: bool = False
+    """scores of whole frames, for a test split of tiles"""
+    transpose: bool = False
+    """networks in rows, as --by-epoch has its checkpoints"""
     format: Format = None
-    out: Annotated[str, Field(description="file to write; printed if unset")] = ""
+    out: str = ""
+    """file to write; printed if unset"""
 
 
 def run(config: TableConfig) -> str:

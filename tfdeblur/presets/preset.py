@@ -31,9 +31,12 @@ _PROBE_SIDE, _PROBE_STEP = 32, 8
 class Weights:
     """The file of weights."""
 
-    sha256: Annotated[str, Field(description="SHA-256 of the file", pattern="^[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(description="size of the file", gt=0)]
-    parameters: Annotated[int, Field(description="number of weights", gt=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of the file"""
+    bytes: Annotated[int, Field(gt=0)]
+    """size of the file"""
+    parameters: Annotated[int, Field(gt=0)]
+    """number of weights"""
     precision: Literal["float32", "float16"]
     """data type in the file; networks run in float32"""
     url: str | None = None
@@ -50,10 +53,10 @@ class Training:
     """the blur in it, which is what the network can remove"""
     command: str = ""
     """the command"""
-    images: Annotated[int, Field(description="images seen", ge=0)]
-    of: Annotated[
-        int | None, Field(description="images of the complete training; unknown if unset", gt=0)
-    ] = None
+    images: Annotated[int, Field(ge=0)]
+    """images seen"""
+    of: Annotated[int | None, Field(gt=0)] = None
+    """images of the complete training; unknown if unset"""
     averaged: bool = False
     """whether the weights are a running average"""
 
@@ -64,7 +67,8 @@ class Scores:
 
     data: str
     """data set and split"""
-    images: Annotated[int, Field(description="number of images", gt=0)]
+    images: Annotated[int, Field(gt=0)]
+    """number of images"""
     protocol: str
     """how the scores were computed"""
     blurred: dict[str, float]
@@ -79,10 +83,10 @@ class Preset:
 
     format: Literal[1] = 1
     """version of this schema"""
-    name: Annotated[str, Field(description="name of the preset", pattern=NAME)]
-    version: Annotated[
-        int, Field(description="counts the weights published under this name", ge=1)
-    ] = 1
+    name: Annotated[str, Field(pattern=NAME)]
+    """name of the preset"""
+    version: Annotated[int, Field(ge=1)] = 1
+    """counts the weights published under this name"""
     about: str = ""
     """what the network does, in a sentence or two"""
     model: dict[str, Any]

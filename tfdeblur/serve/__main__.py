@@ -14,7 +14,6 @@ from pydantic import Field
 
 from tfdeblur import cli, presets
 from tfdeblur.cli.environment import require_keras
-from tfdeblur.config.fields import SAVED_MODEL
 from tfdeblur.errors import UserError
 
 PROG = "python -m tfdeblur.serve"
@@ -24,29 +23,21 @@ PROG = "python -m tfdeblur.serve"
 class ServeConfig:
     """Settings of the server."""
 
-    model: Annotated[
-        str,
-        Field(
-            description="name of a preset, work directory, checkpoint, folder of a preset, or "
-            f"{SAVED_MODEL}",
-            min_length=1,
-        ),
-    ] = presets.DEFAULT
-    host: Annotated[
-        str, Field(description="address to listen on; 0.0.0.0 serves other machines")
-    ] = "127.0.0.1"
-    port: Annotated[int, Field(description="port to listen on", ge=0, le=65535)] = 8000
-    max_bytes: Annotated[int, Field(description="largest request, in bytes", ge=1)] = 32 * 2**20
-    max_pixels: Annotated[int, Field(description="largest photo, height times width", ge=1)] = (
-        32_000_000
-    )
-    max_waiting: Annotated[
-        int, Field(description="photos that may wait; more are answered with 503", ge=1)
-    ] = 64
-    pixels_at_once: Annotated[
-        int,
-        Field(description="photos above this many pixels are tiled, smaller ones batched", ge=1),
-    ] = 2**20
+    model: Annotated[str, Field(min_length=1)] = presets.DEFAULT
+    """name of a preset, work directory, checkpoint, folder of a preset, or SavedModel, which is a
+    program: load only those you trust"""
+    host: str = "127.0.0.1"
+    """address to listen on; 0.0.0.0 serves other machines"""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """port to listen on"""
+    max_bytes: Annotated[int, Field(ge=1)] = 32 * 2**20
+    """largest request, in bytes"""
+    max_pixels: Annotated[int, Field(ge=1)] = 32_000_000
+    """largest photo, height times width"""
+    max_waiting: Annotated[int, Field(ge=1)] = 64
+    """photos that may wait; more are answered with 503"""
+    pixels_at_once: Annotated[int, Field(ge=1)] = 2**20
+    """photos above this many pixels are tiled, smaller ones batched"""
 
 
 def run(config: ServeConfig, page: str | None = None) -> None:
