@@ -18,7 +18,7 @@ from data_prep.plan import Settings, ShardPlan, boxes, frame_size
 from data_prep.sources import REGISTRY
 from data_prep.sources.source import Item, Source
 from tfdeblur.data import tfrecord
-from tfdeblur.data.encoding import encode_image
+from tfdeblur.data.schema import Record, encode_record
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
@@ -39,12 +39,8 @@ def load(source: Source, item: Item) -> tuple[np.ndarray | None, np.ndarray]:
     return blurred, sharp
 
 
-def frame_tiles(
-    source: Source, item: Item, plan: ShardPlan, settings: Settings
-) -> Iterator[list[bytes]]:
-    """Yields the tiles of one frame: loads, resizes, blurs if necessary, cuts and encodes it.
-
-    A tile is a record in pieces; see `tfrecord.record_pieces`.
+def frame_tiles(source: Source, item: Item, plan: ShardPlan, settings: Settings) -> Iterator[bytes]:
+    """Yields the tiles of one frame as records: loads, resizes, blurs, cuts and encodes it.
 
     Raises:
         DataError: A half is unreadable, or its size differs from the listing.
@@ -59,19 +55,12 @@ def frame_tiles(
         assert source.blur is not None
         blurred = source.blur.apply(sharp, item_rng(settings.seed, item.key))
     for box in boxes(size, plan.tile, plan.stride):
-        yield tfrecord.record_pieces(
-            blurred=encode_image(blurred[box.slices], settings.encoding),
-            sharp=encode_image(sharp[box.slices], settings.encoding),
-            scene=item.scene,
-            frame=item.frame,
-            top=box.top,
-            left=box.left,
-            source_height=size[0],
-            source_width=size[1],
-        )
+        halves = (blurred[box.slices], sharp[box.slices])
+        record = Record(*halves, item.scene, item.frame, box.top, box.left, *size)
+        yield encode_record(record, settings.encoding)
 
 
-def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator[list[bytes]]:
+def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator[bytes]:
     """Yields the tiles of a shard in the order in which they are stored.
 
     A frame is loaded when its first tile is due, and only tiles that are still due are kept in
@@ -85,7 +74,7 @@ def shard_tiles(source: Source, plan: ShardPlan, settings: Settings) -> Iterator
     if plan.shuffled:
         permutation = item_rng(settings.seed, plan.file).permutation(len(order))
         order = [order[place] for place in permutation]
-    held: dict[int, list[list[bytes] | None]] = {}
+    held: dict[int, list[bytes | None]] = {}
     for number, place in order:
         if number not in held:
             held[number] = list(frame_tiles(source, plan.items[number], plan, settings))

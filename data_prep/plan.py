@@ -19,6 +19,7 @@ from pydantic import Field
 from data_prep.blur import item_rng
 from data_prep.sources.source import Item, Listing
 from tfdeblur.config import fields
+from tfdeblur.data.schema import shard_name
 from tfdeblur.errors import DataError
 from tfdeblur.ops import tiling
 
@@ -168,9 +169,6 @@ def _check_scenes(listing: Listing) -> None:
 
 
 def _plan_split(split: str, items: Sequence[Item], settings: Settings) -> SplitPlan:
-    # Imports TensorFlow, which workers do not need.
-    from tfdeblur.data.schema import shard_name
-
     tile, stride = settings.tiling_of(split)
     if tile is not None:
         assert stride is not None

@@ -27,7 +27,7 @@ import numpy as np
 
 from tfdeblur.data.encoding import Encoding, decode_image, encode_image
 from tfdeblur.data.tfrecord import Shard as Shard
-from tfdeblur.data.tfrecord import ShardWriter, parse_features, read_records, record_pieces
+from tfdeblur.data.tfrecord import ShardWriter, parse_features, read_records, serialized_example
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 from tfdeblur.ops.lazy import tensorflow as tf
@@ -258,17 +258,8 @@ def encode_record(record: Record, encoding: Encoding) -> bytes:
             f"The images of a record must have one shape. Received: {record.blurred.shape} and "
             f"{record.sharp.shape}."
         )
-    pieces = record_pieces(
-        blurred=encode_image(record.blurred, encoding),
-        sharp=encode_image(record.sharp, encoding),
-        scene=record.scene,
-        frame=record.frame,
-        top=record.top,
-        left=record.left,
-        source_height=record.source_height,
-        source_width=record.source_width,
-    )
-    return b"".join(pieces)
+    images = {half: encode_image(getattr(record, half), encoding) for half in _IMAGES}
+    return serialized_example({**vars(record), **images})
 
 
 def write_shard(path: str, records: Iterable[bytes]) -> Shard:
@@ -281,7 +272,7 @@ def write_shard(path: str, records: Iterable[bytes]) -> Shard:
     with files.open_new(path) as file:
         writer = ShardWriter(file)
         for record in records:
-            writer.write([record])
+            writer.write(record)
     return writer.shard(files.base_name(path))
 
 

@@ -11,7 +11,7 @@ and feature.proto; TFRecord format details in https://www.tensorflow.org/tutoria
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from google_crc32c import extend as crc32c
@@ -59,71 +59,34 @@ def _tag(field: int, kind: int) -> bytes:
     return _varint(field << 3 | kind)
 
 
-def _framed(field: int, length: int) -> bytes:
-    return _tag(field, _BYTES) + _varint(length)
+def _head(number: int, length: int) -> bytes:
+    """Returns what precedes a text, bytes or a message of a length as a field of a message."""
+    return _tag(number, _BYTES) + _varint(length)
 
 
 def field(number: int, value: bytes | int) -> bytes:
     """Returns one field of a message: text, bytes, a message that is serialized, or an integer."""
     if isinstance(value, int):
         return _tag(number, _VARINT) + _varint(value)
-    return _framed(number, len(value)) + value
+    return _head(number, len(value)) + value
 
 
-def _feature(name: str, value: bytes | int) -> list[bytes]:
-    """Returns one entry of the map of features as pieces, without copying images."""
-    if isinstance(value, bytes):
-        inner = [_framed(_LIST_VALUE, len(value)), value]
-        kind = _BYTES_LIST
-    else:
-        # Numbers are packed: the length of the list, then its values.
-        packed = _varint(value)
-        inner = [_framed(_LIST_VALUE, len(packed)), packed]
-        kind = _INT64_LIST
-    key = name.encode()
-    length = len(inner[0]) + len(inner[1])
-    listed = _framed(kind, length)
-    length += len(listed)
-    head = _framed(_KEY, len(key)) + key + _framed(_VALUE, length) + listed
-    length = len(head) + len(inner[0]) + len(inner[1])
-    return [_framed(_FEATURES_FEATURE, length) + head + inner[0], inner[1]]
-
-
-def record_pieces(
-    blurred: bytes,
-    sharp: bytes,
-    scene: str,
-    frame: str,
-    top: int,
-    left: int,
-    source_height: int,
-    source_width: int,
-) -> list[bytes]:
-    """Returns a serialized record as pieces, without copying images.
-
-    Args:
-        blurred: The blurred image, encoded.
-        sharp: The sharp image, encoded.
-        scene: Name of the scene.
-        frame: Name of the frame.
-        top: First row of the tile in its frame, in pixels.
-        left: First column of the tile in its frame, in pixels.
-        source_height: Rows of the frame.
-        source_width: Columns of the frame.
-    """
-    features: dict[str, bytes | int] = {
-        "blurred": blurred,
-        "sharp": sharp,
-        "scene": scene.encode(),
-        "frame": frame.encode(),
-        "top": top,
-        "left": left,
-        "source_height": source_height,
-        "source_width": source_width,
-    }
+def serialized_example(features: Mapping[str, bytes | str | int]) -> bytes:
+    """Returns a serialized `tf.train.Example` with one value for each feature."""
+    parts: list[bytes] = []
     # Maps are unordered; sorting gives equal records equal bytes.
-    pieces = [piece for name in sorted(features) for piece in _feature(name, features[name])]
-    return [_framed(_EXAMPLE_FEATURES, sum(map(len, pieces))), *pieces]
+    for name, value in sorted(features.items()):
+        if isinstance(value, bytes | str):
+            kind, data = _BYTES_LIST, value.encode() if isinstance(value, str) else value
+        else:
+            # Numbers are packed: the length of the list, then its values.
+            kind, data = _INT64_LIST, _varint(value)
+        # From the inside out, so that images are copied once.
+        head = _head(_LIST_VALUE, len(data))
+        head = _head(kind, len(head) + len(data)) + head
+        head = field(_KEY, name.encode()) + _head(_VALUE, len(head) + len(data)) + head
+        parts += [_head(_FEATURES_FEATURE, len(head) + len(data)) + head, data]
+    return b"".join([_head(_EXAMPLE_FEATURES, sum(map(len, parts))), *parts])
 
 
 def _masked(checksum: int) -> bytes:
@@ -131,10 +94,10 @@ def _masked(checksum: int) -> bytes:
     return struct.pack("<I", (rotated + _MASK_DELTA) & 0xFFFFFFFF)
 
 
-def framed_record(data: bytes) -> bytes:
-    """Returns a record with its length and its checksums, as a TFRecord file holds it."""
+def framed_record(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Returns a record with its length and its checksums, in the parts of a TFRecord file."""
     length = struct.pack("<Q", len(data))
-    return length + _masked(crc32c(0, length)) + data + _masked(crc32c(0, data))
+    return length + _masked(crc32c(0, length)), data, _masked(crc32c(0, data))
 
 
 class ShardWriter:
@@ -150,23 +113,14 @@ class ShardWriter:
         self._records = 0
         self._bytes = 0
 
-    def write(self, pieces: Sequence[bytes]) -> None:
-        """Writes one record, given as pieces; see `record_pieces`."""
-        length = struct.pack("<Q", sum(map(len, pieces)))
-        checksum = 0
-        for piece in pieces:
-            checksum = crc32c(checksum, piece)
-        self._put(length + _masked(crc32c(0, length)))
-        for piece in pieces:
-            self._put(piece)
-        self._put(_masked(checksum))
+    def write(self, record: bytes) -> None:
+        """Writes one record."""
+        for part in framed_record(record):
+            self._file.write(part)
+            # While it is in the CPU cache: reading the file again would cost far more.
+            self._digest.update(part)
+            self._bytes += len(part)
         self._records += 1
-
-    def _put(self, piece: bytes) -> None:
-        self._file.write(piece)
-        # While the piece is in the CPU cache: reading the file again would cost far more.
-        self._digest.update(piece)
-        self._bytes += len(piece)
 
     def shard(self, name: str) -> Shard:
         """Returns the entry in the manifest for the file so far."""

@@ -96,7 +96,7 @@ class EventWriter:
         # A double has wire type 1.
         head = bytes([_WALL_TIME << 3 | 1]) + struct.pack("<d", time.time())
         event = head + tfrecord.field(_STEP, step) + content
-        self._pending += tfrecord.framed_record(event)
+        self._pending += b"".join(tfrecord.framed_record(event))
 
 
 def _float32(value: float) -> float:

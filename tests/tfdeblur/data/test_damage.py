@@ -97,15 +97,14 @@ PLACE = {"scene": "a", "frame": "b", "top": 0, "left": 0, "source_height": 1, "s
 @given(image=st.binary(max_size=100).map(lambda tail: INTACT["png"][60:90] + tail))
 def test_png_with_false_header_raises_data_error(image):
     sharp = tf.io.encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).numpy()
-    assert (
-        read(b"".join(tfrecord.record_pieces(blurred=image, sharp=sharp, **PLACE)), "png") is None
-    )
+    data = tfrecord.serialized_example({"blurred": image, "sharp": sharp, **PLACE})
+    assert read(data, "png") is None
 
 
 @pytest.mark.parametrize("length", [300, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62])
 def test_feature_with_too_large_length_raises_data_error(length):
     """TensorFlow's parser crashes the process for lengths from 2 GB to 4 GB."""
-    data = b"".join(tfrecord.record_pieces(blurred=b"", sharp=b"x" * 90, **PLACE))
+    data = tfrecord.serialized_example({"blurred": b"", "sharp": b"x" * 90, **PLACE})
     start = data.index(b"x" * 90) - 1
     assert data[start] == 90
     claimed = bytearray()
@@ -141,7 +140,7 @@ def test_intact_shard_of_other_bytes_is_named(tmp_path, garbage):
     manifest = write_noise_set(folder, "raw", shards=(3,))
     path = files.join(folder, manifest.splits["train"].shards[0].file)
     with files.open_new(path) as file:
-        tfrecord.ShardWriter(file).write([garbage])
+        tfrecord.ShardWriter(file).write(garbage)
     with pytest.raises(DataError, match=r"tf\.train\.Example"):
         schema.decode_record(garbage, HEIGHT, WIDTH, "raw")
     damage = schema.find_damage(path, HEIGHT, WIDTH, "raw")

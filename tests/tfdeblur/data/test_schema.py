@@ -235,7 +235,7 @@ def test_find_damage_names_a_truncated_image_in_an_intact_shard(tmp_path):
     place = {"scene": "s", "frame": "f", "top": 0, "left": 0}
     size = {"source_height": 6, "source_width": 5}
     records = [
-        b"".join(tfrecord.record_pieces(blurred=intact, sharp=sharp, **place, **size))
+        tfrecord.serialized_example({"blurred": intact, "sharp": sharp, **place, **size})
         for sharp in (intact, intact[:-30])
     ]
     schema.write_shard(path, records)
@@ -249,7 +249,7 @@ def test_find_damage_names_an_image_that_only_pillow_decodes(tmp_path):
     size = {"source_height": 6, "source_width": 5}
     other = intact.replace(b"IEND", b"IEN\xff")
     records = [
-        b"".join(tfrecord.record_pieces(blurred=blurred, sharp=intact, **place, **size))
+        tfrecord.serialized_example({"blurred": blurred, "sharp": intact, **place, **size})
         for blurred in (intact, other)
     ]
     schema.write_shard(path, records)

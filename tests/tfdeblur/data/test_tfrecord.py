@@ -45,7 +45,7 @@ def serialized_by_tensorflow(values):
 @settings(deadline=None)
 @given(VALUES)
 def test_record_equals_protocol_buffers(values):
-    assert b"".join(tfrecord.record_pieces(**values)) == serialized_by_tensorflow(values)
+    assert tfrecord.serialized_example(values) == serialized_by_tensorflow(values)
 
 
 @settings(max_examples=30, deadline=None)
@@ -56,7 +56,7 @@ def test_shard_writer_equals_tensorflow(values, tmp_path_factory):
     with files.open_new(path) as file:
         writer = tfrecord.ShardWriter(file)
         for value in values:
-            writer.write(tfrecord.record_pieces(**value))
+            writer.write(tfrecord.serialized_example(value))
     with tf.io.TFRecordWriter(expected) as theirs:
         for value in values:
             theirs.write(serialized_by_tensorflow(value))
@@ -70,7 +70,7 @@ def test_shard_writer_equals_tensorflow(values, tmp_path_factory):
 def test_record_at_limits_of_varint_lengths_equals_protocol_buffers(size):
     values = {"blurred": b"x" * size, "sharp": b"", "scene": "a" * size, "frame": ""}
     values |= {"top": 0, "left": size, "source_height": -1, "source_width": 2**40}
-    assert b"".join(tfrecord.record_pieces(**values)) == serialized_by_tensorflow(values)
+    assert tfrecord.serialized_example(values) == serialized_by_tensorflow(values)
 
 
 def test_shard_writer_does_not_import_tensorflow(tmp_path):
@@ -79,7 +79,7 @@ def test_shard_writer_does_not_import_tensorflow(tmp_path):
         "from tfdeblur.data import tfrecord\n"
         "from tfdeblur.io import files\n"
         f"with files.open_new({str(tmp_path / 'x')!r}) as file:\n"
-        "    tfrecord.ShardWriter(file).write([b'a', b'b'])\n"
+        "    tfrecord.ShardWriter(file).write(b'ab')\n"
         "sys.exit('tensorflow' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
@@ -106,7 +106,7 @@ def test_crc32c_equals_rfc_3720(data, expected):
 @settings(deadline=None)
 @given(VALUES)
 def test_parsed_features_equal_the_written_ones(values):
-    found = tfrecord.parse_features(b"".join(tfrecord.record_pieces(**values)))
+    found = tfrecord.parse_features(tfrecord.serialized_example(values))
     encoded = {k: v.encode() if isinstance(v, str) else v for k, v in values.items()}
     assert found == {name: [value] for name, value in encoded.items()}
 
@@ -115,7 +115,7 @@ def test_parsed_features_equal_the_written_ones(values):
 @given(VALUES, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4))
 def test_damaged_records_are_parsed_as_by_protocol_buffers_or_refused(values, changes):
     """Protocol buffers also drop entries of the map that have fields of no known number."""
-    data = bytearray(b"".join(tfrecord.record_pieces(**{**values, "sharp": b"", "blurred": b"xy"})))
+    data = bytearray(tfrecord.serialized_example({**values, "sharp": b"", "blurred": b"xy"}))
     for place, byte in changes:
         data[place % len(data)] = byte
     try:
@@ -142,8 +142,8 @@ def test_read_records_returns_those_of_tensorflow(tmp_path, records):
 def test_read_records_refuses_every_truncation_and_every_changed_byte():
     file = io.BytesIO()
     writer = tfrecord.ShardWriter(file)
-    writer.write([b"one"])
-    writer.write([b"two"])
+    writer.write(b"one")
+    writer.write(b"two")
     intact = file.getvalue()
     first = len(intact) // 2
     for place in range(len(intact)):
