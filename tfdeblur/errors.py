@@ -59,17 +59,20 @@ _NOISE = re.compile(
 )
 _WRAPPING = re.compile(r"^\{\{[^}]*\}\} |^\(\d+\) [A-Z_]+: +| \[Op:\w+\].*$")
 
+# Characters of a reason.
+_LONGEST = 300
 
-def reason_of(error: BaseException | str, longest: int = 300) -> str:
+
+def reason_of(error: BaseException | str) -> str:
     r"""Returns the line of an error that gives the reason.
 
     Args:
         error: An exception, or its message. Those of TensorFlow have several lines, with names of
             graphs and nodes.
-        longest: Maximum length of the result.
 
     Returns:
-        One line without a period or colon at its end; the type of an exception without a message.
+        One line of at most 300 characters, without a period or colon at its end; the type of an
+        exception without a message.
 
     Example:
         >>> reason_of("Graph execution error:\n\n  (0) NOT_FOUND:  train-0; No such file [Op:A]")
@@ -85,4 +88,4 @@ def reason_of(error: BaseException | str, longest: int = 300) -> str:
         message = error
     lines = [line.strip() for line in message.splitlines()]
     line = next((line for line in lines if not _NOISE.match(line)), message.strip())
-    return _WRAPPING.sub("", line).rstrip(".: ")[:longest]
+    return _WRAPPING.sub("", line).rstrip(".: ")[:_LONGEST]

@@ -86,19 +86,11 @@ class EvaluationData:
             found.append(one)
         return tuple(found)
 
-    def batches(self, batch_size: int, multiple_of: int = 1) -> int:
-        """Returns the number of elements of `dataset` for the same arguments."""
-        return sum(
-            -(-taken // (batch_size * multiple_of)) * multiple_of for _, taken in self._parts
-        )
-
-    def dataset(self, batch_size: int, multiple_of: int = 1) -> tf.data.Dataset:
+    def dataset(self, batch_size: int) -> tf.data.Dataset:
         """Returns the pairs in batches of static shape, each of images of one size.
 
         Args:
             batch_size: Pairs in one element.
-            multiple_of: The number of elements of each size is a multiple of this, such as the
-                number of replicas that process one element each.
 
         Returns:
             `blurred` and `sharp` as uint8 [batch_size, height, width, 3], `scene` and `frame` as
@@ -110,24 +102,24 @@ class EvaluationData:
             TensorFlow is not installed, a `memory.ArrayDataset` of the same arrays; strings are
             bytes.
         """
-        check_positive(batch_size=batch_size, multiple_of=multiple_of)
+        check_positive(batch_size=batch_size)
         if not has_tensorflow():
             return ArrayDataset(
-                lambda: self._arrays(batch_size, multiple_of),
+                lambda: self._arrays(batch_size),
                 (batch_size, self.height, self.width),
-                self.batches(batch_size, multiple_of),
+                sum(-(-taken // batch_size) for _, taken in self._parts),
             )
-        parts = [self._read(*part, batch_size, multiple_of) for part in self._parts]
+        parts = [self._read(*part, batch_size) for part in self._parts]
         batches = functools.reduce(tf.data.Dataset.concatenate, parts)
         return batches.prefetch(tf.data.AUTOTUNE).with_options(reading_options())
 
-    def _arrays(self, batch_size: int, multiple_of: int) -> Iterator[Arrays]:
+    def _arrays(self, batch_size: int) -> Iterator[Arrays]:
         """Yields the elements of `dataset` without TensorFlow."""
         for part, taken in self._parts:
             split = part.split
             records = itertools.islice(stored_records(part), taken)
             size = (split.height, split.width)
-            for _ in range(-(-taken // (batch_size * multiple_of)) * multiple_of):
+            for _ in range(-(-taken // batch_size)):
                 found = list(itertools.islice(records, batch_size))
                 missing = batch_size - len(found)
                 places = [[getattr(one, name) for name in _PLACE] for one in found]
@@ -145,9 +137,7 @@ class EvaluationData:
                 yield batch
 
     @without_autograph
-    def _read(
-        self, part: OpenSplit, taken: int, batch_size: int, multiple_of: int
-    ) -> tf.data.Dataset:
+    def _read(self, part: OpenSplit, taken: int, batch_size: int) -> tf.data.Dataset:
         """Returns the first pairs of one size in batches."""
         records = tf.data.TFRecordDataset(part.paths, buffer_size=part.buffer_bytes)
         if taken == part.split.records:
@@ -155,7 +145,7 @@ class EvaluationData:
             records = records.apply(tf.data.experimental.assert_cardinality(taken))
         parse = functools.partial(_parsed, part.split)
         pairs = records.take(taken).map(parse, tf.data.AUTOTUNE)
-        missing = -taken % (batch_size * multiple_of)
+        missing = -taken % batch_size
         padding = tf.data.Dataset.from_tensors(_blank(part.split)).repeat(missing)
         return pairs.concatenate(padding).batch(batch_size, drop_remainder=True)
 

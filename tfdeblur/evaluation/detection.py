@@ -70,11 +70,11 @@ class Picture:
     psnr_db: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def match(found: Detections, reference: Detections, min_iou: float = MATCH_IOU) -> Match:
+def match(found: Detections, reference: Detections) -> Match:
     """Matches detections with those of the reference.
 
     In order of decreasing score, each detection is matched with the unmatched box of the reference
-    of its class that overlaps it most, if the overlap is at least `min_iou`.
+    of its class that overlaps it most, if the overlap is at least `MATCH_IOU`.
     """
     overlaps = iou(found.boxes, reference.boxes)
     overlaps *= found.classes[:, None] == reference.classes[None, :]
@@ -82,7 +82,7 @@ def match(found: Detections, reference: Detections, min_iou: float = MATCH_IOU) 
     total, partners = 0.0, []
     for row in overlaps:
         best = int(np.argmax(np.where(free, row, -1))) if free.any() else -1
-        taken = best >= 0 and row[best] >= min_iou
+        taken = best >= 0 and row[best] >= MATCH_IOU
         partners.append(bool(taken))
         if taken:
             free[best] = False

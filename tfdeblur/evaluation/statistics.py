@@ -120,11 +120,9 @@ def gains(differences: np.ndarray, scenes: Sequence[str], *, seed: int = SEED) -
     return found
 
 
-def ratio_interval(
-    tops: np.ndarray, bottoms: np.ndarray, *, seed: int = SEED
-) -> tuple[float, float] | None:
+def ratio_interval(tops: np.ndarray, bottoms: np.ndarray) -> tuple[float, float] | None:
     """Returns the 95% bootstrap interval of sum(tops) / sum(bottoms), both [n]; None below two."""
-    return _intervals(np.asarray(tops)[:, None], np.asarray(bottoms)[:, None], seed)[0]
+    return _intervals(np.asarray(tops)[:, None], np.asarray(bottoms)[:, None], SEED)[0]
 
 
 def _intervals(sums: np.ndarray, counts: np.ndarray, seed: int) -> list[tuple[float, float] | None]:

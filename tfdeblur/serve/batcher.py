@@ -11,6 +11,9 @@ import numpy as np
 
 from tfdeblur.errors import UserError
 
+# Time that an image waits for others of its size.
+_WAIT_SECONDS = 0.005
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -52,21 +55,12 @@ class Batcher:
         restore: From images [H, W], [H, W, 3] or [B, H, W, 3] to the same.
         pixels_at_once: Pixels of all images of a batch; a larger image is a batch of its own.
         max_waiting: Images that may wait; more are refused.
-        wait_seconds: Time that an image waits for others of its size.
     """
 
-    def __init__(
-        self,
-        restore: Restore,
-        *,
-        pixels_at_once: int,
-        max_waiting: int,
-        wait_seconds: float = 0.005,
-    ) -> None:
+    def __init__(self, restore: Restore, *, pixels_at_once: int, max_waiting: int) -> None:
         self._restore = restore
         self._pixels_at_once = pixels_at_once
         self._max_waiting = max_waiting
-        self._wait_seconds = wait_seconds
         self._jobs: collections.deque[_Job] = collections.deque()
         self._arrived = asyncio.Event()
         self.batches = 0
@@ -127,7 +121,7 @@ class Batcher:
             self._arrived.clear()
             if self._jobs:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._full(), self._wait_seconds)
+                    await asyncio.wait_for(self._full(), _WAIT_SECONDS)
                 # Clients that have gone leave cancelled images.
                 while self._jobs and self._jobs[0].done.done():
                     self._jobs.popleft()

@@ -6,7 +6,6 @@ library below write scalars, validation scores, images and checkpoints.
 
 import math
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -229,12 +228,7 @@ class ProgressBar:
         """Returns itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Closes the line, which stays on the terminal."""
         self._bar.close()
 

@@ -18,7 +18,7 @@ def test_dataset_has_each_pair_once_in_file_order(dataset: Write, encoding: str)
     data = EvaluationData(dataset([3, 0, 4], splits=("test",), encoding=encoding), "test")
     assert (data.records, data.height, data.width) == (7, 4, 6)
     batches = list(data.dataset(3))
-    assert len(batches) == data.batches(3) == 3
+    assert len(batches) == 3
     valid = np.concatenate([batch["valid"] for batch in batches])
     assert valid.tolist() == [True] * 7 + [False] * 2
     frames = np.concatenate([batch["frame"] for batch in batches])
@@ -28,6 +28,7 @@ def test_dataset_has_each_pair_once_in_file_order(dataset: Write, encoding: str)
     blurred = np.concatenate([batch["blurred"] for batch in batches])
     sharp = np.concatenate([batch["sharp"] for batch in batches])
     np.testing.assert_array_equal(blurred[:7], 255 - sharp[:7])
+    assert not blurred[7:].any() and not sharp[7:].any()
     assert [256 * int(i[0, 0, 0]) + int(i[0, 0, 1]) for i in blurred[:7]] == list(range(7))
 
 
@@ -49,14 +50,6 @@ def test_limit_truncates_the_dataset(dataset: Write, limit: int | None, records:
     assert data.records == records
     valid = [int(batch["valid"].numpy().sum()) for batch in data.dataset(2)]
     assert sum(valid) == records
-
-
-def test_number_of_batches_is_a_multiple_of_replicas(dataset: Write) -> None:
-    data = EvaluationData(dataset([5]), "train")
-    batches = list(data.dataset(2, multiple_of=4))
-    assert len(batches) == data.batches(2, multiple_of=4) == 4
-    assert [int(batch["valid"].numpy().sum()) for batch in batches] == [2, 2, 1, 0]
-    assert not batches[-1]["sharp"].numpy().any()
 
 
 def test_invalid_arguments_raise(dataset: Write) -> None:
@@ -89,8 +82,8 @@ def test_images_of_several_sizes_come_in_file_order(mixed) -> None:
     data = EvaluationData(path, "test")
     assert (data.records, data.height, data.width) == (8, 0, 0)
     assert data.sizes == data.manifest.split("test").sizes
-    batches = list(data.dataset(2, multiple_of=2))
-    assert len(batches) == data.batches(2, multiple_of=2) == 6
+    batches = list(data.dataset(2))
+    assert len(batches) == 5
     frames = np.concatenate([batch["frame"][batch["valid"]] for batch in batches])
     assert [int(frame) for frame in frames] == list(range(8))
     parts = data.by_size()

@@ -17,7 +17,6 @@ import socket
 import threading
 import time
 import uuid
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -31,7 +30,7 @@ LOCK = "run.lock"
 BEAT_SECONDS = 10.0
 
 # On object stores: time for the other of two simultaneous writers to finish.
-SETTLE_SECONDS = 2.0
+_SETTLE_SECONDS = 2.0
 
 _POLL_SECONDS = 0.2
 
@@ -46,20 +45,12 @@ class WorkdirLock:
         workdir: The work directory, which is created if it does not exist. ``ram://`` belongs to
             this process and needs no lock.
         beat_seconds: Interval of the heartbeat.
-        settle_seconds: See `SETTLE_SECONDS`.
     """
 
-    def __init__(
-        self,
-        workdir: str,
-        *,
-        beat_seconds: float = BEAT_SECONDS,
-        settle_seconds: float = SETTLE_SECONDS,
-    ) -> None:
+    def __init__(self, workdir: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
         self._workdir = workdir
         self._path = files.join(workdir, LOCK)
         self._beat_seconds = beat_seconds
-        self._settle_seconds = settle_seconds
         self._mine: dict[str, Any] = {
             "token": uuid.uuid4().hex,
             "host": socket.gethostname(),
@@ -96,12 +87,7 @@ class WorkdirLock:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Releases the lock."""
         if self._thread is None:
             return
@@ -159,7 +145,7 @@ class WorkdirLock:
             finally:
                 files.remove(beside)
         files.write_text(self._path, self._text())
-        time.sleep(self._settle_seconds)
+        time.sleep(_SETTLE_SECONDS)
         return self._is_mine(self._read())
 
     def _text(self) -> str:
