@@ -29,6 +29,7 @@ from PIL import Image, UnidentifiedImageError
 from data_prep.faults import Code, Fault
 from tfdeblur.errors import UserError
 from tfdeblur.io import files, pictures
+from tfdeblur.ops.arrays import to_uint8
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
@@ -214,8 +215,7 @@ def to_rgb(picture: Any, path: str) -> np.ndarray:
         )
     if picture.mode.startswith("I"):
         # 16-bit gray; Pillow's conversion to 8 bits would clip it.
-        deep = np.asarray(picture).astype(np.int64)
-        gray = np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+        gray = to_uint8(np.clip(np.asarray(picture), 0, 65535).astype(np.uint16))
         return np.repeat(gray[:, :, None], 3, axis=2)
     if picture.mode not in _KNOWN_MODES:
         raise Fault(

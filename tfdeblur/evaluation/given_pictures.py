@@ -27,6 +27,7 @@ from tfdeblur.inference.photo_files import SUFFIXES, read_photo, suffix
 from tfdeblur.io import files
 from tfdeblur.metrics import METRICS
 from tfdeblur.ops import tiling
+from tfdeblur.ops.arrays import to_uint8
 
 
 def pictures_in(folder: str) -> list[str]:
@@ -254,7 +255,5 @@ def read_pixels(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
                 "frame at its full size, without cropping or resizing."
             )
 
-    pixels = read_photo(path, check).pixels
-    if pixels.dtype != np.uint8:
-        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    pixels = to_uint8(read_photo(path, check).pixels)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)

@@ -15,6 +15,7 @@ from tfdeblur.inference.restorer import Restorer, load_restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.metrics.niqe import NIQE, Niqe
+from tfdeblur.ops.arrays import to_uint8
 from tfdeblur.porting import reading
 
 JSON, CSV = "no-reference.json", "no-reference.csv"
@@ -143,13 +144,7 @@ def _photos(path: str) -> list[str]:
 
 def _scores(path: str, niqe: Niqe, restorer: Restorer | None) -> dict[str, float]:
     pixels = photo_files.read_photo(path).pixels
-    found = {BEFORE: niqe(_as_uint8(pixels))}
+    found = {BEFORE: niqe(to_uint8(pixels))}
     if restorer is not None:
-        found[AFTER] = niqe(_as_uint8(restorer.deblur(pixels)))
+        found[AFTER] = niqe(to_uint8(restorer.deblur(pixels)))
     return found
-
-
-def _as_uint8(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype == np.uint8:
-        return pixels
-    return np.rint(pixels / 257.0).astype(np.uint8)

@@ -21,6 +21,7 @@ from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_codecs
 from tfdeblur.io import files
 from tfdeblur.io.pictures import has_heif, open_image
+from tfdeblur.ops.arrays import to_uint8
 
 _SUFFIXES = (
     ".avif .bmp .gif .heic .heif .hif .jfif .jp2 .jpe .jpeg .jpg .mpo .pgm .png .ppm .tga .tif "
@@ -198,7 +199,7 @@ def encode_photo(path: str, photo: Photo) -> bytes:
     pixels, alpha = photo.pixels, photo.alpha if kind in _WITH_ALPHA else None
     deep = pixels.dtype == np.uint16
     if deep and kind not in _SIXTEEN_BITS:
-        pixels, alpha = _to_eight_bits(pixels), None if alpha is None else _to_eight_bits(alpha)
+        pixels, alpha = to_uint8(pixels), None if alpha is None else to_uint8(alpha)
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
     try:
@@ -314,10 +315,6 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
     columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
     return np.ascontiguousarray(pixels[rows, columns])
-
-
-def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    return np.rint(values / 257.0).astype(np.uint8)
 
 
 def _dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:

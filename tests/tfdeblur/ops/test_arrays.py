@@ -19,3 +19,11 @@ def test_to_uint8_outside_unit_range_clips():
 def test_to_uint8_of_uint8_returns_same_array():
     image = np.zeros((2, 3, 3), np.uint8)
     assert arrays.to_uint8(image) is image
+
+
+def test_to_uint8_of_uint16_scales_the_full_range_to_the_nearest_level():
+    deep = np.arange(65536, dtype=np.uint16)
+    exact = deep.astype(np.float64) * 255 / 65535
+    converted = arrays.to_uint8(deep)
+    assert converted.dtype == np.uint8
+    assert np.abs(converted - exact).max() <= 0.5
