@@ -186,7 +186,7 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
             raise UserError(f"--out {out} is a file; give a folder.")
         plan = {}
         for given in inputs:
-            inside = out if len(inputs) == 1 else files.join(out, _folder_name(given))
+            inside = out if len(inputs) == 1 else files.join(out, files.own_name(given))
             if files.is_dir(given):
                 for name in files.walk_files(given):
                     path = files.join(given, name)
@@ -329,10 +329,6 @@ def _check_collisions(plan: dict[str, str], side_by_side: bool) -> None:
                     "them into different folders."
                 )
             claimed[identity] = given
-
-
-def _folder_name(path: str) -> str:
-    return files.base_name(path if "://" in path else os.path.abspath(path))
 
 
 def _identity(path: str) -> str:

@@ -22,11 +22,12 @@ from tfdeblur.evaluation.config import (
     EvaluationResult,
     about_run,
     batch_size_for,
-    data_name,
     default_folder,
     network_path,
     open_data,
 )
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation.detection import DetectionCard, Picture
@@ -83,7 +84,6 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.pictures import spread
     from tfdeblur.evaluation.scores import CONVERTED, RESTORED
-    from tfdeblur.io.outputs import OutputFolder
 
     if not config.detector:
         raise UserError("detector is required: give --detector, an ONNX file of a YOLOX network.")
@@ -127,7 +127,8 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
         shown,
         folder,
         detector.name,
-        title=f"Detection: {network.restorer.name} on {data_name(config.data)}, {config.split}",
+        title=f"Detection: {network.restorer.name} on {files.own_name(config.data)}, "
+        f"{config.split}",
         subtitle=network_path(config),
         scores=_scores_of(folder, about),
     )
@@ -137,7 +138,6 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
 def _scores_of(folder: str, about: Mapping[str, Any]) -> "Result | None":
     """Returns the scores that an evaluation of the same weights has written to a folder."""
     from tfdeblur.evaluation.results import CARDS, Result
-    from tfdeblur.io import files
 
     if not any(files.exists(files.join(folder, name)) for name in CARDS):
         return None

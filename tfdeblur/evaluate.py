@@ -28,11 +28,12 @@ from tfdeblur.evaluation.config import (
     EvaluationResult,
     about_run,
     batch_size_for,
-    data_name,
     default_folder,
     network_path,
     open_data,
 )
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
 
 if TYPE_CHECKING:
     from tfdeblur.data.evaluation import EvaluationData
@@ -163,7 +164,6 @@ def _evaluate(
     from tfdeblur.evaluation.losses import find_loss
     from tfdeblur.evaluation.page import frame_pictures, write_page
     from tfdeblur.evaluation.pictures import choose_by_gain, spread, write_triplets
-    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.ops import devices
 
     folder = config.out or default_folder(config)
@@ -209,7 +209,7 @@ def _evaluate(
         [triplets[index] for index in shown],
         folder,
         names,
-        title=f"{network.restorer.name} on {data_name(config.data)}, {config.split}",
+        title=f"{network.restorer.name} on {files.own_name(config.data)}, {config.split}",
         subtitle=network_path(config),
         figures=config.figures,
         frames=frames,
@@ -235,7 +235,6 @@ def run_checkpoints(config: EvaluateConfig) -> "EvaluationResult[CheckpointTable
     """
     require_keras()
     from tfdeblur.evaluation import checkpoints
-    from tfdeblur.io.outputs import OutputFolder
 
     if config.model or not config.workdir or config.checkpoint != "best":
         raise UserError(
@@ -250,7 +249,7 @@ def run_checkpoints(config: EvaluateConfig) -> "EvaluationResult[CheckpointTable
     page = checkpoints.write_page(
         table,
         folder,
-        title=f"{table.about['model']} on {data_name(config.data)}, {config.split}: "
+        title=f"{table.about['model']} on {files.own_name(config.data)}, {config.split}: "
         "all checkpoints",
         subtitle=config.workdir,
         figures=config.figures,
@@ -277,10 +276,8 @@ def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
     require_keras()
     from tfdeblur.evaluation import comparison, given_pictures
     from tfdeblur.evaluation.scores import ScoreCard
-    from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
 
-    name = f"{data_name(config.data)}-{config.split}" if config.data else ""
+    name = f"{files.own_name(config.data)}-{config.split}" if config.data else ""
     others = [path for path in config.compare if given_pictures.holds_pictures(path)]
     folders = [p if p in others else comparison.find_card(p, name) for p in config.compare]
     cards = [folder for folder in folders if folder not in others]
@@ -314,8 +311,6 @@ def run_no_reference(config: EvaluateConfig) -> "EvaluationResult[NoReferenceTab
         DataError: The file of parameters is damaged, or all photos were skipped.
     """
     from tfdeblur.evaluation import no_reference
-    from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
 
     if not config.niqe:
         raise UserError("niqe: --no-reference requires --niqe, the file of NIQE's parameters.")

@@ -1,13 +1,13 @@
 """Settings of an evaluation, and what follows from them."""
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from tfdeblur.config.fields import Size
 from tfdeblur.errors import UserError
+from tfdeblur.io import files
 
 if TYPE_CHECKING:
     from tfdeblur.data.evaluation import EvaluationData
@@ -108,9 +108,7 @@ class EvaluateConfig(EvaluationInputs):
 
 def default_folder(config: EvaluationInputs) -> str:
     """Returns the default output folder, which depends on the settings that affect the scores."""
-    from tfdeblur.io import files
-
-    name = f"{data_name(config.data)}-{config.split}"
+    name = f"{files.own_name(config.data)}-{config.split}"
     if config.checkpoint != "best":
         name += f"-{config.checkpoint}"
     if config.limit:
@@ -152,13 +150,6 @@ def batch_size_for(data: "EvaluationData", batch_size: int | None = None) -> int
     """Returns the images per batch: as given, or depending on the largest size."""
     pixels = max(size.height * size.width for size in data.sizes)
     return batch_size or max(1, min(_BATCH_PIXELS // pixels, _MAX_IMAGES))
-
-
-def data_name(path: str) -> str:
-    """Returns the name of the folder of a data set."""
-    from tfdeblur.io import files
-
-    return files.base_name(path if "://" in path else os.path.abspath(path))
 
 
 def about_run(config: EvaluationInputs, restorer: Any, manifest: "Manifest") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -36,7 +35,7 @@ def check_target(out: str, overwrite: bool) -> None:
         UserError: The folder is a file, contains other files, or contains a preset and `overwrite`
             is False; or its name cannot be that of a preset.
     """
-    if re.match(preset.NAME, _name(out)) is None:
+    if re.match(preset.NAME, files.own_name(out)) is None:
         raise UserError(
             f"{out}: the name of the folder is the name of the preset, of lower-case letters, "
             "digits, dots, hyphens and underscores."
@@ -52,10 +51,6 @@ def check_target(out: str, overwrite: bool) -> None:
         )
     if there and not overwrite:
         raise UserError(f"{out} already contains a preset; replace it with --overwrite.")
-
-
-def _name(out: str) -> str:
-    return files.base_name(out if "://" in out else os.path.abspath(out))
 
 
 def write(
@@ -96,7 +91,7 @@ def write(
     known = next((preset.read(f) for f in (out, meta["folder"]) if preset.is_preset(f)), None)
     content = serialized(arrays)
     described = Preset(
-        name=_name(out),
+        name=files.own_name(out),
         model={"name": generator.name, **settings.to_plain(generator.options)},
         weights=Weights(
             sha256=hashlib.sha256(content).hexdigest(),

@@ -116,6 +116,11 @@ def base_name(path: str) -> str:
     return posixpath.basename(path.rstrip("/"))
 
 
+def own_name(path: str) -> str:
+    """Returns the name of a file or folder, also of one that is given as ``.`` or ``..``."""
+    return base_name(path if "://" in path else os.path.abspath(path))
+
+
 def parent(path: str) -> str:
     """Returns the folder that contains `path`, ignoring a trailing slash."""
     return posixpath.dirname(path.rstrip("/"))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
 
 if TYPE_CHECKING:
     from tfdeblur.reports.charts import Chart
@@ -63,8 +65,6 @@ def run(config: CurvesConfig) -> CurvesResult:
     require_keras()
     from tfdeblur.evaluation.curves import curves
     from tfdeblur.evaluation.results import unique_labels
-    from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.reports import histories, pages
 
     runs = [path.rstrip("/") for path in config.runs]

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.config import data_name
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 if TYPE_CHECKING:
@@ -76,7 +77,6 @@ def run(config: ImagesConfig) -> ImagesResult:
     require_keras()
     from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.evaluation import side_by_side, strip_page
-    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.reports import figures
 
     if not config.data:
@@ -104,7 +104,7 @@ def run(config: ImagesConfig) -> ImagesResult:
         regions,
         config.out,
         PAGE,
-        title=f"{', '.join(strips[0].restored)} on {kind} of {data_name(config.data)}",
+        title=f"{', '.join(strips[0].restored)} on {kind} of {files.own_name(config.data)}",
         notes=[
             f"{name}: {path}" for name, path in zip(strips[0].restored, config.runs, strict=True)
         ],

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.config import data_name
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
 
 if TYPE_CHECKING:
     from tfdeblur.evaluation.paper_table import PaperTable
@@ -83,7 +84,7 @@ def run(config: TableConfig) -> str:
     require_keras()
     from tfdeblur.evaluation import paper_table
 
-    name = f"{data_name(config.data)}-{config.split}" if config.data else ""
+    name = f"{files.own_name(config.data)}-{config.split}" if config.data else ""
     if config.by_epoch:
         table = _by_epoch(config, name)
     else:
@@ -104,7 +105,6 @@ def _results(config: TableConfig, name: str) -> "list[Result]":
     from tfdeblur.evaluation import given_pictures
     from tfdeblur.evaluation.results import CARDS, FRAME_CARDS, Result, find_evaluation
     from tfdeblur.evaluation.scores import FULL_FILES, ScoreCard
-    from tfdeblur.io import files
 
     cards = FRAME_CARDS if config.frames else CARDS
     others = [path for path in config.runs if given_pictures.holds_pictures(path)]
@@ -141,8 +141,6 @@ def write_table(grid: "Grid", csv: str, chosen: str | None, out: str) -> str:
     Raises:
         UserError: The file is not one of an earlier call, or cannot be written.
     """
-    from tfdeblur.io import files
-    from tfdeblur.io.outputs import OutputFolder
     from tfdeblur.reports import pages
 
     chosen = chosen or SUFFIXES.get(out[out.rfind(".") :], "text")
@@ -169,7 +167,6 @@ def _by_epoch(config: TableConfig, name: str) -> "PaperTable":
     from tfdeblur.evaluation import paper_table
     from tfdeblur.evaluation.checkpoints import CHECKPOINTS_JSON
     from tfdeblur.evaluation.results import Result, find_evaluation
-    from tfdeblur.io import files
 
     if len(config.runs) != 1:
         raise UserError("--by-epoch makes a table of one run. Name one.")
