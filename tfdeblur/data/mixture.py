@@ -100,7 +100,7 @@ class RecordMixture:
         config: Weights, parts, size of blocks, and whether to cache the records, which are loaded
             when their part is first read.
         seed: Seed of order and mixture.
-        wrapped: Whether to return records wrapped; see `reader.wrap`.
+        wrapped: Whether to return records wrapped; see `record_stream.wrap`.
     """
 
     opened: Sequence[OpenSplit]

@@ -3,8 +3,8 @@
 | stage | what happens | code |
 | --- | --- | --- |
 | open | one split of each data set is opened and checked | `dataset.open_to_train` |
-| cache | the stored records are kept in memory, if small | `reader.RecordStream.load` |
-| shuffle | records are read in the computed order, from shards or memory | `shuffle`, `reader` |
+| cache | the stored records are kept in memory, if small | `record_stream.RecordStream.load` |
+| shuffle | records are read in the computed order, from shards or memory | `shuffle` |
 | draw | crops, flips, rotations and blur are drawn for each position | `TrainingData._with_draws` |
 | mix | several data sets are mixed | `mixture.RecordMixture.mix` |
 | parse | records become uint8 pairs | `schema.parse_example`, `schema.parse_batch` |

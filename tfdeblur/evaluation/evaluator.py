@@ -26,8 +26,6 @@ from tfdeblur.execution import Executor, default_executor
 from tfdeblur.metrics import METRICS, Metric
 from tfdeblur.ops.lazy import tensorflow as tf
 
-"""The metrics of quick evaluation and of the validation during training."""
-
 
 class PairSource(Protocol):
     """A split of images of one size.

@@ -6,7 +6,7 @@ blended. Compiled functions are reused for all later images.
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from tfdeblur.inference.compiled import Shape, compile_function
 from tfdeblur.inference.tiles import Tiles, Work, restore_tiles
 from tfdeblur.io import files
 from tfdeblur.models import local_pooling
+from tfdeblur.models.generator import Generator
 from tfdeblur.models.keras_settings import standard_settings
 from tfdeblur.presets import find
 from tfdeblur.presets.preset import FACTS
@@ -35,10 +36,6 @@ _MIN_PIXELS = 128 * 128
 _ANY_SIZE: Shape = (None, None, None, 3)
 
 Restore = Callable[[Any], Any]
-
-
-class _UnitGenerator(Protocol):
-    def as_unit_model(self) -> Any: ...
 
 
 class Restorer:
@@ -75,7 +72,7 @@ class Restorer:
 
     def __init__(
         self,
-        source: "_UnitGenerator | saved_model.LoadedModel | Restore",
+        source: Generator | saved_model.LoadedModel | Restore,
         *,
         name: str = "",
         about: Mapping[str, Any] | None = None,

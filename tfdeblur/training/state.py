@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +20,7 @@ from tfdeblur.checkpoints.format_1 import read_format_1
 from tfdeblur.config import OptimizerConfig, TrainConfig
 from tfdeblur.config.fields import images_of
 from tfdeblur.errors import ConfigError
+from tfdeblur.models.critics.critic import Critic
 from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR
 from tfdeblur.training.schedules import ImageClock, Rate, make_rate
@@ -105,14 +106,6 @@ def seed_variables(network: keras.Model) -> list[keras.Variable]:
     return [variable for variable in network.variables if id(variable) not in weights]
 
 
-class HasNetwork(Protocol):
-    """A generator or critic."""
-
-    @property
-    def network(self) -> keras.Model:
-        """The network."""
-
-
 class TrainingState:
     """Everything that a run needs to resume. Built under the strategy's scope, if there is one.
 
@@ -140,7 +133,7 @@ class TrainingState:
         self,
         config: TrainConfig,
         generator: Generator,
-        critics: Mapping[str, HasNetwork] | None = None,
+        critics: Mapping[str, Critic] | None = None,
         *,
         total_images: int,
         epoch_images: int,
@@ -159,7 +152,8 @@ class TrainingState:
         self.rate_scale = _shared_variable(1.0, "float32", "rate_scale")
         self._step_images = step_images or config.training.global_batch
         self.networks: dict[str, NetworkState] = {}
-        for name, role in {GENERATOR: generator, **self.critics}.items():
+        roles: dict[str, Generator | Critic] = {GENERATOR: generator, **self.critics}
+        for name, role in roles.items():
             optimizer_config, schedule = config.for_network(name)
             rate = make_rate(
                 schedule,

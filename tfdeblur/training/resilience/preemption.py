@@ -29,6 +29,20 @@ EXITING = "Exiting at once. The newest checkpoint is kept."
 NOTHING_TO_SAVE = "Exiting at once: there are no new steps to save."
 
 
+def print_now(message: str) -> None:
+    """Prints on stderr, and leaves nothing in a buffer."""
+    tqdm.write(message, file=sys.stderr)
+    sys.stderr.flush()
+    sys.stdout.flush()
+
+
+def print_beside(message: str, write: Callable[[str], object] = print_now) -> None:
+    """Prints from another thread, because the holder of stderr's lock may be blocked."""
+    thread = threading.Thread(target=write, args=(message,), daemon=True)
+    thread.start()
+    thread.join(_WRITE_SECONDS)
+
+
 class ValidationInterrupted(Exception):
     """A validation was ended between two batches, because the run should stop."""
 
@@ -53,18 +67,18 @@ class StopRequest:
         own_process: Whether the process exists for this run alone, so that it may be ended.
             Handlers are then installed for the whole ``with`` block, and before and after
             `training` even the first signal exits at once.
-        write: Prints a message; to stderr if unset.
+        write: Prints a message.
 
     Attributes:
         signal_number: The first signal received, or None.
     """
 
     def __init__(
-        self, own_process: bool = False, write: Callable[[str], object] | None = None
+        self, own_process: bool = False, write: Callable[[str], object] = print_now
     ) -> None:
         self.signal_number: int | None = None
         self._own_process = own_process
-        self._write = write or _write
+        self._write = write
         self._training = not own_process
         self._before: dict[int, Any] = {}
         self._handled = 0
@@ -159,26 +173,14 @@ class StopRequest:
         if self._received == 1 and (self._training or self.signal_number is not None):
             if self.signal_number is None:
                 self.signal_number = number
-            self._print(STOPPING)
+            print_beside(STOPPING, self._write)
         elif self._own_process:
-            self._print(EXITING if self._received > 1 else NOTHING_TO_SAVE)
+            print_beside(EXITING if self._received > 1 else NOTHING_TO_SAVE, self._write)
             exit_now(128 + number)
         elif number != signal.SIGINT:
             exit_now(128 + number)
-
-    def _print(self, message: str) -> None:
-        """Prints from another thread, because the holder of stderr's lock may be blocked."""
-        thread = threading.Thread(target=self._write, args=(message,), daemon=True)
-        thread.start()
-        thread.join(_WRITE_SECONDS)
 
 
 def exit_now(code: int) -> None:
     """Ends the process at once, from any thread, whatever other threads are doing."""
     os._exit(code)
-
-
-def _write(message: str) -> None:
-    tqdm.write(message, file=sys.stderr)
-    sys.stderr.flush()
-    sys.stdout.flush()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tfdeblur.errors import WorkerLost
 from tfdeblur.training.engines.cluster import split_address
-from tfdeblur.training.resilience.preemption import exit_now
+from tfdeblur.training.resilience.preemption import exit_now, print_beside
 
 _POLL_SECONDS = 0.5
 _CONNECT_SECONDS = 2.0
@@ -139,9 +139,7 @@ def deadline(seconds: float, message: str) -> Iterator[Callable[[], None]]:
 
     def watch() -> None:
         if not over.wait(seconds):
-            printed = threading.Thread(target=_print_error, args=(message,), daemon=True)
-            printed.start()
-            printed.join(1.0)
+            print_beside(f"error: {message}")
             if not over.is_set():
                 exit_now(WorkerLost.exit_code)
 
@@ -156,12 +154,6 @@ def deadline(seconds: float, message: str) -> Iterator[Callable[[], None]]:
         yield cancel
     finally:
         cancel()
-
-
-def _print_error(message: str) -> None:
-    tqdm.write(f"error: {message}", file=sys.stderr)
-    sys.stderr.flush()
-    sys.stdout.flush()
 
 
 def _minutes(seconds: float) -> str:

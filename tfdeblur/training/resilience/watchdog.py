@@ -1,12 +1,11 @@
 """Warns if a training step does not end, from a thread beside the training."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tqdm import tqdm
+from tfdeblur.training.resilience.preemption import print_now
 
 # The first call is traced and compiled, which takes longer than any later one.
 _FIRST_FACTOR = 5
@@ -40,18 +39,18 @@ class StallWatchdog:
         seconds: Time after which a call counts as stalled. The first call, which is compiled, has
             five times as long; a call of slow steps, four times what the last ones took.
         several_workers: Whether a call may wait for other processes.
-        write: Prints a line; to stderr if unset.
+        write: Prints a line.
     """
 
     def __init__(
         self,
         seconds: float,
         several_workers: bool = False,
-        write: Callable[[str], object] | None = None,
+        write: Callable[[str], object] = print_now,
     ) -> None:
         self._seconds = seconds
         self._workers = _WORKERS if several_workers else ""
-        self._write = write or _write
+        self._write = write
         self._step_seconds: float | None = None
         self._calls = 0
 
@@ -110,8 +109,3 @@ class StallWatchdog:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def _write(message: str) -> None:
-    tqdm.write(message, file=sys.stderr)
-    sys.stderr.flush()
