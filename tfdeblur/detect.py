@@ -87,7 +87,7 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
 
     if not config.detector:
         raise UserError("detector is required: give --detector, an ONNX file of a YOLOX network.")
-    data = open_data(config)
+    data = open_data(config.data, config.split, config.limit)
     detector = Detector(
         config.detector,
         size=config.detector_size,

@@ -83,7 +83,7 @@ def run(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
             "all_checkpoints: run evaluates one checkpoint; call run_checkpoints for all of them."
         )
     source = network_path(config)
-    data = open_data(config)
+    data = open_data(config.data, config.split, config.limit)
     # As it was trained; --full also evaluates it with its local converter.
     network = open_network(source, config.checkpoint, tlc_window=None)
     return _evaluate(config, network, data, QUICK_FILES)
@@ -115,7 +115,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     if config.register:
         require_opencv("register", "detection")
     source = network_path(config)
-    data = open_data(config)
+    data = open_data(config.data, config.split, config.limit)
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
     smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
     dists, about_dists = open_dists(config.dists_weights)
@@ -241,7 +241,7 @@ def run_checkpoints(config: EvaluateConfig) -> "EvaluationResult[CheckpointTable
             "--all-checkpoints evaluates all checkpoints of a run: give --workdir, and neither "
             "--model nor --checkpoint."
         )
-    data = open_data(config)
+    data = open_data(config.data, config.split, config.limit)
     folder = config.out or default_folder(config)
     OutputFolder.reserve(folder, *checkpoints.NAMES)
     table = checkpoints.evaluate(config, data)

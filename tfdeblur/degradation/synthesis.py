@@ -49,11 +49,6 @@ class ImageDraws(NamedTuple):
     noise_key: tf.Tensor
 
 
-def image_keys(seed: int, indices: tf.Tensor) -> tf.Tensor:
-    """Returns the keys uint64 [n] of the images with the non-negative indices int64 [n]."""
-    return random.subkey_tensor(random.key_of(seed), indices)
-
-
 class Synthesis:
     """Synthesizes blurred images from sharp ones, on the host.
 
@@ -74,7 +69,7 @@ class Synthesis:
 
         Args:
             sharp: uint8 [batch, height, width, 3], with a static shape.
-            keys: uint64 [batch]; see `image_keys`.
+            keys: uint64 [batch], of `ops.random`; one per image.
 
         Returns:
             uint8 [batch, height, width, 3].

@@ -132,18 +132,18 @@ def network_path(config: EvaluationInputs) -> str:
     return (config.workdir or config.model).rstrip("/")
 
 
-def open_data(config: EvaluationInputs) -> "EvaluationData":
-    """Opens the split.
+def open_data(data: str, split: str, limit: int | None = None) -> "EvaluationData":
+    """Opens a split.
 
     Raises:
-        UserError: `data` is unset.
+        UserError: `data` is empty.
         DataError: The data cannot be read.
     """
     from tfdeblur.data.evaluation import EvaluationData
 
-    if not config.data:
+    if not data:
         raise UserError("data is required: give --data, a folder made by data_prep.build.")
-    return EvaluationData(config.data, config.split, config.limit)
+    return EvaluationData(data, split, limit)
 
 
 def batch_size_for(data: "EvaluationData", batch_size: int | None = None) -> int:

@@ -138,7 +138,7 @@ def _decode_png(image: ImageFile.ImageFile, data: bytes) -> tuple[np.ndarray, np
         array = tf.io.decode_png(data, dtype=tf.uint16).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(error.message) from error
-    pixels, alpha = _without_alpha(array)
+    pixels, alpha = without_alpha(array)
     color = image.info.get("transparency")
     if alpha is None and color is not None:
         transparent = (array == np.asarray(color, np.uint16)).all(axis=-1)
@@ -164,7 +164,7 @@ def _decode_tiff(
     with open_image(io.BytesIO(data), ["TIFF"]) as reopened:
         low = _tiff_pass(reopened, _OTHER_ORDER)
     array = high.astype(np.uint16) << 8 | low
-    pixels, alpha = _without_alpha(array)
+    pixels, alpha = without_alpha(array)
     if alpha is not None and image.tag_v2.get(_TAG.EXTRASAMPLES) == (1,):
         opacity = np.maximum(alpha, 1)[..., np.newaxis] / 65535
         pixels = np.minimum(np.rint(pixels / opacity), 65535).astype(np.uint16)
@@ -194,7 +194,7 @@ def _decode_ppm(image: ImageFile.ImageFile, data: bytes, white: int) -> np.ndarr
     return scaled.reshape(height, width, 3)
 
 
-def _without_alpha(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def without_alpha(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Splits [H, W, C] into color and alpha, which is the last of two or four channels."""
     alpha = array[..., -1] if array.shape[-1] in (2, 4) else None
     pixels = array if alpha is None else array[..., :-1]

@@ -235,7 +235,7 @@ def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:
         pixels, alpha = deep
     else:
         plain, profile = _plain_mode(image, profile)
-        pixels, alpha = _without_alpha(np.asarray(plain), plain.mode)
+        pixels, alpha = photo_codecs.without_alpha(np.atleast_3d(np.asarray(plain)))
     # After decoding: Pillow applies the orientation of a TIFF itself and removes the tag.
     exif, orientation = _exif(image)
     return Photo(
@@ -299,13 +299,6 @@ def _from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
             if converted is not None:
                 return converted
     return image.convert("RGB")
-
-
-def _without_alpha(array: np.ndarray, mode: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if mode not in ("LA", "RGBA"):
-        return array, None
-    pixels = array[..., :-1]
-    return (pixels[..., 0] if mode == "LA" else pixels), array[..., -1]
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

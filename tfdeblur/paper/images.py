@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
-from tfdeblur.errors import UserError
+from tfdeblur.evaluation.config import open_data
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
@@ -75,18 +75,16 @@ def run(config: ImagesConfig) -> ImagesResult:
         DataError: The data cannot be read.
     """
     require_keras()
-    from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.evaluation import side_by_side, strip_page
     from tfdeblur.reports import figures
 
-    if not config.data:
-        raise UserError("data is required: give --data, a folder made by data_prep.build.")
+    data = open_data(config.data, config.split)
     given = [side_by_side.parse_region(text) for text in config.regions]
     file = FigureFile(config.out, NAME, config.figures)
     OutputFolder.reserve(config.out, PAGE)
     strips = side_by_side.restore(
         config.runs,
-        EvaluationData(config.data, config.split),
+        data,
         checkpoint=config.checkpoint,
         indices=config.indices,
         frames=config.frames,

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.config.fields import Size
-from tfdeblur.errors import UserError
+from tfdeblur.evaluation.config import open_data
 from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 POSITIONAL = None
@@ -37,18 +37,15 @@ def run(config: StagesConfig) -> FigureResult:
     """Draws a record of a data set after each stage: frame, tile, crop, flips, batch.
 
     Raises:
-        UserError: The record does not exist, or is smaller than the crop.
+        UserError: No data set is named, or its record does not exist or is smaller than the crop.
         DataError: The data cannot be read.
     """
     require_keras()
-    from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.evaluation.stages import stages
     from tfdeblur.reports import figures
 
-    if not config.data:
-        raise UserError("data is required: give --data, a folder made by data_prep.build.")
+    data = open_data(config.data, config.split)
     file = FigureFile(config.out, NAME, config.figures)
-    data = EvaluationData(config.data, config.split)
     found = stages(data, config.index, config.crop, config.seed)
     rows = [
         figures.PictureRow(half, {f"{title}\n{half}": image for title, image in versions.items()})

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfdeblur.degradation import degradation, kernels, synthesis
 from tfdeblur.degradation.degradation import Degradation, Shares
-from tfdeblur.degradation.synthesis import Synthesis, image_keys
-from tfdeblur.ops import arrays
+from tfdeblur.degradation.synthesis import Synthesis
+from tfdeblur.ops import arrays, random
 
 KINDS = {
     "trajectory": Degradation(blur="trajectory", strength=0.4),
@@ -44,6 +44,10 @@ def short_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def indices(first: int, count: int) -> tf.Tensor:
     return tf.range(first, first + count, dtype=tf.int64)
+
+
+def image_keys(seed: int, numbers: tf.Tensor) -> tf.Tensor:
+    return random.subkey_tensor(random.key_of(seed), numbers)
 
 
 @pytest.fixture(scope="module")

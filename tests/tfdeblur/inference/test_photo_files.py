@@ -35,6 +35,9 @@ def test_read_photo_of_plain_formats_returns_the_pixels(tmp_path):
     assert read.alpha is None and read.profile is None and read.exif is None
     read = photo_files.read_photo(save(tmp_path / "b.tif", Image.fromarray(gray)))
     np.testing.assert_array_equal(read.pixels, gray)
+    narrow = photo_files.read_photo(save(tmp_path / "c.png", Image.fromarray(gray[:, :2])))
+    np.testing.assert_array_equal(narrow.pixels, gray[:, :2])
+    assert narrow.alpha is None  # two columns are no color and alpha
 
 
 @pytest.mark.parametrize("channels", [2, 4])

@@ -18,7 +18,7 @@ from keras import ops
 
 from tfdeblur.config import TrainConfig
 from tfdeblur.config.train import RuntimeConfig
-from tfdeblur.errors import UserError
+from tfdeblur.errors import UserError, WorkerLost
 from tfdeblur.execution import Executor
 from tfdeblur.metrics import CEILING_DB
 from tfdeblur.metrics.psnr import psnr_db
@@ -216,6 +216,24 @@ class StepResults:
             else tuple(name for name, ok in zip(names, finite[first], strict=False) if not ok),
             waited=waited,
         )
+
+
+def out_of_memory(reason: str) -> UserError:
+    """Returns the error of a step that took more memory than a device has."""
+    return UserError(
+        f"Out of memory in a training step ({reason}). Set training.replica_batch to half of the "
+        "images that a device processed at once: gradients are then accumulated and the training "
+        "stays the same. The same command resumes from the newest checkpoint."
+    )
+
+
+def worker_lost(reason: str) -> WorkerLost:
+    """Returns the error of a step that another process did not answer."""
+    return WorkerLost(
+        f"Another worker of this job has ended or is unreachable, so this one ends as well "
+        f"({reason}). Its own output shows why. Start all workers again, the same number of them: "
+        "they resume from the newest checkpoint."
+    )
 
 
 class Engine(abc.ABC):

@@ -18,12 +18,18 @@ from tfdeblur.config.backend import is_installed
 from tfdeblur.config.train import RuntimeConfig
 from tfdeblur.data.inputs import advise_on_reading
 from tfdeblur.data.pipeline import TrainingData
-from tfdeblur.errors import ConfigError, UserError, WorkerLost, reason_of
+from tfdeblur.errors import ConfigError, UserError, reason_of
 from tfdeblur.execution.jax import BATCH, JaxExecutor
 from tfdeblur.objectives.objective import Objective
 from tfdeblur.ops.precision import POLICIES, Precision
 from tfdeblur.training.engines import cluster
-from tfdeblur.training.engines.engine import Engine, StepPlan, StepResults
+from tfdeblur.training.engines.engine import (
+    Engine,
+    StepPlan,
+    StepResults,
+    out_of_memory,
+    worker_lost,
+)
 from tfdeblur.training.engines.jax.train_step import TrainStep, Values
 from tfdeblur.training.engines.jax.wide_sums import widened
 from tfdeblur.training.state import TrainingState
@@ -165,19 +171,8 @@ class JaxEngine(Engine):
             return None
         reason = reason_of(error)
         if "RESOURCE_EXHAUSTED" in str(error):
-            return UserError(
-                f"Out of memory in a training step ({reason}). Set training.replica_batch to half "
-                "of the images that a device processed at once: gradients are then accumulated "
-                "and the training stays the same. The same command resumes from the newest "
-                "checkpoint."
-            )
-        if self.several_workers:
-            return WorkerLost(
-                "Another worker of this job has ended or is unreachable, so this one ends as well "
-                f"({reason}). Its own output shows why. Start all workers again, the same number "
-                "of them: they resume from the newest checkpoint."
-            )
-        return None
+            return out_of_memory(reason)
+        return worker_lost(reason) if self.several_workers else None
 
     # --------------------------------------------------------------------------- training steps
 

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from tfdeblur.data.dataset import was_reading
-from tfdeblur.errors import UserError, WorkerLost, reason_of
+from tfdeblur.errors import UserError, reason_of
+from tfdeblur.training.engines.engine import out_of_memory, worker_lost
 
 _LOST = (
     tf.errors.UnavailableError,
@@ -29,15 +30,7 @@ def explain_failure(error: Exception, several_workers: bool) -> UserError | None
     lost = isinstance(error, _LOST) or "ollective" in error.message
     # An unreachable bucket raises the same error as an unreachable worker.
     if several_workers and lost and not was_reading(error):
-        return WorkerLost(
-            f"Another worker of this job has ended or is unreachable, so this one ends as well "
-            f"({reason}). Its own output shows why. Start all workers again, the same number of "
-            "them: they resume from the newest checkpoint."
-        )
+        return worker_lost(reason)
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        return UserError(
-            f"Out of memory in a training step ({reason}). Set training.replica_batch to half of "
-            "the images that a device processed at once: gradients are then accumulated and the "
-            "training stays the same. The same command resumes from the newest checkpoint."
-        )
+        return out_of_memory(reason)
     return None
