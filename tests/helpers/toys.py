@@ -11,7 +11,9 @@ from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import GENERATOR, Loss, Objective
 from tfdeblur.training.engines.engine import StepPlan
 from tfdeblur.training.engines.tensorflow import runtime
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 from tfdeblur.training.engines.tensorflow.train_step import ReplicaStep
+from tfdeblur.training.loop import Loop
 from tfdeblur.training.state import TrainingState
 
 
@@ -68,6 +70,15 @@ class Content(Objective):
         return Loss(tf.reduce_mean(tf.square(view.restored - view.sharp), axis=[1, 2, 3]))
 
 
+class Ratio(Content):
+    """0 / 0 for a black image."""
+
+    def loss(self, network, view):
+        loss = super().loss(network, view)
+        brightness = tf.reduce_mean(view.sharp, axis=[1, 2, 3])
+        return Loss(loss.per_example * brightness / brightness)
+
+
 def toy_config(**sections):
     tree = {"workdir": "w", "model": "unet16", "objective": "content"}
     tree["training"] = {"global_batch": 8, "duration": "64 images"}
@@ -81,6 +92,29 @@ def toy_state(run_config, generator, objective, critics=None):
     if critics is None and "critic" in objective.updates:
         critics = {"critic": SimpleNamespace(network=toy_critic())}
     return TrainingState(run_config, generator, critics, total_images=640, epoch_images=64)
+
+
+def toy_loop(
+    objective,
+    steps_per_loop,
+    strategy=None,
+    jit_compile=False,
+    skip_nonfinite=False,
+    several_workers=False,
+    **options,
+):
+    """Returns the loop of a toy run under TensorFlow, and its state."""
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        state = toy_state(toy_config(), toy_generator(), objective)
+    engine = TensorFlowEngine(strategy, jit_compile)
+    if several_workers:
+        engine.worker_names = ("the chief", "worker 1")
+    engine.compile(state, objective, StepPlan(8, skip_nonfinite=skip_nonfinite))
+    loop = Loop(
+        engine, state, step_images=8, epoch_images=64, steps_per_loop=steps_per_loop, **options
+    )
+    return loop, state
 
 
 def toy_batch(count=8, side=16, seed=0):

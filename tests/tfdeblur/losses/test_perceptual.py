@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageFilter
 
+from tests.helpers.small_vgg import LAYER, SHAPES, WEIGHTS
 from tfdeblur.errors import ConfigError, DataError
 from tfdeblur.losses import perceptual
 from tfdeblur.losses.perceptual import FEATURE_SCALE, PerceptualLoss
@@ -14,36 +15,6 @@ from tfdeblur.training.engines.tensorflow import runtime
 RNG = np.random.default_rng(11)
 SHARP = np.float32(RNG.random((2, 10, 9, 3)))
 RESTORED = np.float32(np.clip(SHARP + RNG.normal(0, 0.1, SHARP.shape), 0, 1))
-LAYER = "block2_conv1"
-SHAPES = {"block1_conv1": (3, 64), "block1_conv2": (64, 64), "block2_conv1": (64, 128)}
-
-
-def random_weights(shapes=SHAPES) -> dict[str, np.ndarray]:
-    """Returns weights that preserve the magnitude of features, with biases that matter."""
-    rng = np.random.default_rng(3)
-    arrays = {}
-    for name, (before, after) in shapes.items():
-        spread = np.sqrt(2 / (9 * before))
-        arrays[f"{name}/kernel"] = np.float32(rng.normal(0, spread, (3, 3, before, after)))
-        arrays[f"{name}/bias"] = np.float32(rng.normal(0, 10, after))
-    return arrays
-
-
-WEIGHTS = random_weights()
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("vgg") / "small.npz"
-    np.savez(path, **WEIGHTS)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def loss(weights) -> PerceptualLoss:
-    built = PerceptualLoss(LAYER, weights=weights)
-    built.build()
-    return built
 
 
 def convolved(x: np.ndarray, name: str) -> np.ndarray:

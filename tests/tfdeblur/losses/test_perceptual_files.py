@@ -6,23 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfdeblur.losses.test_perceptual import LAYER, SHAPES, WEIGHTS
+from tests.helpers.small_vgg import LAYER, SHAPES, WEIGHTS
 from tfdeblur.errors import ConfigError, DataError, UserError
 from tfdeblur.losses.perceptual import PerceptualLoss
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("vgg") / "small.npz"
-    np.savez(path, **WEIGHTS)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def loss(weights) -> PerceptualLoss:
-    built = PerceptualLoss(LAYER, weights=weights)
-    built.build()
-    return built
 
 
 def save_npz(path, arrays):

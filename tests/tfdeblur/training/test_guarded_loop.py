@@ -9,49 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.toys import (
-    Content,
-    toy_batch,
-    toy_config,
-    toy_generator,
-    toy_state,
-    two_replicas,
-)
-from tfdeblur.objectives.objective import Loss
+from tests.helpers.toys import Ratio, toy_batch, toy_loop, two_replicas
 from tfdeblur.training import loop as loop_module
-from tfdeblur.training.engines.engine import StepPlan
-from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
-from tfdeblur.training.loop import Diverged, Hook, Loop
+from tfdeblur.training.loop import Diverged, Hook
 
 
-class Ratio(Content):
-    """0 / 0 for a black image."""
-
-    def loss(self, network, view):
-        loss = super().loss(network, view)
-        brightness = tf.reduce_mean(view.sharp, axis=[1, 2, 3])
-        return Loss(loss.per_example * brightness / brightness)
-
-
-def build(steps_per_loop=4, skip=True, strategy=None, several_workers=False, **options):
-    strategy = strategy or tf.distribute.get_strategy()
-    objective = Ratio()
-    with strategy.scope():
-        generator = toy_generator()
-        state = toy_state(toy_config(), generator, objective)
-    engine = TensorFlowEngine(strategy)
-    if several_workers:
-        engine.worker_names = ("the chief", "worker 1")
-    engine.compile(state, objective, StepPlan(8, skip_nonfinite=skip))
-    loop = Loop(
-        engine,
-        state,
-        step_images=8,
-        epoch_images=64,
-        steps_per_loop=steps_per_loop,
-        **options,
-    )
-    return loop, state
+def build(steps_per_loop=4, skip=True, **options):
+    return toy_loop(Ratio(), steps_per_loop, skip_nonfinite=skip, **options)
 
 
 def batches(black=(), pause=0.0):

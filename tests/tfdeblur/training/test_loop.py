@@ -6,38 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.toys import Content, toy_batch, toy_config, toy_generator, toy_state
+from tests.helpers.toys import Content, Ratio, toy_batch, toy_loop, two_replicas
 from tfdeblur.errors import ConfigError
-from tfdeblur.objectives.objective import Loss
 from tfdeblur.training import loop as loop_module
-from tfdeblur.training.engines.engine import StepPlan
-from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
-from tfdeblur.training.loop import Diverged, Hook, Loop
+from tfdeblur.training.loop import Diverged, Hook
 
 
-def build(
-    steps_per_loop=3,
-    strategy=None,
-    objective=None,
-    jit_compile=False,
-    several_workers=False,
-    **options,
-):
-    objective, generator = objective or Content(), toy_generator()
-    state = toy_state(toy_config(), generator, objective)
-    engine = TensorFlowEngine(strategy or tf.distribute.get_strategy(), jit_compile)
-    if several_workers:
-        engine.worker_names = ("the chief", "worker 1")
-    engine.compile(state, objective, StepPlan(8))
-    loop = Loop(
-        engine,
-        state,
-        step_images=8,
-        epoch_images=64,
-        steps_per_loop=steps_per_loop,
-        **options,
-    )
-    return loop, state
+def build(steps_per_loop=3, objective=None, **options):
+    return toy_loop(objective or Content(), steps_per_loop, **options)
 
 
 def batches():
@@ -162,12 +138,6 @@ def test_nonfinite_loss_raises_diverged_before_any_hook():
 
 
 def test_diverged_names_the_first_nonfinite_step_of_a_call():
-    class Ratio(Content):
-        def loss(self, network, view):
-            loss = super().loss(network, view)
-            brightness = tf.reduce_mean(view.sharp, axis=[1, 2, 3])
-            return Loss(loss.per_example * brightness / brightness)  # 0 / 0 for a black image
-
     def planted():
         for index in range(100):
             batch = toy_batch(seed=index)
@@ -183,8 +153,6 @@ def test_diverged_names_the_first_nonfinite_step_of_a_call():
 
 
 def test_xla_on_several_devices_raises_config_error():
-    from tests.helpers.toys import two_replicas
-
     with pytest.raises(ConfigError, match=r"runtime\.xla"):
         build(strategy=two_replicas(), jit_compile=True)
 
