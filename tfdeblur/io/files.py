@@ -45,6 +45,12 @@ def _gfile() -> Any:
 
 
 @contextlib.contextmanager
+def _open(path: str, mode: str) -> Iterator[Any]:
+    with open(path, mode) if is_local(path) else _gfile().GFile(path, mode) as file:
+        yield file
+
+
+@contextlib.contextmanager
 def _named_errors(path: str, action: str) -> Iterator[None]:
     """Converts file system errors in the block to a `UserError` that names the file."""
     try:
@@ -296,15 +302,13 @@ def read_bytes(path: str) -> bytes:
     Raises:
         UserError: The file cannot be read, or is a device or a pipe, which may have no end.
     """
-    if is_local(path):
-        with _named_errors(path, "read"):
+    with _named_errors(path, "read"):
+        if is_local(path):
             mode = os.stat(path).st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise OSError(errno.EINVAL, "it is a device or a pipe")
-            with open(path, "rb") as file:
-                return file.read()
-    with _named_errors(path, "read"), _gfile().GFile(path, "rb") as file:
-        data: bytes = file.read()
+        with _open(path, "rb") as file:
+            data: bytes = file.read()
     return data
 
 
@@ -360,10 +364,7 @@ def open_read(path: str) -> Iterator[BinaryIO]:
     Raises:
         UserError: The file cannot be read, including file system errors in the block.
     """
-    with (
-        _named_errors(path, "read"),
-        open(path, "rb") if is_local(path) else _gfile().GFile(path, "rb") as file,
-    ):
+    with _named_errors(path, "read"), _open(path, "rb") as file:
         yield file
 
 
@@ -385,10 +386,7 @@ def _beside(path: str) -> Iterator[str]:
     ):
         try:
             yield partial
-            if local:
-                os.replace(partial, path)
-            else:
-                _gfile().rename(partial, path, overwrite=True)
+            rename(partial, path)
         except BaseException:
             with contextlib.suppress(Exception):  # keeps the first error
                 os.remove(partial) if local else _gfile().remove(partial)
@@ -477,7 +475,7 @@ def open_new(path: str, fsync: bool = False) -> Iterator[BinaryIO]:
     """
     with _beside(path) as partial:
         if not is_local(path):
-            with _gfile().GFile(partial, "wb") as file:
+            with _open(partial, "wb") as file:
                 file.write(b"")  # creates it, even if nothing else is written
                 yield file
             return
@@ -550,11 +548,7 @@ def append_bytes(path: str, data: bytes) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    local = is_local(path)
-    with (
-        _named_errors(path, "write"),
-        open(path, "ab") if local else _gfile().GFile(path, "ab") as file,
-    ):
+    with _named_errors(path, "write"), _open(path, "ab") as file:
         file.write(data)
 
 
