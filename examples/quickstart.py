@@ -72,11 +72,12 @@ class Row:
 class QuickstartConfig:
     """Settings of the quickstart."""
 
-    out: Annotated[str, Field(description="folder for all files", min_length=1)] = "quickstart"
-    scenes: Annotated[int, Field(ge=8, description="generated scenes in all splits")] = 96
-    images: Annotated[
-        int | None, Field(ge=1, description="training images; those of the recipe if unset")
-    ] = None
+    out: Annotated[str, Field(min_length=1)] = "quickstart"
+    """folder for all files"""
+    scenes: Annotated[int, Field(ge=8)] = 96
+    """generated scenes in all splits"""
+    images: Annotated[int | None, Field(ge=1)] = None
+    """training images; those of the recipe if unset"""
 
 
 @dataclasses.dataclass(frozen=True)

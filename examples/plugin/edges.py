@@ -114,8 +114,10 @@ def build_objective(options: ObjectiveOptions) -> EdgesObjective:
 class SourceOptions:
     """Settings of the arrays source."""
 
-    source: Annotated[str, Field(description="folder of .npy files")]
-    max_sigma: Annotated[float, Field(gt=0, description="widest Gaussian, in pixels")] = 2.0
+    source: str
+    """folder of .npy files"""
+    max_sigma: Annotated[float, Field(gt=0)] = 2.0
+    """widest Gaussian, in pixels"""
 
 
 class Arrays(Source):
