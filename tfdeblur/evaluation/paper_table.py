@@ -113,11 +113,7 @@ def side_by_side(
     check_metrics(measures)
     first = results[0]
     for other in results[1:]:
-        if other.same_images() != first.same_images():
-            raise UserError(
-                f"{other.path} and {first.path} are not of the same images. Evaluate both with "
-                "the same --data, --split and --limit."
-            )
+        _require_same_images(other, first)
     names = unique_labels([result.network for result in results], labels)
     inputs: dict[tuple[tuple[str, float], ...], Entry] = {}
     entries, notes = [], []
@@ -141,6 +137,14 @@ def side_by_side(
     shown = [key for key in measures if any(not math.isnan(_value(e, key)) for e in entries)]
     notes = [*_notes(first, shown), *notes, *_origins(names, results)]
     return PaperTable(entries, shown, notes, _caption(first))
+
+
+def _require_same_images(result: Result, first: Result) -> None:
+    if result.same_images() != first.same_images():
+        raise UserError(
+            f"{result.path} and {first.path} are not of the same images. Evaluate both with the "
+            "same --data, --split and --limit."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,12 +176,7 @@ def across_sets(
     first: dict[str, Result] = {}
     for results in found.values():
         for name, result in results.items():
-            other = first.setdefault(name, result)
-            if other.same_images() != result.same_images():
-                raise UserError(
-                    f"{result.path} and {other.path} are not of the same images. Evaluate both "
-                    "with the same --data, --split and --limit."
-                )
+            _require_same_images(result, first.setdefault(name, result))
     columns = [(name, key) for name in first for key in measures]
     values = {"blurred": [first[name].rows[BLURRED].get(key, math.nan) for name, key in columns]}
     for network, results in found.items():
