@@ -211,7 +211,6 @@ def trajectory_kernel(
     canvas: int = 64,
     length: float = 60.0,
     exposure: float = 1.0,
-    steps: int = STEPS,
 ) -> np.ndarray:
     """Draws one random-trajectory kernel; see `trajectories` and `path_kernel`.
 
@@ -220,12 +219,11 @@ def trajectory_kernel(
         canvas: Side of the kernel in pixels.
         length: Length of the whole path in pixels.
         exposure: Fraction of the path during which the shutter is open, in (0, 1].
-        steps: Points of the path.
 
     Returns:
         float32 [canvas, canvas], summing to one, its centroid at index canvas // 2.
     """
-    path = trajectories(draw_trajectories(rng, 1, steps), length)[0]
+    path = trajectories(draw_trajectories(rng, 1), length)[0]
     return path_kernel(path, canvas, exposure)
 
 

@@ -167,14 +167,12 @@ class SplitEvaluator:
     def run(
         self,
         *,
-        progress: bool = True,
         about: Mapping[str, Any] | None = None,
         before_batch: Callable[[], object] = lambda: None,
     ) -> ScoreCard:
         """Evaluates the whole split once.
 
         Args:
-            progress: Whether to show a progress bar.
             about: Stored in the score card, with the sizes of the images if they differ, and the
                 metrics that do not fit the smallest.
             before_batch: Called before each batch; it may end the run by raising.
@@ -189,7 +187,7 @@ class SplitEvaluator:
             {state: [] for state in timed} for _ in self._passes
         ]
         stitched: FrameScores | None = None
-        for place, batch in self._bar(progress):
+        for place, batch in self._bar():
             before_batch()
             valid = np.asarray(batch["valid"])
             if self._frames is not None and stitched is None and is_tiled(batch):
@@ -250,12 +248,11 @@ class SplitEvaluator:
             for index, frame in enumerate(self._kept)
         ]
 
-    def triplets(self, state: str = RESTORED, *, progress: bool = True) -> Iterator[Triplet]:
+    def triplets(self, state: str = RESTORED) -> Iterator[Triplet]:
         """Restores the whole split without measuring it.
 
         Args:
             state: The network.
-            progress: Whether to show a progress bar.
 
         Yields:
             The images in order.
@@ -264,7 +261,7 @@ class SplitEvaluator:
             DataError: The split is empty.
         """
         first = 0
-        for place, batch in self._bar(progress):
+        for place, batch in self._bar():
             places = np.flatnonzero(batch["valid"])
             restored = self._passes[place].restore(state, batch["blurred"])
             yield from _triplets(batch, restored, places, first)
@@ -312,7 +309,7 @@ class SplitEvaluator:
                     break
             begin += records
 
-    def _bar(self, progress: bool) -> Iterator[tuple[int, dict[str, tf.Tensor]]]:
+    def _bar(self) -> Iterator[tuple[int, dict[str, tf.Tensor]]]:
         """Iterates over the batches, with the index of their size.
 
         Their number is known from the second time on.
@@ -325,7 +322,7 @@ class SplitEvaluator:
             desc="evaluating",
             unit="batch",
             total=self._batches or known,
-            disable=None if progress else True,
+            disable=None,
             leave=False,
         )
         for found in bar:

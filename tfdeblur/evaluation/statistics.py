@@ -79,7 +79,7 @@ class Gain:
     count: int
 
 
-def gains(differences: np.ndarray, scenes: Sequence[str], *, seed: int = SEED) -> list[Gain]:
+def gains(differences: np.ndarray, scenes: Sequence[str]) -> list[Gain]:
     """Returns mean differences with bootstrap intervals.
 
     All columns share the same seeded resamples.
@@ -88,7 +88,6 @@ def gains(differences: np.ndarray, scenes: Sequence[str], *, seed: int = SEED) -
         differences: [images, columns], positive if an image is better; NaN if undefined, in whole
             rows or in single columns.
         scenes: The scene of each image.
-        seed: Seed of the resampling.
 
     Returns:
         A gain per column.
@@ -103,8 +102,8 @@ def gains(differences: np.ndarray, scenes: Sequence[str], *, seed: int = SEED) -
     names, places = np.unique(np.asarray(scenes, dtype=str), return_inverse=True)
     member = np.zeros((len(names), len(values)))
     member[places, np.arange(len(values))] = 1
-    by_image = _intervals(sums, counts, seed)
-    by_scene = _intervals(member @ sums, member @ counts, seed)
+    by_image = _intervals(sums, counts)
+    by_scene = _intervals(member @ sums, member @ counts)
     found = []
     for column in range(values.shape[1]):
         there = values[known[:, column], column]
@@ -122,16 +121,16 @@ def gains(differences: np.ndarray, scenes: Sequence[str], *, seed: int = SEED) -
 
 def ratio_interval(tops: np.ndarray, bottoms: np.ndarray) -> tuple[float, float] | None:
     """Returns the 95% bootstrap interval of sum(tops) / sum(bottoms), both [n]; None below two."""
-    return _intervals(np.asarray(tops)[:, None], np.asarray(bottoms)[:, None], SEED)[0]
+    return _intervals(np.asarray(tops)[:, None], np.asarray(bottoms)[:, None])[0]
 
 
-def _intervals(sums: np.ndarray, counts: np.ndarray, seed: int) -> list[tuple[float, float] | None]:
+def _intervals(sums: np.ndarray, counts: np.ndarray) -> list[tuple[float, float] | None]:
     """Resamples rows; returns the interval of sum(sums) / sum(counts) for each column."""
     columns = sums.shape[1]
     units = int(np.max(np.count_nonzero(counts, axis=0), initial=0))
     if units < 2:
         return [None] * columns
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     rows = len(sums)
     drawn = []
     for first in range(0, RESAMPLES, _AT_ONCE):

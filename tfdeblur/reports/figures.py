@@ -138,12 +138,11 @@ class PictureRow:
     regions: Sequence[Box] = ()
 
 
-def draw_pictures(rows: Sequence[PictureRow], width: float = _PICTURE_INCHES) -> Figure:
+def draw_pictures(rows: Sequence[PictureRow]) -> Figure:
     """Returns a figure of rows of pictures, with magnified regions below each row.
 
     Args:
         rows: The rows; at least one.
-        width: Width of a picture in inches.
 
     Raises:
         UserError: A region lies outside its pictures.
@@ -161,20 +160,20 @@ def draw_pictures(rows: Sequence[PictureRow], width: float = _PICTURE_INCHES) ->
                     f"outside the picture {row.title} of {sides[1]}x{sides[0]} pixels."
                 )
         lines.append((row, None))
-        heights.append(width * max(h / w for h, w in shapes) + _CAPTION_INCHES)
+        heights.append(_PICTURE_INCHES * max(h / w for h, w in shapes) + _CAPTION_INCHES)
         for region in row.regions:
             lines.append((row, region))
-            heights.append(width * region.height / region.width + _GAP_INCHES)
+            heights.append(_PICTURE_INCHES * region.height / region.width + _GAP_INCHES)
     total = sum(heights)
-    figure = Figure(figsize=(columns * (width + _GAP_INCHES), total), facecolor="white")
+    figure = Figure(figsize=(columns * (_PICTURE_INCHES + _GAP_INCHES), total), facecolor="white")
     FigureCanvasAgg(figure)
     bottom = total
     for (row, box), height in zip(lines, heights, strict=True):
         bottom -= height
         above = _CAPTION_INCHES if box is None else _GAP_INCHES
         for column, (caption, image) in enumerate(row.pictures.items()):
-            left = column * (width + _GAP_INCHES) + _GAP_INCHES / 2
-            place = (left, bottom, width, height - above)
+            left = column * (_PICTURE_INCHES + _GAP_INCHES) + _GAP_INCHES / 2
+            place = (left, bottom, _PICTURE_INCHES, height - above)
             scale = (*figure.get_size_inches(), *figure.get_size_inches())
             axes = figure.add_axes(tuple(p / s for p, s in zip(place, scale, strict=True)))
             _show(axes, image if box is None else image[box.slices])

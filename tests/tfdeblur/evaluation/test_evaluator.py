@@ -29,7 +29,7 @@ def overshooting(images):
 
 def evaluate(restore, data, batch_size=3, **options) -> ScoreCard:
     evaluator = SplitEvaluator({"restored": restore}, data, batch_size=batch_size, **options)
-    return evaluator.run(progress=False)
+    return evaluator.run()
 
 
 def expected(sharp, restored):
@@ -133,7 +133,7 @@ def test_two_replicas_equal_one(pairs):
     strategy = runtime.make_strategy("mirrored")
     networks = {"restored": overshooting}
     evaluator = SplitEvaluator(networks, data, batch_size=3, executor=TensorFlowExecutor(strategy))
-    spread, alone = evaluator.run(progress=False), evaluate(overshooting, data)
+    spread, alone = evaluator.run(), evaluate(overshooting, data)
     for setting, found in alone.values.items():
         for metric, values in found.items():
             np.testing.assert_allclose(spread.values[setting][metric], values, rtol=1e-5)
@@ -150,9 +150,9 @@ def test_evaluator_follows_the_weights_without_retracing(pairs):
         return images * gain
 
     evaluator = SplitEvaluator({"restored": restore}, data, batch_size=3)
-    first = evaluator.run(progress=False)
+    first = evaluator.run()
     gain.assign(0.5)
-    second, third = evaluator.run(progress=False), evaluator.run(progress=False)
+    second, third = evaluator.run(), evaluator.run()
     evaluator.pictures([0])
     assert second.rows["restored"]["mse"] > first.rows["restored"]["mse"] * 2
     assert second.rows == third.rows
@@ -180,7 +180,7 @@ def rounded(images):
 def test_triplets_come_in_order_without_padding(pairs):
     data = pairs()
     evaluator = SplitEvaluator({"restored": overshooting}, data, batch_size=4)
-    seen = list(evaluator.triplets(progress=False))
+    seen = list(evaluator.triplets())
     assert [t.index for t in seen] == list(range(7))
     assert seen[4].frame == "0004" and seen[6].restored.dtype == np.uint8
     np.testing.assert_array_equal(seen[6].sharp, data.sharp[6])

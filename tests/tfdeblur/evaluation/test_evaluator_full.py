@@ -47,7 +47,7 @@ def evaluated():
     data = make_pairs(count=5, height=26, width=40, same=1)
     networks = {"restored": by_mean, "restored_tlc": dark}
     evaluator = full_evaluator(networks, data, crop=(12, 16))
-    return data, evaluator.run(progress=False, about={"crop": "16x12", "tlc_window": 8})
+    return data, evaluator.run(about={"crop": "16x12", "tlc_window": 8})
 
 
 def unit(images):
@@ -117,7 +117,7 @@ def test_crop_that_is_not_smaller_than_the_images_is_ignored(pairs, crop):
     data = pairs(count=2, height=12, width=16, same=0)
     evaluator = full_evaluator({"restored": tf.identity}, data, crop=crop)
     assert not evaluator.has_crops
-    card = evaluator.run(progress=False)
+    card = evaluator.run()
     assert card.regions == ["whole"]
     gain = card.gains(card.primary)["psnr_db"]
     assert gain.mean == pytest.approx(0, abs=1e-5)
@@ -139,7 +139,7 @@ def test_lpips_is_measured_on_whole_images_in_every_state(lpips, pairs, tmp_path
         crop=(32, 32),
         metrics=[*METRICS.values(), metric],
     )
-    card = evaluator.run(progress=False)
+    card = evaluator.run()
     assert set(card.metrics) == {*keys(33, 40), "lpips_alex"}
     sharp, blurred = unit(data.sharp), unit(data.blurred)
     restored = np.clip(by_mean(blurred), 0, 1)

@@ -40,8 +40,8 @@ def evaluator_of(data, network=by_mean, **options):
 def test_scores_are_those_of_each_size_weighted_by_images(mixed, tmp_path):
     data, alone = mixed
     options = {"crop": (12, 14), "values": ("float", "uint8"), "timed": True}
-    card = evaluator_of(data, **options).run(progress=False)
-    cards = [evaluator_of(pairs, **options).run(progress=False) for pairs in alone]
+    card = evaluator_of(data, **options).run()
+    cards = [evaluator_of(pairs, **options).run() for pairs in alone]
     assert card.frames == [f"{index:04d}" for index in range(8)]
     assert card.scenes == [f"scene{index % 2}" for index in range(8)]
     assert set(card.values) == set(cards[0].values)
@@ -66,7 +66,7 @@ def test_scores_are_those_of_each_size_weighted_by_images(mixed, tmp_path):
 def test_two_replicas_equal_one(mixed):
     executor = TensorFlowExecutor(runtime.make_strategy("mirrored"))
     evaluator = evaluator_of(mixed[0], batch_size=1, executor=executor)
-    spread, alone = evaluator.run(progress=False), evaluator_of(mixed[0]).run(progress=False)
+    spread, alone = evaluator.run(), evaluator_of(mixed[0]).run()
     assert spread.frames == alone.frames
     for metric, values in alone.values[alone.primary].items():
         found = spread.values[spread.primary][metric]
@@ -82,9 +82,9 @@ def test_network_is_traced_once_for_each_size(mixed, caplog, capfd):
         return images * 0.9
 
     evaluator = evaluator_of(mixed[0], network, metrics=[METRICS["mse"]], batch_size=3)
-    first, second = evaluator.run(progress=False), evaluator.run(progress=False)
+    first, second = evaluator.run(), evaluator.run()
     evaluator.pictures(range(8))
-    list(evaluator.triplets(progress=False))
+    list(evaluator.triplets())
     assert traced == [(3, 13, 30, 3), (1, 22, 18, 3), (3, 22, 26, 3)]
     np.testing.assert_array_equal(*(card.values[card.primary]["mse"] for card in (first, second)))
     assert "retracing" not in caplog.text + capfd.readouterr().err
@@ -97,7 +97,7 @@ def test_pictures_come_in_the_given_order(mixed):
     order = [7, 0, 3, 99, 2, 5]
     found = evaluator.pictures(order)
     assert [triplet.index for triplet in found] == [7, 0, 3, 2, 5]
-    every = list(evaluator.triplets(progress=False))
+    every = list(evaluator.triplets())
     assert [triplet.index for triplet in every] == list(range(8))
     for triplet in [*found, *every]:
         assert triplet.frame == f"{triplet.index:04d}"
@@ -107,7 +107,7 @@ def test_pictures_come_in_the_given_order(mixed):
 
 def test_what_does_not_fit_the_smallest_size_is_omitted_and_named(tmp_path):
     path, _ = write_mixed_set(str(tmp_path), [(8, 30, [1]), (24, 24, [2])])
-    card = evaluator_of(EvaluationData(path, "test"), crop=(16, 16)).run(progress=False)
+    card = evaluator_of(EvaluationData(path, "test"), crop=(16, 16)).run()
     assert card.regions == ["whole"] and card.metrics == [
         "psnr_db",
         "psnr_y",
@@ -122,7 +122,7 @@ def test_what_does_not_fit_the_smallest_size_is_omitted_and_named(tmp_path):
 
 def test_crops_may_be_as_large_as_the_smallest_images(tmp_path):
     path, _ = write_mixed_set(str(tmp_path), [(12, 14, [1]), (24, 28, [2])])
-    card = evaluator_of(EvaluationData(path, "test"), crop=(12, 14)).run(progress=False)
+    card = evaluator_of(EvaluationData(path, "test"), crop=(12, 14)).run()
     whole, crops, center = (
         card.values[Setting("restored", "float", region)]["mse"] for region in card.regions
     )

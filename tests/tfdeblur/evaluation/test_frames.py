@@ -48,7 +48,7 @@ def evaluate(path, split="test", batch_size=5, frames=2):
     data = EvaluationData(path, split)
     network = {"restored": lambda images: images * 0.9 + 0.05}
     evaluator = SplitEvaluator(network, data, batch_size=batch_size, frames=frames)
-    return evaluator, evaluator.run(progress=False, about={"split": split})
+    return evaluator, evaluator.run(about={"split": split})
 
 
 def test_frames_are_scored_as_if_evaluated_whole(tmp_path):
@@ -76,7 +76,7 @@ def test_incomplete_frames_are_counted_and_left_out(tmp_path):
     path, _, _ = write_tiled_set(f"{tmp_path}/data")
     data = EvaluationData(path, "test", limit=9)  # six tiles make a frame
     evaluator = SplitEvaluator({"restored": lambda x: x}, data, batch_size=4, frames=0)
-    card = evaluator.run(progress=False)
+    card = evaluator.run()
     assert card.whole_frames.images == 1 and "1 frames are left out" in card.table()
     incomplete, _, _ = write_tiled_set(f"{tmp_path}/other", omit=(3,))
     assert evaluate(incomplete)[1].whole_frames is None

@@ -36,7 +36,7 @@ def split(tmp_path_factory):
         "split": "test",
         "data_fingerprint": data.manifest.fingerprint,
     }
-    card = evaluator.run(about=about, progress=False)
+    card = evaluator.run(about=about)
     card.write(f"{folder}/card", FULL_FILES)
     triplets = evaluator.pictures(range(5))
     write_triplets(triplets, f"{folder}/card", FULL_FILES.pictures)

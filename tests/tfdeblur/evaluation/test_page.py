@@ -37,7 +37,7 @@ def test_quick_page_links_to_the_pictures_that_were_written(pairs, tmp_path):
     data = pairs()
     networks = {"restored": lambda images: images * 0.9}
     evaluator = SplitEvaluator(networks, data, batch_size=4)
-    card = evaluator.run(progress=False, about={"blur": {"kind": "gaussian", "sigma": [0, 3]}})
+    card = evaluator.run(about={"blur": {"kind": "gaussian", "sigma": [0, 3]}})
     chosen = choose_by_gain(card.gains_db(), 1)
     triplets = evaluator.pictures([index for kind in chosen.values() for index in kind])
     folder = str(tmp_path / "report")
