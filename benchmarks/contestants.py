@@ -62,12 +62,16 @@ def settings() -> dict[str, Any]:
     return found
 
 
-def limit_tensorflow(threads: int) -> None:
-    """Sets TensorFlow's number of threads; must precede its first operation."""
+def start_tensorflow() -> tuple[dict[str, Any], str]:
+    """Reads the settings, and limits TensorFlow to their `threads`; also returns the versions."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    given = settings()
+    import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(given["threads"])
+    return given, f"TensorFlow {tf.__version__} with Keras {keras.__version__}"
 
 
 def answer(about: dict[str, Any], function: Callable[[dict[str, Any]], Any]) -> None:

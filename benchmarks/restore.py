@@ -228,12 +228,7 @@ def table(figures: dict[str, Any]) -> str:
 
 def serve() -> None:
     """Reads settings and then requests from standard input; answers with JSON lines."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    given = contestants.settings()
-    import keras
-    import tensorflow as tf
-
-    contestants.limit_tensorflow(given["threads"])
+    given, version = contestants.start_tensorflow()
     from tfdeblur.inference.restorer import load_restorer
     from tfdeblur.models.generator import Generator
 
@@ -242,7 +237,7 @@ def serve() -> None:
     generator = restorer.source
     assert isinstance(generator, Generator)
     about = {
-        "version": f"TensorFlow {tf.__version__} with Keras {keras.__version__}",
+        "version": version,
         "parameters": generator.network.count_params(),
         "tile": restorer.tiles.tile_for(height, width, restorer.max_pixels),
     }

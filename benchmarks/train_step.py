@@ -176,14 +176,8 @@ def table(figures: dict[str, Any]) -> str:
 
 def serve() -> None:
     """Reads settings and then requests from standard input; answers with JSON lines."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    settings = contestants.settings()
-    import keras
-    import tensorflow as tf
-
-    contestants.limit_tensorflow(settings["threads"])
+    settings, version = contestants.start_tensorflow()
     trainers = {p: Trainer(p, settings["batch"], settings["size"]) for p in settings["precisions"]}
-    version = f"TensorFlow {tf.__version__} with Keras {keras.__version__}"
     trainable = trainers[settings["precisions"][0]].trainable
     contestants.answer(
         {"version": version, "trainable": trainable},
