@@ -193,25 +193,15 @@ def _write_random_data(folder: str, height: int, width: int) -> str:
     """Writes a small data set of noise and returns its folder."""
     import numpy as np
 
-    from tfdeblur.data import schema
-    from tfdeblur.io import files
+    from tfdeblur.training.user_inputs import write_arrays
 
-    path = files.join(folder, "data")
-    files.make_dirs(path)
+    path = os.path.join(folder, "data")
+    os.mkdir(path)
     # At most 64 MiB, unless 8 records are larger.
     count = max(8, min(_RECORDS, (64 << 20) // (height * width * 6)))
     random = np.random.default_rng(0)
-    pixels = (random.integers(0, 256, (2, height, width, 3), np.uint8) for _ in range(count))
-    records = (
-        schema.Record(blurred, sharp, "noise", f"{index:04d}", 0, 0, height, width)
-        for index, (blurred, sharp) in enumerate(pixels)
-    )
-    shard = schema.write_shard(
-        files.join(path, schema.shard_name("train", 0, 1)),
-        (schema.encode_record(record, "raw") for record in records),
-    )
-    split = schema.Split(height, width, "raw", count, ("noise",), (shard,))
-    schema.Manifest(source="noise", blur={}, options={}, splits={"train": split}).save(path)
+    blurred, sharp = random.integers(0, 256, (2, count, height, width, 3), np.uint8)
+    write_arrays(path, "train", (blurred, sharp))
     return path
 
 
