@@ -14,13 +14,11 @@ class Counters:
         self._statuses: collections.Counter[int] = collections.Counter()
         self._buckets = [0] * len(_BOUNDS)
         self._seconds = 0.0
-        self._answered = 0
         self.pixels = 0
 
     def add(self, status: int, seconds: float) -> None:
         """Counts an answered request."""
         self._statuses[status] += 1
-        self._answered += 1
         self._seconds += seconds
         for place, bound in enumerate(_BOUNDS):
             self._buckets[place] += seconds <= bound
@@ -35,10 +33,11 @@ class Counters:
         lines.append("# TYPE tfdeblur_request_seconds histogram")
         for bound, count in zip(_BOUNDS, self._buckets, strict=True):
             lines.append(f'tfdeblur_request_seconds_bucket{{le="{bound}"}} {count}')
+        answered = self._statuses.total()
         lines += [
-            f'tfdeblur_request_seconds_bucket{{le="+Inf"}} {self._answered}',
+            f'tfdeblur_request_seconds_bucket{{le="+Inf"}} {answered}',
             f"tfdeblur_request_seconds_sum {self._seconds:.6f}",
-            f"tfdeblur_request_seconds_count {self._answered}",
+            f"tfdeblur_request_seconds_count {answered}",
         ]
         for kind, values in (
             ("counter", {"pixels_total": self.pixels, **totals}),
