@@ -10,40 +10,31 @@ from tfdeblur.io import files
 COMPILED = "compiled"
 
 
-class Cache:
-    """A folder of the compiler's replies.
+def cached_reply(
+    folder: str,
+    program: str,
+    topology: str,
+    versions: Mapping[str, str],
+    compile_program: Callable[[], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Returns the stored reply for a program, or compiles it and stores the reply.
 
     Args:
-        folder: The folder, which is created by the first write.
+        folder: Folder of the replies, in its subfolder `COMPILED`.
+        program: Text of the program, without places in source files.
+        topology: Such as ``v5e:2x4``.
+        versions: Versions of the compiler's packages, by name.
+        compile_program: Returns the reply as JSON values.
     """
-
-    def __init__(self, folder: str) -> None:
-        self._folder = files.join(folder, COMPILED)
-
-    def reply(
-        self,
-        program: str,
-        topology: str,
-        versions: Mapping[str, str],
-        compile_program: Callable[[], Mapping[str, Any]],
-    ) -> dict[str, Any]:
-        """Returns the stored reply for a program, or compiles it and stores the reply.
-
-        Args:
-            program: Text of the program, without places in source files.
-            topology: Such as ``v5e:2x4``.
-            versions: Versions of the compiler's packages, by name.
-            compile_program: Returns the reply as JSON values.
-        """
-        parts = [topology, *(f"{name} {versions[name]}" for name in sorted(versions)), program]
-        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-        path = files.join(self._folder, f"{key}.json")
-        reply = _read(path)
-        if reply is None:
-            reply = dict(compile_program())
-            files.make_dirs(self._folder)
-            files.write_json(path, reply)
-        return reply
+    parts = [topology, *(f"{name} {versions[name]}" for name in sorted(versions)), program]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    path = files.join(folder, COMPILED, f"{key}.json")
+    reply = _read(path)
+    if reply is None:
+        reply = dict(compile_program())
+        files.make_dirs(files.parent(path))
+        files.write_json(path, reply)
+    return reply
 
 
 def _read(path: str) -> dict[str, Any] | None:

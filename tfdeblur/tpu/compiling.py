@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdeblur.io import subprocesses
-from tfdeblur.tpu.cache import Cache
+from tfdeblur.tpu.cache import cached_reply
 
 # Without these variables libtpu searches for a TPU.
 NO_TPU = {
@@ -132,8 +132,8 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     text = _COPY.sub(_BARRIER, text)
     topology, used = request["topology"], versions()
     device = devices_of(topology, request["config_name"])[0]
-    reply = Cache(request["cache"]).reply(
-        text, topology, used, lambda: compile_module(text, device)
+    reply = cached_reply(
+        request["cache"], text, topology, used, lambda: compile_module(text, device)
     )
     return {**used, **reply}
 

@@ -24,7 +24,7 @@ from tfdeblur.config.train import RuntimeConfig
 from tfdeblur.io import subprocesses
 from tfdeblur.ops.precision import POLICIES, Precision, precision_scope
 from tfdeblur.tpu import counting, links, runs
-from tfdeblur.tpu.cache import Cache
+from tfdeblur.tpu.cache import cached_reply
 from tfdeblur.tpu.compiling import devices_of, memory_of, refusal, versions
 from tfdeblur.training.engines import cluster
 from tfdeblur.training.engines.jax.engine import JaxEngine
@@ -115,8 +115,12 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     devices = devices_of(topology, request["config_name"])
     run_config = config.resolve(request["config"], plugins=request["config"].get("plugins", ()))
     program, about = lower(run_config, request["height"], request["width"], devices)
-    reply = Cache(request["cache"]).reply(
-        program.as_text(), topology, used, lambda: compile_lowered(program, about["devices"])
+    reply = cached_reply(
+        request["cache"],
+        program.as_text(),
+        topology,
+        used,
+        lambda: compile_lowered(program, about["devices"]),
     )
     return {"keras": keras.__version__, **used, **about, **reply}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tfdeblur.io import files
-from tfdeblur.tpu.cache import Cache
+from tfdeblur.tpu.cache import cached_reply
 
 VERSIONS = {"jax": "0.10.2", "libtpu": "0.0.52"}
 
@@ -16,7 +16,7 @@ def ask(folder, program="a step", topology="v5e:2x4", versions=VERSIONS, **reply
         compiled.append(program)
         return {"flops": 1.5, **reply}
 
-    return Cache(folder).reply(program, topology, versions, compile_program), bool(compiled)
+    return cached_reply(folder, program, topology, versions, compile_program), bool(compiled)
 
 
 def test_reply_is_compiled_once(folder):
@@ -52,5 +52,5 @@ def test_failure_is_not_stored(folder):
         raise RuntimeError("crashed")
 
     with pytest.raises(RuntimeError, match="crashed"):
-        Cache(folder).reply("a step", "v5e:2x4", VERSIONS, fail)
+        cached_reply(folder, "a step", "v5e:2x4", VERSIONS, fail)
     assert ask(folder)[1] is True
