@@ -22,10 +22,10 @@ from tfdeblur.errors import UserError, WorkerLost
 from tfdeblur.execution import Executor
 from tfdeblur.metrics import CEILING_DB
 from tfdeblur.metrics.psnr import psnr_db
-from tfdeblur.objectives.objective import Objective, View
+from tfdeblur.objectives.objective import GENERATOR, Objective, View
 from tfdeblur.ops.imaging import ValueRange, to_unit
 from tfdeblur.ops.precision import Precision
-from tfdeblur.ops.shapes import PerExample
+from tfdeblur.ops.shapes import PerExample, Tensor
 from tfdeblur.training.state import TrainingState
 
 if TYPE_CHECKING:
@@ -114,7 +114,20 @@ def scalar_names(objective: Objective, network: str) -> list[str]:
     return [f"{network}/{s}" for s in ("loss", *objective.term_names(network), "gradient_norm")]
 
 
-def training_scores(view: View, value_range: ValueRange) -> dict[str, PerExample]:
+def loss_and_scalars(
+    name: str, view: View, objective: Objective, value_range: ValueRange, global_batch: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns one network's share of the mean loss over a global batch, and scalars to report."""
+    loss = objective.loss(name, view)
+    total = ops.sum(loss.per_example) / global_batch
+    terms = {f"{name}/{term}": value for term, value in loss.terms.items()}
+    if name == GENERATOR:
+        terms |= _training_scores(view, value_range)
+    means = {term: ops.sum(value) / global_batch for term, value in terms.items()}
+    return total, {f"{name}/loss": total, **means}
+
+
+def _training_scores(view: View, value_range: ValueRange) -> dict[str, PerExample]:
     """Measures what the generator has restored for its own update, before that update.
 
     Args:

@@ -21,7 +21,7 @@ from tfdeblur.training.engines.engine import (
     SKIPPED,
     StepPlan,
     critic_updates,
-    training_scores,
+    loss_and_scalars,
 )
 from tfdeblur.training.engines.jax.recomputing import keep_joined, recomputed
 from tfdeblur.training.state import TrainingState
@@ -295,14 +295,8 @@ class TrainStep:
             uniform=images["uniform"],
             batch_mean=lambda values: jnp.mean(values.astype("float32")),
         )
-        loss = self._objective.loss(name, view)
-        batch = self._plan.global_batch
-        total = jnp.sum(loss.per_example) / batch
-        terms = {f"{name}/{term}": value for term, value in loss.terms.items()}
-        if name == GENERATOR:
-            terms |= training_scores(view, self._generator.value_range)
-        means = {term: jnp.sum(value) / batch for term, value in terms.items()}
-        return total, {f"{name}/loss": total, **means}
+        value_range, batch = self._generator.value_range, self._plan.global_batch
+        return loss_and_scalars(name, view, self._objective, value_range, batch)
 
     def _apply(self, values: Values, name: str, gradients: Values) -> tuple[Values, Scalars]:
         """Applies gradients; returns the values and the norm of the gradients."""

@@ -17,8 +17,8 @@ from tfdeblur.training.engines.engine import (
     SKIPPED,
     StepPlan,
     critic_updates,
+    loss_and_scalars,
     scalar_names,
-    training_scores,
 )
 from tfdeblur.training.engines.tensorflow.determinism import add_in_order
 from tfdeblur.training.engines.tensorflow.nonfinite import StepReverter
@@ -184,15 +184,8 @@ class ReplicaStep:
             uniform=self._uniform(update, images.index),
             batch_mean=_batch_mean,
         )
-        loss = self._objective.loss(name, view)
-        scaled = tf.reduce_sum(loss.per_example) / self._plan.global_batch
-        terms = {f"{name}/{term}": value for term, value in loss.terms.items()}
-        if name == GENERATOR:
-            terms |= training_scores(view, self._generator.value_range)
-        means = {
-            term: tf.reduce_sum(value) / self._plan.global_batch for term, value in terms.items()
-        }
-        return scaled, {f"{name}/loss": scaled, **means}
+        value_range, batch = self._generator.value_range, self._plan.global_batch
+        return loss_and_scalars(name, view, self._objective, value_range, batch)
 
     def _uniform(self, update: Any, micro: int) -> tf.Tensor:
         """Draws a number per image, from seed, images seen, update, and position in the batch."""
