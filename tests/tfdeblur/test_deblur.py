@@ -114,6 +114,7 @@ def test_deblur_with_an_unexpected_error_writes_its_traceback(
     assert "KeyError" in line and "surprise" in line and str(report) in line
 
 
+@pytest.mark.slow
 def test_deblur_with_closed_standard_streams_restores_intact_photos(run_folder, tmp_path):
     photo, out = put(tmp_path / "in/a.png"), str(tmp_path / "out")
     words = [sys.executable, "-m", "tfdeblur.deblur", photo, "-o", out, "--model", run_folder]

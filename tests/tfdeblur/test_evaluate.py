@@ -152,6 +152,7 @@ def test_out_folder_with_other_files_is_rejected_before_any_work(
     assert sorted(path for path in home.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_figures_are_written_beside_the_page_and_replaced(write_run, data, tmp_path):
     write_run(str(tmp_path / "run"))
     words = ["--workdir", str(tmp_path / "run"), "--data", data, "--out", str(tmp_path / "out")]
@@ -196,6 +197,7 @@ def test_images_of_several_sizes_are_evaluated_whole(write_run, mixed, tmp_path,
     assert scores["rows"]["restored"]["mse"] == pytest.approx(mean)
 
 
+@pytest.mark.slow
 def test_several_sizes_under_every_protocol_and_compared(write_run, mixed, tmp_path, capsys):
     runs = [str(tmp_path / name) for name in ("one", "two")]
     for run in runs:

@@ -168,6 +168,7 @@ def test_invalid_inputs_raise_errors_that_name_them(run, data, tmp_path):
         evaluate.run_checkpoints(config(workdir=run, data=data))
 
 
+@pytest.mark.slow
 def test_run_that_keeps_all_checkpoints_is_evaluated_at_every_epoch():
     folder = "ram://all-checkpoints"
     write_data_set(f"{folder}/data")

@@ -29,6 +29,7 @@ def test_export_writes_a_saved_model_that_restores_like_the_run(write_run, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_export_keeps_the_facts_of_the_checkpoint(write_run, tmp_path):
     workdir, out = str(tmp_path / "run"), str(tmp_path / "out")
     write_run(workdir)
@@ -41,6 +42,7 @@ def test_export_keeps_the_facts_of_the_checkpoint(write_run, tmp_path):
     assert description["metrics"] == {"psnr_db": 12.5}
 
 
+@pytest.mark.slow
 def test_export_writes_to_other_file_systems(write_run):
     write_run("ram://export/run")
     result = export.run(config(workdir="ram://export/run"))

@@ -24,7 +24,8 @@ from tfdeblur.training.resilience.preemption import NOTHING_TO_SAVE, STOPPING
 from tfdeblur.training.validation import Validator
 
 
-@pytest.mark.parametrize("which", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [1, 2])
 def test_signal_ends_validation_which_runs_on_resume(
     which: int, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

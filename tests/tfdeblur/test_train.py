@@ -46,6 +46,7 @@ def test_run_in_memory_writes_all_files(folder):
     assert len(files.list_dir(files.join(workdir, "checkpoints"))) == 2
 
 
+@pytest.mark.slow
 def test_odd_batch_leaves_one_of_two_devices_idle(folder, capsys):
     write_data_set(files.join(folder, "data"))
     odd = settings(
@@ -114,6 +115,7 @@ def test_gradient_accumulation_trains_like_the_full_batch(folder):
         np.testing.assert_allclose(a, b, atol=5e-4)
 
 
+@pytest.mark.slow
 def test_run_in_bfloat16_has_float32_weights(folder):
     write_data_set(files.join(folder, "data"))
     result = train.run(settings(folder, runtime={"precision": "bfloat16"}))
@@ -147,6 +149,7 @@ def test_run_with_two_data_sets_mixes_them(folder):
     assert np.isfinite(result.best["psnr_db"])
 
 
+@pytest.mark.slow
 def test_run_without_validation_split_keeps_the_newest_weights(folder, capsys):
     write_data_set(files.join(folder, "data"), {"train": 16})
     result = train.run(settings(folder))
@@ -183,6 +186,7 @@ class TestErrors:
         with pytest.raises(ConfigError, match=r"data\.crop: .*unet16.*"):
             train.run(settings(folder, data={"crop": "12"}))
 
+    @pytest.mark.slow
     def test_other_model_in_the_same_workdir_raises_config_error(self, folder):
         train.run(settings(folder))
         before = files.read_text(files.join(folder, "run/config.yaml"))
@@ -359,6 +363,7 @@ def test_run_on_stored_images_without_blur_does_not_validate(folder, kind, capsy
     assert "psnr_db" not in load_generator(result.workdir, "last")[1]["metrics"]
 
 
+@pytest.mark.slow
 def test_run_without_validation_split_writes_images_and_curves(folder):
     write_data_set(files.join(folder, "data"), {"train": 24})
     # A step takes 8 images: images are written after two steps and after the last one.

@@ -129,6 +129,7 @@ class TestErrors:
                 )
             )
 
+    @pytest.mark.slow
     def test_ema_decay_added_on_resume_raises_user_error(self, folder):
         write_data_set(files.join(folder, "data"))
         train.run(settings(folder))

@@ -24,6 +24,7 @@ def run(folder, workdir="run", steps=6, **sections):
     return train.run(settings(folder, workdir, **sections))
 
 
+@pytest.mark.slow
 def test_skip_omits_nonfinite_steps_and_counts_them(folder, monkeypatch, capsys):
     poison(monkeypatch, write_data_set(files.join(folder, "data")))
     result = run(folder, guards={"on_nonfinite": "skip"})
@@ -110,6 +111,7 @@ def test_stop_is_default_and_keeps_last_checkpoint(folder, monkeypatch):
     assert load_generator(files.join(folder, "run"))[1]["images"] == 16
 
 
+@pytest.mark.slow
 def test_save_every_in_minutes_saves_after_each_call(folder):
     write_data_set(files.join(folder, "data"))
     output = {"save_every": "0.00001 minutes", "log_every": "2 steps", "keep": "all"}

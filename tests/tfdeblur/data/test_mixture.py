@@ -141,9 +141,10 @@ def test_host_reads_its_own_files_only(dataset: Write, parts: int, hosts: int, c
         assert indices(share, 64 // hosts) == every[:, mine].ravel().tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "hosts"),
-    [(4, 2), *(pytest.param(*values, marks=pytest.mark.slow) for values in ((2, 3), (4, 4)))],
+    [(4, 2), (2, 3), (4, 4)],
 )
 def test_global_batches_do_not_depend_on_number_of_hosts(
     dataset: Write, parts: int, hosts: int
@@ -162,6 +163,7 @@ def test_global_batches_do_not_depend_on_number_of_hosts(
         assert collections.Counter(map(bytes, expected)) == collections.Counter(map(bytes, got))
 
 
+@pytest.mark.slow
 def test_each_part_has_each_image_once_per_epoch(dataset: Write) -> None:
     data = training_data(dataset(SHARDS), seed=1, parts=4, **SMALL, **PLAIN)
     epochs = 5
@@ -174,6 +176,7 @@ def test_each_part_has_each_image_once_per_epoch(dataset: Write) -> None:
     assert set(collections.Counter(indices(even.dataset(1), 48)).values()) == {3}
 
 
+@pytest.mark.slow
 def test_parts_of_several_data_sets_are_mixed_separately(dataset: Write) -> None:
     paths = [dataset(SHARDS), dataset([9, 8], first=1000)]
     data = training_data(paths, weights=(1, 2), seed=5, parts=2, **SMALL, **PLAIN)

@@ -149,6 +149,7 @@ class TestSamples:
 
 
 class TestMixing:
+    @pytest.mark.slow
     def test_mixture_follows_the_drawn_choices(self, dataset: Write) -> None:
         paths = [dataset(SHARDS, size=(4, 4)), dataset([9, 8], size=(4, 4), first=1000)]
         data = training_data(paths, weights=(1, 2), seed=5, **SMALL, **PLAIN)

@@ -55,6 +55,7 @@ def test_synthesis_does_not_read_the_blurred_half(dataset: Write) -> None:
         np.testing.assert_array_equal(found[name], expected[name])
 
 
+@pytest.mark.slow
 def test_synthesized_sample_depends_on_position_only(dataset: Write) -> None:
     path = dataset([5, 3, 4], size=(12, 12))
     arguments = {"crop": (9, 9), "quarter_turns": True, "seed": 5, "synthesis": SYNTHESIS}
@@ -111,6 +112,7 @@ def is_stored(samples: dict[str, np.ndarray]) -> np.ndarray:
     return (samples["blurred"] == 255 - samples["sharp"]).all(axis=(1, 2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encodings", [("raw", "raw"), ("raw", "png")])
 def test_mixture_of_recorded_and_synthesized_blur(dataset: Write, encodings: Any) -> None:
     pairs = recorded(dataset([5, 3], size=(12, 12), encoding=encodings[0]))
@@ -131,6 +133,7 @@ def test_mixture_of_recorded_and_synthesized_blur(dataset: Write, encodings: Any
             np.testing.assert_array_equal(half, reference[name][start:])
 
 
+@pytest.mark.slow
 def test_switches_choose_what_is_synthesized(dataset: Write) -> None:
     pairs, photos = recorded(dataset([6], size=(8, 8))), dataset([6], size=(8, 8), first=100)
 

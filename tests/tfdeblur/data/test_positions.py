@@ -143,9 +143,8 @@ def test_hosts_together_see_each_image_once_per_epoch(dataset: Write, hosts: int
         assert sorted(seen) == list(range(sum(shards)))
 
 
-@pytest.mark.parametrize(
-    "position", [100, *(pytest.param(n, marks=pytest.mark.slow) for n in (40, 64))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("position", [40, 64, 100])
 def test_resuming_with_another_number_of_hosts_keeps_global_batches(
     dataset: Write, position: int
 ) -> None:

@@ -37,6 +37,7 @@ def evaluator_of(data, network=by_mean, **options):
     return SplitEvaluator({"restored": network}, data, **options)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_each_size_weighted_by_images(mixed, tmp_path):
     data, alone = mixed
     options = {"crop": (12, 14), "values": ("float", "uint8"), "timed": True}

@@ -95,6 +95,7 @@ def run(tmp_path_factory):
     return folder, config.workdir, result
 
 
+@pytest.mark.slow
 def test_best_checkpoint_has_the_critic_of_the_validation(run):
     folder, workdir, result = run
     best = checkpoint_folder(workdir)

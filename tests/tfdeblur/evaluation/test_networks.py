@@ -91,6 +91,7 @@ def test_identity_hashes_configuration_and_weights(opened):
     )
 
 
+@pytest.mark.slow
 def test_saved_model_that_limits_its_requests_is_refused(write_run, tmp_path):
     path = str(tmp_path / "limited")
     generator = write_run(str(tmp_path / "run"))
@@ -99,6 +100,7 @@ def test_saved_model_that_limits_its_requests_is_refused(write_run, tmp_path):
         networks.open_network(path)
 
 
+@pytest.mark.slow
 def test_identity_of_a_saved_model_hashes_its_files(write_run, tmp_path):
     exported, moved = str(tmp_path / "exported"), str(tmp_path / "moved")
     saved_model.export_saved_model(write_run(str(tmp_path / "run")), exported)

@@ -217,6 +217,7 @@ def test_evaluate_and_detect_by_name_write_beside_no_package(tmp_path, monkeypat
     assert f"'{NAME}'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_export_by_name_describes_the_preset(tmp_path):
     out = str(tmp_path / "saved")
     result = export.run(config(model=NAME, out=out, format="saved_model"))

@@ -286,6 +286,7 @@ def test_description_holds_the_model_metrics_and_signatures(exported, generator)
     assert names == set(description["signatures"])
 
 
+@pytest.mark.slow
 def test_saved_model_runs_without_tfdeblur(exported, generator, tmp_path):
     images = np.random.default_rng(2).random((1, 13, 18, 3), np.float32)
     np.save(tmp_path / "images.npy", images)
@@ -391,6 +392,7 @@ def test_export_removes_the_folders_of_killed_exports_and_no_others(tiny, tmp_pa
     assert saved_model._LOCK not in files.walk_files(str(tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_killed_export_is_removed_by_the_next(tmp_path):
     program = f"""
 import os, signal

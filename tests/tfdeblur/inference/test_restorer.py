@@ -292,6 +292,7 @@ def test_load_restorer_of_a_run_a_checkpoint_and_a_saved_model_restores_alike(
         np.testing.assert_array_equal(loaded.deblur(image), expected)
 
 
+@pytest.mark.slow
 def test_load_restorer_of_a_saved_model_has_a_fixed_pooling_window(write_run, tmp_path):
     path = str(tmp_path / "exported")
     saved_model.export_saved_model(write_run(str(tmp_path / "run")), path)

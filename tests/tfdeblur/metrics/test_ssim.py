@@ -99,6 +99,7 @@ def read(paths):
     return [np.asarray(Image.open(path).convert("RGB")) / 255.0 for path in paths]
 
 
+@pytest.mark.slow
 def test_ssim_of_real_pairs_equals_float64_and_nearly_tf_image(real_data) -> None:
     paths = gopro(real_data)
     assert paths

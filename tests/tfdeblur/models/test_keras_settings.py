@@ -60,6 +60,7 @@ def test_training_has_its_own_precision_and_layout(other_settings):
     assert state() == before
 
 
+@pytest.mark.slow
 def test_loading_restoring_and_exporting_ignore_other_settings(write_run, tmp_path, other_settings):
     run = str(tmp_path / "run")
     write_run(run)

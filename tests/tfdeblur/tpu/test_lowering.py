@@ -38,6 +38,7 @@ def convolutions(lowered):
     return sum(i.opcode == "convolution" for c in module.computations for i in c.instructions)
 
 
+@pytest.mark.slow
 def test_lower_takes_uint8_images_and_aliases_the_variables():
     lowered = lower(CONTENT)
     assert arguments(lowered, UINT8) == [[2, 16, 16, 3], [2, 16, 16, 3]]

@@ -46,6 +46,7 @@ def shapes(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_each_stage_has_its_crops_and_batches(folder, shapes, capsys):
     write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
     result = train.run(configure(folder))

@@ -119,6 +119,7 @@ def test_callback_with_wrong_interval_raises_config_error(folder, every):
 # ----------------------------------------------------------------------------------------- networks
 
 
+@pytest.mark.slow
 def test_keras_model_receives_the_trained_weights(folder):
     model = network()
     before = [np.array(array) for array in model.get_weights()]
@@ -182,6 +183,7 @@ def test_backbone_is_loaded_at_the_start_and_frozen_across_resumes(folder):
 # --------------------------------------------------------------------------------------------- data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [pairs, dataset])
 def test_resume_with_data_from_python_equals_uninterrupted_run(folder, make):
     for name, lengths in (("whole", [5]), ("parts", [2, 5])):
@@ -209,6 +211,7 @@ def test_arrays_and_built_data_set_give_the_same_samples(folder):
     np.testing.assert_array_equal(blurred, sharp // 2 + 64)
 
 
+@pytest.mark.slow
 def test_resume_with_other_arrays_warns(folder, capsys):
     for seed, warnings in ((0, 0), (0, 0), (1, 1)):
         train.run(configure(folder, steps=1 + seed), model=network(), train_data=pairs(seed=seed))

@@ -36,6 +36,7 @@ def newest(folder):
     return files.join(checkpoints, f"{list_checkpoints(checkpoints)[-1]:012d}")
 
 
+@pytest.mark.slow
 def test_resume_with_other_data_and_settings_warns_once(folder, data, capsys):
     train.run(short(folder))
     assert read_meta(newest(folder))["data"]["sets"][0]["records"] == 24
@@ -120,6 +121,7 @@ def test_workers_with_other_settings_are_refused_before_anything_is_written(
     assert not files.exists(files.join(folder, "run"))
 
 
+@pytest.mark.slow
 def test_workers_with_other_checkpoints_are_refused_after_restoring(folder, data, two_workers):
     train.run(short(folder))
     before = files.read_bytes(files.join(folder, "run/config.yaml"))

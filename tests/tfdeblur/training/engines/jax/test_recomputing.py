@@ -85,9 +85,10 @@ def test_steps_are_equal(repository):
     run(STEPS, repository)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["unet16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mimo_unet", "nafnet"))],
+    ["unet16", "mimo_unet", "nafnet"],
 )
 def test_fewer_activations_are_kept(repository, name):
     run(f"name = {name!r}\n{RESIDUALS}", repository)

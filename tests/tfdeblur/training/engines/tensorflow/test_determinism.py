@@ -53,15 +53,18 @@ def python(code: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_sums_of_three_are_identical_in_every_call():
     assert python(COUNT, "tfdeblur") == ["1", "1"]
 
 
+@pytest.mark.slow
 def test_sums_of_three_differ_with_tensorflow_alone():
     """If this fails, TensorFlow has fixed it, and `determinism` can be simplified."""
     assert max(int(count) for count in python(COUNT, "tensorflow")) > 1
 
 
+@pytest.mark.slow
 def test_ops_run_serially_in_a_new_process():
     said = python("""
         import tensorflow as tf

@@ -296,6 +296,7 @@ def test_seed_out_of_range_raises_config_error(seed):
         runtime.seed_everything(seed)
 
 
+@pytest.mark.slow
 def test_deterministic_in_a_new_process():
     result = python("""
         from tfdeblur.training.engines.tensorflow import runtime

@@ -235,6 +235,7 @@ class Adversarial:
         return {name: float(value) for name, value in metrics.items()}
 
 
+@pytest.mark.slow
 def test_shared_pass_equals_separate_passes():
     literal, shared = Adversarial(share_generator_pass=False), Adversarial()
     expected, got = literal.train(), shared.train()
@@ -243,6 +244,7 @@ def test_shared_pass_equals_separate_passes():
     assert_same_weights(weights(literal.state), weights(shared.state), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_shared_and_separate_passes_differ_in_moving_averages_only():
     literal = Adversarial(share_generator_pass=False, toy={"batch_norm": True})
     shared = Adversarial(toy={"batch_norm": True})
@@ -261,6 +263,7 @@ def test_shared_and_separate_passes_differ_in_moving_averages_only():
             np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_micro_batches_run_one_pass_for_critics_and_one_for_the_generator():
     whole, parts = Adversarial(), Adversarial(micro_batches=2)
     calls = []
