@@ -163,14 +163,18 @@ def open_source(path: str) -> Iterator[Source]:
         # Opened here: FFmpeg would take names such as `tcp:host` and `concat:a|b` for protocols.
         file = stack.enter_context(files.open_read(path))
         try:
-            container = stack.enter_context(
-                av.open(file, options=_OPTIONS, metadata_errors="replace")
-            )
+            container = stack.enter_context(av.open(file, options=_OPTIONS, **_text_errors()))
         except av.FileNotFoundError as error:
             raise UserError(f"{path} does not exist.") from error
         except (av.FFmpegError, OSError) as error:
             raise UserError(f"{path} is not a readable video: {_reason(error)}.") from error
         yield Source(path, container)
+
+
+def _text_errors() -> dict[str, str]:
+    """Returns the argument that accepts metadata that are not UTF-8, which PyAV 19 always does."""
+    old = int(pyav().__version__.split(".")[0]) < 19
+    return {"metadata_errors": "replace"} if old else {}
 
 
 def _reason(error: Exception) -> str:
