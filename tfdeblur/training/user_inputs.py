@@ -22,7 +22,7 @@ from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
-from tfdeblur.ops.lazy import is_dataset
+from tfdeblur.ops.lazy import is_dataset, without_autograph
 from tfdeblur.ops.lazy import tensorflow as tf
 
 Arrays: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -217,6 +217,7 @@ class DatasetSource:
         arrays = self.dataset(batch_size, start_image, **places).as_numpy_iterator()
         return arrays
 
+    @without_autograph
     def dataset(
         self,
         batch_size: int,
