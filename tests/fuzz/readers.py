@@ -25,10 +25,12 @@ from tfdeblur import models
 from tfdeblur.checkpoints.arrays import read_arrays, write_arrays
 from tfdeblur.checkpoints.manifest import META, WEIGHTS, write_meta
 from tfdeblur.checkpoints.weights import load_generator, write_weights
-from tfdeblur.config import settings
+from tfdeblur.config import DataConfig, settings
 from tfdeblur.data import schema
 from tfdeblur.data.dataset import read_errors
+from tfdeblur.data.encoding import Encoding
 from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.exporting import hub, saved_model
 from tfdeblur.inference import photo_files, video
 from tfdeblur.io import array_files, files
@@ -175,20 +177,25 @@ def _read_cifar(folder: str, name: str) -> None:
 
 
 _RECORD = "record"
+_SHARD_SPLIT = "train"
 
 
-def _shard(folder: str) -> list[str]:
-    write_data_set(folder, {"test": 2}, side=8, encoding="png", shards=1)
-    shard = schema.Manifest.load(folder).splits["test"].shards[0]
-    record = next(iter(tf.data.TFRecordDataset(f"{folder}/{shard.file}"))).numpy()
-    files.write_bytes(f"{folder}/{_RECORD}", record)
-    # Most mutations of the shard end at its checksums.
-    return [shard.file, _RECORD, _RECORD, _RECORD]
+def _shard(encoding: Encoding) -> Callable[[str], list[str]]:
+    def write(folder: str) -> list[str]:
+        write_data_set(folder, {_SHARD_SPLIT: 2}, side=8, encoding=encoding, shards=1)
+        shard = schema.Manifest.load(folder).splits[_SHARD_SPLIT].shards[0]
+        record = next(iter(tf.data.TFRecordDataset(f"{folder}/{shard.file}"))).numpy()
+        files.write_bytes(f"{folder}/{_RECORD}", record)
+        # Most mutations of the shard end at its checksums.
+        return [shard.file, _RECORD, _RECORD, _RECORD]
+
+    return write
 
 
 def _read_shard(folder: str, name: str) -> None:
+    """Reads the split as evaluation does, then as training does."""
     manifest = schema.Manifest.load(folder)
-    split = manifest.splits["test"]
+    split = manifest.splits[_SHARD_SPLIT]
     path = f"{folder}/{split.shards[0].file}"
     if name == _RECORD:
         record = files.read_bytes(f"{folder}/{_RECORD}")
@@ -197,10 +204,11 @@ def _read_shard(folder: str, name: str) -> None:
         content = files.read_bytes(path)
         shard = dataclasses.replace(split.shards[0], bytes=len(content))
     split = dataclasses.replace(split, shards=(shard,))
-    dataclasses.replace(manifest, splits={"test": split}).save(folder)
-    with read_errors([folder], "test"):
-        for _ in EvaluationData(folder, "test").dataset(1):
+    dataclasses.replace(manifest, splits={_SHARD_SPLIT: split}).save(folder)
+    with read_errors([folder], _SHARD_SPLIT):
+        for _ in EvaluationData(folder, _SHARD_SPLIT).dataset(1):
             pass
+        next(iter(TrainingData(DataConfig(paths=[folder]), seed=1).dataset(2)))
 
 
 _SPLIT = schema.Split(16, 16, "png", 0, ("a", "b"), ())
@@ -236,7 +244,8 @@ READERS = {
         _saved_model, lambda folder, name: saved_model.load_saved_model(f"{folder}/m")
     ),
     "CIFAR-10": Reader(_cifar, _read_cifar),
-    "shard": Reader(_shard, _read_shard),
+    "shard": Reader(_shard("png"), _read_shard),
+    "shard of raw images": Reader(_shard("raw"), _read_shard),
     "JSON": Reader(
         _written({"a.json": JSON}),
         _path(files.read_json),

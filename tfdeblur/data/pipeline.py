@@ -7,7 +7,7 @@
 | shuffle | records are read in the computed order, from shards or memory | `shuffle` |
 | draw | crops, flips, rotations and blur are drawn for each position | `TrainingData._with_draws` |
 | mix | several data sets are mixed | `mixture.RecordMixture.mix` |
-| parse | records become uint8 pairs | `schema.parse_example`, `schema.parse_batch` |
+| parse | records become uint8 pairs | `schema.parse_example`, `schema.parse_raw_batch` |
 | augment | pairs are cropped, flipped and rotated as drawn | `augment.Augmentation` |
 | batch | pairs of static shape become batches of static shape | `TrainingData.dataset` |
 | synthesize | blurred images are made from sharp ones, if requested | `degradation.synthesis` |
@@ -303,17 +303,15 @@ class TrainingData:
     def _sample_from(self, data_set: int, record: tf.Tensor, draws: tf.Tensor) -> Pair:
         stored, halves = self._opened[data_set].split, self._halves(data_set)
         parsed = schema.parse_example(
-            unwrap(record), stored.height, stored.width, stored.encoding, halves
+            unwrap(record), stored.height, stored.width, stored.encoding, halves, with_place=False
         )
-        pair = {half: parsed[half] for half in halves}
-        pair = self._augmentation.place(pair, draws[1:], (self.height, self.width))
+        pair = self._augmentation.place(parsed, draws[1:], (self.height, self.width))
         return self._keyed(pair, draws)
 
     def _sample_batch(self, records: tf.Tensor, draws: tf.Tensor) -> Pair:
         """Does the same as `_sample` for a batch of small raw records, at a far lower cost."""
         halves = self._halves(0)
-        parsed = schema.parse_raw_batch(records, self.height, self.width, halves)
-        pair = {half: parsed[half] for half in halves}
+        pair = schema.parse_raw_batch(records, self.height, self.width, halves)
         pair = self._augmentation.place_batch(pair, draws[:, 1:])
         return self._keyed(pair, draws)
 

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,8 +59,8 @@ class Parsed:
         self.frames: list[int] = []
         parse = schema.parse_example
 
-        def counted(record: tf.Tensor, *arguments: object) -> dict[str, tf.Tensor]:
-            pair = parse(record, *arguments)
+        def counted(record: tf.Tensor, *arguments: Any, **options: Any) -> dict[str, tf.Tensor]:
+            pair = parse(record, *arguments, **options)
             feature = {"frame": tf.io.FixedLenFeature([], tf.string)}
             frame = tf.io.parse_single_example(record, feature)["frame"]
             with tf.control_dependencies([tf.numpy_function(self._note, [frame], tf.int64)]):
