@@ -113,7 +113,7 @@ def test_gan_bench_with_invalid_flags_exits_with_2(tmp_path, capsys):
         assert named in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gan_bench_trains_all_contestants_alike(tmp_path, monkeypatch, capsys):
     data = write_data_set(str(tmp_path / "pairs"), {"train": 24, "val": 6}, side=32)
     first_weights, seen = [], {}

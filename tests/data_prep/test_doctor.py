@@ -112,6 +112,7 @@ def test_doctor_help_does_not_import_tensorflow():
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "source", "options", "pairs"),
     [

@@ -125,6 +125,7 @@ def test_deblur_with_closed_standard_streams_restores_intact_photos(run_folder, 
         np.testing.assert_array_equal(photo_files.read_photo(f"{out}/a.png").pixels, expected)
 
 
+@pytest.mark.slow
 def test_deblur_removes_the_partial_files_of_a_killed_one_and_no_others(run_folder, tmp_path):
     put(tmp_path / "in/a.png")
     put(tmp_path / "in/deep/b.png")

@@ -60,6 +60,7 @@ def test_export_without_a_checkpoint_or_into_other_files_raises(write_run, tmp_p
         export.run(config(workdir=workdir, out=workdir))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 def test_export_of_litert_writes_a_file_for_one_size(write_run, tmp_path, capsys):
     import tensorflow as tf

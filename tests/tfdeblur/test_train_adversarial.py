@@ -23,6 +23,7 @@ def adversarial(folder, workdir="run", name="wgan_gp", **sections):
     return settings(folder, workdir, objective=objective, **tree)
 
 
+@pytest.mark.slow
 def test_run_with_critic_writes_curves_of_both_networks(folder):
     write_data_set(files.join(folder, "data"))
     run = adversarial(folder, objective={"critic_updates": 2})

@@ -110,6 +110,7 @@ def test_restore_latest_without_ema_drops_averages(workdir):
     assert state.images_seen == IMAGES and not state.average
 
 
+@pytest.mark.slow
 def test_run_resumes_and_writes_the_present_format(tmp_path):
     folder = str(tmp_path)
     write_data_set(files.join(folder, "data"), {"train": 16, "val": 2})

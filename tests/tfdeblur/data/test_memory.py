@@ -62,7 +62,9 @@ def paths_of(case):
 
 
 # At the beginning, inside a block, at the end of an epoch, and far beyond.
-@pytest.mark.parametrize("start", [0, 3, 28, 28 * 40 + 13])
+@pytest.mark.parametrize(
+    "start", [28 * 40 + 13, *(pytest.param(start, marks=pytest.mark.slow) for start in (0, 3, 28))]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_samples_equal_the_pipelines(without_tensorflow, name, start):
     paths, options = paths_of(CASES[name])

@@ -92,6 +92,7 @@ def test_parts_are_interleaved_round_robin(
         assert indices(data.dataset(3, start), 30) == expected[start : start + 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("kind", ["large", "remote"])
 def test_read_buffer_does_not_change_the_order(

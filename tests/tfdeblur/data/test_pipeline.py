@@ -197,6 +197,7 @@ class TestMixing:
 
 
 class TestHosts:
+    @pytest.mark.slow
     def test_hosts_together_equal_one_host(self, dataset: Write, variant: dict[str, Any]) -> None:
         path = dataset(SHARDS, size=(6, 6), **variant["write"])
         self.check(training_data(path, crop=(4, 4), **SMALL, **variant["read"]), 2, 2)

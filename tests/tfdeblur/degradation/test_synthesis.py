@@ -93,6 +93,7 @@ def test_images_equal_numpy_for_the_same_draws(sharp: np.ndarray, options: Degra
     assert difference.max() <= 1 and difference.mean() < 1e-3
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.usefixtures("short_paths")
 def test_image_does_not_depend_on_its_batch(sharp: np.ndarray, options: Degradation) -> None:

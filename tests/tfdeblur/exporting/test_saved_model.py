@@ -54,6 +54,7 @@ def decoded(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (1, 8, 16), (3, 30, 41)])
 def test_signatures_of_any_size_equal_the_generator(generator, exported, shape):
     loaded = saved_model.load_saved_model(exported)
@@ -123,6 +124,7 @@ BAD_SHAPES = [
 ]
 
 
+@pytest.mark.slow
 def test_signatures_given_bad_shapes_raise_and_keep_serving(exported, tmp_path):
     png = encoded(np.zeros((4, 5, 3), np.uint8))
     bad = [png, [[png]], [b""], [png[:40]], [png, b"no image"]]
@@ -319,6 +321,7 @@ def test_saved_model_runs_without_tfdeblur(exported, generator, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "restored.npy"), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["", "ram://"])
 def test_export_over_an_earlier_export_keeps_only_added_files(tiny, tmp_path, scheme):
     path = f"{scheme}{tmp_path}/models/model"

@@ -133,6 +133,7 @@ print(keras.backend.backend(), *keras.ops.convert_to_numpy(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_lpips_on_other_backends_equals_tensorflow_without_importing_it(distance, images, backend):
     if importlib.util.find_spec(backend) is None:

@@ -51,6 +51,7 @@ def test_image_is_restored_alike_alone_and_in_a_batch_in_training_and_after():
     np.testing.assert_allclose(network(images, training=True)[:1], alone, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["saved.weights.h5", "saved.h5"])
 def test_weights_of_a_file_give_the_features_of_kerass_network(name, published, tmp_path):
     saved, path = tmp_path / name, str(tmp_path / "backbone")

@@ -123,6 +123,7 @@ def marks_of(model):
     return () if model in ("nafnet", "unet16") else pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [pytest.param(name, marks=marks_of(name)) for name in MODELS],

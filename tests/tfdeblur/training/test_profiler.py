@@ -33,6 +33,7 @@ def test_run_writes_one_trace_of_one_call_of_steps(folder, capsys):
     assert "before image 16" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_run_that_is_too_short_for_a_trace_warns(folder, capsys):
     write_data_set(files.join(folder, "data"))
     short = settings(

@@ -81,6 +81,7 @@ class Recorder(Callback):
 # ---------------------------------------------------------------------------------------- callbacks
 
 
+@pytest.mark.slow
 def test_callback_is_called_at_its_interval_and_at_the_end(folder):
     write_data_set(files.join(folder, "data"))
     recorder = Recorder("16 images")
@@ -144,6 +145,7 @@ def test_generator_with_its_own_value_range_is_trained(folder):
     assert result.images == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [network, network()], ids=["function", "model"])
 def test_user_network_on_two_devices_is_trained(folder, model):
     run = configure(folder, runtime={"strategy": "mirrored"})
@@ -156,6 +158,7 @@ def test_resume_with_another_network_raises_user_error(folder):
         Trainer(configure(folder, steps=5), model=network(width=8), train_data=pairs()).fit()
 
 
+@pytest.mark.slow
 def test_backbone_is_loaded_at_the_start_and_frozen_across_resumes(folder):
     loads = []
 

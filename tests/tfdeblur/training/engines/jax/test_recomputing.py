@@ -80,7 +80,7 @@ def run(program, repository):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_steps_are_equal(repository):
     run(STEPS, repository)
 

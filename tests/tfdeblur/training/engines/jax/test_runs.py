@@ -47,6 +47,7 @@ def run_settings(folder, workdir, steps, **sections):
     return settings(str(folder), workdir, training=training, **sections)
 
 
+@pytest.mark.slow
 def test_run_writes_all_files_and_resumes_under_tensorflow(tmp_path, repository):
     write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
     printed = finish(start(tmp_path, run_settings(tmp_path, "run", 4), repository))
@@ -63,7 +64,7 @@ def test_run_writes_all_files_and_resumes_under_tensorflow(tmp_path, repository)
     assert [int(row["images"]) for row in history(str(workdir))][-1] == 48
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stages_resume_in_a_later_one(tmp_path, repository):
     write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
 

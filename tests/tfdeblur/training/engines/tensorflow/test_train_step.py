@@ -111,6 +111,7 @@ def test_micro_batches_give_the_step_of_the_full_batch(objective):
     assert_same_weights(weights(whole), weights(parts), atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
 @pytest.mark.parametrize("objective", [Content, TwoNetworks])
 def test_two_replicas_give_the_step_of_one(objective, clip_norm):
@@ -186,6 +187,7 @@ def test_clip_norm_limits_the_gradient_and_reports_the_unclipped_norm():
     assert float(metrics["generator/gradient_norm"]) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("objective", [Content, TwoNetworks])
 def test_step_compiles_with_xla_and_static_shapes(objective, policy):
@@ -335,6 +337,7 @@ def operations(run, wanted):
     return sum(node.op in wanted for node in nodes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [False, True])
 def test_program_size_is_independent_of_critic_updates(fresh):
     convolutions = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
