@@ -63,8 +63,8 @@ def run(config: CurvesConfig) -> CurvesResult:
         DataError: A history cannot be read.
     """
     require_keras()
-    from tfdeblur.evaluation.curves import curves
     from tfdeblur.evaluation.results import unique_labels
+    from tfdeblur.paper.curve_charts import curves
     from tfdeblur.reports import histories, pages
 
     runs = [path.rstrip("/") for path in config.runs]

@@ -12,7 +12,7 @@ from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.paper.output import FigureFile, FigureFormat, FigureResult
 
 if TYPE_CHECKING:
-    from tfdeblur.evaluation.side_by_side import Strip
+    from tfdeblur.paper.side_by_side import Strip
 
 POSITIONAL = "runs"
 NAME = "images"
@@ -75,7 +75,7 @@ def run(config: ImagesConfig) -> ImagesResult:
         DataError: The data cannot be read.
     """
     require_keras()
-    from tfdeblur.evaluation import side_by_side, strip_page
+    from tfdeblur.paper import side_by_side, strip_page
     from tfdeblur.reports import figures
 
     data = open_data(config.data, config.split)

@@ -40,9 +40,9 @@ def run(config: SetsConfig) -> str:
         DataError: A file of an evaluation is damaged.
     """
     require_keras()
-    from tfdeblur.evaluation.paper_table import across_sets
     from tfdeblur.evaluation.results import Result, evaluations_of, unique_labels
     from tfdeblur.io import files
+    from tfdeblur.paper.score_table import across_sets
 
     names = [files.base_name(path.rstrip("/")) for path in config.runs]
     labels = unique_labels(names, config.labels)

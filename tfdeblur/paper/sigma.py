@@ -49,8 +49,8 @@ def run(config: SigmaConfig) -> FigureResult:
     from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.degradation import kernels
     from tfdeblur.evaluation.given_pictures import read_pixels
-    from tfdeblur.evaluation.side_by_side import decibels, stored_images
     from tfdeblur.io import files
+    from tfdeblur.paper.side_by_side import decibels, stored_images
     from tfdeblur.reports import figures
 
     if bool(config.pictures) == bool(config.data):

@@ -41,7 +41,7 @@ def run(config: StagesConfig) -> FigureResult:
         DataError: The data cannot be read.
     """
     require_keras()
-    from tfdeblur.evaluation.stages import stages
+    from tfdeblur.paper.stage_pictures import stages
     from tfdeblur.reports import figures
 
     data = open_data(config.data, config.split)

@@ -11,9 +11,9 @@ from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 
 if TYPE_CHECKING:
-    from tfdeblur.evaluation.paper_table import PaperTable
     from tfdeblur.evaluation.results import Result
     from tfdeblur.evaluation.tables import Grid
+    from tfdeblur.paper.score_table import PaperTable
 
 POSITIONAL = "runs"
 
@@ -82,16 +82,16 @@ def run(config: TableConfig) -> str:
         DataError: A file of an evaluation is damaged.
     """
     require_keras()
-    from tfdeblur.evaluation import paper_table
+    from tfdeblur.paper import score_table
 
     name = f"{files.own_name(config.data)}-{config.split}" if config.data else ""
     if config.by_epoch:
         table = _by_epoch(config, name)
     else:
-        table = paper_table.side_by_side(
+        table = score_table.side_by_side(
             _results(config, name),
+            config.metrics,
             labels=config.labels,
-            measures=config.metrics,
             paper=config.paper,
         )
     grid = table.grid()
@@ -164,16 +164,16 @@ def print_table(text: str, out: str) -> None:
 
 
 def _by_epoch(config: TableConfig, name: str) -> "PaperTable":
-    from tfdeblur.evaluation import paper_table
     from tfdeblur.evaluation.checkpoints import CHECKPOINTS_JSON
     from tfdeblur.evaluation.results import Result, find_evaluation
+    from tfdeblur.paper import score_table
 
     if len(config.runs) != 1:
         raise UserError("--by-epoch makes a table of one run. Name one.")
     folder = find_evaluation(config.runs[0], name, (CHECKPOINTS_JSON,))
     stored = files.read_json(files.join(folder, CHECKPOINTS_JSON))
     recipe = Result("", {}, stored).recipe() if config.paper else None
-    return paper_table.by_epoch(stored, recipe, config.metrics)
+    return score_table.by_epoch(stored, recipe, config.metrics)
 
 
 def report(config: TableConfig) -> int:

@@ -10,13 +10,12 @@ from PIL import Image
 from tests.helpers.tiled_data import write_tiled_set
 from tests.helpers.tiny_data import write_data_set
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation import side_by_side
 from tfdeblur.evaluation.given_pictures import ImagePlace
-from tfdeblur.evaluation.side_by_side import Strip
 from tfdeblur.io import files
 from tfdeblur.ops.tiling import Box
-from tfdeblur.paper import images, sigma, stages
+from tfdeblur.paper import images, side_by_side, sigma, stages
 from tfdeblur.paper.__main__ import main
+from tfdeblur.paper.side_by_side import Strip
 from tfdeblur.reports import figures
 
 

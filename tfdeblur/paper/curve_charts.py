@@ -12,8 +12,6 @@ from tfdeblur.registry import did_you_mean
 from tfdeblur.reports.charts import Chart, Point
 from tfdeblur.reports.histories import Rows, epoch_images
 
-CURVES = (LOSS, "psnr_db", "ssim")
-
 # Scalars of the training steps that measure what a validation measures.
 _TRAINING = {
     LOSS: "generator/loss",
@@ -24,7 +22,7 @@ _TRAINING = {
 
 def curves(
     histories: Mapping[str, Rows],
-    metrics: Sequence[str] = CURVES,
+    metrics: Sequence[str],
     x: Literal["epochs", "images"] = "epochs",
 ) -> list[Chart]:
     """Returns a chart for each metric with the curves of all runs.

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tfdeblur.data.augment import Augmentation
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.side_by_side import stored_frame, stored_images
 from tfdeblur.ops import random
 from tfdeblur.ops.tiling import Box
+from tfdeblur.paper.side_by_side import stored_frame, stored_images
 
 _BATCH = 4
 _MARK = (255, 212, 0)

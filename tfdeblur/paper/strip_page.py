@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfdeblur.evaluation.pictures import JPEG_QUALITY, address
-from tfdeblur.evaluation.side_by_side import Strip
 from tfdeblur.metrics import CEILING_DB, METRICS
 from tfdeblur.ops.tiling import Box
+from tfdeblur.paper.side_by_side import Strip
 from tfdeblur.reports import pages
 
 _MEASURES = ("psnr_db", "ssim")

@@ -12,13 +12,6 @@ from tfdeblur.evaluation.results import Result, check_metrics, unique_labels
 from tfdeblur.evaluation.scores import BLURRED, CONVERTED, RESTORED
 from tfdeblur.evaluation.tables import Grid, csv_text
 from tfdeblur.metrics import METRICS
-from tfdeblur.metrics.generator_loss import ADVERSARIAL_LOSS, LOSS, VALIDATION_LOSS
-
-MEASURES = (
-    *(LOSS, VALIDATION_LOSS, ADVERSARIAL_LOSS),
-    *("ssim", "psnr_db", "mse", "mae", "log_cosh"),
-)
-"""The measures of a table, in the order of its rows; those that no network has are left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,17 +87,17 @@ def _cell(value: float) -> float | str:
 
 def side_by_side(
     results: Sequence[Result],
+    measures: Sequence[str],
     *,
     labels: Sequence[str] = (),
-    measures: Sequence[str] = MEASURES,
     paper: bool = True,
 ) -> PaperTable:
     """Sets networks side by side that were evaluated on the same images.
 
     Args:
         results: Their results.
+        measures: Keys of metrics, in the order of the rows; those that no network has are left out.
         labels: Their names; those of their runs if empty.
-        measures: Keys of metrics.
         paper: Whether the figures of the runs' papers stand beside them.
 
     Raises:
@@ -160,9 +153,7 @@ class SetsTable:
     csv: str
 
 
-def across_sets(
-    found: Mapping[str, Mapping[str, Result]], measures: Sequence[str] = ("psnr_db", "ssim")
-) -> SetsTable:
+def across_sets(found: Mapping[str, Mapping[str, Result]], measures: Sequence[str]) -> SetsTable:
     """Sets networks side by side on all test sets that they were evaluated on.
 
     Args:

@@ -3,7 +3,7 @@
 import pytest
 
 from tfdeblur.errors import UserError
-from tfdeblur.evaluation.curves import curves
+from tfdeblur.paper.curve_charts import curves
 
 ROWS = {
     100: {"epoch": 0.5, "generator/loss": 0.2, "train/psnr_db": 20.0},
