@@ -77,6 +77,7 @@ def test_command_runs_on_tensorflow_and_fails_with_its_output(here, capsys):
 
 
 def test_start_under_jax_caches_programs_beside_the_runs(tmp_path):
+    pytest.importorskip("jax")
     program = (
         "import jax, json; from tfdeblur import notebook; session = notebook.start()\n"
         "print(json.dumps([jax.config.jax_compilation_cache_dir, str(session)]))"
