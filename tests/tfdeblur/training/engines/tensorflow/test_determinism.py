@@ -5,8 +5,8 @@ import sys
 import textwrap
 
 import pytest
-
 import tensorflow as tf
+
 from tfdeblur.training.engines.tensorflow import runtime
 from tfdeblur.training.engines.tensorflow.determinism import add_in_order, make_deterministic
 

@@ -1,8 +1,8 @@
 """TensorFlow's errors as sentences."""
 
 import pytest
-
 import tensorflow as tf
+
 from tfdeblur.errors import UserError, WorkerLost
 from tfdeblur.training.engines.tensorflow.errors import explain_failure
 

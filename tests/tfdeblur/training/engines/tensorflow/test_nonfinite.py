@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-
 import tensorflow as tf
+
 from tests.helpers.toys import (
     TwoNetworks,
     toy_batch,

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-
 import tensorflow as tf
+
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.ops import devices
 from tfdeblur.ops.precision import precision_scope

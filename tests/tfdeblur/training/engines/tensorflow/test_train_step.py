@@ -5,8 +5,8 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-
 import tensorflow as tf
+
 from tests.helpers.toys import (
     Content,
     TwoNetworks,
