@@ -141,7 +141,9 @@ def bare(path: str, batch: int) -> tf.data.Dataset:
     shards = [files.join(path, shard.file) for shard in split.shards]
 
     def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        parsed = schema.parse_example(record, split.height, split.width, split.encoding)
+        parsed = schema.parse_example(
+            record, split.height, split.width, split.encoding, with_place=False
+        )
         return parsed["blurred"], parsed["sharp"]
 
     records = tf.data.TFRecordDataset(shards).repeat()

@@ -333,15 +333,15 @@ def parse_example(
         The features by name: the images as uint8 [height, width, 3] with static shapes, `scene`
         and `frame` as string [], the others as int64 [].
     """
-    texts = (*images, *_NAMES) if with_place else images
-    numbers = _NUMBERS if with_place else ()
-    types = [tf.string] * len(texts) + [tf.int64] * len(numbers)
+    types = dict.fromkeys(images, tf.string)
+    if with_place:
+        types |= dict.fromkeys(_NAMES, tf.string) | dict.fromkeys(_NUMBERS, tf.int64)
     # tf.io's parsers of a tf.train.Example believe the length of a value: they crash or allocate as
     # much. A SequenceExample with nothing but a context has the same bytes, and a safe parser.
     values = tf.raw_ops.ParseSingleSequenceExample(
         serialized=serialized,
-        context_dense_keys=[*texts, *numbers],
-        context_dense_defaults=[tf.constant([], kind) for kind in types],
+        context_dense_keys=list(types),
+        context_dense_defaults=[tf.constant([], kind) for kind in types.values()],
         context_dense_shapes=[[]] * len(types),
         context_sparse_keys=[],
         context_sparse_types=[],
@@ -353,7 +353,7 @@ def parse_example(
         feature_list_sparse_types=[],
         debug_name="",
     ).context_dense_values
-    parsed = dict(zip((*texts, *numbers), values, strict=True))
+    parsed = dict(zip(types, values, strict=True))
     for name in images:
         if encoding == "raw":
             image = tf.reshape(tf.io.decode_raw(parsed[name], tf.uint8), [height, width, 3])

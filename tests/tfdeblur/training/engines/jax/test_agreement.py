@@ -63,6 +63,9 @@ WITHOUT_EFFECT = {
     "rednet30": ("conv/bias",),
 }
 
+# The gradient of an absolute difference is its sign, which rounding changes where it is near zero.
+TOLERANCES = {"mimo_unet": 3e-4}
+
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, repository):
@@ -84,9 +87,8 @@ def outcomes(tmp_path_factory, repository):
 @pytest.mark.parametrize("devices", DEVICES)
 @pytest.mark.parametrize("case", [case.name for case in CASES])
 def test_five_steps_equal_those_of_tensorflow(outcomes, case, devices):
-    # Five steps magnify the rounding of the first: those of deep networks more than toys, and those
-    # of absolute differences by a share of the gradient for each pixel whose sign changes.
-    tolerance = 1e-3 if case in TINY else 1e-4
+    # Five steps magnify the rounding of the first.
+    tolerance = TOLERANCES.get(case, 1e-4)
     expected, found = outcomes(case, "tensorflow1"), outcomes(case, f"jax{devices}")
     assert expected.keys() == found.keys()
     for name, array in expected.items():
