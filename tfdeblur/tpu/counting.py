@@ -14,6 +14,9 @@ LOW = ("bfloat16", "float16")
 
 _SUMS = ("reduce_sum", "reduce_prod", "cumsum", "cumprod", "reduce_window_sum")
 
+# A pooling window of up to this many values loses about as much as any activation in 16 bits.
+_SMALL_WINDOW = 16
+
 # Operations for which 8 bits of mantissa are too few if their results are summed, as in a norm or a
 # loss. Otherwise they are activations.
 _DELICATE = ("sqrt", "rsqrt", "cbrt", "log", "log1p", "pow", "div", "square", "integer_pow")
@@ -156,7 +159,8 @@ class _Walk:
         """Returns the marks of an operation's outputs, and records what it sums."""
         name = equation.primitive.name
         if name in _SUMS:
-            if _dtype(equation.invars[0]) in LOW:
+            window = math.prod(equation.params.get("window_dimensions", (math.inf,)))
+            if _dtype(equation.invars[0]) in LOW and window > _SMALL_WINDOW:
                 self.sums[_place(equation)] = None
             if marks[0]:
                 self.norms[marks[0]] = None

@@ -6,6 +6,7 @@ pytest.importorskip("jax")
 
 import jax  # after the check for JAX
 import jax.numpy as jnp
+import numpy as np
 
 from tfdeblur.tpu.counting import Counted, count
 
@@ -79,6 +80,17 @@ def test_count_finds_sums_in_bfloat16():
     assert counted(lambda x: jnp.sum(x.astype("float32")), (2, 8, 4)).problems(True) == []
     # A maximum is exact.
     assert counted(lambda x: jnp.max(x).astype("float32"), (2, 8, 4)).sums == ()
+
+
+@pytest.mark.parametrize(("side", "found"), [(2, 0), (4, 0), (8, 1)])
+def test_count_finds_sums_over_large_windows_only(side, found):
+    def pooled(images):
+        window = (1, side, side, 1)
+        zero = np.zeros((), BF16)
+        sums = jax.lax.reduce_window(images, zero, jax.lax.add, window, window, "VALID")
+        return sums.astype("float32")
+
+    assert len(counted(pooled, (1, 16, 16, 3)).sums) == found
 
 
 @pytest.mark.parametrize("function", [jnp.square, jnp.sqrt, lambda x: x / (x + 1), lambda x: x * x])
