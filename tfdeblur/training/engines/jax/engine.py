@@ -263,7 +263,8 @@ class JaxEngine(Engine):
             return values, row
 
         if keras.config.dtype_policy().compute_dtype == "bfloat16":
-            program = widened(program)
+            (platform,) = {device.platform for device in self._copies.device_set}
+            program = widened(program, cpu=platform == "cpu")
         # Networks that are not trained, such as VGG19, become arguments: constants of that size
         # would be compiled into the program.
         jax.eval_shape(program, self._shapes(), batches)

@@ -6,6 +6,9 @@ which divides the sum over devices, then adds the parts of the devices in bfloat
 each term. `widened` makes such a sum float32 before it is rounded. Matrix units accumulate in
 float32 anyway, so this costs no multiplications.
 
+Sums whose results stay in bfloat16, such as the gradients of factors by channel, are rounded once,
+after the sum: on CPUs XLA adds in bfloat16, and 65,536 ones were 16,384.
+
 Reference:
     JAX, "Writing custom Jaxpr interpreters in JAX".
 """
@@ -37,23 +40,25 @@ _PASSING = (
 )
 
 
-def widened(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the same function with sums in float32 that it would convert to float32.
+def widened(function: Callable[..., Any], *, cpu: bool = False) -> Callable[..., Any]:
+    """Returns the same function with sums in float32, rounded if it does not convert them.
 
     Args:
         function: From arrays in nested structures to the same.
+        cpu: Whether it is compiled for CPUs, where XLA lacks some matrix products of bfloat16 with
+            float32 results: their operands become float32.
     """
 
     @functools.wraps(function)
     def wide(*args: Any) -> Any:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-        found = _evaluate(closed, jax.tree.leaves(args))
+        found = _evaluate(closed, jax.tree.leaves(args), cpu)
         return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
     return wide
 
 
-def _evaluate(closed: Any, args: Sequence[Any]) -> list[Any]:
+def _evaluate(closed: Any, args: Sequence[Any], cpu: bool) -> list[Any]:
     """Evaluates a closed jaxpr; its operations keep their names, which profiles show."""
     jaxpr = closed.jaxpr
     wide = _to_widen(jaxpr)
@@ -65,42 +70,47 @@ def _evaluate(closed: Any, args: Sequence[Any]) -> list[Any]:
 
     for equation in jaxpr.eqns:
         operands = [value_of(atom) for atom in equation.invars]
-        params = {name: _inside(value) for name, value in equation.params.items()}
+        name = equation.primitive.name
+        params = {name: _inside(value, cpu) for name, value in equation.params.items()}
         is_wide = any(variable in wide for variable in equation.outvars)
-        if not is_wide and equation.primitive.name != _CONVERT:
+        if not is_wide and name != _CONVERT:
             operands = [_like(x, atom) for x, atom in zip(operands, equation.invars, strict=True)]
-        if is_wide:
-            if equation.primitive.name in _PRODUCTS:
-                params["preferred_element_type"] = jax.numpy.dtype("float32")
-            elif equation.primitive.name == _SUM:
-                operands = [lax.convert_element_type(operands[0], "float32")]
+        if is_wide and name in _PRODUCTS:
+            params["preferred_element_type"] = jax.numpy.dtype("float32")
+        product_on_cpu = is_wide and cpu and name == "dot_general"
+        if product_on_cpu or (name == _SUM and operands[0].dtype == "bfloat16"):
+            operands = [lax.convert_element_type(operand, "float32") for operand in operands]
         bound = equation.primitive.get_bind_params(params)
         if isinstance(bound, tuple):  # earlier releases return functions apart
             functions, bound = bound
             operands = [*functions, *operands]
-        name = str(equation.source_info.name_stack)
-        with jax.named_scope(name) if name else contextlib.nullcontext():
+        scope = str(equation.source_info.name_stack)
+        with jax.named_scope(scope) if scope else contextlib.nullcontext():
             results = equation.primitive.bind(*operands, **bound)
-        results = results if equation.primitive.multiple_results else [results]
+            results = results if equation.primitive.multiple_results else [results]
+            if name == _SUM and not is_wide:
+                results = [_like(results[0], equation.outvars[0])]
         values.update(zip(equation.outvars, results, strict=True))
     return [value_of(atom) for atom in jaxpr.outvars]
 
 
 def _like(value: Any, atom: Any) -> Any:
-    """Rounds a sum that was widened in vain, since it is added to something else."""
+    """Rounds a sum of which bfloat16 is used."""
     dtype = getattr(atom.aval, "dtype", None)
     rounds = dtype == "bfloat16" and value.dtype == "float32"
     return lax.convert_element_type(value, dtype) if rounds else value
 
 
-def _inside(value: Any) -> Any:
-    """Widens the body of a loop, a branch or a function; other parameters are unchanged."""
+def _inside(value: Any, cpu: bool) -> Any:
+    """Widens the body of a loop, branch, function or pass; other parameters are unchanged."""
     if type(value) is tuple:  # branches; named tuples are other parameters
-        return tuple(_inside(part) for part in value)
+        return tuple(_inside(part, cpu) for part in value)
+    if isinstance(value, core.Jaxpr):  # what is recomputed in the backward pass has no constants
+        return _inside(core.ClosedJaxpr(value, ()), cpu).jaxpr
     if not isinstance(value, core.ClosedJaxpr):
         return value
     shapes = [variable.aval for variable in value.jaxpr.invars]
-    return jax.make_jaxpr(lambda *args: _evaluate(value, args))(*shapes)
+    return jax.make_jaxpr(lambda *args: _evaluate(value, args, cpu))(*shapes)
 
 
 def _to_widen(jaxpr: Any) -> set[Any]:

@@ -48,6 +48,17 @@ def test_no_sum_is_left_in_bfloat16(arguments):
     assert after.multiplications == before.multiplications
 
 
+def test_no_sum_is_left_in_bfloat16_with_recomputation(arguments):
+    weights, x = arguments
+    gradient = jax.grad(jax.checkpoint(network))
+    assert count(jax.make_jaxpr(gradient)(weights, x)).sums
+    assert not count(jax.make_jaxpr(widened(gradient))(weights, x)).sums
+    recomputing, keeping = (widened(f, cpu=True) for f in (gradient, jax.grad(network)))
+    found, expected = (jax.jit(f)(weights, x) for f in (recomputing, keeping))
+    for name in SHAPES:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-2, atol=1e-4)
+
+
 def test_gradient_is_the_sum_before_rounding(arguments):
     _, x = arguments
     factors = jnp.asarray(np.random.default_rng(1).normal(1, 1, x.shape), "float32")
@@ -82,3 +93,22 @@ def test_sum_that_is_also_used_in_bfloat16_keeps_its_dtype(arguments):
 
     found = widened(function)(x)
     assert [str(part.dtype) for part in found] == ["float32", "float32", "bfloat16"]
+
+
+def test_sum_that_stays_in_bfloat16_is_rounded_once():
+    # The gradient of factors by channel, as in the channel attention of NAFNet.
+    features = jnp.asarray(np.random.default_rng(0).normal(0.1, 1, (2, 256, 256, 4)), "bfloat16")
+
+    def loss(image):
+        factors = jnp.mean(image, axis=(1, 2), keepdims=True).astype("bfloat16")
+        return jnp.sum((features * jax.nn.sigmoid(factors)).astype("float32"))
+
+    low, wide = (count(jax.make_jaxpr(f(jax.grad(loss)))(features)) for f in (lambda f: f, widened))
+    assert low.sums and not wide.sums
+
+    def scaled(factors):
+        return jnp.sum((features * factors).astype("float32"))
+
+    exact = np.asarray(features, np.float64).sum(axis=(1, 2), keepdims=True)
+    found = jax.jit(widened(jax.grad(scaled)))(jnp.ones((2, 1, 1, 4), "bfloat16"))
+    assert np.abs(np.asarray(found, np.float64) / exact - 1).max() <= 2**-8
