@@ -1,18 +1,21 @@
-"""NAFNet-32 and MIMO-UNet in PyTorch, restoring images for `benchmarks.restore`.
+"""Networks in PyTorch, restoring images for `benchmarks.restore`.
 
 Runs in an environment with PyTorch and NumPy, from the root of the repository. It is meant as a
-carefully written program: inference mode, channels-last memory, PyTorch's own layer norm, fused
-sums, and the window means of TLC by the same matrix products as in tfdeblur, once per window
-(running sums, as in the authors' code, took 1.5 times as long). Tiles are placed and blended by
-`tfdeblur.ops.tiling`, so that only the networks are compared.
+carefully written program: inference mode, channels-last memory and, for NAFNet, PyTorch's own layer
+norm, fused sums, and the window means of TLC by the same matrix products as in tfdeblur, once per
+window (running sums, as in the authors' code, took 1.5 times as long). The other networks are
+written as the authors' code is. Tiles are placed and blended by `tfdeblur.ops.tiling`, so that only
+the networks are compared.
 
 It answers requests on standard input, one JSON line each. With `--weights FOLDER` it instead writes
 random weights for both libraries, under the authors' names.
 """
 
+import dataclasses
 import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,14 +27,47 @@ from benchmarks import contestants
 from tests.torch_networks.examples import build, picture, restore
 from tfdeblur.ops import tiling
 
-NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
-    # Architecture, options, and the multiple that sizes must have.
-    "nafnet32": (
-        "nafnet",
-        {"width": 32, "encoder": (1, 1, 1, 28), "middle": 1, "decoder": (1, 1, 1, 1)},
-        16,
-    ),
-    "mimo_unet": ("mimo_unet", {}, 4),
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """A network to restore images with.
+
+    Attributes:
+        architecture: Name in `tests.torch_networks.examples`.
+        last: Returns the last convolution of the network.
+        multiple: Heights and widths must be multiples of it.
+        options: Arguments of the architecture.
+        signed: Whether colors are in [-1, 1] instead of [0, 1].
+        channels_last: The memory layout of convolutions; FFTs are slower with it.
+    """
+
+    architecture: str
+    last: Callable[[Any], nn.Module]
+    multiple: int
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    signed: bool = False
+    channels_last: bool = True
+
+
+def _nafnet(width: int) -> Contestant:
+    blocks = {"encoder": (1, 1, 1, 28), "middle": 1, "decoder": (1, 1, 1, 1)}
+    return Contestant("nafnet", lambda n: n.ending, 16, {"width": width, **blocks})
+
+
+def _pyramid(name: str) -> Contestant:
+    return Contestant(name, lambda n: n.final, 32, signed=True)
+
+
+NETWORKS = {
+    "nafnet32": _nafnet(32),
+    "nafnet16": _nafnet(16),
+    "mimo_unet": Contestant("mimo_unet", lambda n: n.feat_extract[-1].main[0], 4),
+    "fftformer": Contestant("fftformer", lambda n: n.output, 32, channels_last=False),
+    "restormer": Contestant("restormer", lambda n: n.output, 8),
+    "deepdeblur": Contestant("deepdeblur", lambda n: n.body_models[0].body[-1], 8),
+    "deblurgan": Contestant("deblurgan", lambda n: n.model[-2], 4, signed=True),
+    "fpn_mobilenet": _pyramid("fpn_mobilenet"),
+    "fpn_inception": _pyramid("fpn_inception"),
 }
 
 
@@ -90,10 +126,10 @@ class LocalBlock(nn.Module):
 
 def load(name: str, path: str, window: int) -> nn.Module:
     """Builds a network with the weights of a file, for inference."""
-    architecture, options, _ = NETWORKS[name]
-    network: Any = build(architecture, **options)
+    known = NETWORKS[name]
+    network: Any = build(known.architecture, **known.options)
     network.load_state_dict(torch.load(path, weights_only=True))
-    if architecture == "nafnet":
+    if known.architecture == "nafnet":
         deepest = len(network.encoders)
         stages = {
             **dict(enumerate(network.encoders)),
@@ -105,7 +141,8 @@ def load(name: str, path: str, window: int) -> nn.Module:
             level = min(place, 2 * deepest - place)
             for index, block in enumerate(stage):
                 stage[index] = LocalBlock(block, window >> level)
-    return network.eval().to(memory_format=torch.channels_last)
+    network = network.eval()
+    return network.to(memory_format=torch.channels_last) if known.channels_last else network
 
 
 class Restorer:
@@ -119,9 +156,8 @@ class Restorer:
     def __init__(self, settings: dict[str, Any]) -> None:
         torch.set_num_threads(settings["threads"])
         self._settings = settings
-        self._multiple = NETWORKS[settings["network"]][2]
+        self._known = NETWORKS[settings["network"]]
         self._network = load(settings["network"], settings["weights"], settings["window"])
-        self.parameters = sum(p.numel() for p in self._network.parameters())
 
     def deblur(self, image: np.ndarray) -> np.ndarray:
         """Restores float32 [H, W, 3] in [0, 1]."""
@@ -140,25 +176,26 @@ class Restorer:
     @torch.inference_mode()
     def _run(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
-        missing = [(0, -size % self._multiple) for size in (height, width)]
+        missing = [(0, -size % self._known.multiple) for size in (height, width)]
         padded = np.pad(image, [*missing, (0, 0)], mode="reflect") if np.any(missing) else image
         # The image is channels-last already.
         x = torch.from_numpy(np.ascontiguousarray(padded)).permute(2, 0, 1)[None]
-        y = self._network(x)
+        x = x if self._known.channels_last else x.contiguous()
+        y = self._network(2 * x - 1 if self._known.signed else x)
         finest = y[0] if isinstance(y, list) else y
+        finest = (finest + 1) / 2 if self._known.signed else finest
         cut = finest[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0)
         return cut.contiguous().numpy()
 
 
 def write_weights(folder: str) -> None:
     """Writes random weights that restore images to values mostly within [0, 1]."""
-    for name, (architecture, options, _) in NETWORKS.items():
-        network: Any = build(architecture, seed=1, **options)
-        image = picture(128, 128)
+    for name, known in NETWORKS.items():
+        network: Any = build(known.architecture, seed=1, **known.options)
+        image = picture(128, 128, signed=known.signed)
         correction = restore(network, image)[0] - image
-        last = network.ending if architecture == "nafnet" else network.feat_extract[-1].main[0]
         with torch.no_grad():
-            for values in last.parameters():
+            for values in known.last(network).parameters():
                 values *= 0.1 / float(np.abs(correction).max())
         torch.save(network.state_dict(), os.path.join(folder, f"{name}.pth"))
 
@@ -169,7 +206,7 @@ def main() -> None:
         write_weights(sys.argv[2])
         return
     restorer = Restorer(contestants.settings())
-    about = {"version": f"PyTorch {torch.__version__}", "parameters": restorer.parameters}
+    about = {"version": f"PyTorch {torch.__version__}"}
     contestants.answer(about, lambda request: contestants.timed(request, restorer.deblur))
 
 
