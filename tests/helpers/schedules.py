@@ -20,7 +20,7 @@ BEGIN, END = "<!-- whole trainings -->\n", "<!-- end of whole trainings -->\n"
 
 def whole_training(name: str) -> tuple[int, int]:
     """Returns the images and the steps of a recipe's whole training."""
-    run = config.resolve({"recipe": name, "workdir": "w"})
+    run = _run(name)
     batches = [stage.training.global_batch for stage in stage_configs(run)]
     # Without `data_images` no duration depends on it.
     epoch = recipes.load(name).about.get("data_images", math.nan)
@@ -29,12 +29,17 @@ def whole_training(name: str) -> tuple[int, int]:
     return images, timeline.steps(images)
 
 
+def _run(name: str) -> config.TrainConfig:
+    return config.resolve({"recipe": name, "workdir": "w"})
+
+
 def table() -> str:
     """Returns the table in Markdown."""
     least = {
         row.name: max(row.least_ms.values())
         for row in published.load(published.ROOT / published.ROWS)
-        if row.slice == SLICE
+        # The row of a recipe with stages is that of the first one.
+        if row.slice == SLICE and len(stage_configs(_run(row.name))) == 1
     }
     lines = [
         f"| recipe | images | steps | on a TPU {SLICE} at least |",
