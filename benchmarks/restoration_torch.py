@@ -7,15 +7,15 @@ window (running sums, as in the authors' code, took 1.5 times as long). The othe
 written as the authors' code is. Tiles are placed and blended by `tfdeblur.ops.tiling`, so that only
 the networks are compared.
 
-It answers requests on standard input, one JSON line each. With `--weights FOLDER` it instead writes
-random weights for both libraries, under the authors' names.
+It answers requests on standard input, one JSON line each. With `--weights FOLDER NETWORK...` it
+instead writes random weights for both libraries, under the authors' names.
 """
 
 import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -188,9 +188,10 @@ class Restorer:
         return cut.contiguous().numpy()
 
 
-def write_weights(folder: str) -> None:
+def write_weights(folder: str, names: Sequence[str]) -> None:
     """Writes random weights that restore images to values mostly within [0, 1]."""
-    for name, known in NETWORKS.items():
+    for name in names:
+        known = NETWORKS[name]
         network: Any = build(known.architecture, seed=1, **known.options)
         image = picture(128, 128, signed=known.signed)
         correction = restore(network, image)[0] - image
@@ -203,7 +204,7 @@ def write_weights(folder: str) -> None:
 def main() -> None:
     """Answers requests: first the settings, then images of `benchmarks.restore`."""
     if sys.argv[1:2] == ["--weights"]:
-        write_weights(sys.argv[2])
+        write_weights(sys.argv[2], sys.argv[3:])
         return
     restorer = Restorer(contestants.settings())
     about = {"version": f"PyTorch {torch.__version__}"}

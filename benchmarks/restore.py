@@ -148,7 +148,7 @@ def race(arguments: argparse.Namespace) -> dict[str, Any]:
     versions: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         command = [arguments.torch_python, "-m", "benchmarks.restoration_torch"]
-        subprocess.run([*command, "--weights", folder], check=True)
+        subprocess.run([*command, "--weights", folder, *arguments.networks], check=True)
         for network in arguments.networks:
             out = os.path.join(folder, network)
             command = [sys.executable, "-m", "tfdeblur.convert", "--weights", f"{out}.pth"]
@@ -156,7 +156,7 @@ def race(arguments: argparse.Namespace) -> dict[str, Any]:
             tolerance = _TOLERANCES.get(network, TOLERANCE)
             for size in arguments.sizes:
                 with workers(arguments, folder, network, size) as started:
-                    versions = sorted({w.about["version"] for w in started.values()}, reverse=True)
+                    versions = list(dict.fromkeys(w.about["version"] for w in started.values()))
                     row = {"network": network, "size": size}
                     rows.append(row | turns(started, folder, size, arguments.rounds, tolerance))
                     print(line(rows[-1]), flush=True)
