@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -161,10 +161,7 @@ def list_frames(
     """
     found: dict[tuple[str, str], faults.Fault] = {}
     listing = _list_into(found, source)
-    # To leave out one of two scenes of one name would be a guess.
-    undecided = [fault for fault in found.values() if fault.code == "scene-in-two-splits"]
-    if undecided:
-        raise faults.summary(undecided)
+    _refuse_undecided(found.values())
     if found and not skip_bad:
         raise faults.summary(list(found.values()), "To leave out faulty files, set --skip-bad.")
     if not skip_bad:
@@ -172,6 +169,7 @@ def list_frames(
     items = [item for part in listing.splits.values() for item in part]
     checked = processes.ordered(job.fault_of, items, workers or os.cpu_count() or 1)
     bad = {item.key: fault for item, fault in zip(items, checked, strict=True) if fault is not None}
+    _refuse_undecided(bad.values())
     if bad:
         # Splits are drawn again without the faulty files.
         with images.refusing(bad.values()):
@@ -188,6 +186,17 @@ def list_frames(
     more = ", ..." if len(skipped) > faults.SHOWN else ""
     note = f"Left out because of faults (--skip-bad): {len(skipped)} ({files}{more})."
     return dataclasses.replace(listing, splits=splits, notes=(*listing.notes, note)), skipped
+
+
+def _refuse_undecided(found: Iterable[faults.Fault]) -> None:
+    """Raises the faults that no file should be left out for.
+
+    To leave out one of two scenes of one name would be a guess, and a disk or network that fails
+    for a moment says nothing about its files.
+    """
+    undecided = [fault for fault in found if fault.code in ("scene-in-two-splits", "unavailable")]
+    if undecided:
+        raise faults.summary(undecided)
 
 
 def _list_into(found: dict[tuple[str, str], faults.Fault], source: "Source") -> "Listing":

@@ -51,14 +51,10 @@ class FolderClip:
     @property
     def paths(self) -> list[str]:
         """The paths of the frames."""
-        if "://" in self.folder:
+        try:
             names = files.list_dir(self.folder)
-        else:
-            # `files.list_dir` would import TensorFlow.
-            try:
-                names = os.listdir(self.folder)
-            except OSError as error:
-                raise DataError(f"{self.folder} cannot be read: {error.strerror}.") from error
+        except UserError as error:
+            raise DataError(str(error)) from error
         pictures = in_order([name for name in names if images.is_picture(name)])
         return [f"{self.folder.rstrip('/')}/{name}" for name in pictures]
 

@@ -103,6 +103,8 @@ def run(config: DoctorConfig) -> "Report":
         # Reported now, not after a long examination.
         if file and files.is_dir(file):
             raise UserError(f"{file} is a folder. Set it to the name of a file.")
+        if file and files.is_local(file) and not files.is_dir(files.parent(file) or "."):
+            raise UserError(f"{files.parent(file)} is not a folder. Create it for {file}.")
     workers = config.workers or os.cpu_count() or 1
     if config.source is None and shards.is_built(path):
         result = shards.examine(path, config.sample, workers, config.repair, config.raw)

@@ -17,6 +17,7 @@ Code = Literal[
     "scene-in-two-splits",
     "size-differs",
     "too-large",
+    "unavailable",
     "unreadable",
     "unsupported-pixels",
 ]

@@ -6,6 +6,7 @@ local files, so workers start in a fraction of a second and use little memory.
 
 import dataclasses
 import functools
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,7 +109,7 @@ class Job:
     def fault_of(self, item: Item) -> Fault | None:
         """Returns why a frame cannot be loaded, if so."""
         try:
-            load(_source_of(self), item)
+            load(_source_of(pickle.dumps(self)), item)
         except Fault as fault:
             return fault
         except DataError as error:
@@ -152,5 +153,7 @@ class Job:
 
 
 @functools.lru_cache(maxsize=1)
-def _source_of(job: Job) -> Source:
+def _source_of(pickled: bytes) -> Source:
+    # Pickled, since options with shares of several kinds of blur are not hashable.
+    job: Job = pickle.loads(pickled)
     return job.build_source()

@@ -19,6 +19,7 @@ converted to RGB faithfully.
 """
 
 import errno
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -50,6 +51,10 @@ _SIDEWAYS = (5, 6, 7, 8)
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\x00", b"MM\x00*", b"P6", b"P5")
 # Words in the messages of Pillow's decoders when the bytes end too early.
 _TRUNCATED = ("truncated", "unexpected end", "not enough", "failed to read", "end of file")
+
+# Errors of a path, as opposed to errors of a disk or a network, which may pass.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+_AGAIN = "Run the same command again."
 
 
 def is_picture(name: str) -> bool:
@@ -112,13 +117,17 @@ def _diagnose(path: str, error: Exception) -> tuple[Code, str, str]:
             "Remove it, or split it into smaller images with another program.",
         )
     if isinstance(error, MemoryError):
-        remedy = "Remove it, or split it into smaller images with another program."
-        return "too-large", "it does not fit into memory", remedy
+        return "unavailable", "it does not fit into the free memory", _AGAIN
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "not-a-file", "the link points to itself", "Remove the link."
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return "not-a-file", error.strerror or str(error), "Make the file readable."
     # Damaged offsets raise EINVAL.
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-        return "not-a-file", error.strerror or str(error), "Make the file readable."
+        return "unavailable", error.strerror or str(error), _AGAIN
+    tf = sys.modules.get("tensorflow")  # which reads paths with a scheme
+    if tf is not None and isinstance(error, tf.errors.OpError):
+        return "unavailable", str(error.message), _AGAIN
     return "unreadable", _damage(path, error), "Fetch it again, or remove both halves of its pair."
 
 

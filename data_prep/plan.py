@@ -246,7 +246,7 @@ def fingerprint(source: str, options: Mapping[str, Any], plans: Mapping[str, Spl
     """Returns a digest of everything that determines the shards.
 
     Builds with equal digests make equal shards as long as the image files are the same. The path
-    of the source is not part of it, so a raw set may be moved between two runs.
+    of --source is not part of it, so a raw set may be moved between two runs; other paths are.
     """
     frames = [
         [split, shard.file, [[item.key, item.width, item.height] for item in shard.items]]
@@ -258,5 +258,5 @@ def fingerprint(source: str, options: Mapping[str, Any], plans: Mapping[str, Spl
 
 
 def comparable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options that determine the records: all except the path of the source."""
+    """Returns the options that determine the records: all except the path of --source."""
     return {name: value for name, value in options.items() if name != "source"}

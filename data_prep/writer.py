@@ -126,14 +126,18 @@ def _clear(directory: str) -> None:
     _refuse_strange_shards(directory, known)
     files.remove(files.join(directory, schema.MANIFEST_NAME))
     for name, shard in known.items():
-        if shard is None or _is_intact(directory, shard, deep=False):
+        # Damaged shards as well; only files of other names must be those that were built.
+        if shard is None or _SHARD.fullmatch(name) or _is_intact(directory, shard, deep=False):
             files.remove(files.join(directory, name))
     journal.close(directory)
     _sweep(directory)
 
 
 def _sweep(directory: str) -> None:
-    """Removes partial shards of a killed build."""
+    """Removes partial shards of killed builds, but not those that a process is writing."""
+    if files.is_local(directory):
+        files.remove_abandoned(directory, (schema.SHARD_SUFFIX,))
+        return
     for name in files.list_dir(directory):
         if _PARTIAL.fullmatch(name):
             files.remove(files.join(directory, name))

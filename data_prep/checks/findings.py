@@ -110,6 +110,11 @@ CODES: dict[str, Code] = {
         "The file is empty, truncated, damaged, or not of the type of its name.",
         "Fetch it again, or remove both halves of its pair.",
     ),
+    "unavailable": Code(
+        _ERROR,
+        "The file cannot be read now: the disk, the network or the memory failed.",
+        "Run the same command again.",
+    ),
     "too-large": Code(
         _ERROR,
         "The image has more pixels than can be opened safely (decompression bomb).",

@@ -7,6 +7,7 @@ and 40 (320x180) of REDS. The comment of each limit gives their measured values,
 import dataclasses
 import functools
 import math
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -244,8 +245,9 @@ def examine_pair(blurred_path: str, sharp_path: str, deep: bool, key: str, split
 
 
 @functools.lru_cache(maxsize=1)
-def _source(name: str, options: Any) -> Source:
-    source: Source = REGISTRY.load(name).build(options)
+def _source(name: str, pickled: bytes) -> Source:
+    # Pickled, since options with shares of several kinds of blur are not hashable.
+    source: Source = REGISTRY.load(name).build(pickle.loads(pickled))
     return source
 
 
@@ -255,7 +257,7 @@ def load_frame(name: str, options: Any, item: Item) -> tuple[np.ndarray | None, 
     Raises:
         DataError: It is unreadable.
     """
-    source = _source(name, options)
+    source = _source(name, pickle.dumps(options))
     blurred, sharp = source.load(item)
     return (blurred if isinstance(source, PairSource) else None), sharp
 

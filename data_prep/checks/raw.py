@@ -44,7 +44,7 @@ def examine(
     """
     report = Report(root, "raw", layout="not read, because of names that are not UTF-8")
     pictures = _survey(root, report) if files.is_dir(root) else []
-    # TensorFlow, and so sources, cannot list other names.
+    # Sources refuse other names.
     readable = not any(finding.code == "bad-name" for finding in report.found)
     options, built = _open(root, source, given, report) if readable else (None, None)
     splits = _list(built, report) if built is not None else {}

@@ -172,6 +172,12 @@ def _rebuild(
     if raw is not None:
         if "source" not in options:
             raise ConfigError(f"--raw: the source {manifest.source} reads no files.")
+        if folders := [name for name in ("blurred", "sharp") if options.get(name)]:
+            named = " and ".join(f"--{name} {options[name]}" for name in folders)
+            raise ConfigError(
+                f"--raw stands for --source, and this data set was built from {named}. Put these "
+                "folders back where they were, and leave out --raw."
+            )
         options["source"] = raw
     config_class = build.config_class(manifest.source)
     job = build.make_job(settings.validate(config_class, {**options, "out": root}))
@@ -337,7 +343,8 @@ def _check_records(records: _Records, workers: int) -> None:
         report.add(outcome)
     report.measures, findings = check_frames(report.measures)
     report.found += findings
-    if report.measures and all(m.psnr == math.inf for m in report.measures):
+    same = report.measures and all(m.psnr == math.inf for m in report.measures)
+    if same and records.manifest.is_degraded:
         report.found.append(Finding("identical-halves", report.path, "In all records."))
     report.pairs = records.total
     report.splits = {name: dict(sorted(scenes.items())) for name, scenes in records.scenes.items()}

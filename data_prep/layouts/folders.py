@@ -18,8 +18,13 @@ def list_names(path: str) -> list[str]:
 
 
 def walk_files(path: str) -> list[str]:
-    """Returns all files below a folder as relative paths, sorted; see `list_names`."""
-    return _checked(files.walk_files, path)
+    """Returns all files below a folder as relative paths, sorted, without those in hidden folders.
+
+    Raises:
+        DataError: See `list_names`.
+    """
+    found = _checked(files.walk_files, path)
+    return [name for name in found if not any(part[0] == "." for part in name.split("/")[:-1])]
 
 
 def _checked(list_folder: Callable[[str], list[str]], path: str) -> list[str]:
@@ -39,8 +44,12 @@ def _checked(list_folder: Callable[[str], list[str]], path: str) -> list[str]:
 
 
 def sub_folders(path: str) -> list[str]:
-    """Returns the names of the folders in a folder, sorted."""
-    return [name for name in list_names(path) if files.is_dir(files.join(path, name))]
+    """Returns the names of the folders in a folder, sorted, without hidden ones."""
+    return [
+        name
+        for name in list_names(path)
+        if not name.startswith(".") and files.is_dir(files.join(path, name))
+    ]
 
 
 def pictures(path: str) -> list[str]:

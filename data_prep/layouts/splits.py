@@ -27,11 +27,12 @@ SPLIT_OF = {
 class SceneOptions:
     """Options of sources whose frames belong to scenes; a scene is never in two splits.
 
-    A scene is named as in the listing or by its last path component; `*` and `?` are wildcards.
+    A scene is named as in the listing or by its last path component; `*`, `?` and `[...]` are
+    wildcards.
     """
 
     scenes: tuple[str, ...] = ()
-    """use only these scenes; * and ? are wildcards"""
+    """use only these scenes; *, ? and [...] are wildcards"""
     val_scenes: tuple[str, ...] = ()
     """the scenes of the validation split"""
     test_scenes: tuple[str, ...] = ()
@@ -58,8 +59,9 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     """Returns whether a scene, or the last part of its name, matches one of the patterns."""
     short = name.rsplit("/", 1)[-1]
     return any(
-        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(short, pattern)
+        one == pattern or fnmatch.fnmatchcase(one, pattern)
         for pattern in patterns
+        for one in (name, short)
     )
 
 

@@ -154,6 +154,8 @@ def _read_folder(path: str) -> Parts:
                     return read_batch(file, place)
             except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError as error:
+                raise DataError(f"{place} cannot be read: {error.strerror}.") from error
         raise DataError(
             f"--source {path} does not contain {name}. Set it to the folder {FOLDER} or to "
             "cifar-10-python.tar.gz, or remove it to download the data set."

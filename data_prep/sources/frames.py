@@ -31,7 +31,7 @@ from pydantic import Field
 from data_prep import images, motion
 from data_prep.blur import item_rng
 from data_prep.clips import is_video, open_clip
-from data_prep.faults import Fault, report
+from data_prep.faults import Code, Fault, report
 from data_prep.layouts.folders import unrecognized, walk_files
 from data_prep.layouts.splits import SceneOptions, assign_splits, by_split, select
 from data_prep.sources.source import Item, Listing, Source
@@ -65,6 +65,14 @@ class Options(SceneOptions):
     """warn about motion above this, in pixels per frame"""
     test_share: Annotated[float, Field(ge=0, lt=1)] = 0.125
     """fraction of clips in the test split"""
+
+
+def _fault(path: str, error: DataError) -> Fault:
+    """Returns the fault of a clip: of its content, unless its disk or network failed."""
+    code: Code = "unreadable"
+    if isinstance(error, Fault) and error.code == "unavailable":
+        code = "unavailable"
+    return Fault(code, path, str(error))
 
 
 def build(options: Options) -> "Frames":
@@ -172,7 +180,7 @@ class Frames(Source):
         try:
             return self._windows(name, path)
         except DataError as error:
-            return Fault("unreadable", path, str(error))
+            return _fault(path, error)
 
     def _windows(self, name: str, path: str) -> list[Item]:
         """Returns the windows of one clip, named by the number of their middle frame."""
@@ -195,7 +203,7 @@ class Frames(Source):
             places = [(2 * part + 1) * pairs // (2 * count) for part in range(count)]
             measured = [motion.measure(*clip.read(place, 2)) for place in places]
         except DataError as error:
-            return Fault("unreadable", path, str(error))
+            return _fault(path, error)
         parts = self._options.interpolate + 1
         return motion.Displacement(*(percentile / parts for percentile in max(measured)))
 

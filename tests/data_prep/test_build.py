@@ -9,13 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep import build, doctor, runners
+from data_prep import build, doctor, images, runners
+from data_prep.faults import Fault
 from data_prep.sources import REGISTRY
 from tests.helpers import faulty_data as faulty
 from tests.helpers.raw_data import content, make_gopro, picture, save
 from tfdeblur.config import settings
 from tfdeblur.data import schema
-from tfdeblur.data.dataset import open_split
+from tfdeblur.data.dataset import open_split, set_to_validate
 from tfdeblur.data.schema import Manifest
 from tfdeblur.errors import ConfigError, DataError
 
@@ -208,6 +209,58 @@ def test_build_skip_bad_draws_splits_of_intact_scenes(tmp_path, source, damage):
     }
     scenes = {scene for split in found.splits.values() for scene in split.scenes}
     assert not scenes & gone and len(found.skipped) == 4
+
+
+def test_build_skip_bad_with_shares_of_blur_is_built(photos, tmp_path):
+    words = ["sharp", "--source", str(photos), "--out", str(tmp_path / "out"), "--workers", "1"]
+    blur = "{trajectory: 1, identity: 1}"
+    assert build.main([*words, "--tile", "10", "--blur", blur, "--skip-bad"]) == 0
+
+
+def test_build_skip_bad_stops_if_the_disk_fails(photos, tmp_path, monkeypatch, capsys):
+    load = images.load_rgb
+
+    def fail(path):
+        if path.endswith("photo1.png"):
+            raise Fault("unavailable", path, f"{path}: Input/output error")
+        return load(path)
+
+    monkeypatch.setattr(images, "load_rgb", fail)
+    words = ["sharp", "--source", str(photos), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert build.main([*words, "--tile", "10", "--skip-bad"]) == 2
+    assert "photo1.png" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_hidden_folders_are_not_read(gopro, photos, tmp_path):
+    for folder in (gopro / "train", photos):
+        save(folder / ".thumbnails" / "1.png", picture(99))
+    for source, root in (("gopro", gopro), ("sharp", photos)):
+        words = [source, "--source", str(root), "--out", str(tmp_path / source), "--tile", "10"]
+        assert build.main([*words, "--workers", "1"]) == 0
+        splits = Manifest.load(str(tmp_path / source)).splits.values()
+        assert not any("thumbnails" in scene for split in splits for scene in split.scenes)
+
+
+@pytest.mark.parametrize(("more", "degraded"), [([], False), (["--jpeg", "40"], True)])
+def test_set_without_blur_is_degraded_only_by_noise_or_jpeg(
+    photos, tmp_path, capsys, more, degraded
+):
+    out = str(tmp_path / "out")
+    words = ["sharp", "--source", str(photos), "--out", out, "--workers", "1", "--tile", "10"]
+    assert build.main([*words, "--val-share", "0.2", "--blur", "none", *more]) == 0
+    manifest = Manifest.load(out)
+    assert manifest.is_degraded is degraded
+    assert set_to_validate([manifest], "val") == (0 if degraded else None)
+    doctor.main([out, "--workers", "1"])
+    assert "identical-halves" not in capsys.readouterr().out
+
+
+def test_scene_with_brackets_is_chosen_by_its_name(tmp_path):
+    root = make_gopro(tmp_path / "set", {"train": ["clip[1]", "a", "b"], "test": ["t"]})
+    words = ["gopro", "--source", str(root), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert build.main([*words, "--val-scenes", "clip[1]"]) == 0
+    assert Manifest.load(str(tmp_path / "out")).split("val").scenes == ("clip[1]",)
 
 
 def test_build_skip_bad_without_faults_changes_nothing(photos, tmp_path):

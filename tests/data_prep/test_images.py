@@ -1,9 +1,11 @@
 """Images of every kind are read as upright uint8 RGB, and invalid ones raise."""
 
+import errno
 import struct
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image, ImageOps
 
 from data_prep import images
@@ -97,9 +99,29 @@ def test_read_any_error_of_a_decoder_is_a_fault(tmp_path, monkeypatch, error, re
     path = str(save(tmp_path / "a.png", picture(0)))
     with pytest.raises(Fault) as caught:
         read(path)
-    code = "too-large" if error is MemoryError else "unreadable"
+    code = "unavailable" if error is MemoryError else "unreadable"
     assert (caught.value.code, caught.value.file) == (code, path)
     assert path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "unavailable"),
+        (tf.errors.UnavailableError(None, None, "503"), "unavailable"),
+        (OSError(errno.EACCES, "Permission denied"), "not-a-file"),
+        (OSError(errno.EINVAL, "Invalid argument"), "unreadable"),
+    ],
+)
+def test_errors_of_a_disk_or_network_are_not_those_of_the_file(tmp_path, monkeypatch, error, code):
+    def fail(file):
+        raise error
+
+    path = str(save(tmp_path / "a.png", picture(0)))
+    monkeypatch.setattr(images.pictures, "open_image", fail)
+    with pytest.raises(Fault) as caught:
+        images.load_rgb(path)
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "tif", "png"])

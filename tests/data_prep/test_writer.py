@@ -258,6 +258,31 @@ def test_build_with_changed_option_raises_until_overwrite(photos, tmp_path, fini
     assert build_photos(photos, out, tile="15x10", overwrite=True).split("train").width == 15
 
 
+@pytest.mark.parametrize("damage", [b"", b"x", None])
+def test_build_with_overwrite_replaces_a_damaged_set(photos, tmp_path, damage):
+    out = tmp_path / "out"
+    build_photos(photos, out)
+    whole = content(out)
+    shard = sorted(out.glob("*.tfrecord"))[0]
+    shard.write_bytes(shard.read_bytes()[:-9] if damage is None else damage)
+    (out / "notes.txt").write_text("mine")
+    build_photos(photos, out, overwrite=True)
+    (out / "notes.txt").unlink()
+    assert content(out) == whole
+
+
+def test_partial_shards_of_a_running_build_stay(photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    dead = out / f"train-00000-of-00001.tfrecord.0123abcd{files.PARTIAL_SUFFIX}"
+    dead.write_bytes(b"x")
+    with files.open_new(str(out / "val-00000-of-00001.tfrecord")) as file:
+        (living,) = out.glob(f"val*{files.PARTIAL_SUFFIX}")
+        file.write(b"y")
+        build_photos(photos, out, val_share=0.0)
+        assert living.exists() and not dead.exists()
+
+
 def test_build_with_changed_frames_raises(photos, tmp_path):
     build_photos(photos, tmp_path / "out")
     save(photos / "new.png", picture(9))

@@ -46,11 +46,6 @@ class OpenSplit:
         """The paths of `shards`."""
         return [files.join(self.directory, shard.file) for shard in self.shards]
 
-    @property
-    def is_blurred(self) -> bool:
-        """Whether it was built with blur; others store the sharp image as both halves."""
-        return self.manifest.blur.get("kind") != "none"
-
     def identity(self, validation_split: str | None = None) -> dict[str, Any]:
         """Returns plain values for JSON that are equal for copies of the same images.
 
@@ -136,7 +131,7 @@ def set_to_validate(manifests: Sequence[schema.Manifest], name: str) -> int | No
         the sharp image as both halves. None if there is none.
     """
     for index, manifest in enumerate(manifests):
-        if name in manifest.splits and manifest.blur.get("kind") != "none":
+        if name in manifest.splits and manifest.is_degraded:
             return index
     return None
 

@@ -341,7 +341,7 @@ def _synthesized_sets(
     """Returns which data sets have their blur synthesized; see `DataConfig.synthesize`."""
     chosen = config.synthesize
     if chosen is None:
-        unblurred = tuple(not one.is_blurred for one in opened)
+        unblurred = tuple(not one.manifest.is_degraded for one in opened)
         chosen = unblurred if any(unblurred) else (True,) * len(opened)
         return chosen if synthesis else (False,) * len(opened)
     if len(chosen) != len(opened):

@@ -162,6 +162,12 @@ class Manifest:
         mixed = any(split.sizes for split in self.splits.values())
         return 2 if mixed or self.skipped else 1
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the halves differ; sets for synthesized blur store the sharp image as both."""
+        effects = ("read_noise", "shot_noise", "jpeg")
+        return self.blur.get("kind") != "none" or any(self.blur.get(name) for name in effects)
+
     def save(self, directory: str) -> None:
         """Writes `manifest.json` into `directory` atomically."""
         content = {**dataclasses.asdict(self), "schema_version": self.schema_version}
@@ -169,7 +175,10 @@ class Manifest:
             for name in ("skipped", "sizes"):
                 if not part.get(name, True):
                     del part[name]
-        files.write_text(files.join(directory, MANIFEST_NAME), json.dumps(content, indent=2) + "\n")
+        text = json.dumps(content, indent=2) + "\n"
+        # As intact after a power failure as the shards, whose journal is removed next.
+        with files.open_new(files.join(directory, MANIFEST_NAME), fsync=True) as file:
+            file.write(text.encode())
 
     @staticmethod
     def load(directory: str) -> Manifest:
