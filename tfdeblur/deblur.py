@@ -71,7 +71,8 @@ class DeblurResult:
     """Outputs written and skipped, and inputs that failed.
 
     Attributes:
-        written: Paths of the restored files, without the side-by-side ones.
+        written: Paths of the restored files, without the side-by-side ones; of a side-by-side file
+            only if the restored one existed before.
         skipped: Outputs that existed before.
         failed: Input and reason of each file that could not be restored.
         flicker: By path of a restored video, how much more its neighboring frames differ than those
@@ -100,13 +101,17 @@ def run(config: DeblurConfig) -> DeblurResult:
 
     tiles = Tiles(config.tile, config.overlap)
     plan = plan_outputs(config.photos, config.out, config.side_by_side)
-    todo, skipped = {}, []
+    todo: dict[str, list[str | None]] = {}
+    skipped = []
     for given, out in plan.items():
-        expected = outputs(out, config.side_by_side)
-        if not config.overwrite and all(map(files.exists, expected)):
-            skipped.append(out)
+        wanted = [
+            path if config.overwrite or not files.exists(path) else None
+            for path in outputs(out, config.side_by_side)
+        ]
+        if any(wanted):
+            todo[given] = wanted
         else:
-            todo[given] = out
+            skipped.append(out)
     written, failed, flicker = [], [], {}
     for folder in sorted({files.parent(out) for out in plan.values()}):
         files.remove_abandoned(folder, (*photo_files.SUFFIXES, *video.SUFFIXES))
@@ -118,10 +123,10 @@ def run(config: DeblurConfig) -> DeblurResult:
             ensemble=config.ensemble,
             pooling=config.tlc,
         )
-        for given, out in tqdm.tqdm(todo.items(), desc="files", unit="file", disable=None):
-            restore_one = _restore_video if video.is_video(out) else _restore_photo
+        for given, wanted in tqdm.tqdm(todo.items(), desc="files", unit="file", disable=None):
+            restore_one = _restore_video if video.is_video(plan[given]) else _restore_photo
             try:
-                measured = restore_one(restorer, given, *outputs(out, config.side_by_side))
+                measured = restore_one(restorer, given, *wanted)
             except UserError as error:
                 failed.append((given, str(error)))
             except MemoryError:
@@ -129,9 +134,9 @@ def run(config: DeblurConfig) -> DeblurResult:
             except Exception as error:
                 failed.append((given, _unexpected(error)))
             else:
-                written.append(out)
+                written += [path for path in wanted if path][:1]
                 if measured is not None:
-                    flicker[out] = measured
+                    flicker[written[-1]] = measured
     return DeblurResult(tuple(written), tuple(skipped), tuple(failed), flicker)
 
 
@@ -160,7 +165,7 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
     """Assigns an output path to each photo and video, without reading or writing any.
 
     The files of a single folder keep their structure below `out`; of several inputs, each folder
-    gets a subfolder of its name. Hidden files in folders, such as the `._photo.jpg` of macOS, and
+    gets a subfolder of its name. Hidden files and folders, such as the `._photo.jpg` of macOS, and
     files below `out` are not inputs.
 
     Args:
@@ -190,7 +195,7 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
             if files.is_dir(given):
                 for name in files.walk_files(given):
                     path = files.join(given, name)
-                    if files.base_name(name).startswith("."):
+                    if any(part.startswith(".") for part in name.split("/")):
                         continue
                     if photo_files.suffix(name) in known and not _is_within(path, out, given):
                         plan[path] = files.join(inside, _written_name(name))
@@ -238,7 +243,7 @@ def _run_and_report(config: DeblurConfig) -> int:
 
 
 def _restore_video(
-    restorer: "Restorer", path: str, out: str, side: str | None = None
+    restorer: "Restorer", path: str, out: str | None, side: str | None = None
 ) -> video.Flicker | None:
     # Several small frames in one batch are faster than one by one.
     return video.rewrite(
@@ -251,6 +256,10 @@ def _restore_video(
         identity={
             "network": restorer.name,
             "about": json.loads(json.dumps(restorer.about, default=str)),
+            # With the pooling window.
+            "options": json.loads(
+                json.dumps(dict(getattr(restorer.source, "options", {})), default=str)
+            ),
             "tiles": dataclasses.asdict(restorer.tiles),
             "max_pixels": restorer.max_pixels,
             "ensemble": restorer.ensemble,
@@ -258,12 +267,15 @@ def _restore_video(
     )
 
 
-def _restore_photo(restorer: "Restorer", path: str, out: str, side: str | None = None) -> None:
+def _restore_photo(
+    restorer: "Restorer", path: str, out: str | None, side: str | None = None
+) -> None:
     photo = photo_files.read_photo(path, _check_memory)
     restored = dataclasses.replace(photo, pixels=restorer.deblur(photo.pixels, progress=True))
-    if files.parent(out):
-        files.make_dirs(files.parent(out))
-    photo_files.write_photo(out, restored)
+    if out is not None:
+        if files.parent(out):
+            files.make_dirs(files.parent(out))
+        photo_files.write_photo(out, restored)
     # Last, because an image of twice the width may be too wide for its format.
     if side is not None:
         both = np.concatenate([photo.pixels, restored.pixels], axis=1)

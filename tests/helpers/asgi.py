@@ -62,18 +62,24 @@ class Client:
 
     def post(self, path, content):
         """Sends bytes with their length, or parts of unknown length."""
+        return self.begin(path, content).result(60)
+
+    def begin(self, path, content, leaves=False):
+        """Begins to send; returns a future. A client that leaves does so after its last byte."""
         if isinstance(content, bytes):
             length = [(b"content-length", str(len(content)).encode())]
-            return self._call("POST", path, [content], length)
-        return self._call("POST", path, list(content))
+            return self._begin("POST", path, iter([content]), length, leaves)
+        return self._begin("POST", path, iter(content), (), leaves)
 
-    def _call(self, method, path, parts, headers=()):
-        call = asyncio.run_coroutine_threadsafe(
-            self._answer(method, path, parts, headers), self._loop
+    def _call(self, method, path, parts):
+        return self._begin(method, path, iter(parts), (), False).result(60)
+
+    def _begin(self, method, path, parts, headers, leaves):
+        return asyncio.run_coroutine_threadsafe(
+            self._answer(method, path, parts, headers, leaves), self._loop
         )
-        return call.result(60)
 
-    async def _answer(self, method, path, parts, headers):
+    async def _answer(self, method, path, parts, headers, leaves):
         path, _, query = path.partition("?")
         scope = {
             "type": "http",
@@ -89,16 +95,18 @@ class Client:
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 80),
         }
-        waiting = [
-            {"type": "http.request", "body": part, "more_body": place < len(parts) - 1}
-            for place, part in enumerate(parts)
-        ]
-        sent = []
+        sent, ended = [], False
 
         async def receive():
-            if waiting:
-                return waiting.pop(0)
-            await asyncio.Event().wait()
+            nonlocal ended
+            for part in parts:
+                return {"type": "http.request", "body": part, "more_body": True}
+            if not ended:
+                ended = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if not leaves:
+                await asyncio.Event().wait()
+            return {"type": "http.disconnect"}
 
         async def send(message):
             sent.append(message)

@@ -294,9 +294,11 @@ def test_side_by_side_writes_input_and_output_in_one_image(run_folder, tmp_path)
     expected = {"photos": (photo,), "out": out, "model": run_folder}
     result = deblur.run(config(**expected))
     assert files.walk_files(out) == ["a.b.png"]
-    # The side-by-side image is missing, so the photo is not skipped.
+    before = os.stat(f"{out}/a.b.png").st_ino
+    # The side-by-side image is missing and is written alone.
     result = deblur.run(config(**expected, side_by_side=True))
-    assert result.written == (f"{out}/a.b.png",)
+    assert result.written == (f"{out}/a.b.before-after.png",)
+    assert os.stat(f"{out}/a.b.png").st_ino == before
     assert files.walk_files(out) == ["a.b.before-after.png", "a.b.png"]
     both = photo_files.read_photo(f"{out}/a.b.before-after.png").pixels
     np.testing.assert_array_equal(both[:, :17], photo_files.read_photo(photo).pixels)

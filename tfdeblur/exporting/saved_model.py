@@ -302,13 +302,24 @@ def _finish_replacement(target: str) -> None:
         return
     OutputFolder(old).clear()
     if files.exists(old):
-        for name in files.walk_files(old):
+        for name in _entries(old):
             place = files.join(target, name)
             while files.exists(place):
                 place += ".old"
             files.make_dirs(files.parent(place))
             files.rename(files.join(old, name), place)
         files.remove_tree(old)  # holds empty folders only
+
+
+def _entries(folder: str) -> list[str]:
+    """Returns the files below a folder, and its links to folders, which are not followed."""
+    if not files.is_local(folder):
+        return files.walk_files(folder)
+    found = []
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if files.is_link(files.join(place, name))]
+        found += [os.path.relpath(files.join(place, name), folder) for name in (*names, *links)]
+    return sorted(found)
 
 
 def _move(source: str, target: str) -> None:

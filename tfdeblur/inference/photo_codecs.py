@@ -23,6 +23,8 @@ _SAME_ORDER = {"L": "L", "B": "B", "N": "N"}
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _TAG = TiffImagePlugin
 _PREDICTOR = 317
+_XMP = 700
+_ORIENTATION = 274
 
 
 def read_deep(
@@ -107,6 +109,9 @@ def encode_tiff(
         for tag in record:
             grouped = tag in TiffTags.TAGS_V2_GROUPS
             directory[tag] = record.get_ifd(tag) if grouped else record[tag]
+        if _XMP in directory:
+            # Programs would otherwise take the old orientation, which XMP repeats.
+            directory[_ORIENTATION] = 1
     if profile:
         directory[_TAG.ICCPROFILE] = profile
     if dpi:

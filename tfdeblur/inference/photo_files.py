@@ -72,9 +72,14 @@ _LAYOUT_TAGS = (
     317,
     *range(320, 348),
     *range(512, 533),
+    34377,
     34675,
+    37724,
 )
-"""EXIF and TIFF tags that describe the pixel layout of the file they were read from."""
+"""EXIF and TIFF tags that describe the pixel layout of the file they were read from, or hold its
+pixels once more (Photoshop's resources and layers)."""
+_XMP = 700
+"""Tag of a TIFF's XMP packet, which is no part of the EXIF record of other formats."""
 
 _pillow_limit = threading.Lock()
 
@@ -215,6 +220,7 @@ def _encoded(kind: str, pixels: np.ndarray, photo: Photo) -> bytes:
     extras: dict[str, Any] = {"exif": photo.exif, "dpi": photo.dpi}
     if kind == "TIFF":
         return photo_codecs.encode_tiff(pixels, profile=photo.profile, **extras)
+    extras["exif"] = _without_xmp(photo.exif)
     if pixels.dtype == np.uint16:
         return photo_codecs.encode_png(pixels, profile=photo.profile, **extras)
     extras |= {"icc_profile": photo.profile}
@@ -222,6 +228,14 @@ def _encoded(kind: str, pixels: np.ndarray, photo: Photo) -> bytes:
     given = {key: value for key, value in extras.items() if value}
     Image.fromarray(pixels).save(buffer, kind, **_OPTIONS.get(kind, {}), **given)
     return buffer.getvalue()
+
+
+def _without_xmp(exif: bytes | None) -> bytes | None:
+    record = Image.Exif()
+    record.load(exif or b"")
+    if record.pop(_XMP, None) is None:
+        return exif
+    return record.tobytes() if len(record) else None
 
 
 def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:

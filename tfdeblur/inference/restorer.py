@@ -4,6 +4,7 @@ Images up to a limit pass through the network whole; larger ones as overlapping 
 blended. Compiled functions are reused for all later images.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -111,6 +112,7 @@ class Restorer:
         *,
         max_pixels: int | None = None,
         tiles: Tiles | None = None,
+        ensemble: bool | None = None,
         progress: bool = False,
     ) -> np.ndarray:
         """Restores an image or a batch of images.
@@ -120,6 +122,7 @@ class Restorer:
                 (uint8, uint16) use their full range; floating-point values are in [0, 1].
             max_pixels: Overrides the restorer's own.
             tiles: Overrides the restorer's own.
+            ensemble: Overrides the restorer's own.
             progress: Whether to show a progress bar over the tiles of an image.
 
         Returns:
@@ -131,7 +134,10 @@ class Restorer:
         """
         array = np.asarray(images)
         batch = arrays.to_batch(array)
-        work = self._work(max_pixels, tiles, progress)
+        work = self._work(max_pixels, tiles)
+        work = dataclasses.replace(
+            work, ensemble=self.ensemble if ensemble is None else ensemble, progress=progress
+        )
         restored = self._restore(batch, work)
         if self._plain is not None:
             for index, image in enumerate(batch):
@@ -143,7 +149,7 @@ class Restorer:
                     restored[index] = self._plain._restore(image[np.newaxis], work)[0]
         return arrays.from_batch(restored, array)
 
-    def _work(self, max_pixels: int | None, tiles: Tiles | None, progress: bool) -> Work:
+    def _work(self, max_pixels: int | None, tiles: Tiles | None) -> Work:
         max_pixels = self.max_pixels if max_pixels is None else max_pixels
         if max_pixels < 1:
             raise UserError(f"max_pixels is at least 1; got {max_pixels}.")
@@ -152,11 +158,11 @@ class Restorer:
         if limit is not None:
             max_pixels = min(max_pixels, limit)
             tiles = tiles if (tiles.side or 0) ** 2 <= limit else Tiles()
-        return Work(max_pixels, tiles, progress)
+        return Work(max_pixels, tiles)
 
     def _restore(self, batch: np.ndarray, work: Work) -> np.ndarray:
         """Restores float32 [B, H, W, 3] once, or eight times as an ensemble."""
-        if not self.ensemble:
+        if not work.ensemble:
             return self._restore_once(batch, work)
         total = np.zeros_like(batch)
         for turns, mirror in itertools.product(range(4), (False, True)):
@@ -186,7 +192,8 @@ class Restorer:
                     f"The device's memory does not hold {4 * fewer:,} pixels. Free some memory, or "
                     "restore on the CPU (CUDA_VISIBLE_DEVICES=)."
                 ) from error
-            return self._restore_once(batch, Work(fewer, Tiles(), work.progress))
+            smaller = dataclasses.replace(work, max_pixels=fewer, tiles=Tiles())
+            return self._restore_once(batch, smaller)
 
 
 def load_restorer(

@@ -134,11 +134,13 @@ class Work:
     Attributes:
         max_pixels: Pixels that the network processes at a time.
         tiles: How images are divided into tiles.
+        ensemble: Whether to average over all eight orientations.
         progress: Whether to show a progress bar over the tiles of an image.
     """
 
     max_pixels: int
     tiles: Tiles
+    ensemble: bool = False
     progress: bool = False
 
 

@@ -8,14 +8,15 @@
 
 Options of ``/restore``: ``format``, ``ensemble=true``, and ``tile``, the side of tiles in pixels.
 Status codes: 400 empty or damaged, 413 too many bytes or pixels, 415 not a photo, or a format that
-is not written, 422 an invalid option, 503 busy.
+is not written, 422 an invalid option, or an image too large for the format, 503 busy.
 """
 
 import asyncio
 import contextlib
 import dataclasses
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import Restorer
 from tfdeblur.inference.tiles import Tiles
-from tfdeblur.serve.batcher import Batcher, Busy, Options, Restore
+from tfdeblur.serve.batcher import Batcher, Options, Restore
 from tfdeblur.serve.counters import Counters
 
 FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -45,12 +46,21 @@ class Limits:
     Attributes:
         max_bytes: Size of a request.
         max_pixels: Size of an image, height times width.
-        max_waiting: Images that may wait for the network.
+        max_waiting: Requests that may be in progress.
     """
 
     max_bytes: int = 32 * 2**20
     max_pixels: int = 32_000_000
     max_waiting: int = 64
+
+    @property
+    def max_pixels_held(self) -> int:
+        """Pixels of all photos in memory: those of the largest ones that are accepted, 8 times."""
+        return 8 * self.max_pixels
+
+
+class Busy(UserError):
+    """Too many requests are in progress."""
 
 
 class _TooLarge(UserError):
@@ -67,16 +77,10 @@ class _Refused(Exception):
 
 def restore_with(restorer: Restorer) -> Restore:
     """Returns the function that restores images with a network under options."""
-    # The ensemble shares the network's weights.
-    ensemble = Restorer(
-        restorer.source, name=restorer.name, max_pixels=restorer.max_pixels, ensemble=True
-    )
 
     def restore(images: np.ndarray, options: Options) -> np.ndarray:
-        chosen = ensemble if options.ensemble else restorer
-        restored: np.ndarray = chosen.deblur(
-            images, tiles=None if options.tile is None else Tiles(options.tile)
-        )
+        tiles = None if options.tile is None else Tiles(options.tile)
+        restored: np.ndarray = restorer.deblur(images, tiles=tiles, ensemble=options.ensemble)
         return restored
 
     return restore
@@ -115,16 +119,27 @@ def create_app(
 
     accepted = limits or Limits()
     counters = Counters()
-    batcher = Batcher(restore, pixels_at_once=pixels_at_once, max_waiting=accepted.max_waiting)
+    batcher = Batcher(restore, pixels_at_once=pixels_at_once)
+    entrance = _Entrance(accepted)
 
     async def answer(request: Request) -> Response:
-        kind, options = _parameters(request.query_params)
-        data = await _body(request, accepted.max_bytes)
-        photo = await asyncio.to_thread(_decoded, data, accepted.max_pixels)
-        pixels = await batcher(photo.pixels, options)
-        counters.pixels += pixels.shape[0] * pixels.shape[1]
-        restored = dataclasses.replace(photo, pixels=pixels)
-        content = await asyncio.to_thread(photo_files.encode_photo, f"restored.{kind}", restored)
+        kind, options = _parameters(request.query_params, pixels_at_once)
+        with entrance.admit() as hold:
+            data = await _body(request, accepted.max_bytes)
+            photo = await asyncio.to_thread(_decoded, data, accepted.max_pixels, hold)
+            job = asyncio.ensure_future(batcher(photo.pixels, options))
+            gone = asyncio.ensure_future(_disconnected(request))
+            try:
+                await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not job.done():
+                    raise ClientDisconnect
+                pixels = await job
+            finally:
+                job.cancel()
+                gone.cancel()
+            counters.pixels += pixels.shape[0] * pixels.shape[1]
+            restored = dataclasses.replace(photo, pixels=pixels)
+            content = await asyncio.to_thread(_encoded, kind, restored)
         return Response(content, media_type=FORMATS[kind])
 
     async def restore_photo(request: Request) -> Response:
@@ -176,7 +191,53 @@ def create_app(
     return Starlette(routes=routes, lifespan=running)
 
 
-def _parameters(query: Mapping[str, str]) -> tuple[str, Options]:
+class _Entrance:
+    """Admits requests up to limits of their number and of the pixels that they hold."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._requests = 0
+        self._pixels = 0
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def admit(self) -> Iterator[Callable[[int], None]]:
+        """Counts a request until the block ends.
+
+        Yields:
+            A function that counts pixels of the request; it raises Busy if there is no room.
+
+        Raises:
+            Busy: Too many requests are in progress.
+        """
+        if self._requests >= self._limits.max_waiting:
+            raise Busy(f"{self._requests} requests are in progress; try again later.")
+        self._requests += 1
+        held = 0
+
+        def hold(pixels: int) -> None:
+            nonlocal held
+            with self._lock:
+                if self._pixels + pixels > self._limits.max_pixels_held:
+                    raise Busy(f"{self._pixels:,} pixels are in memory; try again later.")
+                self._pixels += pixels
+                held += pixels
+
+        try:
+            yield hold
+        finally:
+            self._requests -= 1
+            with self._lock:
+                self._pixels -= held
+
+
+async def _disconnected(request: Any) -> None:
+    """Returns when the client has gone; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _parameters(query: Mapping[str, str], pixels_at_once: int) -> tuple[str, Options]:
     unknown = sorted(query.keys() - {"format", "ensemble", "tile"})
     if unknown:
         raise _Refused(422, f"unknown option {unknown[0]!r}; known: format, ensemble, tile")
@@ -187,8 +248,10 @@ def _parameters(query: Mapping[str, str]) -> tuple[str, Options]:
     if word not in (*_TRUE, *_FALSE):
         raise _Refused(422, f"ensemble: must be true or false, not {word!r}")
     tile = query.get("tile", "")
-    if tile and tile not in map(str, TILES):
-        raise _Refused(422, f"tile: choose {', '.join(map(str, TILES))}")
+    sides = [str(side) for side in TILES if side**2 <= pixels_at_once]
+    if tile and tile not in sides:
+        known = f"choose {', '.join(sides)}" if sides else "this server chooses it"
+        raise _Refused(422, f"tile: {known}")
     return kind, Options(ensemble=word in _TRUE, tile=int(tile) if tile else None)
 
 
@@ -208,15 +271,25 @@ async def _body(request: Any, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _decoded(data: bytes, max_pixels: int) -> photo_files.Photo:
+def _encoded(kind: str, photo: photo_files.Photo) -> bytes:
+    try:
+        return photo_files.encode_photo(f"restored.{kind}", photo)
+    except UserError as error:  # it is too large for the format
+        raise _Refused(422, str(error)) from error
+
+
+def _decoded(data: bytes, max_pixels: int, hold: Callable[[int], None]) -> photo_files.Photo:
     def check(height: int, width: int) -> None:
         if height * width > max_pixels:
             raise _TooLarge(f"has {width}x{height} pixels; at most {max_pixels:,} are restored.")
+        hold(height * width)
 
     try:
         return photo_files.decode_photo(data, "the photo", check)
     except UserError as error:
         cause = error.__cause__
+        if isinstance(cause, Busy):
+            raise cause from None
         if isinstance(cause, UnidentifiedImageError):
             raise _Refused(415, str(error)) from error
         if isinstance(cause, Image.DecompressionBombError | _TooLarge):

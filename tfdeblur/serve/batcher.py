@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tfdeblur.errors import UserError
-
 # Time that an image waits for others of its size.
 _WAIT_SECONDS = 0.005
 
@@ -32,10 +30,6 @@ class Options:
 Restore = Callable[[np.ndarray, Options], np.ndarray]
 
 
-class Busy(UserError):
-    """Too many images are waiting."""
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Job:
     pixels: np.ndarray
@@ -54,13 +48,11 @@ class Batcher:
     Args:
         restore: From images [H, W], [H, W, 3] or [B, H, W, 3] to the same.
         pixels_at_once: Pixels of all images of a batch; a larger image is a batch of its own.
-        max_waiting: Images that may wait; more are refused.
     """
 
-    def __init__(self, restore: Restore, *, pixels_at_once: int, max_waiting: int) -> None:
+    def __init__(self, restore: Restore, *, pixels_at_once: int) -> None:
         self._restore = restore
         self._pixels_at_once = pixels_at_once
-        self._max_waiting = max_waiting
         self._jobs: collections.deque[_Job] = collections.deque()
         self._arrived = asyncio.Event()
         self.batches = 0
@@ -80,12 +72,7 @@ class Batcher:
 
         Returns:
             The restored image, of the same shape and dtype.
-
-        Raises:
-            Busy: Too many images are waiting.
         """
-        if self.waiting >= self._max_waiting:
-            raise Busy(f"{self.waiting} images are waiting; try again later.")
         job = _Job(pixels, options, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._arrived.set()

@@ -338,6 +338,20 @@ def test_export_over_an_earlier_export_keeps_only_added_files(tiny, tmp_path, sc
     assert files.list_dir(files.parent(path)) == ["model"]
 
 
+def test_export_over_an_earlier_export_keeps_links_and_what_they_point_to(tiny, tmp_path):
+    path, elsewhere = tmp_path / "model", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "request").write_text("theirs")
+    saved_model.export_saved_model(tiny, str(path))
+    (path / "assets.extra").symlink_to(elsewhere)
+    (path / "request").symlink_to(elsewhere / "request")
+    saved_model.export_saved_model(tiny, str(path))
+    assert (elsewhere / "request").read_text() == "theirs"
+    assert (path / "assets.extra").is_symlink() and (path / "request").is_symlink()
+    assert {name.name for name in tmp_path.iterdir()} >= {"model", "elsewhere"}
+    assert not (tmp_path / ".model.old").exists()
+
+
 def test_export_over_an_edited_export_is_refused(tiny, tmp_path):
     path = f"{tmp_path}/model"
     saved_model.export_saved_model(tiny, path)

@@ -169,6 +169,21 @@ def test_exif_of_a_palette_tiff_has_no_layout_tags(tmp_path):
     assert ExifTags.Base.StripOffsets not in record
 
 
+def test_layers_and_the_orientation_in_xmp_of_a_tiff_are_not_those_of_the_output(tmp_path):
+    xmp = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    image = Image.fromarray(pixels(8, 6, 3))
+    path = save(tmp_path / "a.tif", image, tiffinfo={700: xmp, 37724: b"layers" * 20_000})
+    photo = photo_files.read_photo(path)
+    for name in ("b.tif", "b.jpg", "b.png"):
+        photo_files.write_photo(str(tmp_path / name), photo)
+        with Image.open(tmp_path / name) as written:
+            assert ImageOps.exif_transpose(written).size == (photo.pixels.shape[1::-1])
+            exif = written.getexif()
+            assert 37724 not in exif and (700 in exif) == name.endswith("tif")
+    again = photo_files.read_photo(str(tmp_path / "b.tif"))
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+
+
 def test_dpi_beyond_the_limit_is_none(tmp_path):
     image = Image.fromarray(pixels(8, 8, 3))
     path = save(tmp_path / "a.tif", image, x_resolution=720000, y_resolution=72, resolution_unit=2)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.helpers.asgi import Client
 from tfdeblur.errors import UserError
-from tfdeblur.serve.app import Limits, create_app
-from tfdeblur.serve.batcher import Batcher, Busy, Options
+from tfdeblur.serve.app import Busy, Limits, _Entrance, create_app
+from tfdeblur.serve.batcher import Batcher, Options
 
 pytest.importorskip("starlette", reason="Starlette (extra `serve`) is not installed")
 
@@ -149,7 +149,7 @@ def serve(jobs, **options):
         return images + 1
 
     async def main():
-        batcher = Batcher(restore, **{"pixels_at_once": 1000, "max_waiting": 10, **options})
+        batcher = Batcher(restore, **{"pixels_at_once": 1000, **options})
         runner = asyncio.create_task(batcher.run())
         results = await asyncio.gather(*(batcher(*job) for job in jobs), return_exceptions=True)
         runner.cancel()
@@ -192,9 +192,80 @@ def test_gray_images_are_restored_one_by_one():
     assert [int(result.max()) for result in results] == [2, 3]
 
 
-def test_more_images_than_may_wait_are_refused():
-    results, _, _ = serve([(image(1, 1, v), Options()) for v in range(5)], max_waiting=3)
-    assert [isinstance(result, Busy) for result in results] == [False] * 3 + [True] * 2
+def test_requests_beyond_the_limits_are_refused_until_others_end():
+    entrance = _Entrance(Limits(max_pixels=100, max_waiting=2))
+    with entrance.admit() as hold, entrance.admit() as other:
+        with pytest.raises(Busy, match="2 requests"), entrance.admit():
+            pass
+        hold(700)
+        with pytest.raises(Busy, match="700 pixels"):
+            other(101)
+        other(100)
+    with entrance.admit() as hold:
+        hold(800)
+
+
+def test_busy_server_answers_503_without_reading_the_photo():
+    started, release = threading.Event(), threading.Event()
+
+    def restore(images, options):
+        started.set()
+        release.wait(10)
+        return images
+
+    limits = Limits(max_pixels=500, max_waiting=3)
+    with Client(create_app(restore, name="toy", limits=limits)) as client:
+        first = [client.begin("/restore", content=photo(20, 25)[1]) for _ in range(2)]
+        assert started.wait(10)
+        # 1,000 of 4,000 pixels are held.
+        assert client.post("/restore", content=photo(20, 26)[1]).status_code == 413
+        last = client.begin("/restore", content=photo(20, 25)[1])
+
+        def unread():
+            raise AssertionError("the body is read")
+            yield b""
+
+        answer = client.post("/restore", content=unread())
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+        release.set()
+        assert [call.result(10).status_code for call in (*first, last)] == [200] * 3
+        assert client.post("/restore", content=photo(20, 25)[1]).status_code == 200
+
+
+def test_photos_of_clients_that_have_gone_are_not_restored():
+    started, release, seen = threading.Event(), threading.Event(), []
+
+    def restore(images, options):
+        seen.append(images.shape[0])
+        started.set()
+        release.wait(10)
+        return images
+
+    with Client(create_app(restore, name="toy")) as client:
+        first = client.begin("/restore", content=photo(8, 9)[1])
+        assert started.wait(10)
+        gone = client.begin("/restore", content=photo(9, 9)[1], leaves=True)
+        assert gone.result(10).status_code == 499
+        last = client.begin("/restore", content=photo(10, 9)[1])
+        release.set()
+        assert first.result(10).status_code == last.result(10).status_code == 200
+    assert seen == [8, 10]
+
+
+def test_photo_that_is_too_large_for_a_format_is_refused():
+    content = io.BytesIO()
+    Image.new("L", (16_400, 1)).save(content, "PNG")
+    with Client(create_app(darker, name="toy")) as client:
+        answer = client.post("/restore?format=webp", content=content.getvalue())
+        assert answer.status_code == 422 and "16400x1" in answer.json()["error"]
+        assert client.post("/restore", content=content.getvalue()).status_code == 200
+
+
+def test_tiles_of_more_pixels_than_are_restored_at_once_are_refused():
+    with Client(create_app(darker, name="toy", pixels_at_once=256**2)) as client:
+        assert client.post("/restore?tile=256", content=photo()[1]).status_code == 200
+        answer = client.post("/restore?tile=512", content=photo()[1])
+        assert answer.status_code == 422 and "128, 256" in answer.json()["error"]
 
 
 def test_images_of_clients_that_have_gone_are_not_restored():
@@ -207,7 +278,7 @@ def test_images_of_clients_that_have_gone_are_not_restored():
         return images
 
     async def main():
-        batcher = Batcher(restore, pixels_at_once=1, max_waiting=10)
+        batcher = Batcher(restore, pixels_at_once=1)
         runner = asyncio.create_task(batcher.run())
         first = asyncio.create_task(batcher(image(2, 2, 1), Options()))
         await asyncio.to_thread(started.wait, 10)

@@ -16,9 +16,10 @@ import numpy as np
 import tqdm
 
 from tfdeblur._version import __version__
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError
 from tfdeblur.inference.video.flicker import Flicker as Flicker
 from tfdeblur.inference.video.flicker import FlickerMeter
+from tfdeblur.inference.video.frames import pyav
 from tfdeblur.inference.video.kept_frames import KeptFrames
 from tfdeblur.inference.video.reading import Batch, open_source
 from tfdeblur.inference.video.writing import CONTAINERS, Film
@@ -37,7 +38,7 @@ def written_name(name: str) -> str:
 
 def rewrite(
     path: str,
-    out: str,
+    out: str | None,
     change: Change,
     *,
     side: str | None = None,
@@ -55,14 +56,14 @@ def rewrite(
 
     Args:
         path: The video, on any file system that TensorFlow reads.
-        out: The new file; its suffix determines the container.
+        out: The new file; its suffix determines the container. None if only `side` is written.
         change: From frames uint8 or uint16 [B, H, W, 3], RGB and upright, to frames of the same
             shape and dtype.
         side: A second file, without audio, with the frames before and after side by side.
         pixels_at_once: Frames per batch times height times width do not exceed this, except that
             a batch has at least one frame.
         progress: Whether to show a progress bar over the frames.
-        identity: What `change` computes, as JSON values. If given, frames are kept beside `out`
+        identity: What `change` computes, as JSON values. If given, frames are kept beside the file
             until it is complete, and a second call after an interruption or a kill continues with
             them; see `kept_frames`.
 
@@ -70,20 +71,24 @@ def rewrite(
         How much more neighboring frames differ than before; None for a single frame.
 
     Raises:
-        UserError: PyAV is not installed, `path` is not a video, is damaged or truncated, or a
-            file cannot be written; the message names it.
+        UserError: PyAV is not installed, or a file cannot be written; the message names it.
+        DataError: `path` is not a video, is damaged or truncated, or cannot be written in that
+            container.
     """
     if identity is None:
         return _rewrite(path, out, change, side, pixels_at_once, progress, None)
+    pyav()
     files.require_regular_file(path)
     source = {"source": files.sha256_of(path), "pixels_at_once": pixels_at_once}
-    if files.parent(out):
-        files.make_dirs(files.parent(out))
-    kept = KeptFrames(out, {**identity, **source, "version": __version__})
+    written = out or side
+    assert written is not None
+    if files.parent(written):
+        files.make_dirs(files.parent(written))
+    kept = KeptFrames(written, {**identity, **source, "version": __version__})
     try:
         flicker = _rewrite(path, out, change, side, pixels_at_once, progress, kept)
-    except UserError:
-        kept.remove()  # the same happens again
+    except DataError:
+        kept.remove()  # the same happens again, unlike with a full disk
         raise
     kept.remove()
     return flicker
@@ -91,7 +96,7 @@ def rewrite(
 
 def _rewrite(
     path: str,
-    out: str,
+    out: str | None,
     change: Change,
     side: str | None,
     pixels_at_once: int,
@@ -101,9 +106,10 @@ def _rewrite(
     meter, count = FlickerMeter(), 0
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(path))
-        films = [stack.enter_context(Film.new(out, source, sound=True))]
-        if side is not None:
-            films.append(stack.enter_context(Film.new(side, source, sound=False)))
+        film, side_film = (
+            None if name is None else stack.enter_context(Film.new(name, source, sound=sound))
+            for name, sound in ((out, True), (side, False))
+        )
         bar = stack.enter_context(
             tqdm.tqdm(
                 total=source.frames,
@@ -115,7 +121,8 @@ def _rewrite(
         )
         for item in source.items(pixels_at_once):
             if not isinstance(item, Batch):
-                films[0].copy(item)
+                if film is not None:
+                    film.copy(item)
                 continue
             changed = None if kept is None else kept.read(count, item.pixels)
             if changed is None:
@@ -123,9 +130,10 @@ def _rewrite(
                 if kept is not None:
                     kept.keep(count, changed)
             count += len(changed)
-            films[0].add(changed, item)
+            if film is not None:
+                film.add(changed, item)
             meter.add(item.pixels, changed)
-            if side is not None:
-                films[1].add(np.concatenate([item.pixels, changed], axis=2), item)
+            if side_film is not None:
+                side_film.add(np.concatenate([item.pixels, changed], axis=2), item)
             bar.update(len(changed))
     return meter.result()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError
 from tfdeblur.inference.video.frames import Look, kind_of, pyav
 from tfdeblur.io import files, videos
 
@@ -36,14 +36,14 @@ class Source:
         self.container = container
         streams = container.streams
         if not streams.video:
-            raise UserError(f"{path} has no video stream.")
+            raise DataError(f"{path} has no video stream.")
         self.video = streams.video[0]
         codec = self.video.codec_context
         if codec is None:
-            raise UserError(f"{path} has a video stream of an unknown codec.")
+            raise DataError(f"{path} has a video stream of an unknown codec.")
         width, height = codec.width, codec.height
         if width * height > videos.MAX_PIXELS:
-            raise UserError(
+            raise DataError(
                 f"{path} has frames of {width}x{height} pixels; at most {videos.MAX_PIXELS:,} "
                 "pixels are decoded."
             )
@@ -86,10 +86,10 @@ class Source:
             for frame in self._decode(packet, count):
                 look = look or self._look(frame)
                 if kind_of(frame) != look.kind:
-                    raise UserError(f"{self.path} changes its pixel format in frame {count + 1}.")
+                    raise DataError(f"{self.path} changes its pixel format in frame {count + 1}.")
                 pixels = look.pixels(frame)
                 if waiting and pixels.shape != waiting[0].shape:
-                    raise UserError(f"{self.path} changes its size in frame {count + 1}.")
+                    raise DataError(f"{self.path} changes its size in frame {count + 1}.")
                 waiting.append(pixels)
                 times.append(self._time(frame, count))
                 count += 1
@@ -97,7 +97,7 @@ class Source:
                     yield Batch(np.stack(waiting), tuple(times), look)
                     waiting, times = [], []
         if look is None:
-            raise UserError(f"{self.path} has no readable frame.")
+            raise DataError(f"{self.path} has no readable frame.")
         self._check_end(end)
         if waiting:
             yield Batch(np.stack(waiting), tuple(times), look)
@@ -106,14 +106,14 @@ class Source:
         """Detects truncated files, which FFmpeg does not report.
 
         Raises:
-            UserError: The file ends more than a second before the duration in its index.
+            DataError: The file ends more than a second before the duration in its index.
         """
         exact = any(name in self.container.format.name for name in ("mp4", "matroska"))
         if not exact or self.container.duration is None:
             return
         declared = (self.container.duration + max(self.container.start_time or 0, 0)) / 1e6
         if end < declared - _SLACK_SECONDS:
-            raise UserError(
+            raise DataError(
                 f"{self.path} is truncated: it ends after {end:.1f} of {declared:.1f} s."
             )
 
@@ -125,7 +125,7 @@ class Source:
         with self._named_errors():
             frames = packet.decode()
         if any(frame.is_corrupt for frame in frames):
-            raise UserError(f"{self.path} is damaged near frame {count + 1}.")
+            raise DataError(f"{self.path} is damaged near frame {count + 1}.")
         return list(frames)
 
     def _look(self, frame: Any) -> Look:
@@ -147,7 +147,7 @@ class Source:
         try:
             yield
         except pyav().FFmpegError as error:
-            raise UserError(f"{self.path} is damaged or truncated: {_reason(error)}.") from error
+            raise DataError(f"{self.path} is damaged or truncated: {_reason(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def open_source(path: str) -> Iterator[Source]:
     """Opens a video on any file system.
 
     Raises:
-        UserError: The file does not exist or is not a video.
+        DataError: The file does not exist or is not a video.
     """
     av = pyav()
     files.require_regular_file(path)
@@ -165,9 +165,9 @@ def open_source(path: str) -> Iterator[Source]:
         try:
             container = stack.enter_context(av.open(file, options=_OPTIONS, **_text_errors()))
         except av.FileNotFoundError as error:
-            raise UserError(f"{path} does not exist.") from error
+            raise DataError(f"{path} does not exist.") from error
         except (av.FFmpegError, OSError) as error:
-            raise UserError(f"{path} is not a readable video: {_reason(error)}.") from error
+            raise DataError(f"{path} is not a readable video: {_reason(error)}.") from error
         yield Source(path, container)
 
 

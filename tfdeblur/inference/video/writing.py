@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.inference.video.frames import BT709, FULL, LIMITED, RGB, Look, interpolation, pyav
 from tfdeblur.inference.video.reading import Batch, Source
 from tfdeblur.io import files
@@ -78,7 +78,7 @@ class Film:
             except av.FFmpegError as error:
                 if isinstance(error, OSError):  # such as a full disk
                     raise
-                raise UserError(
+                raise DataError(
                     f"{source.path} cannot be written as {path}: {error.strerror}."
                 ) from error
 

@@ -1,5 +1,6 @@
 """A killed command resumes a video with the frames that it has restored."""
 
+import errno
 import os
 import pathlib
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.filming import frames_of, make
-from tfdeblur.errors import UserError
+from tfdeblur.errors import DataError, UserError
 from tfdeblur.inference import video
 from tfdeblur.inference.video import writing
 from tfdeblur.inference.video.kept_frames import KeptFrames
+from tfdeblur.io import files
 
 NETWORK = {"network": "toy"}
 
@@ -89,11 +91,40 @@ def test_damaged_frames_are_restored_again(desk):
     assert rest.frames == 4
 
 
-def test_expected_failure_leaves_no_frames(desk):
+def test_a_video_that_is_at_fault_leaves_no_frames(desk):
+    folder, rewrite = desk
+    with pytest.raises(DataError):
+        rewrite(Darker(stop_at=2, error=DataError))
+    assert not list((folder / "out").iterdir())
+
+
+def test_full_disk_or_memory_keeps_the_frames(desk, monkeypatch):
     folder, rewrite = desk
     with pytest.raises(UserError):
         rewrite(Darker(stop_at=2, error=UserError))
-    assert not list((folder / "out").iterdir())
+    assert kept(folder) == [0]
+
+    def full(*paths):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "rename", full)
+        patch.setattr(files, "write_bytes", lambda *file: None)
+        with pytest.raises(UserError, match="disk is full"):
+            rewrite(Darker())
+    assert kept(folder) == [0]
+    rest = Darker()
+    rewrite(rest)
+    assert rest.frames == 4
+
+
+def test_side_by_side_video_alone_keeps_the_other_file(desk):
+    folder, _ = desk
+    path, side = str(folder / "a.mp4"), str(folder / "out/side.mp4")
+    video.rewrite(path, None, Darker(), side=side, identity=NETWORK)
+    assert os.listdir(folder / "out") == ["side.mp4"]
+    count, height, width, _ = frames_of(path)[0].shape
+    assert frames_of(side)[0].shape == (count, height, 2 * width, 3)
 
 
 def test_without_an_identity_nothing_is_kept(desk):
