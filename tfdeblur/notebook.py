@@ -8,6 +8,7 @@ Example:
 """
 
 import dataclasses
+import hashlib
 import os
 import subprocess
 import sys
@@ -59,7 +60,9 @@ class Session:
         """
         if not path.startswith(_SLOW):
             return path
-        target = files.join(self.data, files.base_name(path))
+        # Folders of one name, such as linear/gopro and gamma/gopro, are not mixed.
+        digest = hashlib.sha256(path.encode()).hexdigest()[:8]
+        target = files.join(self.data, f"{files.base_name(path)}-{digest}")
         files.copy_tree(path, target)
         return target
 

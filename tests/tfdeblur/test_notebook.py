@@ -59,8 +59,11 @@ def test_stage_copies_from_slow_places_only(here, monkeypatch):
     files.make_dirs(f"{bucket}set")
     files.write_text(f"{bucket}set/manifest.json", "{}")
     session = notebook.start()
-    assert session.stage(f"{bucket}set") == "data/set"
-    assert files.read_text("data/set/manifest.json") == "{}"
+    staged = session.stage(f"{bucket}set")
+    assert files.base_name(staged).startswith("set-")
+    assert files.read_text(f"{staged}/manifest.json") == "{}"
+    files.make_dirs(f"{bucket}other/set")
+    assert session.stage(f"{bucket}other/set") != staged
     assert session.stage("data/set") == "data/set"
 
 

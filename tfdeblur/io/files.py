@@ -162,6 +162,12 @@ def size(path: str) -> int:
         return os.stat(path).st_size if is_local(path) else int(_gfile().stat(path).length)
 
 
+def _modified(path: str) -> float:
+    """Returns when a file was written, in seconds since the epoch."""
+    with _named_errors(path, "access"):
+        return os.stat(path).st_mtime if is_local(path) else _gfile().stat(path).mtime_nsec / 1e9
+
+
 def list_dir(path: str) -> list[str]:
     """Returns the sorted names of the files and folders in a folder."""
     with _named_errors(path, "list"):
@@ -221,7 +227,7 @@ def make_dirs(path: str) -> None:
 
 
 def copy_tree(source: str, target: str) -> None:
-    """Copies the files below a folder, except those that exist with the same size.
+    """Copies the files below a folder, except those whose copy has the same size and is not older.
 
     Args:
         source: An existing folder.
@@ -229,7 +235,7 @@ def copy_tree(source: str, target: str) -> None:
     """
     for name in walk_files(source):
         old, new = join(source, name), join(target, name)
-        if exists(new) and size(new) == size(old):
+        if exists(new) and size(new) == size(old) and _modified(new) >= _modified(old):
             continue
         make_dirs(parent(new))
         with open_read(old) as read, open_new(new) as written:

@@ -14,6 +14,7 @@ from typing import Any
 
 REQUEST, REPLY = "request.json", "reply.json"
 ERROR = "error"
+PARENT = "parent"
 
 # How often the subprocess checks that its parent is alive.
 _POLL_SECONDS = 1.0
@@ -59,7 +60,7 @@ def call(
     """
     with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
         with open(os.path.join(folder, REQUEST), "w", encoding="utf-8") as file:
-            json.dump(dict(request), file)
+            json.dump({**request, PARENT: os.getpid()}, file)
         process = subprocess.Popen(
             [*(command or (sys.executable, "-m", module)), folder],
             env={**os.environ, **(environment or {})},
@@ -100,10 +101,12 @@ def serve(work: Callable[[Mapping[str, Any]], Mapping[str, Any]], argv: Sequence
     """
     from tfdeblur.errors import UserError
 
-    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     folder = argv[-1]
     with open(os.path.join(folder, REQUEST), encoding="utf-8") as file:
         request = json.load(file)
+    # As stated, since the parent may have been killed while this process imported its modules.
+    parent = request.pop(PARENT)
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     try:
         reply = dict(work(request))
     except UserError as error:

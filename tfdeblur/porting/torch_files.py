@@ -130,10 +130,36 @@ class _Parameter:
         return data
 
 
-_NAMES: dict[tuple[str, str], Any] = {
+class _Container:
+    """Stand-in for a container. All of a pickle together get no more items than it has bytes.
+
+    A few bytes could otherwise copy a large container once more.
+    """
+
+    __slots__ = ("_kind", "_room")
+    _kind: Callable[..., Any]
+    _room: list[int]
+
+    def __init__(self, kind: Callable[..., Any], room: list[int]) -> None:
+        object.__setattr__(self, "_kind", kind)
+        object.__setattr__(self, "_room", room)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(name)  # as above
+
+    def __call__(self, *content: Any) -> Any:
+        self._room[0] -= sum(map(len, content))
+        if self._room[0] < 0:
+            raise ValueError("it copies its content too often")
+        return self._kind(*content)
+
+
+_CONTAINERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "Counter"): dict,  # milestones of a saved learning-rate schedule
     ("torch", "Size"): tuple,
+}
+_NAMES: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): _Rebuild(),
     ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(),
     ("torch._utils", "_rebuild_parameter"): _Parameter(),
@@ -150,13 +176,15 @@ class _Unpickler(pickle.Unpickler):
     """
 
     def __init__(self, stream: io.BytesIO) -> None:
-        _check_memo(stream)
+        self._room = [_check_memo(stream)]
         # The encoding is for pickles of Python 2, whose strings are bytes.
         super().__init__(stream, encoding="utf-8")
         self.item_sizes: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns the stand-in for a name; raises for all other names."""
+        if (module, name) in _CONTAINERS:
+            return _Container(_CONTAINERS[module, name], self._room)
         try:
             return _NAMES[module, name]
         except KeyError:
@@ -178,16 +206,21 @@ class _Unpickler(pickle.Unpickler):
         return Storage(key, kind, count, first)
 
 
-def _check_memo(stream: io.BytesIO) -> None:
-    """Raises a ValueError if the memo of a pickle would use more memory than its content.
+def _check_memo(stream: io.BytesIO) -> int:
+    """Returns the size of a pickle.
 
     Memoized objects are numbered consecutively; Python allocates up to the largest number at once.
+
+    Raises:
+        ValueError: The memo would use more memory than the content.
     """
     begin = stream.tell()
     for operation, number, _ in pickletools.genops(stream):
         if operation.name in _REMEMBERING and int(number or 0) > stream.tell() - begin:
             raise ValueError("its memo has invalid numbers")
+    size = stream.tell() - begin
     stream.seek(begin)
+    return size
 
 
 class TorchFile:
@@ -243,12 +276,14 @@ class TorchFile:
         content = unpickler.load()
         places, view = {}, memoryview(data)
         for key in _Unpickler(stream).load():
+            if type(key) is not str:
+                raise ValueError("a storage has no name")
             (count,) = struct.unpack("<q", stream.read(8))
             begin = stream.tell()
-            end = begin + count * unpickler.item_sizes[str(key)]
+            end = begin + count * unpickler.item_sizes[key]
             if not begin <= end <= len(data):
                 raise EOFError("it is truncated")
-            places[str(key)] = view[begin:end]
+            places[key] = view[begin:end]
             stream.seek(end)
         return content, places.__getitem__
 

@@ -48,6 +48,17 @@ def test_walk_files_with_links_to_parents_does_not_follow_them(tmp_path):
     ]
 
 
+def test_copy_tree_copies_what_is_newer_than_its_copy(tmp_path):
+    source, target = tmp_path / "from", tmp_path / "to"
+    source.mkdir()
+    (source / "x").write_text("one")
+    files.copy_tree(str(source), str(target))
+    (source / "x").write_text("two")
+    os.utime(target / "x", (1e9, 1e9))
+    files.copy_tree(str(source), str(target))
+    assert (target / "x").read_text() == "two"
+
+
 def test_copy_tree_copies_what_is_missing_or_of_another_size(folder):
     source, target = files.join(folder, "from"), files.join(folder, "to")
     files.make_dirs(files.join(source, "a"))

@@ -1,5 +1,7 @@
 """Replies, errors, crashes and timeouts of subprocesses."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -88,7 +90,8 @@ def _runs(pid):
 
 
 def test_serve_writes_user_errors_and_raises_others(tmp_path):
-    (tmp_path / subprocesses.REQUEST).write_text("{}")
+    request = json.dumps({subprocesses.PARENT: os.getppid()})
+    (tmp_path / subprocesses.REQUEST).write_text(request)
 
     def refuse(request):
         raise UserError("Not today.")

@@ -180,6 +180,22 @@ def test_memo_larger_than_content_raises_data_error(number):
             TorchFile(data, "a.pth")
 
 
+def test_containers_are_not_copied_more_often_than_the_pickle_is_long():
+    items = b"(" + b"".join(plain(f"k{number}") + b"N" for number in range(40)) + b"u"
+    copies = b"h\x05h\x06\x85R0" * 200
+    for data in both(b"ccollections\nCounter\nq\x050}q\x06" + items + copies):
+        with pytest.raises(DataError, match="copies"):
+            TorchFile(data, "a.pth")
+
+
+def test_storages_are_named_by_texts():
+    _, data = both(ONE)
+    before, key, after = data.rpartition(b"X\x01\x00\x00\x000")
+    assert key
+    with pytest.raises(DataError, match="no name"):
+        TorchFile(before + b"K\x00" + after, "a.pth")
+
+
 def test_tensors_that_share_a_storage_are_bounded_together(monkeypatch):
     monkeypatch.setattr(torch_files, "largest_content", lambda size: 2 * NUMBERS.nbytes)
     shared = dictionary({name: tensor("0", (6,)) for name in "abc"})
