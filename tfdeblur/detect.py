@@ -113,6 +113,7 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
     about = {
         **about_run(config, network.restorer, data.manifest),
         **network.identity,
+        "data_fingerprint": data.manifest.fingerprint,
         "tlc_window": network.tlc_window,
         "detector": config.detector,
         "detector_sha256": detector.sha256,
@@ -136,13 +137,14 @@ def run(config: DetectConfig) -> "EvaluationResult[DetectionCard]":
 
 
 def _scores_of(folder: str, about: Mapping[str, Any]) -> "Result | None":
-    """Returns the scores that an evaluation of the same weights has written to a folder."""
+    """Returns the scores of the same weights and images that an evaluation has written."""
     from tfdeblur.evaluation.results import CARDS, Result
 
     if not any(files.exists(files.join(folder, name)) for name in CARDS):
         return None
     found = Result.load(folder)
-    same = all(found.about.get(key) == about[key] for key in ("weights_sha256", "split", "limit"))
+    keys = ("weights_sha256", "data_fingerprint", "split", "limit")
+    same = all(found.about.get(key) == about[key] for key in keys)
     return found if same else None
 
 

@@ -310,6 +310,7 @@ def run_no_reference(config: EvaluateConfig) -> "EvaluationResult[NoReferenceTab
             too small are listed in `card.skipped`.
         DataError: The file of parameters is damaged, or all photos were skipped.
     """
+    require_keras()
     from tfdeblur.evaluation import no_reference
 
     if not config.niqe:

@@ -22,7 +22,7 @@ from tfdeblur.evaluation.scores import (
     STATE_NAMES,
     ScoreCard,
     Setting,
-    digest_key,
+    conditions,
     gain_text,
     lower_is_better,
 )
@@ -95,8 +95,8 @@ class Comparison:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that all runs have, computed with the same weights if any."""
-        return [metric for metric in self._common() if not self._weights_differ(metric)]
+        """The metrics that all runs have, computed with the same weights and reach if any."""
+        return [metric for metric in self._common() if not self._conditions_differ(metric)]
 
     def measured_in(self, region: str) -> list[str]:
         """Returns those of `metrics` that a region has."""
@@ -107,8 +107,9 @@ class Comparison:
         first, *others = self.cards
         return [m for m in first.compared if all(m in other.metrics for other in others)]
 
-    def _weights_differ(self, metric: str) -> bool:
-        return len({card.about.get(digest_key(metric)) for card in self.cards}) > 1
+    def _conditions_differ(self, metric: str) -> bool:
+        keys = conditions(metric)
+        return len({tuple(card.about.get(key) for key in keys) for card in self.cards}) > 1
 
     def notes(self) -> list[str]:
         """Returns what a reader must know about the metrics."""
@@ -116,9 +117,9 @@ class Comparison:
             *lower_is_better(self.metrics),
             *(
                 f"{METRICS[metric].title} is omitted: the runs were evaluated with different "
-                "weights of it."
+                "weights or --max-shift."
                 for metric in self._common()
-                if self._weights_differ(metric)
+                if self._conditions_differ(metric)
             ),
             *(
                 f"{label}: pictures in {folder}, made by another program and measured as they are, "

@@ -553,6 +553,12 @@ def digest_key(metric: str) -> str:
     return f"{metric}_sha256"
 
 
+def conditions(metric: str) -> tuple[str, ...]:
+    """Returns the keys of `about` on which a metric depends: those of its weights and its reach."""
+    reach = ("max_shift",) if metric in ("psnr_shift_db", "ssim_shift") else ()
+    return (digest_key(metric), *reach)
+
+
 def lower_is_better(metrics: Sequence[str]) -> list[str]:
     """Returns a sentence on the metrics of which lower is better, or nothing."""
     titles = [METRICS[key].title for key in metrics if not METRICS[key].higher_is_better]

@@ -9,7 +9,7 @@ from typing import Any
 from tfdeblur.config.recipes import Recipe
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.results import Result, check_metrics, unique_labels
-from tfdeblur.evaluation.scores import BLURRED, CONVERTED, RESTORED
+from tfdeblur.evaluation.scores import BLURRED, CONVERTED, RESTORED, conditions
 from tfdeblur.evaluation.tables import Grid, csv_text
 from tfdeblur.metrics import METRICS
 
@@ -128,6 +128,8 @@ def side_by_side(
             inputs[key] = Entry("blurred, paper", of_input, paper=True)
     entries = [Entry("blurred", first.rows[BLURRED]), *inputs.values(), *entries]
     shown = [key for key in measures if any(not math.isnan(_value(e, key)) for e in entries)]
+    for other in results[1:]:
+        _require_same_conditions(other, first, shown)
     notes = [*_notes(first, shown), *notes, *_origins(names, results)]
     return PaperTable(entries, shown, notes, _caption(first))
 
@@ -138,6 +140,18 @@ def _require_same_images(result: Result, first: Result) -> None:
             f"{result.path} and {first.path} are not of the same images. Evaluate both with the "
             "same --data, --split and --limit."
         )
+
+
+def _require_same_conditions(result: Result, first: Result, measures: Sequence[str]) -> None:
+    for key in measures:
+        measured = [any(key in row for row in one.rows.values()) for one in (result, first)]
+        if all(measured) and any(
+            result.about.get(name) != first.about.get(name) for name in conditions(key)
+        ):
+            raise UserError(
+                f"{result.path} and {first.path}: {key} was measured with different weights or "
+                "--max-shift. Evaluate both alike, or leave it out of --measures."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +182,7 @@ def across_sets(found: Mapping[str, Mapping[str, Result]], measures: Sequence[st
     for results in found.values():
         for name, result in results.items():
             _require_same_images(result, first.setdefault(name, result))
+            _require_same_conditions(result, first[name], measures)
     columns = [(name, key) for name in first for key in measures]
     values = {"blurred": [first[name].rows[BLURRED].get(key, math.nan) for name, key in columns]}
     for network, results in found.items():
@@ -230,8 +245,9 @@ def by_epoch(
             epochs = seen / images
         title = f"{seen:,} images" if epochs is None else f"{epochs:.4g} epochs"
         entries.append(Entry(title, values(row)))
-        if (own := reported.pop(round(epochs or -1), None)) is not None:
-            entries.append(Entry(f"{title}, paper", own, paper=True))
+        whole = round(epochs or -1)
+        if whole in reported and abs(epochs - whole) < 0.01:
+            entries.append(Entry(f"{title}, paper", reported.pop(whole), paper=True))
     entries += [
         Entry(f"{epochs} epochs, paper", own, paper=True) for epochs, own in reported.items()
     ]

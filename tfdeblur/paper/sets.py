@@ -44,7 +44,7 @@ def run(config: SetsConfig) -> str:
     from tfdeblur.io import files
     from tfdeblur.paper.score_table import across_sets
 
-    names = [files.base_name(path.rstrip("/")) for path in config.runs]
+    names = [files.base_name(path) for path in config.runs]
     labels = unique_labels(names, config.labels)
     found = {
         label: {name: Result.load(folder) for name, folder in evaluations_of(path).items()}

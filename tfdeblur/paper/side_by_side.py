@@ -97,7 +97,7 @@ def restore(
         UserError: A network or a picture is missing, or an index is out of range.
         DataError: The data cannot be read.
     """
-    names = unique_labels([files.base_name(path.rstrip("/")) for path in paths], labels)
+    names = unique_labels([files.base_name(path) for path in paths], labels)
     with read_errors([data.path], data.split):
         places = image_places(data)
         # The images of each strip: one, or all tiles of a frame.
@@ -123,6 +123,8 @@ def restore(
             for triplet in evaluator.pictures(wanted, state):
                 restored[triplet.index][name] = triplet.restored
     whole = {i: dataclasses.replace(s, restored=restored[i]) for i, s in strips.items()}
+    if not frames:
+        return [whole[index] for index in wanted]
     return [_joined([whole[index] for index in part]) for part in parts]
 
 
@@ -176,7 +178,7 @@ def _strip(triplet: Triplet, places: Sequence[ImagePlace]) -> Strip:
 def _joined(tiles: Sequence[Strip]) -> Strip:
     """Puts a frame together from its tiles; an image that is no tile is returned as it is."""
     first = tiles[0]
-    if first.sharp.shape[:2] == first.place.frame_size or len(tiles) == 1:
+    if first.sharp.shape[:2] == first.place.frame_size:
         return first
     stitcher = Stitcher()
     for tile in tiles:

@@ -49,6 +49,7 @@ def run(config: SigmaConfig) -> FigureResult:
     from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.degradation import kernels
     from tfdeblur.evaluation.given_pictures import read_pixels
+    from tfdeblur.evaluation.results import unique_labels
     from tfdeblur.io import files
     from tfdeblur.paper.side_by_side import decibels, stored_images
     from tfdeblur.reports import figures
@@ -60,7 +61,8 @@ def run(config: SigmaConfig) -> FigureResult:
         found = stored_images(EvaluationData(config.data, config.split), config.indices)
         sharp = {strip.title: strip.sharp for strip in found}
     else:
-        sharp = {files.base_name(path): read_pixels(path) for path in config.pictures}
+        titles = unique_labels([files.base_name(path) for path in config.pictures])
+        sharp = {t: read_pixels(p) for t, p in zip(titles, config.pictures, strict=True)}
 
     def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
         line = kernels.gaussian_kernel1d(sigma, kernels.gaussian_size(sigma))
