@@ -207,6 +207,8 @@ def fix_draws() -> None:
     import numpy as np
     from keras import ops
 
+    from tfdeblur.models import layers
+
     table = (np.arange(16 * BATCH).reshape(16, BATCH) * 0.377 % 1.0).astype(np.float32)
     if keras.backend.backend() == "jax":
         import jax.numpy as jnp
@@ -233,7 +235,7 @@ def fix_draws() -> None:
         mask = ((places * 7919) % 1000 >= 1000 * self.rate).astype(np.float32)
         return inputs * ops.cast(mask / (1 - self.rate), inputs.dtype)
 
-    keras.layers.Dropout.call = dropped
+    keras.layers.Dropout.call = layers.Dropout.call = dropped
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Types of configuration fields: durations, intervals, image sizes, checkpoint counts."""
 
+import operator
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -101,7 +102,10 @@ class Size(NamedTuple):
             ValueError: The value is not a size of at least 1x1.
         """
         if isinstance(value, list | tuple) and len(value) == 2:
-            size = cls(int(value[0]), int(value[1]))
+            try:
+                size = cls(*map(operator.index, value))
+            except TypeError:
+                raise ValueError("must be two whole numbers: height and width") from None
         else:
             match = _SIZE.match(str(value))
             if match is None:

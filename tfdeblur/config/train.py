@@ -139,7 +139,7 @@ class ScheduleConfig:
     start: Duration = "0 images"
     """start of the decay"""
     every: Period | None = None
-    """interval of the decay (step, exponential)"""
+    """interval of the decay (step, exponential); steps are those of the first stage"""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     """factor of the rate per interval"""
     drop: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -220,7 +220,8 @@ class RuntimeConfig:
     """framework that runs the steps; auto: KERAS_BACKEND if set, else TensorFlow, or JAX if only
     JAX can use the TPU"""
     strategy: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = "auto"
-    """auto: a TPU if --tpu is set, else the workers of TF_CONFIG, all GPUs, or one device"""
+    """auto: a TPU if one is attached or named, else the workers of TF_CONFIG, all GPUs, or one
+    device"""
     tpu: str | None = None
     """TPU name or address; `--tpu` without a value is the local one"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -276,7 +277,7 @@ class TrainConfig:
     """published recipe to start from"""
     plugins: tuple[str, ...] = ()
     """modules whose plug-ins the run uses; they are imported by `--plugins MODULE` only"""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """seed of initial weights, data order and augmentation"""
     data: DataConfig = DataConfig()
     synthesis: Degradation = dataclasses.field(default_factory=Degradation)
@@ -437,7 +438,9 @@ def _resolve_critic(value: Any, objective: PlugIn) -> tuple[PlugIn | None, list[
     if not objective.name:  # unknown, which is reported already
         return None, []
     if getattr(OBJECTIVES.options(objective.name), "needs_critic", False):
-        return resolve_plug_in("critic", {"name": DEFAULT_CRITIC, **(value or {})})
+        if value is None or isinstance(value, Mapping):
+            value = {"name": DEFAULT_CRITIC, **(value or {})}
+        return resolve_plug_in("critic", value)
     if value:
         message = f"objective {objective.name!r} has no critic; remove this section"
         return None, [settings.Problem("critic", message)]

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from tfdeblur.errors import ConfigError, DataError
+from tfdeblur.io import array_files, files
 from tfdeblur.losses.pixel import mse_per_example
 from tfdeblur.ops import imaging
 from tfdeblur.ops.shapes import ImageBatch, PerExample, Tensor
@@ -263,9 +264,6 @@ def _downloaded(required: tuple[str, ...]) -> _Arrays:
 
 def _read(path: str, required: tuple[str, ...]) -> _Arrays:
     """Reads and checks the weights of the required layers."""
-    # Imported here because `files` needs TensorFlow and the loss itself does not.
-    from tfdeblur.io import array_files, files
-
     data = files.read_bytes(path)
     if path.endswith(".npz"):
         found = array_files.read_npz(data, path)

@@ -18,7 +18,7 @@ from tfdeblur.models.blocks import (
     normalize,
 )
 from tfdeblur.models.generator import Generator
-from tfdeblur.models.layers import Synchronized
+from tfdeblur.models.layers import Dropout, Synchronized
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def build(options: Options) -> Generator:
         x = unit(convolution(x, 4 * options.width, 3, f"{name}_1"), f"{name}_1")
         if options.convolutions == 2 or options.dropout:
             x = layers.ReLU(name=f"{name}_relu")(x)
-            x = layers.Dropout(options.dropout, name=f"{name}_dropout")(x)
+            x = Dropout(options.dropout, name=f"{name}_dropout")(x)
         if options.convolutions == 2:
             x = unit(convolution(x, 4 * options.width, 3, f"{name}_2"), f"{name}_2")
         x = layers.Add(name=f"{name}_add")([shortcut, x])

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from tfdeblur.config.fields import Duration
 from tfdeblur.errors import ConfigError, DataError, reason_of
+from tfdeblur.io import array_files, files
 from tfdeblur.models.blocks import Norm, convolve, normalize
 from tfdeblur.models.generator import Backbone
 from tfdeblur.models.keras_settings import standard_settings
@@ -161,9 +162,6 @@ def published(application: str, side: int, path: str | None) -> keras.Model:
 
 def _read(build: Callable[..., keras.Model], application: str, path: str) -> keras.Model:
     """Returns Keras's network with the weights of a file."""
-    # Imported here because `files` needs TensorFlow and the network itself does not.
-    from tfdeblur.io import array_files, files
-
     data = files.read_bytes(path)
     arrays = array_files.read_hdf5(data, path)
     network = build(include_top=False, weights=None, input_shape=(None, None, 3))

@@ -4,6 +4,7 @@ import functools
 import importlib
 import importlib.util
 import math
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -305,6 +306,32 @@ def _fused_kernels(backend: str) -> ModuleType | None:
 
 
 @keras.saving.register_keras_serializable(package="tfdeblur")
+class Dropout(keras.layers.Dropout):
+    """Dropout whose masks differ between the replicas of TensorFlow.
+
+    It is equivalent to `keras.layers.Dropout`, with the same arguments and state. In Keras's layer
+    all replicas draw the same masks, because they share the state of the seed.
+
+    Reference:
+        Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+        JMLR 2014.
+    """
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Drops elements in training, and scales the others up."""
+        kernels = _fused_kernels(keras.backend.backend())
+        if kernels is None or not training or self.rate == 0:
+            return super().call(inputs, training=training)
+        sizes = ops.shape(inputs)
+        shape = [size if own is None else own for own, size in zip(self._kept, sizes, strict=True)]
+        return kernels.dropout(inputs, self.rate, shape, self.seed_generator.next())
+
+    @property
+    def _kept(self) -> Sequence[int | None]:
+        return self.noise_shape or (None, None, None, None)
+
+
+@keras.saving.register_keras_serializable(package="tfdeblur")
 class LayerNormalization(keras.layers.LayerNormalization):
     """Layer normalization over the last axis, which can be differentiated twice.
 
@@ -363,10 +390,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
     fused kernel reads and writes 16 bits and computes in float32. Synchronized statistics,
     inference and other backends use Keras's code.
 
+    Args:
+        synchronized: Whether TensorFlow's replicas share their statistics. Under JAX, where Keras
+            refuses the argument, they are always those of the global batch.
+        **kwargs: Of `keras.layers.BatchNormalization`.
+
     Reference:
         Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
         Internal Covariate Shift", ICML 2015, algorithm 1.
     """
+
+    def __init__(self, *, synchronized: bool = False, **kwargs: Any) -> None:
+        separate = keras.backend.backend() == "tensorflow"
+        super().__init__(synchronized=synchronized and separate, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalizes [B, H, W, C] by the batch in training, else by the moving averages."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tfdeblur.models.blocks import convolve, halve
 from tfdeblur.models.generator import Generator
+from tfdeblur.models.layers import Dropout
 from tfdeblur.ops.imaging import ValueRange
 
 
@@ -142,7 +143,7 @@ def build(options: Options) -> Generator:
         ]
     if dropout:
         skips = [
-            layers.SpatialDropout2D(dropout, name=f"skip{level}_dropout")(skip)
+            Dropout(dropout, (None, 1, 1, None), name=f"skip{level}_dropout")(skip)
             for level, skip in enumerate(skips)
         ]
 

@@ -179,6 +179,7 @@ class DatasetSource:
         width: Columns of an image.
         paths: Empty.
         cached_bytes: 0; the user caches such data.
+        remote: False.
     """
 
     def __init__(self, pairs: tf.data.Dataset, config: TrainConfig) -> None:
@@ -197,6 +198,7 @@ class DatasetSource:
             )
         self.paths: tuple[str, ...] = ()
         self.cached_bytes = 0
+        self.remote = False
         self._pairs = pairs
         if config.data.crop != DataConfig().crop or config.synthesis != Degradation():
             tqdm.write(

@@ -66,6 +66,22 @@ def test_errors_of_plug_ins_and_core_are_listed_together():
         assert re.search(part, message), part
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"critic": 3}, "critic"),
+        ({"critic": ["patch_gan"]}, "critic"),
+        ({"data": {"crop": [256, None]}}, r"data\.crop"),
+        ({"data": {"crop": [256, "x"]}}, r"data\.crop"),
+        ({"seed": 2**32}, "seed"),
+    ],
+)
+def test_values_of_another_type_are_named(change, key):
+    tree = {"recipe": "rednet30wgan_cifar10", "workdir": "w", **change}
+    with pytest.raises(ConfigError, match=rf"^{key}"):
+        config.resolve(tree)
+
+
 def test_unknown_recipe_suggests_near_name():
     with pytest.raises(ConfigError, match=r"'unet16_cifar'.*'unet16_cifar10'"):
         config.resolve({"recipe": "unet16_cifar", "workdir": "w"})

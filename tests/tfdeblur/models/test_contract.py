@@ -101,6 +101,25 @@ def test_other_backend_without_tensorflow_computes_the_same(generator, backend, 
     np.testing.assert_allclose(np.load(out), expected, atol=2e-5)
 
 
+def test_synchronized_batch_norm_under_jax_is_that_of_the_global_batch():
+    pytest.importorskip("jax")
+    code = (
+        "from tfdeblur import models\n"
+        "options = {'width': 2, 'synchronized': True}\n"
+        "print(models.create('resnet16', options).network.count_params())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    plain = models.create("resnet16", {"width": 2})
+    assert int(result.stdout) == plain.network.count_params()
+
+
 # --------------------------------------------------------------------------------- invalid options
 
 

@@ -398,3 +398,34 @@ def test_second_derivative_of_norm_equals_finite_differences(norm):
     slope = np.sum(tape.gradient(value, variable) * direction)
     up, down = (penalty(tf.constant(x + step * direction)) for step in (1e-6, -1e-6))
     np.testing.assert_allclose(slope, (up - down) / 2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("noise_shape", [None, (None, 1, 1, None)])
+def test_dropout_equals_that_of_keras(noise_shape):
+    x = tf.ones((2, 8, 9, 6))
+    made = [
+        layer_class(0.3, noise_shape, seed=3)
+        for layer_class in (layers.Dropout, keras.layers.Dropout)
+    ]
+    for _ in range(2):
+        ours, theirs = (layer(x, training=True) for layer in made)
+        np.testing.assert_array_equal(ours, theirs)
+        assert 0 < np.count_nonzero(ours) < ours.numpy().size
+    np.testing.assert_array_equal(made[0](x, training=False), x)
+
+
+def test_dropout_differs_between_replicas():
+    strategy = runtime.make_strategy("mirrored")
+    with strategy.scope():
+        layer = layers.Dropout(0.5, seed=1)
+    x = tf.ones((1, 16, 16, 4))
+
+    @tf.function(autograph=False)
+    def step():
+        return strategy.run(lambda: layer(x, training=True))
+
+    first, second = strategy.experimental_local_results(step())
+    single = keras.layers.Dropout(0.5, seed=1)
+    np.testing.assert_array_equal(first, single(x, training=True))
+    equal = np.mean(first.numpy() == second.numpy())
+    assert 0.4 < equal < 0.6

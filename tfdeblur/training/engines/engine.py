@@ -344,7 +344,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def compile(self, state: TrainingState, objective: Objective, plan: StepPlan) -> None:
-        """Prepares the training step; called once, after `start`.
+        """Prepares the training step; called after `start`, at each entry into a stage.
 
         Raises:
             ConfigError: The engine cannot run such a step.

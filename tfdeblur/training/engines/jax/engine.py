@@ -38,6 +38,11 @@ logger = logging.getLogger(__name__)
 
 # The first NVIDIA GPUs that compute in bfloat16 (Ampere).
 _BFLOAT16_CAPABILITY = 8.0
+# In the messages of JAX when another process, or the connection to it, is gone.
+_SIGNS_OF_LOSS = (
+    *("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"),
+    *("Gloo", "NCCL", "coordination", "Connection"),
+)
 
 
 class JaxEngine(Engine):
@@ -124,8 +129,7 @@ class JaxEngine(Engine):
         if platform == "tpu":
             return POLICIES["bfloat16"]
         if platform == "gpu":
-            capability = getattr(jax.devices()[0], "compute_capability", _BFLOAT16_CAPABILITY)
-            if float(capability) >= _BFLOAT16_CAPABILITY:
+            if _has_bfloat16(jax.devices()[0]):
                 return POLICIES["bfloat16"]
             logger.warning(
                 "%s computes in float32: bfloat16 units require compute capability 8.0.",
@@ -172,7 +176,8 @@ class JaxEngine(Engine):
         reason = reason_of(error)
         if "RESOURCE_EXHAUSTED" in str(error):
             return out_of_memory(reason)
-        return worker_lost(reason) if self.several_workers else None
+        lost = self.several_workers and any(word in str(error) for word in _SIGNS_OF_LOSS)
+        return worker_lost(reason) if lost else None
 
     # --------------------------------------------------------------------------- training steps
 
@@ -291,6 +296,14 @@ def _shared_by(devices: Sequence[jax.Device], global_batch: int) -> list[jax.Dev
     smallest = min(map(len, own.values()))
     count = len(cluster.sharing(range(smallest), max(global_batch // len(own), 1)))
     return [d for d in devices if d in own[d.process_index][:count]]
+
+
+def _has_bfloat16(gpu: jax.Device) -> bool:
+    # Only NVIDIA GPUs report a number; other supported GPUs are recent enough.
+    try:
+        return float(gpu.compute_capability) >= _BFLOAT16_CAPABILITY
+    except (AttributeError, TypeError, ValueError):
+        return True
 
 
 def _require_tpu() -> None:

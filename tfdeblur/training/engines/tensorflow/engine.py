@@ -52,7 +52,7 @@ class TensorFlowEngine(Engine):
 
     def start(self, seed: int, config: RuntimeConfig, global_batch: int | None = None) -> None:
         """Seeds TensorFlow and creates the strategy, unless there is one."""
-        # AutoGraph converts the loop over steps in a temporary file.
+        # AutoGraph converts a `tf.function` of the user's own in a temporary file.
         files.check_temporary_folder()
         # Before device discovery, after which deterministic ops cannot be enabled.
         runtime.seed_everything(seed, config.deterministic)

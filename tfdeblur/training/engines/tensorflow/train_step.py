@@ -105,7 +105,7 @@ class ReplicaStep:
             with tape.stop_recording():
                 metrics = self._update_critics(lambda update: [images])
             loss, scalars = self._loss(GENERATOR, len(self._objective.updates) - 1, images)
-        gradients = tape.gradient(loss, self._state.networks[GENERATOR].variables)
+        gradients = _gradients(tape, loss, self._state.networks[GENERATOR].variables)
         return {**metrics, **scalars, **self._apply(GENERATOR, gradients)}
 
     def _update_with_separate_passes(self, batches: Sequence[Batch]) -> Scalars:
@@ -155,7 +155,7 @@ class ReplicaStep:
             if images.outputs is None:
                 images = dataclasses.replace(images, outputs=self._generate(images))
             loss, scalars = self._loss(name, update, images)
-        return tape.gradient(loss, self._state.networks[name].variables), scalars
+        return _gradients(tape, loss, self._state.networks[name].variables), scalars
 
     # ------------------------------------------------------------------------------- its elements
 
@@ -224,6 +224,16 @@ class ReplicaStep:
             for variable in trained.variables:
                 variable.assign(tf.clip_by_value(variable.value, -limit, limit))
         return {f"{name}/gradient_norm": norm / replicas}
+
+
+def _gradients(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]) -> list[tf.Tensor]:
+    # Zeros for weights that the loss does not reach, as under JAX. TensorFlow's own option for that
+    # fails for Keras's variables (2.21).
+    found = tape.gradient(loss, variables)
+    return [
+        tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
+        for gradient, variable in zip(found, variables, strict=True)
+    ]
 
 
 # ------------------------------------------------------------------------------------- repetition

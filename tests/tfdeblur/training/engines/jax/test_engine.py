@@ -6,6 +6,9 @@ import pytest
 
 pytest.importorskip("jax")
 
+import jax
+
+from tfdeblur.errors import UserError, WorkerLost
 from tfdeblur.training.engines.jax import engine
 
 
@@ -29,3 +32,28 @@ def test_each_process_uses_as_many_devices(counts, batch, used):
     processes = [device.process_index for device in found]
     assert [processes.count(process) for process in range(len(counts))] == used
     assert [device for device in devices if device in found] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "several", "kind"),
+    [
+        ("RESOURCE_EXHAUSTED: out of memory", False, UserError),
+        ("UNAVAILABLE: the coordination service stopped", True, WorkerLost),
+        ("INTERNAL: Gloo all-reduce failed: Connection closed by peer", True, WorkerLost),
+        ("UNAVAILABLE: the coordination service stopped", False, None),
+        ("INVALID_ARGUMENT: shapes differ", True, None),
+    ],
+)
+def test_errors_of_a_lost_worker_are_told_from_others(text, several, kind):
+    own = engine.JaxEngine()
+    own.worker_names = ("the chief", "worker 1") if several else ("",)
+    found = own.explain_failure(jax.errors.JaxRuntimeError(text))
+    assert found is None if kind is None else isinstance(found, kind)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [("8.0", True), ("7.5", False), ("gfx942", True), (None, True)]
+)
+def test_gpus_of_capability_8_and_those_without_number_have_bfloat16(capability, expected):
+    gpu = SimpleNamespace(compute_capability=capability)
+    assert engine._has_bfloat16(gpu) is expected

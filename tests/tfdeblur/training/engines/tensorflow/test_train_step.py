@@ -187,6 +187,23 @@ def test_clip_norm_limits_the_gradient_and_reports_the_unclipped_norm():
     assert float(metrics["generator/gradient_norm"]) > 1e-2
 
 
+@pytest.mark.parametrize(("settings", "micro_batches"), [({}, 1), ({"clip_norm": 1.0}, 1), ({}, 2)])
+def test_weights_that_the_loss_does_not_reach_get_zeros(settings, micro_batches):
+    run_config = toy_config(optimizer={"learning_rate": 1.0, **settings})
+    toy = toy_generator()
+    unused = keras.layers.Conv2D(3, 1, bias_initializer="ones")
+    outputs = [toy.network.output, unused(toy.network.input)]
+    generator = dataclasses.replace(toy, network=keras.Model(toy.network.input, outputs))
+    state = toy_state(run_config, generator, Content())
+    plan = StepPlan(global_batch=8, micro_batches=micro_batches)
+    before = unused.get_weights()
+    used = toy.network.get_weights()
+    ReplicaStep(Content(), state, plan)(toy_batch())
+    for old, new in zip(before, unused.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert not np.array_equal(toy.network.get_weights()[0], used[0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("objective", [Content, TwoNetworks])
