@@ -110,6 +110,8 @@ def run(config: PreflightConfig) -> "list[Row]":
             progress=bar.set_postfix_str,
         )
         for target in targets:
+            if stages := len(target.run_config.training.stages):
+                tqdm.write(f"{target.name}: the first of {stages + 1} stages is compiled.")
             for tpu in slices:
                 row = surveyor.row(target, tpu, largest=config.largest)
                 table.add(row)

@@ -32,8 +32,10 @@ def cached_reply(
     reply = _read(path)
     if reply is None:
         reply = dict(compile_program())
-        files.make_dirs(files.parent(path))
-        files.write_json(path, reply)
+        if "refused" not in reply or reply.get("no_room"):
+            # Other refusals may be the machine's, such as a full disk.
+            files.make_dirs(files.parent(path))
+            files.write_json(path, reply)
     return reply
 
 

@@ -52,9 +52,14 @@ def exchanged(text: str, devices: int) -> dict[str, float]:
                 shapes, kind, start = found.groups()
                 # A ring reduces a part of the array per device and hop, then passes it on.
                 share = (devices - 1) / devices * (2 if kind == "all-reduce" else 1)
+                if kind == "reduce-scatter":
+                    share *= devices  # the result is one device's part
+                arrays = _SHAPE.findall(shapes)
                 if start and kind != "all-reduce":
-                    share /= 2  # the operand is listed beside the result
-                for dtype, sides in _SHAPE.findall(shapes):
+                    # Operands are listed before results, and numbers without axes after them.
+                    arrays = [found for found in arrays if found[1]]
+                    arrays = arrays[len(arrays) // 2 :]
+                for dtype, sides in arrays:
                     size = math.prod(int(side) for side in sides.split(",") if side)
                     size *= times[name] * _BYTES.get(dtype, 4)
                     key = f"{kind} {dtype}"

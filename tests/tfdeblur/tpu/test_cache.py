@@ -54,3 +54,9 @@ def test_failure_is_not_stored(folder):
     with pytest.raises(RuntimeError, match="crashed"):
         cached_reply(folder, "a step", "v5e:2x4", VERSIONS, fail)
     assert ask(folder)[1] is True
+
+
+def test_refusals_for_lack_of_memory_alone_are_stored(folder):
+    ask(folder, refused="disk full")
+    assert ask(folder, refused="no room", no_room=True)[1] is True
+    assert ask(folder)[1] is False

@@ -27,6 +27,8 @@ ENTRY %main (x: f32[4]) -> f32[4] {
   %pair = (f32[4]{0}, bf16[2,3]{1,0}) all-reduce(%x, %y), channel_id=2, to_apply=%add
   %loop = (s32[], f32[8]) while(%start), condition=%less, body=%body
   %start = (bf16[9]{0}, bf16[9]{0}, u32[]{:S(2)}) collective-permute-start(%x), channel_id=3
+  %begun = (f32[8]{0}, f32[64]{0}) all-gather-start(%x), channel_id=4, dimensions={0}
+  %scattered = f16[4]{0} reduce-scatter(%x), channel_id=5, dimensions={0}, to_apply=%add
   %gathered = f32[64]{0} all-gather(%x), channel_id=3, dimensions={0}
   %named = f32[4]{0} copy(%all-reduce.7)
 }
@@ -38,9 +40,9 @@ def test_exchanged_counts_collectives_and_repeats_loops():
         {
             "all-reduce f32": 2 * 7 / 8 * (16 + 5 * 32),
             "all-reduce bf16": 2 * 7 / 8 * 12,
-            "all-gather f32": 7 / 8 * 256,
+            "all-gather f32": 7 / 8 * (256 + 256),
             "collective-permute bf16": 7 / 8 * 18,
-            "collective-permute u32": 7 / 8 * 2,
+            "reduce-scatter f16": 7 * 8,
         }
     )
 
