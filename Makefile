@@ -8,7 +8,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 REQUIREMENTS_STAMP := $(VENV)/.requirements-$(PYTHON_VERSION)
 ENV_STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
 SOURCES := tfdeblur data_prep examples benchmarks tests
-# The documentation's tools stand apart: they read the sources and need neither TensorFlow nor Keras.
+# The documentation tools have a separate environment: they need neither TensorFlow nor Keras.
 DOCS_STAMP := $(VENV)-docs/.installed-$(PYTHON_VERSION)
 # Where `make quickstart` puts its data, its run and its report.
 QUICKSTART_DIR ?= quickstart

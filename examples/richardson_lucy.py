@@ -3,8 +3,8 @@
     python examples/richardson_lucy.py GOPRO_Large/test richardson_lucy
 
 It reads SCENE/blur/FRAME.png and writes SCENE/FRAME.png, which `evaluate --compare` and `paper
-images` find by their names. The blur is assumed to be a Gaussian everywhere, which that of moving
-cameras and objects is not. Needs scikit-image.
+images` find by their names. The blur is assumed to be a Gaussian everywhere, which is wrong for
+moving cameras and objects. Needs scikit-image.
 """
 
 import pathlib
