@@ -7,8 +7,9 @@
     GET /metrics     counts for Prometheus
 
 Options of ``/restore``: ``format``, ``ensemble=true``, and ``tile``, the side of tiles in pixels.
-Status codes: 400 empty or damaged, 413 too many bytes or pixels, 415 not a photo, or a format that
-is not written, 422 an invalid option, or an image too large for the format, 503 busy.
+Status codes: 400 empty or damaged, 408 sent too slowly, 413 too many bytes or pixels, 415 not a
+photo, or a format that is not written, 422 an invalid option, or an image too large for the format,
+503 busy.
 """
 
 import asyncio
@@ -35,6 +36,9 @@ FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 TILES = (128, 256, 512, 1024)
 """Sides of tiles that a request may choose; the network is compiled for each."""
+
+_MAX_SIDE = {"jpeg": 65_535, "webp": 16_383}
+_UPLOAD_SECONDS = 120.0
 
 _TRUE, _FALSE = ("1", "true", "on"), ("", "0", "false", "off")
 
@@ -125,7 +129,11 @@ def create_app(
     async def answer(request: Request) -> Response:
         kind, options = _parameters(request.query_params, pixels_at_once)
         with entrance.admit() as hold:
-            data = await _body(request, accepted.max_bytes)
+            try:
+                async with asyncio.timeout(_UPLOAD_SECONDS):
+                    data = await _body(request, accepted.max_bytes)
+            except TimeoutError as error:
+                raise _Refused(408, f"the photo took over {_UPLOAD_SECONDS:.0f} s") from error
             photo = await asyncio.to_thread(_decoded, data, accepted.max_pixels, hold)
             job = asyncio.ensure_future(batcher(photo.pixels, options))
             gone = asyncio.ensure_future(_disconnected(request))
@@ -213,11 +221,13 @@ class _Entrance:
         if self._requests >= self._limits.max_waiting:
             raise Busy(f"{self._requests} requests are in progress; try again later.")
         self._requests += 1
-        held = 0
+        held, ended = 0, False
 
         def hold(pixels: int) -> None:
             nonlocal held
             with self._lock:
+                if ended:  # while a thread decodes
+                    raise Busy("the request has ended.")
                 if self._pixels + pixels > self._limits.max_pixels_held:
                     raise Busy(f"{self._pixels:,} pixels are in memory; try again later.")
                 self._pixels += pixels
@@ -228,6 +238,7 @@ class _Entrance:
         finally:
             self._requests -= 1
             with self._lock:
+                ended = True
                 self._pixels -= held
 
 
@@ -272,10 +283,15 @@ async def _body(request: Any, max_bytes: int) -> bytes:
 
 
 def _encoded(kind: str, photo: photo_files.Photo) -> bytes:
+    height, width = photo.pixels.shape[:2]
+    if max(height, width) > _MAX_SIDE.get(kind, height + width):
+        raise _Refused(422, f"{width}x{height} pixels cannot be written as {kind}; choose png")
     try:
         return photo_files.encode_photo(f"restored.{kind}", photo)
-    except UserError as error:  # it is too large for the format
-        raise _Refused(422, str(error)) from error
+    except UserError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        raise
 
 
 def _decoded(data: bytes, max_pixels: int, hold: Callable[[int], None]) -> photo_files.Photo:
@@ -288,7 +304,7 @@ def _decoded(data: bytes, max_pixels: int, hold: Callable[[int], None]) -> photo
         return photo_files.decode_photo(data, "the photo", check)
     except UserError as error:
         cause = error.__cause__
-        if isinstance(cause, Busy):
+        if isinstance(cause, Busy | MemoryError):
             raise cause from None
         if isinstance(cause, UnidentifiedImageError):
             raise _Refused(415, str(error)) from error

@@ -76,7 +76,12 @@ class Batcher:
         job = _Job(pixels, options, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._arrived.set()
-        return await job.done
+        try:
+            return await job.done
+        except asyncio.CancelledError:  # the client has gone
+            with contextlib.suppress(ValueError):
+                self._jobs.remove(job)
+            raise
 
     async def run(self) -> None:
         """Restores images until it is cancelled."""
@@ -109,16 +114,13 @@ class Batcher:
             if self._jobs:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._full(), _WAIT_SECONDS)
-                # Clients that have gone leave cancelled images.
-                while self._jobs and self._jobs[0].done.done():
-                    self._jobs.popleft()
-                if self._jobs:
+                if self._jobs:  # unless all clients have gone
                     return self._take()
             else:
                 await self._arrived.wait()
 
     async def _full(self) -> None:
-        while len(self._fitting()) < self._room():
+        while self._jobs and len(self._fitting()) < self._room():
             self._arrived.clear()
             await self._arrived.wait()
 
