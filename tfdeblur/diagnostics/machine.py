@@ -54,9 +54,8 @@ def _devices(reply: Reply) -> Iterator[Finding]:
         extra = {"TensorFlow": "gpu", "JAX": "jax-gpu"}[values["engine"]]
         advice = f'Check that nvidia-smi works, and that pip install "tfdeblur[{extra}]" was run.'
         if values["cuda"] is False:
-            advice = (
-                'This TensorFlow was built without CUDA; replace it: pip install "tfdeblur[gpu]".'
-            )
+            install = versions.replacing('pip install "tfdeblur[gpu]"', versions.installed())
+            advice = f"This TensorFlow was built without CUDA; replace it: {install}."
         yield Finding("devices", "warning", text, advice)
     else:
         yield Finding("devices", "ok", values["summary"])
@@ -73,7 +72,7 @@ def _tpu_advice(name: str | None, signs: list[str], reply: Reply) -> str:
         return "This machine has no /dev/accel* or /dev/vfio: run on the TPU VM itself."
     packages = versions.installed()
     if "libtpu" not in packages:
-        return f"There is no libtpu: {platforms.find().install}."
+        return f"There is no libtpu: {versions.replacing(platforms.find().install, packages)}."
     if reply.timed_out:
         return (
             "A single host of a pod cannot be initialized alone: on worker 0 set "

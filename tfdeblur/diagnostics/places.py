@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from tfdeblur.diagnostics import platforms
 from tfdeblur.diagnostics.finding import Finding
 from tfdeblur.errors import UserError
 from tfdeblur.io import files, subprocesses
@@ -89,6 +90,8 @@ def _advice(path: str, reply: subprocesses.Reply) -> str:
     scheme = path.split("://")[0]
     if reply.timed_out or any(part in reply.error for part in _NO_NETWORK):
         return "Check the network, and that the bucket exists (gcloud storage ls)."
+    if reply.values.get("no_tensorflow"):
+        return f"{platforms.find().install}, or use a local folder."
     if reply.values.get("unknown_scheme"):
         if scheme == "gs" and sys.version_info < (3, 13):
             return "pip install tensorflow-io-gcs-filesystem, which adds gs:// to TensorFlow."
@@ -121,10 +124,13 @@ def data(path: str) -> Finding:
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     import time
 
-    import tensorflow as tf
-
     path = request["path"]
     scheme = path.split("://")[0]
+    try:
+        import tensorflow as tf
+    except ImportError:
+        error = f"{scheme}:// needs TensorFlow, which is not installed"
+        return {subprocesses.ERROR: error, "no_tensorflow": True}
     if scheme not in tf.io.gfile.get_registered_schemes():
         error = f"TensorFlow {tf.__version__} cannot read {scheme}:// here"
         return {subprocesses.ERROR: error, "unknown_scheme": True}

@@ -4,6 +4,7 @@ import dataclasses
 import glob
 import importlib.util
 import os
+import pathlib
 import sys
 
 # Variables that Colab and Kaggle set in every session.
@@ -13,7 +14,9 @@ _NOTEBOOKS = {
 }
 
 # Device files of the chips of a TPU VM, and variables that name a TPU.
-_TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
+_TPU_FILES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
+# Other accelerators and virtual machines have such files, too; the vendor of a TPU is Google.
+_VENDORS, _GOOGLE = "/sys/bus/pci/devices/*/vendor", "0x1ae0"
 _TPU_VARIABLES = ("TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID", "COLAB_TPU_ADDR")
 _GPU_FILES = "/dev/nvidia[0-9]*"
 
@@ -36,7 +39,13 @@ class Platform:
 def signs_of_tpu() -> list[str]:
     """Returns the device files and environment variables that indicate a TPU."""
     found = sorted(path for pattern in _TPU_FILES for path in glob.glob(pattern))
-    return [*found, *_set(*_TPU_VARIABLES)]
+    return [*(found if found and _may_be_google() else ()), *_set(*_TPU_VARIABLES)]
+
+
+def _may_be_google() -> bool:
+    """Returns whether a PCI device is of Google, or their vendors are hidden."""
+    vendors = glob.glob(_VENDORS)
+    return not vendors or any(pathlib.Path(v).read_text().strip() == _GOOGLE for v in vendors)
 
 
 def has_gpu() -> bool:

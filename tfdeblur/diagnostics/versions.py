@@ -64,6 +64,17 @@ def installed() -> dict[str, str]:
     return found
 
 
+def replacing(install: str, packages: Mapping[str, str]) -> str:
+    """Returns a command that installs a build of TensorFlow in place of those that are there.
+
+    Args:
+        install: The command that installs it.
+        packages: Versions of the installed packages.
+    """
+    builds = [name for name in BUILDS if name in packages]
+    return f"pip uninstall -y {' '.join(builds)}; {install}" if builds else install
+
+
 def unmet(requirements: Iterable[str], packages: Mapping[str, str]) -> list[str]:
     """Returns a description of each requirement that is not met.
 
@@ -120,7 +131,13 @@ def _builds(packages: Mapping[str, str]) -> list[Finding]:
     builds = [name for name in BUILDS if name in packages]
     if not builds:
         advice = f"{platforms.find().install}."
-        return [Finding("TensorFlow", "wrong", "is not installed", advice)]
+        if "jax" not in packages:
+            return [Finding("TensorFlow", "wrong", "is not installed", advice)]
+        text = (
+            "is not installed: JAX trains on data that fit in memory; evaluating, restoring, "
+            "exporting, larger data and gs:// need it"
+        )
+        return [Finding("TensorFlow", "warning", text, advice)]
     versions = (f"{name} {packages[name]}" for name in _REPORTED if name in packages)
     found = [Finding("packages", "ok", ", ".join(versions))]
     if len(builds) > 1:

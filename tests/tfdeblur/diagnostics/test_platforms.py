@@ -43,6 +43,14 @@ def test_a_tpu_vm_by_its_device_files(bare, monkeypatch, minor, extra):
     assert extra in platform.install
 
 
+@pytest.mark.parametrize(("vendor", "name"), [("0x1ae0\n", "a TPU VM"), ("0x8086\n", "neither")])
+def test_device_files_of_other_vendors_are_no_tpu(bare, tmp_path, vendor, name):
+    (tmp_path / "vendor").write_text(vendor)
+    bare["/dev/vfio/[0-9]*"] = ["/dev/vfio/7"]
+    bare[platforms._VENDORS] = [str(tmp_path / "vendor")]
+    assert name in platforms.find().name
+
+
 @pytest.mark.parametrize("tensorflow", [True, False])
 @pytest.mark.parametrize(
     ("name", "variable"), [("Colab", "COLAB_RELEASE_TAG"), ("Kaggle", "KAGGLE_KERNEL_RUN_TYPE")]

@@ -20,6 +20,14 @@ def test_findings_in_this_environment_are_ok():
 def test_findings_without_tensorflow_are_wrong():
     finding = named(versions.findings({"keras": "3.15.1"}), "TensorFlow")
     assert finding.status == "wrong" and platforms.find().install in finding.advice
+    with_jax = named(versions.findings({"keras": "3.15.1", "jax": "0.10.2"}), "TensorFlow")
+    assert with_jax.status == "warning"
+
+
+def test_another_build_replaces_those_that_are_installed():
+    command = versions.replacing("pip install x", {"tensorflow-cpu": "2.21.0", "keras": "3"})
+    assert command == "pip uninstall -y tensorflow-cpu; pip install x"
+    assert versions.replacing("pip install x", {"keras": "3"}) == "pip install x"
 
 
 def test_findings_with_two_builds_of_tensorflow_are_wrong():
