@@ -20,6 +20,10 @@ INDEX = "index.html"
 
 # The page shows at most this many stages of an image.
 _MAX_COLUMNS = 6
+# So many stages of an image are kept, about equally far apart on a logarithmic axis.
+_MAX_STAGES = 24
+# TensorBoard gets images when the run has seen this many times as many as at the last ones.
+_GROWTH = 1.1
 
 # Charts of the page, with the endings of the names of their scalars.
 _CHARTS = {
@@ -82,6 +86,7 @@ class Gallery:
         self._title = title
         self._summary = summary
         self._known: set[int] = set()
+        self._shown = 0
         files.make_dirs(self._folder)
 
     def add(
@@ -102,8 +107,11 @@ class Gallery:
         triples = list(zip(pictures.blurred, pictures.restored, pictures.sharp, strict=True))
         for record, (blurred, restored, sharp) in zip(pictures.records, triples, strict=True):
             self._add_record(record, {"blurred": blurred, "sharp": sharp})
-            self._save(f"{_restored(record)}{report.images:012d}.png", restored)
-        if triples:
+            self._save(_stage_name(record, report.images), restored)
+            for stage in _surplus(self._stages(record)):
+                files.remove(files.join(self._folder, _stage_name(record, stage)))
+        if triples and (report.last or report.images >= _GROWTH * self._shown):
+            self._shown = report.images
             strips = np.stack([np.concatenate(triple, axis=1) for triple in triples])
             history.add_pictures(report.images, "blurred-restored-sharp", strips)
         self._write_page(report, pictures, history, validation)
@@ -122,7 +130,7 @@ class Gallery:
             # Earlier versions named the sharp image differently, so a missing one proves nothing.
             if kind == "blurred" or files.exists(files.join(self._folder, name)):
                 for stage in self._stages(record):
-                    files.remove(files.join(self._folder, f"{_restored(record)}{stage:012d}.png"))
+                    files.remove(files.join(self._folder, _stage_name(record, stage)))
             self._save(name, image)
         self._known.add(record)
 
@@ -162,7 +170,7 @@ class Gallery:
             row = {"blurred": f"{PICTURES}/{record:06d}-blurred.png"}
             for stage in _spread(stages):
                 row[f"{stage / report.epoch_images:.3g} epochs"] = (
-                    f"{PICTURES}/{_restored(record)}{stage:012d}.png"
+                    f"{PICTURES}/{_stage_name(record, stage)}"
                 )
             row["sharp"] = f"{PICTURES}/{record:06d}-sharp.png"
             rows.append((f"{pictures.kind} {record}", row))
@@ -220,6 +228,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
+def _stage_name(record: int, images: int) -> str:
+    return f"{_restored(record)}{images:012d}.png"
+
+
 def _restored(record: int) -> str:
     """Returns the prefix of the file names of a record's restored images."""
     return f"{record:06d}-restored-"
@@ -245,3 +257,12 @@ def _spread(stages: Sequence[int]) -> list[int]:
         return list(stages)
     chosen = np.geomspace(1, len(stages), _MAX_COLUMNS).round().astype(int) - 1
     return [stages[index] for index in sorted(set(chosen.tolist()))]
+
+
+def _surplus(stages: Sequence[int]) -> list[int]:
+    """Returns the stages to delete, of neighbors with about the same image count the later one."""
+    kept, surplus = sorted(stages), []
+    while len(kept) > _MAX_STAGES:
+        ratios = [kept[i + 1] / max(kept[i - 1], 1) for i in range(1, len(kept) - 1)]
+        surplus.append(kept.pop(1 + ratios.index(min(ratios))))
+    return surplus

@@ -1,10 +1,13 @@
 """The page shows each image with its own target, whatever changed between two starts."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfdeblur.io import files
+from tfdeblur.training import gallery
 from tfdeblur.training.gallery import Gallery, Pictures, Validation
 from tfdeblur.training.history import History
 from tfdeblur.training.loop import Report
@@ -52,6 +55,19 @@ def test_fewer_images_keep_their_records(folder):
     assert pixel(folder, "000005-sharp.png") == 5
     assert "000005-restored-000000000011.png" in page and "000001-" not in page
     assert "000001-restored-000000000011.png" in names(folder)
+
+
+def test_long_runs_keep_some_stages_of_each_image(folder):
+    kept = []
+    for stage in range(100, 30_000, 100):
+        kept.append(stage)
+        kept = [one for one in kept if one not in gallery._surplus(kept)]
+    assert len(kept) == gallery._MAX_STAGES and (kept[0], kept[-1]) == (100, 29_900)
+    assert max(after / before for before, after in itertools.pairwise(kept)) < 2.5
+    for stage in range(11, 11 * 28, 11):
+        page = show(folder, stage, [3])
+    found = [name for name in names(folder) if "restored" in name]
+    assert len(found) == gallery._MAX_STAGES and "000003-restored-000000000297.png" in page
 
 
 def test_other_split_replaces_images_and_stages(folder):
