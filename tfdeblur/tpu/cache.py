@@ -32,8 +32,7 @@ def cached_reply(
     reply = _read(path)
     if reply is None:
         reply = dict(compile_program())
-        if "refused" not in reply or reply.get("no_room"):
-            # Other refusals may be the machine's, such as a full disk.
+        if _is_kept(reply):
             files.make_dirs(files.parent(path))
             files.write_json(path, reply)
     return reply
@@ -47,4 +46,9 @@ def _read(path: str) -> dict[str, Any] | None:
         reply = json.loads(files.read_bytes(path))
     except (ValueError, RecursionError):
         return None
-    return reply if isinstance(reply, dict) else None
+    return reply if isinstance(reply, dict) and _is_kept(reply) else None
+
+
+def _is_kept(reply: Mapping[str, Any]) -> bool:
+    """Returns whether a reply is about the program: other refusals may be due to a full disk."""
+    return "refused" not in reply or bool(reply.get("no_room"))

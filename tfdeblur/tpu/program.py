@@ -34,16 +34,16 @@ class DetachedEngine(JaxEngine):
     """Builds runs for devices that are not attached.
 
     Args:
-        devices: All devices of the slice.
+        devices: The devices that share each batch.
     """
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
-        self._all = devices
+        self._shared = devices
 
     def start(self, seed: int, config: RuntimeConfig, global_batch: int | None = None) -> None:
-        """Seeds Keras, and selects as many devices as can share the batch."""
+        """Seeds Keras, and selects the devices."""
         keras.utils.set_random_seed(seed)
-        self.use(cluster.sharing(self._all, global_batch))
+        self.use(self._shared)
 
     def resolve_precision(self, requested: Precision) -> str:
         """Returns the precision of a TPU."""
@@ -53,16 +53,16 @@ class DetachedEngine(JaxEngine):
 def lower(
     run_config: TrainConfig, height: int, width: int, devices: Sequence[Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """Returns the step of a run on all devices that can share its batch.
+    """Returns the step of a run on the devices that share each batch.
 
     Args:
         run_config: The run.
         height: Height of a sample in pixels.
         width: Width of a sample in pixels.
-        devices: All devices, attached or not.
+        devices: The devices, attached or not; their number divides the batch.
 
     Returns:
-        The `jax.stages.Lowered`; and ``images`` per step, ``devices`` that share them,
+        The `jax.stages.Lowered`; and ``images`` per step, the number of ``devices``,
         ``parameters`` that are trained, and ``counted``, the fields of `counting.Counted`.
 
     Raises:
@@ -112,7 +112,8 @@ def compile_lowered(program: Any, devices: int) -> dict[str, Any]:
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     topology, used = request["topology"], versions()
-    devices = devices_of(topology, request["config_name"])
+    # Fewer than all if all cannot share the batch of each stage.
+    devices = cluster.sharing(devices_of(topology, request["config_name"]), request["devices"])
     run_config = config.resolve(request["config"], plugins=request["config"].get("plugins", ()))
     program, about = lower(run_config, request["height"], request["width"], devices)
     reply = cached_reply(

@@ -131,7 +131,7 @@ class Surveyor:
             "cache": self._cache,
         }
         if self._engine == "jax":
-            request = {**target.request(batch, replica_batch), **place}
+            request = {**target.request(batch, replica_batch), **place, "devices": devices}
             return self._ask("program", request, _BACKENDS["jax"])
         with tempfile.TemporaryDirectory(prefix="tfdeblur-") as folder:
             place["hlo"] = os.path.join(folder, "step.hlo")

@@ -19,10 +19,12 @@ import json, sys
 import jax
 from tfdeblur import config
 from tfdeblur.tpu import program
+from tfdeblur.training.engines import cluster
 
 replies = []
 for tree in json.loads(sys.argv[1]):
-    lowered, about = program.lower(config.resolve(tree), 16, 16, jax.devices())
+    devices = cluster.sharing(jax.devices(), tree["training"]["global_batch"])
+    lowered, about = program.lower(config.resolve(tree), 16, 16, devices)
     reply = program.compile_lowered(lowered, about["devices"])
     replies.append({**about, **reply, "text": lowered.as_text()})
 print(json.dumps(replies))

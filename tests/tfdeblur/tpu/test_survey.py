@@ -49,7 +49,7 @@ class FakeCompiler:
             assert environment["KERAS_BACKEND"] == "tensorflow"
             return Reply({**about, "tensorflow": "2.21.0"})
         assert environment["KERAS_BACKEND"] == "jax" and environment["JAX_PLATFORMS"] == "cpu"
-        devices = max(n for n in range(1, 9) if batch % n == 0)
+        devices = request["devices"]
         about |= {"devices": devices, "counted": COUNTED, "sent": {"all-reduce f32": 1e6}}
         return Reply({**VERSIONS, **about, **self.compiled(batch // devices), **self.extra})
 
@@ -65,6 +65,16 @@ class FakeCompiler:
 def row_of(compiler, *, engine="jax", largest=False, **options):
     surveyor = Surveyor("cache", engine=engine, seconds=9, call=compiler)
     return surveyor.row(recipe_target("unet16_cifar10", **options), V5E_8, largest=largest)
+
+
+def test_devices_are_those_that_share_the_batches_of_all_stages():
+    compiler = FakeCompiler()
+    target = recipe_target("restormer_gopro")
+    stages = target.run_config.training.stages
+    assert math.gcd(target.batch, *(stage.global_batch for stage in stages)) == 8
+    Surveyor("cache", engine="jax", seconds=9, call=compiler).row(target, parse("v5e-16"))
+    ((_, request),) = compiler.requests
+    assert (request["devices"], target.batch) == (8, 64)
 
 
 def test_row_has_the_figures_of_a_chip():
