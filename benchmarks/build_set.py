@@ -156,9 +156,7 @@ def _decode_files(paths: list[str]) -> None:
 
 
 def build_set(options: dict[str, Any]) -> Callable[[], None]:
-    """Returns a function that builds the data set; imports TensorFlow before the timing."""
-    import tensorflow  # noqa: F401  # only imported
-
+    """Returns a function that builds the data set."""
     from data_prep import build
 
     config = build.config_class("gopro")(**options)

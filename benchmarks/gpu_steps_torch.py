@@ -55,6 +55,7 @@ class Run:
 
     def __init__(self, case: dict[str, Any]) -> None:
         torch.manual_seed(0)
+        torch.backends.cudnn.benchmark = True  # shapes are static
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model, critic = (case["sections"].get(name, {}) for name in ("model", "critic"))
         recipe = case["recipe"]
@@ -78,7 +79,7 @@ class Run:
         self.optimizer = kind(self.network.parameters(), fused=True, **options)
         if self.critic is not None:
             self.critic_optimizer = kind(self.critic.parameters(), fused=True, **options)
-            # Not compiled: `torch.compile` has no gradients of gradients.
+            # Runs eagerly: `torch.compile` has no gradients of gradients.
             self.critic_call = self.critic
         self.call = torch.compile(self.network)
         shape = (2, case["batch"], 3, case["size"], case["size"])
@@ -135,9 +136,12 @@ class Run:
             self.critic_optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.critic_optimizer.step()
+        # Without gradients of the critic's weights.
+        self.critic.requires_grad_(False)
         with self._autocast():
             score = self.critic_call(restored).float().mean()
         self._apply(log_cosh(restored, sharp) - ADVERSARIAL * score)
+        self.critic.requires_grad_(True)
 
     def _apply(self, loss: torch.Tensor, clip: float | None = None) -> None:
         self.optimizer.zero_grad(set_to_none=True)

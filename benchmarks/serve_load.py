@@ -43,13 +43,18 @@ def main() -> None:
     server = subprocess.Popen([*command, "--port", str(port)], stdout=silent, stderr=silent)
     try:
         _wait_for(port)
-        _measure(port, content.getvalue(), 2, 2.0)  # warms up
+        _measure(port, content.getvalue(), max(arguments.clients), 2.0)  # warms up
         print("clients  requests/s  median ms  99 % ms  errors  server MiB")
         for clients in arguments.clients:
+            start = time.monotonic()
             times, errors = _measure(port, content.getvalue(), clients, arguments.seconds)
+            # With the last answers of all clients.
+            seconds = time.monotonic() - start
+            if not times:
+                raise SystemExit("error: the server restored no photo")
             times.sort()
             print(
-                f"{clients:7}  {len(times) / arguments.seconds:10.1f}"
+                f"{clients:7}  {len(times) / seconds:10.1f}"
                 f"  {1000 * statistics.median(times):9.0f}"
                 f"  {1000 * times[int(0.99 * (len(times) - 1))]:7.0f}  {errors:6}"
                 f"  {_memory(server.pid):10.0f}"
@@ -75,20 +80,25 @@ def _wait_for(port: int) -> None:
 def _measure(port: int, content: bytes, clients: int, seconds: float) -> tuple[list[float], int]:
     """Returns the seconds of each answered request, and the number of other answers."""
     times: list[float] = []
-    errors = []
+    errors: list[str] = []
     end = time.monotonic() + seconds
 
     def send() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         while time.monotonic() < end:
             start = time.monotonic()
-            connection.request("POST", "/restore", content)
-            answer = connection.getresponse()
-            answer.read()
+            try:
+                connection.request("POST", "/restore", content)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                errors.append(repr(error))
+                connection.close()  # the next request connects again
+                continue
             if answer.status == 200:
                 times.append(time.monotonic() - start)
             else:
-                errors.append(answer.status)
+                errors.append(str(answer.status))
 
     threads = [threading.Thread(target=send) for _ in range(clients)]
     for thread in threads:
