@@ -54,6 +54,8 @@ class FolderClip:
         try:
             names = files.list_dir(self.folder)
         except UserError as error:
+            if isinstance(error.__cause__, Exception):
+                raise images.fault_of(self.folder, error.__cause__) from error
             raise DataError(str(error)) from error
         pictures = in_order([name for name in names if images.is_picture(name)])
         return [f"{self.folder.rstrip('/')}/{name}" for name in pictures]

@@ -99,10 +99,10 @@ def open_image(path: str) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise Fault("not-a-file", path, f"{path} does not exist.") from error
     except Exception as error:  # decoders raise almost any type for damaged data
-        raise _unreadable(path, error) from error
+        raise fault_of(path, error) from error
 
 
-def _unreadable(path: str, error: Exception) -> Fault:
+def fault_of(path: str, error: Exception) -> Fault:
     """Returns an error with the reason why a file cannot be read, and the remedy."""
     code, reason, remedy = _diagnose(path, error)
     return Fault(code, path, f"{path} cannot be read as an image ({reason}). {remedy}")
@@ -117,7 +117,8 @@ def _diagnose(path: str, error: Exception) -> tuple[Code, str, str]:
             "Remove it, or split it into smaller images with another program.",
         )
     if isinstance(error, MemoryError):
-        return "unavailable", "it does not fit into the free memory", _AGAIN
+        remedy = "Free some memory, or remove it."
+        return "too-large", "it does not fit into memory", remedy
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "not-a-file", "the link points to itself", "Remove the link."
     if isinstance(error, OSError) and error.errno in _REFUSED:
@@ -126,6 +127,8 @@ def _diagnose(path: str, error: Exception) -> tuple[Code, str, str]:
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return "unavailable", error.strerror or str(error), _AGAIN
     tf = sys.modules.get("tensorflow")  # which reads paths with a scheme
+    if tf is not None and isinstance(error, tf.errors.PermissionDeniedError):
+        return "not-a-file", "permission denied", "Make the file readable."
     if tf is not None and isinstance(error, tf.errors.OpError):
         return "unavailable", str(error.message), _AGAIN
     return "unreadable", _damage(path, error), "Fetch it again, or remove both halves of its pair."

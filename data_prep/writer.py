@@ -135,11 +135,12 @@ def _clear(directory: str) -> None:
 
 def _sweep(directory: str) -> None:
     """Removes partial shards of killed builds, but not those that a process is writing."""
-    if files.is_local(directory):
+    local = files.is_local(directory)
+    if local:
         files.remove_abandoned(directory, (schema.SHARD_SUFFIX,))
-        return
     for name in files.list_dir(directory):
-        if _PARTIAL.fullmatch(name):
+        found = _PARTIAL.fullmatch(name)
+        if found and not (local and found[1]):
             files.remove(files.join(directory, name))
 
 

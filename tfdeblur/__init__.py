@@ -133,8 +133,18 @@ _LAZY = {
 }
 
 
+# Modules of commands, with a `run` function each.
+_COMMANDS = ("convert", "deblur", "detect", "doctor", "evaluate", "export", "preflight", "train")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_COMMANDS})
+
+
 def __getattr__(name: str) -> Any:
-    """Imports names that load Keras or TensorFlow when they are first used."""
+    """Imports names that load Keras or TensorFlow, and commands, when they are first used."""
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _COMMANDS:
+        return importlib.import_module(f"tfdeblur.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -61,8 +61,8 @@ class Session:
         if not path.startswith(_SLOW):
             return path
         # Folders of one name, such as linear/gopro and gamma/gopro, are not mixed.
-        digest = hashlib.sha256(path.encode()).hexdigest()[:8]
-        target = files.join(self.data, f"{files.base_name(path)}-{digest}")
+        digest = hashlib.sha256(path.rstrip("/").encode()).hexdigest()[:8]
+        target = files.join(self.data, digest, files.base_name(path))
         files.copy_tree(path, target)
         return target
 
@@ -113,8 +113,14 @@ def start(home: str = "", previous: str = "") -> Session:
     if "gs://" in home:
         _log_in(platform.name)
     runs = files.join(home, _RUNS)
-    if previous and not files.exists(runs):
-        files.copy_tree(files.join(previous, _RUNS), runs)
+    copying = files.join(runs, ".copying")
+    if previous and (not files.exists(runs) or files.exists(copying)):
+        source = files.join(previous, _RUNS)
+        files.list_dir(source)  # raises if there is none
+        files.make_dirs(runs)
+        files.write_text(copying, previous)  # an interrupted copy is continued
+        files.copy_tree(source, runs)
+        files.remove(copying)
     tpu = platforms.local_tpu()
     choose_backend({"tpu": tpu})
     import keras

@@ -99,7 +99,7 @@ def test_read_any_error_of_a_decoder_is_a_fault(tmp_path, monkeypatch, error, re
     path = str(save(tmp_path / "a.png", picture(0)))
     with pytest.raises(Fault) as caught:
         read(path)
-    code = "unavailable" if error is MemoryError else "unreadable"
+    code = "too-large" if error is MemoryError else "unreadable"
     assert (caught.value.code, caught.value.file) == (code, path)
     assert path in str(caught.value)
 
@@ -109,6 +109,7 @@ def test_read_any_error_of_a_decoder_is_a_fault(tmp_path, monkeypatch, error, re
     [
         (OSError(errno.EIO, "Input/output error"), "unavailable"),
         (tf.errors.UnavailableError(None, None, "503"), "unavailable"),
+        (tf.errors.PermissionDeniedError(None, None, "403"), "not-a-file"),
         (OSError(errno.EACCES, "Permission denied"), "not-a-file"),
         (OSError(errno.EINVAL, "Invalid argument"), "unreadable"),
     ],

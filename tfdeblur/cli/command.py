@@ -96,7 +96,9 @@ def guard(body: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return body()
+        code = body()
+        sys.stdout.flush()
+        return code
     except UserError as error:
         # Messages contain file names.
         print(f"error: {printable_lines(str(error))}", file=sys.stderr)
@@ -108,7 +110,9 @@ def guard(body: Callable[[], int]) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output has exited (`| head`).
+        # The reader of the output has exited (`| head`). Python flushes what is left at its end.
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
         return 1
     except OSError as error:
         if error.errno not in _LIMITS:

@@ -82,7 +82,7 @@ class DataConfig:
     """sampling weight of each data set; its size if unset"""
     synthesize: tuple[bool, ...] | None = None
     """for each data set, whether its blur is synthesized; if unset, with a section synthesis: those
-    built without blur if there are any, else all"""
+    built without blur, noise and JPEG if there are any, else all"""
     split: str = "train"
     """split to train on"""
     crop: Size | None = None

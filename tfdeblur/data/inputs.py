@@ -59,7 +59,7 @@ def open_validation_data(run_config: TrainConfig, data: TrainingData) -> Evaluat
     chosen = set_to_validate(data.manifests, output.validation_split)
     if chosen is None:
         found = any(output.validation_split in manifest.splits for manifest in data.manifests)
-        lacks = "has blurred images in" if found else "has"
+        lacks = "has degraded images in" if found else "has"
         tqdm.write(
             f"No data set {lacks} a split {output.validation_split!r}: nothing is validated, "
             "the newest weights count as the best, and pictures show training samples."
@@ -69,7 +69,7 @@ def open_validation_data(run_config: TrainConfig, data: TrainingData) -> Evaluat
     if len(data.paths) > 1:
         tqdm.write(
             f"Validating on the split {output.validation_split!r} of {path}, the first data set "
-            "that has one with blurred images."
+            "that has one with degraded images."
         )
     opened = EvaluationData(path, output.validation_split, limit=output.validation_images)
     check_one_size(path, output.validation_split, len(opened.sizes))

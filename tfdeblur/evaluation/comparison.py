@@ -116,8 +116,8 @@ class Comparison:
         return [
             *lower_is_better(self.metrics),
             *(
-                f"{METRICS[metric].title} is omitted: the runs were evaluated with different "
-                "weights or --max-shift."
+                f"{METRICS[metric].title} is omitted: the runs were evaluated with other "
+                "weights of the metric or another --max-shift."
                 for metric in self._common()
                 if self._conditions_differ(metric)
             ),

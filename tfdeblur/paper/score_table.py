@@ -128,8 +128,7 @@ def side_by_side(
             inputs[key] = Entry("blurred, paper", of_input, paper=True)
     entries = [Entry("blurred", first.rows[BLURRED]), *inputs.values(), *entries]
     shown = [key for key in measures if any(not math.isnan(_value(e, key)) for e in entries)]
-    for other in results[1:]:
-        _require_same_conditions(other, first, shown)
+    _require_same_conditions(results, shown)
     notes = [*_notes(first, shown), *notes, *_origins(names, results)]
     return PaperTable(entries, shown, notes, _caption(first))
 
@@ -142,15 +141,17 @@ def _require_same_images(result: Result, first: Result) -> None:
         )
 
 
-def _require_same_conditions(result: Result, first: Result, measures: Sequence[str]) -> None:
+def _require_same_conditions(results: Sequence[Result], measures: Sequence[str]) -> None:
     for key in measures:
-        measured = [any(key in row for row in one.rows.values()) for one in (result, first)]
-        if all(measured) and any(
-            result.about.get(name) != first.about.get(name) for name in conditions(key)
-        ):
+        found: dict[tuple[Any, ...], str] = {}
+        for result in results:
+            if any(key in row for row in result.rows.values()):
+                where = tuple(result.about.get(name) for name in conditions(key))
+                found.setdefault(where, result.path)
+        if len(found) > 1:
             raise UserError(
-                f"{result.path} and {first.path}: {key} was measured with different weights or "
-                "--max-shift. Evaluate both alike, or leave it out of --measures."
+                f"{' and '.join(found.values())}: {key} was measured with different weights or "
+                "--max-shift. Evaluate all alike, or leave it out of --measures."
             )
 
 
@@ -182,7 +183,9 @@ def across_sets(found: Mapping[str, Mapping[str, Result]], measures: Sequence[st
     for results in found.values():
         for name, result in results.items():
             _require_same_images(result, first.setdefault(name, result))
-            _require_same_conditions(result, first[name], measures)
+    for name in first:
+        same_set = [results[name] for results in found.values() if name in results]
+        _require_same_conditions(same_set, measures)
     columns = [(name, key) for name in first for key in measures]
     values = {"blurred": [first[name].rows[BLURRED].get(key, math.nan) for name, key in columns]}
     for network, results in found.items():

@@ -154,8 +154,15 @@ class _Container:
         return self._kind(*content)
 
 
+class _Ordered(collections.OrderedDict[Any, Any]):
+    """An ordered dictionary without the attributes that a pickle sets, which would be copies."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 _CONTAINERS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "OrderedDict"): _Ordered,
     ("collections", "Counter"): dict,  # milestones of a saved learning-rate schedule
     ("torch", "Size"): tuple,
 }

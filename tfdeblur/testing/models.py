@@ -149,7 +149,7 @@ def unit_model_saved_and_loaded_is_equal(generator: Generator) -> None:
 
 
 def training_step_under_xla_has_static_shapes(generator: Generator) -> None:
-    """XLA compiles a training step, for which all shapes must be known; TPUs need that."""
+    """All shapes of a training step are known when it is traced for XLA, as TPUs need."""
     network = _again(generator).network
 
     def step(x: Any) -> Any:

@@ -188,6 +188,16 @@ def test_containers_are_not_copied_more_often_than_the_pickle_is_long():
             TorchFile(data, "a.pth")
 
 
+def test_attributes_of_dictionaries_are_not_copied():
+    items = b"(" + b"".join(plain(f"k{number}") + b"N" for number in range(40)) + b"u"
+    copies = b"h\x05)Rh\x06b0" * 200
+    instructions = b"ccollections\nOrderedDict\nq\x050}q\x06" + items + b"0" + copies
+    instructions += b"h\x05)R" + plain({"k": 1}) + b"b" + plain("w") + tensor("0", (6,)) + b"s"
+    for data in both(instructions):
+        file = TorchFile(data, "a.pth")
+        assert list(file.dictionaries()[""]) == ["w"] and not vars(file._content)
+
+
 def test_storages_are_named_by_texts():
     _, data = both(ONE)
     before, key, after = data.rpartition(b"X\x01\x00\x00\x000")

@@ -76,7 +76,7 @@ class Film:
                     yield film
                     film._finish()
             except av.FFmpegError as error:
-                if isinstance(error, OSError):  # such as a full disk
+                if isinstance(error, OSError | MemoryError):  # such as a full disk
                     raise
                 raise DataError(
                     f"{source.path} cannot be written as {path}: {error.strerror}."

@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 _BFLOAT16_CAPABILITY = 8.0
 # In the messages of JAX when another process, or the connection to it, is gone.
 _SIGNS_OF_LOSS = (
-    *("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"),
-    *("Gloo", "NCCL", "coordination", "Connection"),
+    *("unavailable", "aborted", "cancelled", "deadline_exceeded", "heartbeat"),
+    *("gloo", "nccl", "coordination", "connection", "socket", "broken pipe"),
 )
 
 
@@ -176,7 +176,7 @@ class JaxEngine(Engine):
         reason = reason_of(error)
         if "RESOURCE_EXHAUSTED" in str(error):
             return out_of_memory(reason)
-        lost = self.several_workers and any(word in str(error) for word in _SIGNS_OF_LOSS)
+        lost = self.several_workers and any(word in str(error).lower() for word in _SIGNS_OF_LOSS)
         return worker_lost(reason) if lost else None
 
     # --------------------------------------------------------------------------- training steps

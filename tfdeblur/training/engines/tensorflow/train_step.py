@@ -230,6 +230,8 @@ def _gradients(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any])
     # Zeros for weights that the loss does not reach, as under JAX. TensorFlow's own option for that
     # fails for Keras's variables (2.21).
     found = tape.gradient(loss, variables)
+    if all(gradient is None for gradient in found):
+        raise ValueError("The loss does not depend on any weight of the network.")
     return [
         tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
         for gradient, variable in zip(found, variables, strict=True)

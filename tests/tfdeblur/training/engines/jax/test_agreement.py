@@ -13,7 +13,6 @@ from tests.helpers.engine_steps import Case
 from tests.helpers.tiny_models import TINY
 
 pytest.importorskip("jax")
-pytestmark = pytest.mark.long
 
 DEVICES = (1, 2, 8)
 
@@ -67,13 +66,29 @@ WITHOUT_EFFECT = {
 TOLERANCES = {"mimo_unet": 3e-4}
 
 
+# These run in continuous integration, all in `make test-long`.
+FEW = ("content", "batch_norm", "micro_batches", "wgan_gp")
+FEW_DEVICES = (1, 2)
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, repository):
     """Runs all cases under both engines; returns their arrays by case, engine and devices."""
+    return _run(CASES, DEVICES, tmp_path_factory, repository)
+
+
+@pytest.fixture(scope="module")
+def few_outcomes(tmp_path_factory, repository):
+    """Runs a few cases."""
+    cases = [case for case in CASES if case.name in FEW]
+    return _run(cases, FEW_DEVICES, tmp_path_factory, repository)
+
+
+def _run(chosen, counts, tmp_path_factory, repository):
     folder = tmp_path_factory.mktemp("steps")
     request = folder / "request.json"
-    for backend, devices in (("tensorflow", 1), *(("jax", count) for count in DEVICES)):
-        cases = [dataclasses.asdict(case) for case in CASES]
+    for backend, devices in (("tensorflow", 1), *(("jax", count) for count in counts)):
+        cases = [dataclasses.asdict(case) for case in chosen]
         request.write_text(json.dumps({"cases": cases, "folder": str(folder), "devices": devices}))
         subprocess.run(
             [sys.executable, "-m", "tests.helpers.engine_steps", str(request)],
@@ -84,9 +99,21 @@ def outcomes(tmp_path_factory, repository):
     return lambda case, engine: dict(np.load(folder / f"{case}-{engine}.npz"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("devices", DEVICES)
 @pytest.mark.parametrize("case", [case.name for case in CASES])
 def test_five_steps_equal_those_of_tensorflow(outcomes, case, devices):
+    assert_equal(outcomes, case, devices)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", FEW_DEVICES)
+@pytest.mark.parametrize("case", FEW)
+def test_five_steps_of_a_few_cases_equal_those_of_tensorflow(few_outcomes, case, devices):
+    assert_equal(few_outcomes, case, devices)
+
+
+def assert_equal(outcomes, case, devices):
     # Five steps magnify the rounding of the first.
     tolerance = TOLERANCES.get(case, 1e-4)
     expected, found = outcomes(case, "tensorflow1"), outcomes(case, f"jax{devices}")
@@ -100,5 +127,6 @@ def test_five_steps_equal_those_of_tensorflow(outcomes, case, devices):
             np.testing.assert_allclose(found[name][0], array[0], atol=1e-5 * scale, err_msg=name)
 
 
+@pytest.mark.long
 def test_step_with_nonfinite_loss_is_skipped(outcomes):
     assert outcomes("skipped_step", "jax1")["skipped"].tolist() == [0, 0, 1, 0, 0]
