@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdeblur.execution.executor import Executor
+from tfdeblur.ops.precision import require_full_float32
 
 
 class TensorFlowExecutor(Executor):
@@ -18,6 +19,7 @@ class TensorFlowExecutor(Executor):
     """
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None) -> None:
+        require_full_float32()
         self._strategy = strategy or tf.distribute.get_strategy()
         self.devices = self._strategy.num_replicas_in_sync
 

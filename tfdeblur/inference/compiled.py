@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdeblur.execution import default_executor
+from tfdeblur.ops.precision import require_full_float32
 
 Shape = tuple[int | None, ...]
 
@@ -73,6 +74,7 @@ class CompiledFunctions:
     """
 
     def __init__(self, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        require_full_float32()
         self._function = function
         self._lock = threading.Lock()
         self._traced: dict[Shape, Any] = {}

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Literal
 
+from tfdeblur.ops.lazy import tensorflow
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -34,3 +36,11 @@ def precision_scope(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
         keras.config.set_image_data_format(layout)
         keras.config.set_floatx(floatx)
+
+
+def require_full_float32() -> None:
+    """Makes TensorFlow multiply float32 in full precision in this process.
+
+    By default it rounds the factors, to TF32 on recent NVIDIA GPUs and to bfloat16 on TPUs.
+    """
+    tensorflow.config.experimental.enable_tensor_float_32_execution(False)

@@ -5,8 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.toys import two_replicas
+from tfdeblur.config.train import RuntimeConfig
 from tfdeblur.execution import default_executor
 from tfdeblur.execution.tensorflow import TensorFlowExecutor
+from tfdeblur.inference.compiled import CompiledFunctions
+from tfdeblur.training.engines.tensorflow.engine import TensorFlowEngine
 
 
 @pytest.mark.parametrize("strategy", [tf.distribute.get_strategy, two_replicas])
@@ -32,3 +35,13 @@ def test_compiled_function_follows_its_variables_and_is_traced_once():
     gain.assign(3.0)
     np.testing.assert_array_equal(executor.fetch(scaled(batch)), 3.0 * before)
     assert len(traces) == 1
+
+
+def test_float32_is_not_rounded_to_tf32_by_training_evaluating_and_restoring():
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    for begin in (TensorFlowExecutor, TensorFlowEngine, lambda: CompiledFunctions(lambda x: x)):
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+        begun = begin()
+        if isinstance(begun, TensorFlowEngine):
+            begun.start(0, RuntimeConfig())
+        assert not enabled()

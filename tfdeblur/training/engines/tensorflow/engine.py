@@ -16,7 +16,7 @@ from tfdeblur.execution.tensorflow import TensorFlowExecutor
 from tfdeblur.io import files
 from tfdeblur.objectives.objective import Objective
 from tfdeblur.ops import devices
-from tfdeblur.ops.precision import Precision
+from tfdeblur.ops.precision import Precision, require_full_float32
 from tfdeblur.training.engines.engine import SKIPPED, Engine, StepPlan, StepResults
 from tfdeblur.training.engines.tensorflow import runtime
 from tfdeblur.training.engines.tensorflow.errors import explain_failure
@@ -61,6 +61,7 @@ class TensorFlowEngine(Engine):
             self._connect(runtime.make_strategy(config.strategy, config.tpu, global_batch))
 
     def _connect(self, strategy: tf.distribute.Strategy) -> None:
+        require_full_float32()
         self._strategy = strategy
         self.devices = strategy.num_replicas_in_sync
         self.worker_names, self.worker_index = runtime.places(strategy)
