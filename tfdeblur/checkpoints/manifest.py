@@ -73,6 +73,7 @@ class _Meta:
     averaged: bool = False
     epoch_images: pydantic.PositiveInt | None = None
     data: dict[str, Any] | None = None
+    engine: dict[str, Any] | None = None
     origin: dict[str, Any] | None = None
 
 

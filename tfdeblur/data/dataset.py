@@ -152,7 +152,7 @@ def open_to_train(config: DataConfig) -> list[OpenSplit]:
 
 
 def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
-    """Rejects training on test data.
+    """Rejects training on test data, and on both kinds of GoPro's blur.
 
     Args:
         opened: The data sets to train on.
@@ -161,13 +161,23 @@ def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
     Raises:
         ConfigError: It is the test split.
         DataError: One of the data sets trains on test scenes of another one that was built from
-            the same source.
+            the same source, or two of GoPro have different gammas.
     """
     remedy = "To allow it, give --data.train-on-test (train_on_test=True in Python)."
     if name == "test":
         raise ConfigError(
             "data.split: 'test' is the split for evaluation, which is meaningless after training "
             f"on it. Train on 'train', or build the data set with other splits. {remedy}"
+        )
+    gammas = {
+        one.directory: one.manifest.blur["gamma"]
+        for one in opened
+        if one.manifest.source == "gopro" and "gamma" in one.manifest.blur
+    }
+    if len(set(gammas.values())) > 1:
+        raise DataError(
+            f"{' and '.join(gammas)} have different blur of GoPro, averaged as pixel values and in "
+            "linear light (blur and blur_gamma). Train on one of them."
         )
     for one in opened:
         for other in opened:

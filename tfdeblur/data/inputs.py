@@ -4,7 +4,7 @@ import math
 
 from tqdm import tqdm
 
-from tfdeblur.config import OutputConfig, TrainConfig
+from tfdeblur.config import OutputConfig, TrainConfig, recipes
 from tfdeblur.data.dataset import check_one_size, set_to_validate
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.data.pipeline import TrainingData
@@ -12,10 +12,32 @@ from tfdeblur.errors import ConfigError
 from tfdeblur.models.generator import Generator
 from tfdeblur.registry import did_you_mean
 
+# Sources that read a user's own files, which may be of any data set.
+_GENERAL_SOURCES = ("frames", "pairs", "photos", "scenes", "sharp")
+
 
 def open_training_data(run_config: TrainConfig) -> TrainingData:
     """Opens the data sets of a run; see `TrainingData` for the errors."""
     return TrainingData(run_config.data, seed=run_config.seed, synthesis=run_config.synthesis)
+
+
+def warn_of_other_source(run_config: TrainConfig, data: TrainingData) -> None:
+    """Prints a warning if no data set of a run is of the source that its recipe is for.
+
+    Args:
+        run_config: The run, with or without a recipe.
+        data: Its data sets.
+    """
+    if run_config.recipe is None:
+        return
+    wanted = recipes.load(run_config.recipe).source
+    found = list(dict.fromkeys(manifest.source for manifest in data.manifests))
+    if wanted is None or {wanted, *found} & set(_GENERAL_SOURCES) or wanted in found:
+        return
+    tqdm.write(
+        f"warning: the recipe {run_config.recipe} is for data of {wanted}, and these are of "
+        f"{' and '.join(found)}: its settings and scores are for other images."
+    )
 
 
 def split_batch(global_batch: int, replicas: int, largest: int | None) -> int:

@@ -1,16 +1,19 @@
-"""Warnings for a run that resumes on other data, or in another order, than its checkpoint saw."""
+"""Warnings for a run that resumes on other data, in another order or on another engine."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-def changes_since(meta: Mapping[str, Any], data: Mapping[str, Any], averages: bool) -> list[str]:
+def changes_since(
+    meta: Mapping[str, Any], data: Mapping[str, Any], engine: Mapping[str, Any], averages: bool
+) -> list[str]:
     """Compares a run with the checkpoint it resumes from.
 
     Args:
-        meta: The checkpoint's `meta.json`. A checkpoint without a record of its data, from an
-            early version, is assumed to have had the same.
+        meta: The checkpoint's `meta.json`. A checkpoint without a record of its data or engine,
+            from an early version, is assumed to have had the same.
         data: The run's data, from `data.pipeline.TrainingData.identity`.
+        engine: The run's engine, from `engines.engine.Engine.identity`.
         averages: Whether the run keeps averaged weights.
 
     Returns:
@@ -21,6 +24,8 @@ def changes_since(meta: Mapping[str, Any], data: Mapping[str, Any], averages: bo
     if before:
         changes += _training_data(meta, before, data) or _order(meta, before, data)
         changes += _validation_data(before, data)
+    if engine_before := meta.get("engine"):
+        changes += _batch_norm(engine_before, engine)
     if meta.get("averaged") and not averages:
         changes.append(
             "training.ema_decay was removed: the averaged weights of the checkpoint are dropped "
@@ -88,6 +93,18 @@ def _order(
     if not changed or not repeated:
         return []
     return [f"{', '.join(changed)} in the middle of an epoch: {repeated}."]
+
+
+def _batch_norm(before: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
+    # A checkpoint written under JAX names no networks.
+    networks, replicas = before["batch norm per replica"], before["devices"]
+    if engine["name"] != "jax" or not networks or replicas < 2:
+        return []
+    return [
+        f"batch norm of the {' and the '.join(networks)} used statistics of each replica's images "
+        f"under TensorFlow, on {replicas} replicas, and uses those of the global batch under JAX: "
+        "training differs from here on. With --engine tensorflow on as many devices it does not."
+    ]
 
 
 def _if_mid_epoch(images: int, records: int, before: Mapping[str, Any]) -> str:

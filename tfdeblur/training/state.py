@@ -335,6 +335,25 @@ def _shared_variable(value: Any, dtype: str, name: str) -> keras.Variable:
     )
 
 
+def with_batch_norm_per_replica(networks: Mapping[str, NetworkState]) -> list[str]:
+    """Returns the names of networks whose batch norm uses statistics of one replica's images.
+
+    Under JAX there are none: its statistics are those of the global batch.
+    """
+    if keras.backend.backend() == "jax":
+        return []
+    return [
+        name
+        for name, trained in networks.items()
+        if any(
+            isinstance(layer, keras.layers.BatchNormalization)
+            and layer.trainable
+            and not layer.synchronized
+            for layer in trained.network._flatten_layers()
+        )
+    ]
+
+
 def network_summary(networks: Mapping[str, NetworkState]) -> str:
     """Returns one line with the size of each network."""
     parts = (f"{p.name} {p.network.name}: {p.network.count_params():,}" for p in networks.values())

@@ -15,7 +15,7 @@ from tfdeblur.checkpoints.warm_start import init_from
 from tfdeblur.config import PlugIn, TrainConfig, plugins
 from tfdeblur.config.fields import images_of, seconds_of
 from tfdeblur.config.stages import Timeline, shared_batch, stage_configs
-from tfdeblur.data.inputs import check_crop, split_batch
+from tfdeblur.data.inputs import check_crop, split_batch, warn_of_other_source
 from tfdeblur.data.pipeline import TrainingData, check_parts
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
@@ -161,6 +161,8 @@ class Trainer:
         self._stages = stage_configs(self.scaled)
         # All are checked now. The first stage comes last, and stays open.
         self._sizes = {stage: self._open(stage) for stage in reversed(range(len(self._stages)))}
+        if self._train_data is None:
+            warn_of_other_source(config, self.data)
         self.identity = self.data.identity(config.output.validation_split)
 
     def build(self) -> None:
@@ -193,7 +195,8 @@ class Trainer:
                 step_images=step_images[0],
             )
         self._enter(0)
-        notes: dict[str, Any] = {"data": self.identity}
+        self.engine_identity = self.engine.identity(self.state)
+        notes: dict[str, Any] = {"data": self.identity, "engine": self.engine_identity}
         if config.plugins:
             notes[plugins.KEY] = list(config.plugins)
         self.store = CheckpointStore(self.output, config.output.keep, self.supervisor.lock, notes)
@@ -259,8 +262,13 @@ class Trainer:
         source = self.config.training.init_from
         folder = self.restore()
         if folder is not None:
-            averages = bool(self.state.average)
-            for change in changes_since(read_meta(folder), self.identity, averages):
+            changes = changes_since(
+                read_meta(folder),
+                self.identity,
+                self.engine_identity,
+                averages=bool(self.state.average),
+            )
+            for change in changes:
                 tqdm.write(f"warning: {change}")
             tqdm.write(f"Resuming from {folder} ({self.state.images_seen:,} images seen).")
         elif source is not None:

@@ -128,6 +128,7 @@ WRONG = {
     "averaged": [None, 0, "no"],
     "epoch_images": [0, -3, "24", 24.5],
     "data": [3, "x", []],
+    "engine": [3, "x", []],
     "origin": [3, "x"],
     "format": [None, "1", 1.0, True, []],
 }

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -316,6 +317,16 @@ class TestCheckTrainable:
         with pytest.raises(DataError, match=r"data/abc-de.*'b'.*data/ade-bc"):
             check_trainable([one, other], "train")
         check_trainable([one, self.opened("gopro", "bc", "de")], "train")
+
+    def test_both_kinds_of_gopros_blur_raise(self) -> None:
+        def built(train: str, gamma: str) -> OpenSplit:
+            opened = self.opened("gopro", train, "z")
+            manifest = dataclasses.replace(opened.manifest, blur={"gamma": gamma})
+            return dataclasses.replace(opened, manifest=manifest)
+
+        with pytest.raises(DataError, match="data/a-z and data/b-z"):
+            check_trainable([built("a", "linear"), built("b", "gamma")], "train")
+        check_trainable([built("a", "linear"), built("b", "linear")], "train")
 
     def test_equal_scene_names_of_other_sources_are_allowed(self) -> None:
         for place in ("elsewhere", None):

@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -6,7 +7,7 @@ from tests.helpers.tiny_data import training_data, write_data_set, write_mixed_s
 from tfdeblur.config import OutputConfig
 from tfdeblur.data import inputs
 from tfdeblur.data.dataset import OpenSplit, open_split
-from tfdeblur.data.schema import MANIFEST_NAME
+from tfdeblur.data.schema import MANIFEST_NAME, Manifest
 from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
@@ -62,3 +63,36 @@ def test_training_and_validation_require_one_size(tmp_path):
         inputs.open_validation_data(SimpleNamespace(output=OutputConfig()), data)
     with pytest.raises(DataError, match=path):
         open_split(path, "val")
+
+
+def built_from(source, folder):
+    """Writes a data set whose manifest names a source."""
+    path = write_data_set(f"{folder}/{source}", {"train": 4})
+    dataclasses.replace(Manifest.load(path), source=source).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sources", "warns"),
+    [
+        ("unet16_reds", ["cifar10"], True),
+        ("unet16_reds", ["cifar10", "hide"], True),
+        ("unet16_reds", ["pairs"], False),  # a user's own
+        ("unet16_reds", ["cifar10", "reds"], False),
+        ("unet16_reds", ["reds"], False),
+        ("nafnet16_photo", ["cifar10"], False),  # built from sharp photographs of any origin
+        ("quickstart", ["cifar10"], False),  # built by a program
+        (None, ["cifar10"], False),
+    ],
+)
+def test_data_of_another_source_than_that_of_the_recipe_warn(
+    recipe, sources, warns, tmp_path, capsys
+):
+    data = training_data([built_from(source, tmp_path) for source in sources])
+    inputs.warn_of_other_source(SimpleNamespace(recipe=recipe), data)
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == int(warns)
+    if warns:
+        named = " and ".join(sources)
+        assert printed.startswith(f"warning: the recipe {recipe} is for data of reds, ")
+        assert f" of {named}: " in printed

@@ -1,16 +1,24 @@
-"""Warnings of a run that resumes on other data, or in another order."""
+"""Warnings of a run that resumes on other data, in another order or on another engine."""
+
+import pytest
 
 from tfdeblur.training.data_changes import changes_since
 
 ONE_SET = {"records": 24, "training shards": "aa", "validation shards": "cc"}
 ORDER = {"seed": 0, "data.shuffle_block": 16, "data.weights": None}
 DATA = {"sets": [ONE_SET], "order": ORDER}
+TENSORFLOW = {"name": "tensorflow", "devices": 2, "batch norm per replica": ["generator"]}
+JAX = {"name": "jax", "devices": 2, "batch norm per replica": []}
 REPEATS = "some images of this epoch repeat and others are left out"
 
 
 def changes(now=DATA, before=DATA, images=32, averaged=False, averages=False):
     meta = {"images": images, "averaged": averaged, "data": before}
-    return changes_since(meta, now, averages)
+    return changes_since(meta, now, TENSORFLOW, averages)
+
+
+def moved(before, now=JAX):
+    return changes_since({"images": 32, "data": DATA, "engine": before}, DATA, now, averages=False)
 
 
 def with_set(**values):
@@ -27,7 +35,7 @@ def test_same_data_give_no_warning():
 
 
 def test_checkpoint_without_record_of_its_data_gives_no_warning():
-    assert changes_since({"images": 32}, DATA, averages=False) == []
+    assert changes_since({"images": 32}, DATA, TENSORFLOW, averages=False) == []
 
 
 def test_more_records_in_mid_epoch_name_both_epochs_and_repeats():
@@ -84,3 +92,28 @@ def test_other_order_at_end_of_epoch_gives_no_warning():
 def test_removed_averages_give_warning():
     (warning,) = changes(averaged=True)
     assert warning.startswith("training.ema_decay was removed")
+
+
+def test_batch_norm_per_replica_that_moves_to_jax_names_networks_and_replicas():
+    (warning,) = moved(TENSORFLOW)
+    assert warning.startswith("batch norm of the generator used") and "on 2 replicas" in warning
+    assert "\n" not in warning
+    both = {**TENSORFLOW, "devices": 8, "batch norm per replica": ["generator", "critic"]}
+    (warning,) = moved(both)
+    assert "the generator and the critic" in warning and "on 8 replicas" in warning
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (TENSORFLOW, TENSORFLOW),
+        (JAX, JAX),
+        (JAX, TENSORFLOW),
+        ({**TENSORFLOW, "devices": 1}, JAX),
+        ({**TENSORFLOW, "batch norm per replica": []}, JAX),
+        (None, JAX),
+    ],
+    ids=["tensorflow", "later", "back", "one replica", "synchronized", "not recorded"],
+)
+def test_other_moves_between_engines_give_no_warning(before, now):
+    assert moved(before, now) == []

@@ -19,6 +19,7 @@ from tfdeblur.errors import ConfigError, Stopped, UserError
 from tfdeblur.io import files
 from tfdeblur.models.generator import Backbone, Generator
 from tfdeblur.training.callbacks import Callback
+from tfdeblur.training.engines.engine import Engine
 from tfdeblur.training.trainer import Trainer
 from tfdeblur.training.user_inputs import open_training
 
@@ -221,6 +222,18 @@ def test_resume_with_other_arrays_warns(folder, capsys):
         assert capsys.readouterr().out.count("warning: the data differ") == warnings
 
 
+def test_recipe_on_data_of_another_source_warns_once(folder, capsys):
+    write_data_set(files.join(folder, "data"))
+    stages = [{"start": "3 steps", "crop": 8}]  # for which the data are opened again
+    run = settings(folder, recipe="unet16_reds", training={"stages": stages})
+    Trainer(run).prepare()
+    printed = capsys.readouterr().out
+    assert printed.count("warning: the recipe unet16_reds is for data of reds") == 1
+    assert "these are of test" in printed
+    Trainer(run, train_data=pairs()).prepare()
+    assert "warning" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_val_data_replace_the_split_of_a_built_data_set(folder):
     write_data_set(files.join(folder, "data"))
@@ -260,6 +273,49 @@ def test_crop_with_tf_data_set_warns(folder, capsys):
     run = configure(folder, steps=1, data={"paths": [], "crop": "8"})
     Trainer(run, model=network(), train_data=dataset()).fit()
     assert "data.crop" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------ engines
+
+
+def test_batch_norm_of_two_replicas_warns_once_when_the_run_moves_to_jax(
+    folder, monkeypatch, capsys
+):
+    def build():
+        run_config = configure(folder, runtime={"strategy": "mirrored"})
+        run = Trainer(run_config, model=toy_generator(batch_norm=True), train_data=pairs())
+        run.prepare()
+        run.build()
+        printed = capsys.readouterr().out
+        assert ("Resuming from" in printed) == run.resumed
+        return run, printed.count("warning: batch norm of the generator")
+
+    run, warnings = build()
+    assert (run.resumed, warnings) == (False, 0)
+    assert read_meta(run.store.save(run.state, {}))["engine"] == {
+        "name": "tensorflow",
+        "devices": 2,
+        "batch norm per replica": ["generator"],
+    }
+    run, warnings = build()
+    assert (run.resumed, warnings) == (True, 0)
+    jax = {"name": "jax", "devices": 2, "batch norm per replica": []}
+    monkeypatch.setattr(Engine, "identity", lambda self, state: jax)
+    run, warnings = build()
+    assert (run.resumed, warnings) == (True, 1)
+    run.state.images.assign(8)
+    assert read_meta(run.store.save(run.state, {}))["engine"] == jax
+    run, warnings = build()
+    assert (run.resumed, warnings) == (True, 0)
+
+
+@pytest.mark.parametrize("options", [{"norm": "instance"}, {"synchronized": True}])
+def test_other_normalization_is_not_recorded_as_per_replica(folder, options):
+    model = {"name": "deblurgan", "blocks": 1, "width": 4, **options}
+    run = Trainer(configure(folder, model=model), train_data=pairs())
+    run.prepare()
+    run.build()
+    assert run.engine.identity(run.state)["batch norm per replica"] == []
 
 
 # ---------------------------------------------------------------------------------- without guards

@@ -36,6 +36,17 @@ class Recipe:
     about: Mapping[str, Any]
     config: Mapping[str, Any]
 
+    @property
+    def source(self) -> str | None:
+        """Name of the source that the recipe's data are built from; None if no command builds them.
+
+        Example:
+            >>> load("unet16_cifar10").source
+            'cifar10'
+        """
+        built = re.search(r"data_prep\.build (\w+)", str(self.about.get("data", "")))
+        return built[1] if built else None
+
 
 def names() -> list[str]:
     """Returns the names of all recipes, sorted."""

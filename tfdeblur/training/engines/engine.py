@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -26,7 +27,7 @@ from tfdeblur.objectives.objective import GENERATOR, Objective, View
 from tfdeblur.ops.imaging import ValueRange, to_unit
 from tfdeblur.ops.precision import Precision
 from tfdeblur.ops.shapes import PerExample, Tensor
-from tfdeblur.training.state import TrainingState
+from tfdeblur.training.state import TrainingState, with_batch_norm_per_replica
 
 if TYPE_CHECKING:
     from tfdeblur.data.pipeline import TrainingData
@@ -301,6 +302,18 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def resolve_precision(self, requested: Precision) -> str:
         """Returns the Keras policy for `runtime.precision`, a value of `ops.precision.POLICIES`."""
+
+    def identity(self, state: TrainingState) -> dict[str, Any]:
+        """Returns JSON values for checkpoints: name, devices, and how batch norm is computed.
+
+        Args:
+            state: The networks of the run.
+        """
+        return {
+            "name": keras.backend.backend(),
+            "devices": self.devices,
+            "batch norm per replica": with_batch_norm_per_replica(state.networks),
+        }
 
     @abc.abstractmethod
     def summary(self) -> str:

@@ -5,6 +5,10 @@ import os
 
 import pytest
 
+from tfdeblur import config
+from tfdeblur.config import recipes
+from tfdeblur.config.stages import shared_batch, stage_configs
+from tfdeblur.data.inputs import split_batch
 from tfdeblur.errors import ConfigError, NotNeeded
 from tfdeblur.training.engines import cluster
 
@@ -16,6 +20,18 @@ def test_as_many_devices_as_can_share_the_batch_are_used(devices, batch, used, c
     assert cluster.sharing(range(devices), batch) == list(range(used))
     printed = capsys.readouterr().out
     assert printed == "" if used == devices else f"{devices - used} of {devices}" in printed
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 8, 256])
+@pytest.mark.parametrize("name", recipes.names())
+def test_devices_share_the_batches_of_all_stages_of_a_recipe(name, total):
+    run_config = config.resolve({"recipe": name, "workdir": "w"})
+    used = len(cluster.sharing(range(total), shared_batch(run_config)))
+    assert 1 <= used <= total
+    for stage in stage_configs(run_config):
+        batch, replica_batch = stage.training.global_batch, stage.training.replica_batch
+        assert batch % used == 0
+        assert batch // used % split_batch(batch, used, replica_batch) == 0
 
 
 def test_without_a_batch_all_devices_are_used(capsys):

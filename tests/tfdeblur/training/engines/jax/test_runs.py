@@ -13,6 +13,7 @@ import yaml
 
 from tests.helpers.runs import history, settings, weights
 from tests.helpers.tiny_data import write_data_set
+from tests.helpers.tiny_models import TINY
 from tfdeblur import config, train
 from tfdeblur.config.fields import Size
 
@@ -62,6 +63,37 @@ def test_run_writes_all_files_and_resumes_under_tensorflow(tmp_path, repository)
     moved = run_settings(tmp_path, "run", 6, runtime={"engine": "tensorflow"})
     assert train.run(moved).images == 48
     assert [int(row["images"]) for row in history(str(workdir))][-1] == 48
+
+
+@pytest.mark.slow
+def test_batch_norm_that_moves_from_two_replicas_to_jax_warns_once(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
+
+    def configure(steps, **sections):
+        model = {"name": "srresnet", "blocks": 1}
+        return run_settings(tmp_path, "run", steps, model=model, **sections)
+
+    assert train.run(configure(1, runtime={"strategy": "mirrored"})).images == 8
+    for steps, warnings in ((2, 1), (3, 0)):
+        printed = finish(start(tmp_path, configure(steps), repository, devices=2))
+        assert "Resuming from" in printed
+        assert printed.count("warning: batch norm of the generator") == warnings
+
+
+@pytest.mark.slow
+def test_run_in_bfloat16_stays_close_to_one_in_float32(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        sections = {
+            "model": {"name": "nafnet", **TINY["nafnet"]},
+            "objective": {"name": "content", "losses": {"mse": 1.0}},
+            "runtime": {"precision": precision},
+        }
+        finish(start(tmp_path, run_settings(tmp_path, precision, 4, **sections), repository))
+        losses[precision] = float(history(str(tmp_path / precision))[-1]["generator/loss"])
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
 
 
 @pytest.mark.long

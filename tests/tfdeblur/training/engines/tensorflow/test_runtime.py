@@ -200,6 +200,34 @@ def test_strategy_tpu_without_tpu_raises_user_error(kind, tpu):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Please provide a TPU Name to connect to."),
+        tf.errors.NotFoundError(None, None, "No chip answers.\n\t [[node]] [Op:_Configure]"),
+        RuntimeError("TPUs not found in the cluster."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_error_without_tpu_keeps_the_words_of_tensorflow(monkeypatch, error, installed):
+    def fail(tpu):
+        raise error
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", fail)
+    monkeypatch.setattr(
+        runtime, "is_installed", lambda name: installed and name == "tensorflow-tpu"
+    )
+    with pytest.raises(UserError) as caught:
+        runtime.make_strategy("tpu", "local")
+    words, message = str(error).splitlines()[0].rstrip("."), str(caught.value)
+    assert f"({words})" in message and "\n" not in message
+    assert caught.value.__cause__ is error
+    # Its wheel is there: another one would not help.
+    assert ("pip install" in message) == (not installed)
+    assert ("tfdeblur.doctor" in message) == installed
+
+
 @pytest.mark.parametrize(("batch", "cores"), [(16, None), (4, 4), (None, None)])
 def test_tpu_uses_the_cores_that_can_share_the_batch(monkeypatch, batch, cores):
     topology = SimpleNamespace(num_tasks=2, num_tpus_per_task=4)
