@@ -82,36 +82,97 @@ def test_recipes_on_gopro_say_how_many_images_their_paper_trained_on(name):
         assert "2,103 pairs" in about["trained_on"] and "--val-share 0" in about["trained_on"]
 
 
+NETWORKS = ("unet16", "resnet16", "rednet30")
+AUTOENCODERS = [f"{network}_{data}" for network in NETWORKS for data in ("cifar10", "reds")]
+WGANS = ["msdeblurwgan_cifar10", "msdeblurwgan_reds", "rednet30wgan_cifar10"]
 # What each paper states, by recipe and key.
 STATEMENTS = [
-    ("deblurgan_resnet9", "optimizer.beta_2", 0.9999),
-    ("deblurgan_resnet9", "optimizer.learning_rate", 1e-4),
+    ("deblurgan_resnet9", "model.blocks", 9),
+    ("deblurgan_resnet9", "model.norm", "batch"),
+    ("deblurgan_resnet9", "critic.norm_first", True),
+    ("deblurgan_resnet9", "objective.name", "wgan_gp"),
     ("deblurgan_resnet9", "objective.penalty_weight", 10.0),
     ("deblurgan_resnet9", "objective.losses", {"perceptual": 100.0}),
+    ("deblurgan_resnet9", "objective.perceptual.layer", "block3_conv3"),
     ("deblurgan_resnet9", "objective.critic_updates", 5),
-    ("deblurgan_resnet9", "critic.norm_first", True),
+    ("deblurgan_resnet9", "optimizer.name", "adam"),
+    ("deblurgan_resnet9", "optimizer.learning_rate", 1e-4),
+    ("deblurgan_resnet9", "optimizer.beta_1", 0.5),
+    ("deblurgan_resnet9", "optimizer.beta_2", 0.9999),
+    ("deblurgan_resnet9", "schedule.name", "linear"),
     ("deblurgan_resnet9", "schedule.start", f"{150 * 2100} images"),
+    ("deblurgan_resnet9", "schedule.final", 0.0),
+    ("deblurgan_resnet9", "training.global_batch", 4),
     ("deblurgan_resnet9", "output.save_every", f"{20 * 2100} images"),
+    ("deblurgan_resnet9", "output.validate_every", f"{20 * 2100} images"),
     ("deblurgan_resnet6", "model.blocks", 6),
+    ("improved_deblurgan", "objective.name", "wgan_gp"),
+    ("improved_deblurgan", "objective.critic_updates", 5),
+    ("improved_deblurgan", "objective.losses", {"perceptual": 100.0}),
+    ("improved_deblurgan", "optimizer.name", "adam"),
     ("improved_deblurgan", "optimizer.learning_rate", 1e-3),
     ("improved_deblurgan", "data.crop", "256x256"),
+    ("improved_deblurgan", "training.global_batch", 4),
     ("improved_deblurgan", "training.duration", f"{400 * 2103} images"),
+    ("deblurgan_pro_mimo_gan", "critic.residual", True),
+    ("deblurgan_pro_mimo_gan", "objective.name", "gan"),
     ("deblurgan_pro_mimo_gan", "objective.losses", {"mse": 1.0, "perceptual": 0.006}),
     ("deblurgan_pro_srresnet_gan", "objective.adversarial_weight", 1e-3),
     ("deblurgan_pro_srresnet_ragan_ls", "critic.conditional", True),
+    # The study states no weights for these: they are of DeblurGAN, DeblurGAN-v2 and MIMO-UNet.
+    ("deblurgan_pro_mimo_wgan_gp", "objective.name", "wgan_gp"),
+    ("deblurgan_pro_mimo_wgan_gp", "objective.losses", {"perceptual": 100.0}),
+    ("deblurgan_pro_mimo_ragan_ls", "objective.name", "ragan_ls"),
+    ("deblurgan_pro_mimo_ragan_ls", "objective.losses", {"mse": 0.5, "perceptual": 0.006}),
+    ("deblurgan_pro_mimo_ragan_ls", "objective.adversarial_weight", 0.01),
+    ("deblurgan_pro_mimo_fft", "objective.losses", {"mae": 1.0, "fft": 0.1}),
+    ("deblurgan_study_clip", "objective.name", "wgan"),
+    ("deblurgan_study_clip", "objective.critic_updates", 5),
+    ("deblurgan_study_clip", "objective.weight_clip", 0.01),
     ("deblurgan_study_clip", "optimizer.name", "rmsprop"),
     ("deblurgan_study_clip", "optimizer.learning_rate", 5e-5),
-    ("deblurgan_study_clip", "objective.weight_clip", 0.01),
+    ("deblurgan_study_gp", "objective.name", "wgan_gp"),
+    *(
+        (name, *stated)
+        for name in AUTOENCODERS + WGANS
+        for stated in (
+            ("objective.losses", {"log_cosh": 1.0}),
+            ("data.horizontal_flips", True),
+            ("data.vertical_flips", True),
+            ("optimizer.name", "adam"),
+        )
+    ),
+    *((name, "optimizer.learning_rate", 1e-3) for name in AUTOENCODERS),
+    *((name, "training.global_batch", 8 * 32) for name in AUTOENCODERS),
     ("unet16_cifar10", "training.duration", "120 epochs"),
-    ("resnet16_cifar10", "objective.losses", {"log_cosh": 1.0}),
+    ("resnet16_cifar10", "training.duration", "120 epochs"),
+    ("rednet30_cifar10", "training.duration", "200 epochs"),
+    *((f"{name}_reds", "training.duration", "100 epochs") for name in NETWORKS),
     ("rednet30_cifar10", "schedule.start", "120 epochs"),
+    ("rednet30_cifar10", "schedule.drop", 0.1),
+    ("rednet30_cifar10", "schedule.every", "5 epochs"),
     ("rednet30_cifar10", "schedule.factor", 0.7),
-    ("rednet30_reds", "training.duration", "100 epochs"),
-    ("rednet30_reds", "training.global_batch", 8 * 32),
-    ("msdeblurwgan_cifar10", "objective.adversarial_weight", 1e-4),
+    *(
+        (name, *stated)
+        for name in WGANS
+        for stated in (
+            ("critic.norm", "layer"),
+            ("objective.name", "wgan_gp"),
+            ("objective.adversarial_weight", 1e-4),
+            ("objective.critic_updates", 5),
+            ("objective.penalty_weight", 10.0),
+            ("optimizer.learning_rate", 2e-4),
+            ("optimizer.beta_1", 0.5),
+            ("optimizer.beta_2", 0.9),
+        )
+    ),
+    ("msdeblurwgan_cifar10", "model.blocks", 19),
+    ("msdeblurwgan_cifar10", "objective.pyramid", "half_mean"),
     ("msdeblurwgan_cifar10", "training.duration", "150 epochs"),
-    ("msdeblurwgan_cifar10", "optimizer.beta_2", 0.9),
     ("msdeblurwgan_reds", "model.blocks", 5),
+    ("msdeblurwgan_reds", "objective.pyramid", "half_mean"),
+    ("msdeblurwgan_reds", "training.duration", "150 epochs"),
+    ("rednet30wgan_cifar10", "model.output", "tanh"),
     ("rednet30wgan_cifar10", "training.duration", "350 epochs"),
 ]
 
