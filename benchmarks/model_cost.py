@@ -9,7 +9,8 @@ every input pixel by its kernel; tools that count its output pixels instead repo
 as many. The moving statistics of batch norm do not count as parameters. The costs follow from
 shapes; no network is run.
 
-With `--recipes` it prints the table of docs/recipes.md: each network as a recipe trains it.
+With `--recipes` it prints the table of docs/recipes.md: each network as a recipe trains it, with
+the least time on a TPU from docs/preflight.json and the seconds on a CPU from docs/restoring.json.
 
 Without, it also checks the claim that a dense network is smaller and cheaper than DeblurGAN, whose
 paper does not give the widths: `dense_deblurgan` is listed with three growth rates, and `deblurgan`
@@ -18,7 +19,9 @@ with nine blocks. The last line compares the default growth with the latter.
 
 import argparse
 import dataclasses
+import json
 import math
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,6 +40,24 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "ms_deblur": ({"blocks": 19}, {"blocks": 5}),
     "nafnet": ({"width": 16}, {"width": 32}, {"width": 64}),
 }
+
+DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
+
+# Slices of v5e chips, the first choice first.
+_SLICES = ("v5e-8", "v5e-1")
+
+# Recipes that train the networks of docs/restoring.json.
+_RESTORED = {
+    "nafnet32": "nafnet32_gopro",
+    "nafnet16": "nafnet16_rsblur",
+    "mimo_unet": "mimo_unet_gopro",
+}
+_FRAME = "1280x720"
+
+RECIPES_HEADER = (
+    "| network | recipe | parameters | multiply-adds | v5e, ms | CPU, s | reported, dB | papers |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,10 +165,49 @@ def recipe_row(name: str, size: int) -> str:
     keras.backend.clear_session()
     reported = recipes.load(name).about["reported"]["psnr_db"]
     papers = recipes.bibtex(name).split("\n\n")[:-1]  # the last one is this library
-    return (
-        f"| `{model.name}` | `{name}` | {spent.parameters:,} | {spent.multiply_adds / 1e9:.1f} G "
-        f"| {reported:.2f} | {', '.join(map(_reference, papers))} |"
+    cells = (
+        f"`{model.name}`",
+        f"`{name}`",
+        f"{spent.parameters:,}",
+        f"{spent.multiply_adds / 1e9:.1f} G",
+        least_on_a_tpu(name),
+        seconds_on_a_cpu(name),
+        f"{reported:.2f}",
+        ", ".join(map(_reference, papers)),
     )
+    return f"| {' | '.join(cells)} |".replace("  |", " |")
+
+
+def least_on_a_tpu(name: str) -> str:
+    """Returns the least time of a recipe's step on TPU v5e, and the size of its samples.
+
+    It is in milliseconds of one chip per image, so neither the chips nor the batch matter. Empty if
+    the step was not compiled.
+    """
+    compiled = {row["slice"]: row for row in _published("preflight") if row["name"] == name}
+    for tpu in _SLICES:
+        if row := compiled.get(tpu):
+            least = max(row["least_ms"].values()) * row["devices"] / row["images"]
+            return f"{least:.3g} ({row['size']})"
+    return ""
+
+
+def seconds_on_a_cpu(name: str) -> str:
+    """Returns the seconds for a frame of 1280x720, by tfdeblur and the faster PyTorch.
+
+    Empty if the benchmark of restoring has not compared the recipe's network.
+    """
+    for row in _published("restoring"):
+        if _RESTORED.get(row["network"]) == name and row["size"] == _FRAME:
+            ours, *theirs = row["seconds"].values()
+            return f"{ours} / {min(theirs)}"
+    return ""
+
+
+def _published(name: str) -> list[dict[str, Any]]:
+    """Returns the rows of a file of figures in docs/."""
+    rows: list[dict[str, Any]] = json.loads((DOCS / f"{name}.json").read_text("utf-8"))
+    return rows
 
 
 def _model(name: str) -> config.PlugIn:
@@ -175,8 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipes", action="store_true", help="print the table of docs/recipes.md")
     chosen = parser.parse_args(arguments)
     if chosen.recipes:
-        print("| network | recipe | parameters | multiply-adds | reported, dB | papers |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print(RECIPES_HEADER)
         for name in recipe_of_each_network():
             print(recipe_row(name, chosen.size))
         return

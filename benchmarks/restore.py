@@ -24,7 +24,7 @@ Findings (TensorFlow 2.21, two cores, tiles of 512x512):
   matrices, only for windows inside the image, with the attention's convolution per window instead
   of per pixel, reduced that to a twentieth.
 * Keras's layer normalization makes seven passes over full-size tensors; see
-  `tfdeblur.models.models.layers.LayerNormalization`.
+  `tfdeblur.models.layers.LayerNormalization`.
 * A batch of four tiles takes as long as four batches of one, and twice the memory. Two tiles in
   parallel take a tenth to a fifth less, because many operations use one core only.
 * XLA (`jit_compile`) takes 1.5 times as long for MIMO-UNet and three times for NAFNet.

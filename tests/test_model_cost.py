@@ -1,5 +1,8 @@
 """The benchmark that counts parameters and multiply-adds, against closed forms."""
 
+import json
+import re
+
 import keras
 import pytest
 from keras import layers
@@ -51,9 +54,60 @@ def test_the_table(capsys):
 
 def test_table_of_the_recipes_is_in_the_docs(repository):
     page = (repository / "docs/recipes.md").read_text("utf-8")
+    assert f"\n{model_cost.RECIPES_HEADER}\n" in page
     assert model_cost.recipe_row("unet16_cifar10", 256) in page.splitlines()
     for name in model_cost.recipe_of_each_network():
-        assert f"` | `{name}` | " in page
+        (row,) = re.findall(rf"^\| `\w+` \| `{name}` \|(.*)\|$", page, re.MULTILINE)
+        _, _, tpu, cpu, _, _ = (cell.strip() for cell in row.split("|"))
+        assert tpu == model_cost.least_on_a_tpu(name), name
+        assert cpu == model_cost.seconds_on_a_cpu(name), name
+
+
+def test_least_time_is_that_of_one_v5e_chip_and_one_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_cost, "DOCS", tmp_path)
+    rows = [
+        {"name": "both", "slice": "v5e-1", "devices": 1, "images": 4, "least_ms": {"memory": 9.0}},
+        {
+            "name": "both",
+            "slice": "v5e-8",
+            "devices": 8,
+            "images": 16,
+            "least_ms": {"compute": 0.1, "links": 3.0},
+        },
+        {"name": "one", "slice": "v5e-1", "devices": 1, "images": 4, "least_ms": {"compute": 2.0}},
+        {"name": "none", "slice": "v6e-8", "devices": 8, "images": 8, "least_ms": {"memory": 1.0}},
+    ]
+    text = json.dumps([{**row, "size": "48x32"} for row in rows])
+    (tmp_path / "preflight.json").write_text(text, "utf-8")
+    found = {row["name"]: model_cost.least_on_a_tpu(row["name"]) for row in rows}
+    assert found == {"both": "1.5 (48x32)", "one": "0.5 (48x32)", "none": ""}
+
+
+def test_seconds_are_those_of_whole_frames_and_the_faster_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_cost, "DOCS", tmp_path)
+    seconds = {
+        "3840x2160": {"tfdeblur": 42, "torch": 50, "torch, keeping memory": 43},
+        "1280x720": {"tfdeblur": 5.0, "torch": 9.0, "torch, keeping memory": 4.5},
+    }
+    rows = [{"network": "nafnet32", "size": size, "seconds": of} for size, of in seconds.items()]
+    (tmp_path / "restoring.json").write_text(json.dumps(rows), "utf-8")
+    assert model_cost.seconds_on_a_cpu("nafnet32_gopro") == "5.0 / 4.5"
+    assert not model_cost.seconds_on_a_cpu("mimo_unet_gopro")
+    assert not model_cost.seconds_on_a_cpu("unet16_cifar10")
+
+
+def test_recipes_train_the_networks_that_the_benchmark_of_restoring_compares():
+    # As benchmarks.restoration_torch, which needs PyTorch, builds them.
+    blocks = {"encoder": (1, 1, 1, 28), "middle": 1, "decoder": (1, 1, 1, 1)}
+    compared = {
+        "nafnet32": {"width": 32, **blocks},
+        "nafnet16": {"width": 16, **blocks},
+        "mimo_unet": {"width": 32, "blocks": 8, "mise": True, "mosd": True, "aff": True},
+    }
+    assert compared.keys() == model_cost._RESTORED.keys()
+    for network, recipe in model_cost._RESTORED.items():
+        options = model_cost._model(recipe).options
+        assert {name: getattr(options, name) for name in compared[network]} == compared[network]
 
 
 @pytest.mark.slow

@@ -115,6 +115,23 @@ def test_tested_set_satisfies_the_floors(repository: pathlib.Path) -> None:
         assert requirement.specifier.contains(specifier.version), (requirement, pin)
 
 
+def test_extra_for_tensorflow_on_tpus_is_bounded(repository: pathlib.Path) -> None:
+    """TensorFlow 2.19.1 is the last with a libtpu that it can load, for Python below 3.13."""
+    extras = setup_cfg(repository)["options.extras_require"]
+    wanted = {requirement.name: requirement for requirement in requirement_lines(extras["tpu"])}
+    assert wanted.keys() == {"tensorflow-tpu", "keras"}
+    assert str(wanted["tensorflow-tpu"].specifier) == "==2.19.1"
+    marker = wanted["tensorflow-tpu"].marker
+    assert marker is not None
+    on = {version: marker.evaluate({"python_version": version}) for version in ("3.11", "3.13")}
+    assert on == {"3.11": True, "3.13": False}
+    assert {specifier.operator for specifier in wanted["keras"].specifier} == {">=", "<"}
+    pinned = requirement_lines((repository / "requirements.txt").read_text(encoding="utf-8"))
+    (keras,) = [requirement for requirement in pinned if requirement.name == "keras"]
+    (specifier,) = keras.specifier
+    assert wanted["keras"].specifier.contains(specifier.version)
+
+
 def test_tensorflow_stands_in_extras_only(repository: pathlib.Path) -> None:
     wanted = requirement_lines(setup_cfg(repository)["options"]["install_requires"])
     assert not [r for r in wanted if r.name.startswith("tensorflow")]

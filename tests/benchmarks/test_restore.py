@@ -64,5 +64,5 @@ def test_race_of_both_libraries_restores_alike(network):
     (row,) = restore.race(arguments)["rows"]
     assert row["tiles"] == 1
     # Zero if both libraries call the same convolutions.
-    assert row["differ"] < restore.TOLERANCE
+    assert row["differ"] <= restore._TOLERANCES.get(network, restore.TOLERANCE)
     assert min(row["gib"].values()) > 0

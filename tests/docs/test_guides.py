@@ -53,6 +53,12 @@ def test_all_guides_of_the_first_hour_have_commands():
         assert of_ours(ROOT / "docs" / f"{name}.md")
 
 
+def test_first_run_restores_photos_with_the_default_preset_before_it_trains():
+    first, *others = of_ours(ROOT / "docs/first-run.md")
+    assert first[2:] == ["tfdeblur.deblur", "photos", "-o", "restored-preset"]
+    assert "tfdeblur.train" in [words[2] for words in others]
+
+
 @pytest.fixture
 def desk(tmp_path):
     """A folder with what the guides take for granted: photographs, pairs, files of weights."""
@@ -130,7 +136,13 @@ def test_the_first_hour(desk):
             run(words[1:], desk)
     (in_python, *_) = re.findall(r"```python\n(.*?)```", page_text("serving"), flags=re.DOTALL)
     run(["-c", in_python], desk)
-    made = ("restored/cat.png", "doctor.html", "cat-restored.png", "restored-nafnet/cat.png")
+    made = (
+        "restored-preset/cat.png",
+        "restored/cat.png",
+        "doctor.html",
+        "cat-restored.png",
+        "restored-nafnet/cat.png",
+    )
     for path in made:
         assert (desk / path).stat().st_size > 0, path
 
@@ -141,11 +153,16 @@ def test_fine_tuning(desk):
         run(words[1:], desk)
     for name in ("restored-tuned/0.png", "tuned/preset.yaml"):
         assert (desk / name).stat().st_size > 0, name
-    before, after = (
-        json.loads((desk / f"evaluations/{name}/card.json").read_text())["rows"]["restored"]
-        for name in ("before", "after")
-    )
-    assert after["psnr_db"] > before["psnr_db"]
+    for start in ("", "nafnet-"):  # a preset, and weights from PyTorch
+        before, after = (
+            json.loads((desk / f"evaluations/{start}{name}/card.json").read_text())
+            for name in ("before", "after")
+        )
+        scores = [card["rows"]["restored"]["psnr_db"] for card in (before, after)]
+        assert scores[1] > scores[0]
+        assert (desk / f"evaluations/{start}before/comparison/comparison.html").exists()
+    # NAFNet has its own window before and after.
+    assert before["tlc_window"] == after["tlc_window"] == 384
 
 
 def page_text(name):

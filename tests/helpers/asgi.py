@@ -64,22 +64,26 @@ class Client:
         """Sends bytes with their length, or parts of unknown length."""
         return self.begin(path, content).result(60)
 
-    def begin(self, path, content, leaves=False):
-        """Begins to send; returns a future. A client that leaves does so after its last byte."""
+    def begin(self, path, content, leaves=False, stalls=False):
+        """Begins to send; returns a future.
+
+        A client that leaves does so after its last byte; one that stalls never ends its body.
+        """
+        end = {"leaves": leaves, "stalls": stalls}
         if isinstance(content, bytes):
             length = [(b"content-length", str(len(content)).encode())]
-            return self._begin("POST", path, iter([content]), length, leaves)
-        return self._begin("POST", path, iter(content), (), leaves)
+            return self._begin("POST", path, iter([content]), length, **end)
+        return self._begin("POST", path, iter(content), (), **end)
 
     def _call(self, method, path, parts):
-        return self._begin(method, path, iter(parts), (), False).result(60)
+        return self._begin(method, path, iter(parts), ()).result(60)
 
-    def _begin(self, method, path, parts, headers, leaves):
+    def _begin(self, method, path, parts, headers, leaves=False, stalls=False):
         return asyncio.run_coroutine_threadsafe(
-            self._answer(method, path, parts, headers, leaves), self._loop
+            self._answer(method, path, parts, headers, leaves, stalls), self._loop
         )
 
-    async def _answer(self, method, path, parts, headers, leaves):
+    async def _answer(self, method, path, parts, headers, leaves, stalls):
         path, _, query = path.partition("?")
         scope = {
             "type": "http",
@@ -101,6 +105,8 @@ class Client:
             nonlocal ended
             for part in parts:
                 return {"type": "http.request", "body": part, "more_body": True}
+            if stalls:
+                await asyncio.Event().wait()
             if not ended:
                 ended = True
                 return {"type": "http.request", "body": b"", "more_body": False}

@@ -4,11 +4,27 @@ import shutil
 import subprocess
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.helpers import notebooks, wheels
 from tests.notebooks.test_notebooks import RUNS
 
 ENVIRONMENTS = notebooks.FOLDER / "environments"
+
+# Python, backend and number of devices by the name of the file.
+PLATFORMS = {
+    "colab-cpu-gpu": ("3.13", "tensorflow", 1),
+    "colab-tpu": ("3.13", "jax", 1),
+    "kaggle-tpu": ("3.12", "jax", 8),
+}
+
+
+def test_every_environment_has_a_python_and_valid_requirements():
+    assert PLATFORMS.keys() == {path.stem for path in ENVIRONMENTS.iterdir()}
+    for name in PLATFORMS:
+        lines = (ENVIRONMENTS / f"{name}.txt").read_text("utf-8").splitlines()
+        assert lines[0].startswith("# ")
+        assert [Requirement(line) for line in lines if not line.startswith("#")]
 
 
 def interpreter(version):
@@ -35,11 +51,10 @@ def test_wheel_has_the_files_of_the_packages(wheel):
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize(
-    ("name", "version", "devices"), [("colab-tpu", "3.13", 1), ("kaggle-tpu", "3.12", 8)]
-)
-def test_notebooks_run_in_the_environment_of_a_platform(name, version, devices, wheel, tmp_path):
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_notebooks_run_in_the_environment_of_a_platform(name, wheel, tmp_path):
     """The first notebook installs the wheel; it fails if that changes a package."""
+    version, backend, devices = PLATFORMS[name]
     environment = tmp_path / "environment"
     subprocess.run([interpreter(version), "-m", "venv", str(environment)], check=True)
     python = str(environment / "bin/python")
@@ -49,7 +64,7 @@ def test_notebooks_run_in_the_environment_of_a_platform(name, version, devices, 
         folder = tmp_path / notebook
         folder.mkdir()
         settings = {**prepare(folder), "LIBRARY": str(wheel)}
-        where = {"backend": "jax", "devices": devices, "python": python, "path": None}
+        where = {"backend": backend, "devices": devices, "python": python, "path": None}
         notebooks.run(notebook, settings, folder, **where)
     packages = [python, "-m", "pip", "check"]
     done = subprocess.run(packages, capture_output=True, text=True, check=False)

@@ -80,6 +80,11 @@ def gopro(folder):
     return {"GOPRO": str(folder / "gopro"), **tiles}
 
 
+def curves_of(workdir):
+    """The names of the charts beside a run."""
+    return sorted(path.name for path in (workdir / "figures/curves-figures").iterdir())
+
+
 # Small settings of each notebook, for a folder that they may write to.
 RUNS = {
     "train_cifar10": cifar10,
@@ -97,8 +102,9 @@ def test_all_notebooks_have_small_settings():
 @on_backends("jax-8")
 def test_train_cifar10(where, tmp_path):
     printed, figures = notebooks.run("train_cifar10", cifar10(tmp_path), tmp_path, **where)
-    assert "blurred" in printed and "saved_model" in printed and figures == 1
+    assert "blurred" in printed and "saved_model" in printed and figures == 2
     assert (tmp_path / "runs/unet16_cifar10/saved_model/saved_model.pb").is_file()
+    assert curves_of(tmp_path / "runs/unet16_cifar10") == ["loss.png", "psnr.png"]
     assert where["backend"] != "jax" or any((tmp_path / "jax_cache").iterdir())
 
 
@@ -121,8 +127,9 @@ def test_train_wgan_gp_cifar10_resumes_what_the_previous_session_left(where, tmp
 @on_backends("tensorflow")
 def test_train_gopro(where, tmp_path):
     printed, figures = notebooks.run("train_gopro", gopro(tmp_path), tmp_path, **where)
-    assert "blurred" in printed and figures == 1
+    assert "blurred" in printed and figures == 2
     assert (tmp_path / "runs/nafnet32_gopro/saved_model/saved_model.pb").is_file()
+    assert curves_of(tmp_path / "runs/nafnet32_gopro") == ["loss.png", "psnr.png"]
 
 
 @on_backends("jax")

@@ -146,6 +146,42 @@ def test_deblur_removes_the_partial_files_of_a_killed_one_and_no_others(run_fold
     assert files.walk_files(out) == ["a.png", "c.png", "deep/b.png", "notes.txt.0123abcd.partial"]
 
 
+@pytest.mark.slow
+def test_deblur_of_a_video_resumes_with_the_frames_of_a_killed_one(run_folder, tmp_path):
+    movie, out = filming.make(str(tmp_path / "a.mp4"), size=(64, 96), count=6), tmp_path / "out"
+    program = (
+        "import os, signal, sys\nfrom tfdeblur import deblur\n"
+        "from tfdeblur.inference.video.kept_frames import KeptFrames\n"
+        "keep = KeptFrames.keep\n"
+        "def told(self, first, frames):\n"
+        "    keep(self, first, frames)\n"
+        "    print('kept', first, flush=True)\n"
+        "    if sys.argv[1] == 'die':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "KeptFrames.keep = told\n"
+        "sys.exit(deblur.main(sys.argv[2:]))\n"
+    )
+    # Two frames at once.
+    words = [movie, "-o", str(out), "--model", run_folder, "--max-pixels", str(2 * 64 * 96)]
+
+    def kept(end):
+        command = [sys.executable, "-c", program, end, *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        lines = done.stdout.splitlines()
+        return done, [int(line.split()[1]) for line in lines if line.startswith("kept ")]
+
+    done, frames = kept("die")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert frames == [0]
+    assert sorted(os.listdir(out / ".a.mp4.frames")) == ["000000000000", "identity.json"]
+    done, frames = kept("live")
+    assert done.returncode == 0, done.stderr
+    assert frames == [2, 4]
+    assert os.listdir(out) == ["a.mp4"]
+    assert filming.frames_of(str(out / "a.mp4"))[0].shape == (6, 64, 96, 3)
+    assert filming.sound_of(str(out / "a.mp4")) == filming.sound_of(movie)
+
+
 def test_plan_outputs_of_a_folder_ignores_hidden_files(tmp_path):
     put(tmp_path / "a.jpg")
     (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7")  # resource fork of macOS

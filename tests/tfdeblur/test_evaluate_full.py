@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.golden.lpips_weights import random_backbone, random_heads
-from tests.helpers.tiny_data import write_data_set
+from tests.helpers.score_cards import full_card
+from tests.helpers.tiny_data import write_data_set, write_split
 from tfdeblur import evaluate
 from tfdeblur.config import settings
+from tfdeblur.data import schema
 from tfdeblur.errors import UserError
 from tfdeblur.evaluate import EvaluateConfig
+from tfdeblur.evaluation import networks
+from tfdeblur.evaluation.scores import FULL_FILES
+from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
 from tfdeblur.io.outputs import LIST
 
@@ -91,6 +97,70 @@ def test_lpips_of_images_that_are_too_small_is_rejected(write_run, tmp_path, cap
     assert evaluate.main([*arguments, "--lpips-weights", *weights]) == 2
     error = capsys.readouterr().err
     assert "31x31" in error and "16x16" in error and "alex" in error
+
+
+@pytest.fixture
+def unchanged(monkeypatch):
+    """Evaluates a network that changes nothing, whatever the work directory."""
+    restorer = Restorer(lambda images: images, name="unchanged")
+    network = networks.EvaluatedNetwork(restorer, {"restored": restorer.restore}, None, None, {})
+    monkeypatch.setattr(networks, "open_network", lambda *_: network)
+
+
+def write_shifted_set(directory, shifts):
+    """Writes smooth pictures of 56x48 pixels, blurred ones being sharp ones moved by pixels."""
+    rng = np.random.default_rng(0)
+    records = []
+    for index, (down, right) in enumerate(shifts):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 10, 3), dtype=np.uint8))
+        large = np.asarray(coarse.resize((62, 54), Image.Resampling.BICUBIC))
+        moved = large[3 + down : 51 + down, 3 + right : 59 + right]
+        names = ("scene", f"{index:04d}")
+        record = schema.Record(moved, large[3:51, 3:59], *names, 0, 0, 48, 56)
+        records.append(schema.encode_record(record, "raw"))
+    files.make_dirs(directory)
+    shards = write_split(directory, "test", [records])
+    split = schema.Split(48, 56, "raw", len(records), ("scene",), shards)
+    schema.Manifest("test", {"kind": "shift"}, {}, {"test": split}).save(directory)
+    return directory
+
+
+def test_shifted_pairs_are_scored_at_the_best_shift_and_registered(unchanged, tmp_path, capsys):
+    data = write_shifted_set(f"{tmp_path}/pairs", [(2, -1), (-3, 3), (1, 2)])
+    arguments = ["--workdir", f"{tmp_path}/run", "--data", data, "--full", "--crops", "none"]
+    aligned = ["--max-shift", "3", "--register", "homography"]
+    assert evaluate.main([*arguments, "--pictures", "0", *aligned]) == 0
+    printed = capsys.readouterr().out
+    assert "PSNR, best shift dB" in printed and "SSIM, homography" in printed
+    folder = f"{tmp_path}/run/evaluation/pairs-test"
+    stored = files.read_json(f"{folder}/card.json")
+    means = stored["rows"]["restored"]
+    assert stored["max_shift"] == 3
+    assert means["psnr_db"] < 18 and means["psnr_shift_db"] == 100
+    assert means["ssim"] < 0.9 and means["ssim_shift"] == pytest.approx(1, abs=1e-4)
+    # Scaling before registration leaves a factor.
+    assert means["psnr_homography_db"] > means["psnr_db"] + 10
+    assert means["ssim_homography"] > 0.95
+    (header, *_) = files.read_text(f"{folder}/card.csv").splitlines()
+    columns = {name.removeprefix("restored/float/whole/") for name in header.split(",")}
+    measured = {"psnr_shift_db", "ssim_shift", "psnr_homography_db", "ssim_homography"}
+    assert measured <= columns and "translation" not in header
+
+
+def test_shift_metrics_of_another_reach_are_not_compared(tmp_path, capsys):
+    runs = {}
+    for name, reach in (("one", 3), ("same", 3), ("other", 1)):
+        run = runs[name] = f"{tmp_path}/{name}"
+        about = {"from": run, "data_fingerprint": "f", "max_shift": reach}
+        full_card([1.0, 2.0, 3.0], about=about).write(f"{run}/evaluation/pairs-test", FULL_FILES)
+    for name, compared in (("same", True), ("other", False)):
+        assert evaluate.main(["--compare", runs["one"], runs[name]]) == 0
+        printed = capsys.readouterr().out
+        assert f"{name} against one, PSNR dB: " in printed
+        for title, unit in (("PSNR, best shift", " dB"), ("SSIM, best shift", "")):
+            assert (f"{name} against one, {title}{unit}: " in printed) == compared
+            assert (f"{title} is omitted: " in printed) != compared
+    assert "another --max-shift" in printed
 
 
 def test_contradicting_flags_are_rejected(capsys):

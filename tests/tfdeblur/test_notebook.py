@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import keras
 import pytest
@@ -39,6 +40,48 @@ def test_start_on_a_platform_uses_its_folders(here, monkeypatch, name, runs):
     session = notebook.start()
     assert session.runs == runs and os.path.isabs(session.data)
     assert notebook.start(str(here)).runs == files.join(str(here), "runs")
+
+
+@pytest.fixture
+def logins(monkeypatch):
+    """Replaces the modules of Colab and Kaggle; returns the list of the logins that they did."""
+    done = []
+    colab, kaggle = types.ModuleType("google.colab"), types.ModuleType("kaggle_secrets")
+    colab.auth = types.SimpleNamespace(authenticate_user=lambda: done.append("the user of Colab"))
+
+    class Secrets:
+        def get_gcloud_credential(self):
+            return "the secret of Kaggle"
+
+        def set_tensorflow_credential(self, credential):
+            done.append(credential)
+
+    kaggle.UserSecretsClient = Secrets
+    for module in (colab, kaggle):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Colab with a TPU", ["the user of Colab"]),
+        ("Kaggle with CPUs only", ["the secret of Kaggle"]),
+        ("a TPU VM", []),
+    ],
+)
+def test_start_logs_in_if_runs_are_kept_in_a_bucket(here, monkeypatch, logins, name, expected):
+    monkeypatch.setattr(platforms, "find", lambda: platforms.Platform(name, (), ""))
+    notebook.start(str(here))
+    assert logins == []
+    assert notebook.start("gs://bucket/mine").runs == "gs://bucket/mine/runs"
+    assert logins == expected
+
+
+def test_start_with_a_bucket_elsewhere_imports_no_module_of_a_platform(here, monkeypatch):
+    for module in ("google.colab", "kaggle_secrets"):
+        monkeypatch.setitem(sys.modules, module, None)  # its import fails
+    assert notebook.start("gs://bucket/mine").runs == "gs://bucket/mine/runs"
 
 
 def test_start_copies_runs_of_an_earlier_session_unless_there_are_some(here):

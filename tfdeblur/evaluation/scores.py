@@ -27,7 +27,8 @@ BLURRED, RESTORED, CONVERTED = "blurred", "restored", "restored_tlc"
 STATE_NAMES = {BLURRED: "blurred", RESTORED: "restored", CONVERTED: "restored with TLC"}
 STATES = {
     BLURRED: "The input itself, which is uint8 in every row.",
-    RESTORED: "The network as it was trained.",
+    RESTORED: "The network as it was trained; if it has a pooling window and there is no row with "
+    "TLC, with that window.",
     CONVERTED: (
         "The network with the test-time local converter: pooling is limited to a window; no weight "
         "changes."

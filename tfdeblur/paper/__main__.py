@@ -20,7 +20,7 @@ KINDS = {
     "sets": (
         "SetsConfig",
         "Sets all evaluations of several networks side by side: a row for each network and a "
-        "column for each test set.",
+        "column for each test set; with --data after making those that are missing.",
     ),
     "curves": (
         "CurvesConfig",

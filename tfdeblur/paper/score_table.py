@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -298,9 +297,8 @@ def _cited(name: str, recipe: Recipe) -> str:
 def _not_comparable(recipe: Recipe, result: Result) -> str:
     """Returns why a paper's figures are not of the evaluated images, or nothing."""
     about = result.about
-    built = re.search(r"data_prep\.build (\w+)", str(recipe.about.get("data", "")))
-    if built and about.get("source") not in (None, built[1]):
-        return f"they are of {built[1]}, and this is {about.get('source')}"
+    if recipe.source and about.get("source") not in (None, recipe.source):
+        return f"they are of {recipe.source}, and this is {about.get('source')}"
     if "stitched" in str(about.get("whole_images", "")):
         return "they are of tiles, and this is of whole frames"
     if about.get("split") != "test":

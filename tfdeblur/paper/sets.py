@@ -1,12 +1,21 @@
 """Networks across test sets: a row for each network and a column for each set."""
 
 import dataclasses
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from tfdeblur.cli.environment import require_keras
+from tfdeblur.errors import UserError
+from tfdeblur.evaluation.config import EvaluateConfig, default_folder, open_data
+from tfdeblur.io import files
+from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.paper.table import Format, print_table, write_table
+
+if TYPE_CHECKING:
+    from tfdeblur.data.evaluation import EvaluationData
 
 POSITIONAL = "runs"
 
@@ -16,7 +25,11 @@ class SetsConfig:
     """Settings of `tfdeblur.paper sets`."""
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
-    """work directories, each evaluated on one or several test sets by tfdeblur.evaluate"""
+    """work directories, each evaluated on one or several test sets by tfdeblur.evaluate; with
+    --data also checkpoints"""
+    data: tuple[str, ...] = ()
+    """folders made by data_prep.build; each run is first evaluated on the test split of each, as by
+    tfdeblur.evaluate --full, unless it has been"""
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("psnr_db", "ssim")
     """measures, such as ssim"""
     labels: tuple[str, ...] = ()
@@ -27,7 +40,7 @@ class SetsConfig:
 
 
 def run(config: SetsConfig) -> str:
-    """Makes a table of all evaluations of several networks.
+    """Makes a table of all evaluations of several networks, after those that `data` asks for.
 
     Args:
         config: The settings.
@@ -36,22 +49,70 @@ def run(config: SetsConfig) -> str:
         The table in the chosen format; it is also written to `out` if set.
 
     Raises:
-        UserError: A run has no evaluation, or two evaluations of one name are of different images.
-        DataError: A file of an evaluation is damaged.
+        UserError: A run has no evaluation, or two evaluations of one name are of different images;
+            with `data`, a run has no checkpoint, or two data sets have the same name.
+        DataError: A data set or a file of an evaluation cannot be read.
     """
     require_keras()
-    from tfdeblur.evaluation.results import Result, evaluations_of, unique_labels
-    from tfdeblur.io import files
+    from tfdeblur.evaluation.results import Result, check_metrics, evaluations_of, unique_labels
     from tfdeblur.paper.score_table import across_sets
 
     names = [files.base_name(path) for path in config.runs]
     labels = unique_labels(names, config.labels)
+    check_metrics(config.metrics)
+    if config.data:
+        if config.out:
+            OutputFolder.reserve(files.parent(config.out) or ".", files.base_name(config.out))
+        _evaluate_missing(config.runs, config.data)
     found = {
         label: {name: Result.load(folder) for name, folder in evaluations_of(path).items()}
         for label, path in zip(labels, config.runs, strict=True)
     }
     table = across_sets(found, config.metrics)
     return write_table(table.grid, table.csv, config.format, config.out)
+
+
+def _evaluate_missing(runs: Sequence[str], paths: Sequence[str]) -> None:
+    """Evaluates each run on each data set that it has no full evaluation of."""
+    from tfdeblur import evaluate
+    from tfdeblur.checkpoints.weights import checkpoint_folder
+
+    named: dict[str, str] = {}
+    for path in paths:
+        first = named.setdefault(files.own_name(path), path)
+        if first.rstrip("/") != path.rstrip("/"):
+            raise UserError(
+                f"data: {first} and {path} have the same name, by which evaluations are stored. "
+                "Rename one of them."
+            )
+    # Everything is checked before the first evaluation, which may take long.
+    for run in runs:
+        if not files.is_dir(run):  # the name of a preset is no place for evaluations either
+            raise UserError(
+                f"{run} is not a folder. --data evaluates work directories of tfdeblur.train, and "
+                "checkpoints."
+            )
+        checkpoint_folder(run)
+    opened = {path: open_data(path, EvaluateConfig.split) for path in named.values()}
+    for run in runs:
+        for path, data in opened.items():
+            wanted = EvaluateConfig(workdir=run, data=path, full=True)
+            if not _is_evaluated(wanted, data):
+                print(f"Evaluating {run} on {path}.", file=sys.stderr)
+                evaluate.run_full(wanted)
+
+
+def _is_evaluated(wanted: EvaluateConfig, data: "EvaluationData") -> bool:
+    """Returns whether a full evaluation exists, which is not of other data of the same name."""
+    from tfdeblur.evaluation.results import Result
+    from tfdeblur.evaluation.scores import FULL_FILES
+
+    folder = default_folder(wanted)
+    if not files.exists(files.join(folder, FULL_FILES.json)):
+        return False
+    # Earlier versions did not record it.
+    known = Result.load(folder, (FULL_FILES.json,)).about.get("data_fingerprint")
+    return known is None or known == data.manifest.fingerprint
 
 
 def report(config: SetsConfig) -> int:

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tests.helpers.tiny_models import TINY
 from tfdeblur import models
+from tfdeblur.config import recipes
 from tfdeblur.errors import ConfigError
 from tfdeblur.models import layers, nafnet
 
@@ -29,6 +30,12 @@ def test_parameter_count_equals_documentation(width, parameters):
     generator = models.create("nafnet", {"width": width})
     assert generator.network.count_params() == parameters
     assert generator.multiple == 16
+
+
+def test_network_of_the_rsblur_recipe_has_the_documented_parameters():
+    options = dict(recipes.load("nafnet16_rsblur").config["model"])
+    network = models.create(options.pop("name"), options).network
+    assert network.count_params() == 4_347_827
 
 
 def test_blocks_follow_options_at_each_scale():

@@ -11,6 +11,8 @@ from tfdeblur import config, objectives
 from tfdeblur.objectives.objective import CRITIC, GENERATOR
 from tfdeblur.testing.objectives import make_view, tiny_critic
 
+WITH_CRITIC = [name for name in config.OBJECTIVES.names() if name != "content"]
+
 
 class FixedCritic:
     """A critic with constant scores."""
@@ -135,7 +137,7 @@ def test_penalty_equals_finite_differences_in_numpy():
     np.testing.assert_allclose(loss.terms["penalty"], [(slope - 1) ** 2], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [n for n in config.OBJECTIVES.names() if n != "content"])
+@pytest.mark.parametrize("name", WITH_CRITIC)
 @pytest.mark.parametrize("trained", [CRITIC, GENERATOR])
 def test_gradients_equal_finite_differences(name, trained):
     # The penalty contains a second derivative, so the activations must be smooth.
@@ -192,3 +194,19 @@ def test_generator_loss_without_content_losses_is_adversarial_only():
     loss = objectives.create("gan", {"losses": {}}).loss(GENERATOR, view)
     assert set(loss.terms) == {"adversarial"}
     np.testing.assert_allclose(loss.per_example, loss.terms["adversarial"])
+
+
+@pytest.mark.parametrize("name", WITH_CRITIC)
+def test_critic_sees_the_finest_output_only(name):
+    _, view = make_view()
+    near, far = (
+        dataclasses.replace(view, outputs=(view.restored, tf.fill((3, 8, 8, 3), level)))
+        for level in (0.5, 5.0)
+    )
+    objective = objectives.create(name, {"losses": {"mae": 1.0}})
+    losses = [objective.loss(CRITIC, pyramid).per_example for pyramid in (near, far)]
+    np.testing.assert_allclose(*losses, rtol=1e-5, atol=1e-6)
+    terms = [objective.loss(GENERATOR, pyramid).terms for pyramid in (near, far)]
+    adversarial = [each["adversarial"] for each in terms]
+    np.testing.assert_allclose(*adversarial, rtol=1e-5, atol=1e-6)
+    assert np.all(terms[1]["mae"] > terms[0]["mae"] + 3)

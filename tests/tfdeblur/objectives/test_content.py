@@ -8,11 +8,11 @@ from tfdeblur.errors import ConfigError
 from tfdeblur.objectives.objective import View
 
 
-def view(blurred, sharp, restored):
+def view(blurred, sharp, *outputs):
     return View(
         blurred=blurred,
         sharp=sharp,
-        outputs=(restored,),
+        outputs=outputs,
         critics={},
         data_range=1.0,
         gradient=lambda f, x: x,
@@ -31,6 +31,32 @@ def test_loss_is_weighted_sum_of_unweighted_terms():
     np.testing.assert_allclose(loss.terms["mse"], mse, rtol=1e-5)
     np.testing.assert_allclose(loss.terms["mae"], mae, rtol=1e-5)
     np.testing.assert_allclose(loss.per_example, 2 * mse + 0.25 * mae, rtol=1e-5)
+
+
+# From the losses of all scales, finest first, to that of the pyramid.
+PYRAMIDS = {
+    "sum": sum,
+    "half_mean": lambda scales: sum(scales) / (2 * len(scales)),
+    "finest": lambda scales: scales[0],
+}
+
+
+@pytest.mark.parametrize("pyramid", PYRAMIDS)
+def test_loss_of_a_pyramid_combines_the_means_of_its_scales(pyramid):
+    rng = np.random.default_rng(2)
+    sharp, *outputs = (
+        rng.uniform(size=(2, 8 // step, 12 // step, 3)).astype("float32") for step in (1, 1, 2, 4)
+    )
+    scales = []
+    for step, output in zip((1, 2, 4), outputs, strict=True):
+        parts = sharp.astype("float64").reshape(2, 8 // step, step, 12 // step, step, 3)
+        difference = output - parts.mean(axis=(2, 4))
+        scales.append(np.log(np.cosh(difference)).mean(axis=(1, 2, 3)))
+    expected = PYRAMIDS[pyramid](scales)
+    objective = objectives.create("content", {"losses": {"log_cosh": 3.0}, "pyramid": pyramid})
+    loss = objective.loss("generator", view(sharp, sharp, *outputs))
+    np.testing.assert_allclose(loss.terms["log_cosh"], expected, rtol=1e-5)
+    np.testing.assert_allclose(loss.per_example, 3 * expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("losses", [{}, {"mse": 0.0}])

@@ -4,9 +4,14 @@ import csv
 import dataclasses
 import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.score_cards import full_card, quick_card
+from tests.helpers.tiled_data import write_tiled_set
+from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.evaluation.scores import FULL_FILES, QUICK_FILES
 from tfdeblur.io import files
 from tfdeblur.paper.__main__ import main
@@ -88,6 +93,73 @@ def test_full_evaluation_counts_before_a_quick_one(tmp_path, capsys):
     evaluated(run, 1.5, FULL_FILES)
     text = text_of(capsys, run, "--metrics", "ssim_y", "psnr_y")
     assert "SSIM-Y" in text and "PSNR-Y" in text
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    """A full evaluation, on tiles, of a network that changes nothing; blurred and sharp frames."""
+    folder = str(tmp_path_factory.mktemp("tiles"))
+    path, blurred, sharp = write_tiled_set(f"{folder}/data")
+    data = EvaluationData(path, "test")
+    network = {"restored": lambda images: images}
+    values = ("float", "uint8")
+    evaluator = SplitEvaluator(network, data, batch_size=6, values=values, frames=0)
+    card = evaluator.run(about={"from": f"{folder}/run", "data": path, "split": "test"})
+    card.write(f"{folder}/run/evaluation/data-test", FULL_FILES)
+    return f"{folder}/run", blurred, sharp
+
+
+def pictures(folder, frames):
+    """Writes frames as another program does; returns their folder."""
+    files.make_dirs(str(folder))
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame).save(f"{folder}/scene_{index:04d}.png")
+    return str(folder)
+
+
+def means_of(capsys, *arguments):
+    """The unrounded values of a table by network."""
+    lines = csv.DictReader(io.StringIO(text_of(capsys, *arguments, "--format", "csv")))
+    return {
+        line.pop("network"): {key: float(v) for key, v in line.items() if key != "source"}
+        for line in lines
+    }
+
+
+def test_pictures_of_another_program_are_one_more_column(tiles, tmp_path, capsys):
+    run, blurred, sharp = tiles
+    peer, inputs = pictures(tmp_path / "peer", sharp), pictures(tmp_path / "inputs", blurred)
+    keys = ("psnr_db", "ssim", "mse")
+    means = means_of(capsys, run, peer, inputs, "--metrics", *keys)
+    assert list(means) == ["blurred", "run", "peer", "inputs"]
+    assert means["peer"]["psnr_db"] == 100 and means["peer"]["mse"] == 0
+    # The inputs as pictures have the scores of the network that changes nothing.
+    assert means["inputs"] == pytest.approx(means["run"], rel=1e-5)
+    text = text_of(capsys, peer, run, "--labels", "theirs", "ours")
+    assert text.splitlines()[2].split() == ["blurred", "theirs", "ours"]
+    assert "*100.00" in text and f"theirs: {peer}" in text
+
+
+def test_pictures_need_a_run_that_was_evaluated_with_full(runs, tiles, tmp_path, capsys):
+    peer = pictures(tmp_path / "peer", tiles[2])
+    for arguments in ([runs[0], peer], [peer], [tiles[0], peer, "--frames"]):
+        assert main(["table", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert f"{peer} holds pictures" in error and "--full" in error
+
+
+def test_frames_put_together_from_tiles_are_scored_as_wholes(runs, tiles, capsys):
+    run, blurred, sharp = tiles
+    assert text_of(capsys, run).startswith("data, test: 18 tiles of 16x16")
+    whole = "data, test: 3 whole frames of 40x32, stitched from tiles of 16x16"
+    assert text_of(capsys, run, "--frames").startswith(whole)
+    expected = np.mean(np.square(blurred / 255 - sharp / 255))
+    means = means_of(capsys, run, "--frames", "--metrics", "mse")
+    assert means["run"]["mse"] == pytest.approx(expected, rel=1e-5)
+    # Tiles overlap, so some pixels count twice in their mean.
+    assert means_of(capsys, run, "--metrics", "mse")["run"]["mse"] != pytest.approx(expected, 1e-5)
+    assert main(["table", runs[0], "--frames"]) == 2
+    assert f"{runs[0]} holds no evaluation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

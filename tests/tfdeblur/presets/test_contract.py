@@ -75,6 +75,11 @@ def test_weights_have_their_sha256_and_are_small(name):
     assert found.weights.bytes < 20e6
 
 
+def test_weights_in_the_package_are_small_together():
+    sizes = [(folder_of(name) / preset.WEIGHTS).stat().st_size for name in IN_THE_BOX]
+    assert sizes and sum(sizes) < 32e6
+
+
 @pytest.mark.parametrize("name", IN_THE_BOX)
 def test_preset_restores_the_probe_as_its_facts_say(name):
     restorer = tfdeblur.load(name)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.helpers.asgi import Client
 from tfdeblur.errors import UserError
+from tfdeblur.serve import app
 from tfdeblur.serve.app import Busy, Limits, _Entrance, create_app
 from tfdeblur.serve.batcher import Batcher, Options
 
@@ -91,6 +92,16 @@ def test_request_that_cannot_be_served_is_refused(client, query, content, status
 def test_body_of_unknown_length_is_refused_once_it_is_too_long(client):
     answer = client.post("/restore", content=iter([bytes(8_000)] * 4))
     assert answer.status_code == 413
+
+
+def test_photo_that_is_sent_too_slowly_is_refused_and_holds_no_place(monkeypatch):
+    monkeypatch.setattr(app, "_UPLOAD_SECONDS", 0.05)
+    with Client(create_app(darker, name="toy", limits=Limits(max_waiting=1))) as client:
+        slow = client.begin("/restore", content=[photo()[1][:100]], stalls=True)
+        answer = slow.result(10)
+        assert answer.status_code == 408 and "took over" in answer.json()["error"]
+        assert client.post("/restore", content=photo()[1]).status_code == 200
+        assert 'tfdeblur_requests_total{status="408"} 1' in client.get("/metrics").text
 
 
 def test_other_methods_and_paths_are_refused(client):

@@ -78,6 +78,12 @@ def test_default_patch_gan_equals_that_of_the_study():
     assert all(tuple(np.atleast_1d(norm.axis)) in ((-1,), (3,)) for norm in norms)
 
 
+def test_leaky_relus_of_default_patch_gan_have_slope_0_2():
+    layers = critics.create("patch_gan").network.layers
+    slopes = [x.negative_slope for x in layers if isinstance(x, keras.layers.LeakyReLU)]
+    assert slopes == [0.2] * 4
+
+
 @pytest.mark.parametrize(
     ("options", "parameters"),
     [
