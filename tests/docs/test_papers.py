@@ -36,7 +36,7 @@ def test_recipes_of_the_papers_are_all_named_and_exist():
     own = {n for n in recipes.names() if recipes.load(n).about["system"] != "none"}
     assert names - {"_synthetic", "mimo_unet_gopro"} <= own
     suffixes = {f"{name}_synthetic" for name in names if name.startswith("deblurgan_study")}
-    assert own - names - suffixes == {"unet16_cifar10_fast"}
+    assert own - names - suffixes == {"unet16_cifar10_fast", "rednet30_cifar10_fast"}
     for pattern in (name for name in NAMED if name.startswith("deblurgan_pro_*")):
         assert fnmatch.filter(own, pattern)
 

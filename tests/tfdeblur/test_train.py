@@ -1,5 +1,7 @@
 """Training runs: their files, resuming, strategies, errors and the command line."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -122,6 +124,24 @@ def test_run_in_bfloat16_has_float32_weights(folder):
     generator, _ = load_generator(result.workdir)
     assert all(value.dtype == np.float32 for value in generator.network.get_weights())
     assert np.isfinite(result.best["psnr_db"])
+
+
+@pytest.mark.slow
+def test_init_from_another_run_can_continue_its_schedule(folder):
+    write_data_set(files.join(folder, "data"), {"train": 20, "val": 4})
+    cosine = {"name": "cosine"}
+    first = train.run(settings(folder, "first", training={"duration": "2 epochs"}, schedule=cosine))
+    training = {"init_from": first.workdir, "init_continue": True, "duration": "6 epochs"}
+    second = train.run(settings(folder, "second", training=training, schedule=cosine))
+    seen = [int(row["images"]) for row in history(second.workdir)]
+    assert first.images == 40 < seen[0] and second.images == seen[-1] == 120
+    rates = [float(row["generator/learning_rate"]) for row in history(second.workdir)]
+    # Of a cosine over 120 images, from 40 on.
+    assert rates[0] < 0.01 * (1 + math.cos(math.pi / 3)) / 2 + 1e-6
+    name, *_ = [n for n in files.walk_files(first.workdir) if n.endswith(".safetensors")]
+    training["init_from"] = files.join(first.workdir, name)
+    with pytest.raises(UserError, match="init_continue"):
+        train.run(settings(folder, "third", training=training))
 
 
 @pytest.mark.slow

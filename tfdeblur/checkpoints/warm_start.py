@@ -12,7 +12,7 @@ from tfdeblur.checkpoints.arrays import (
     to_arrays,
     weight_variables,
 )
-from tfdeblur.checkpoints.manifest import verify_checkpoint, weights_file
+from tfdeblur.checkpoints.manifest import read_meta, verify_checkpoint, weights_file
 from tfdeblur.checkpoints.weights import checkpoint_folder
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.io import files
@@ -94,6 +94,24 @@ def init_from(path: str, generator: Generator, *, partial: bool = False) -> Matc
     match = _compare(source, target, path, generator, partial)
     assign_arrays(variables, {**target, **{name: source[name] for name in match.matched}})
     return match
+
+
+def images_seen_by(path: str) -> int:
+    """Returns the number of images that weights have been trained on.
+
+    Args:
+        path: As for `init_from`.
+
+    Raises:
+        UserError: It is a file of weights alone, which does not record it.
+    """
+    path = find(path)
+    if not files.is_dir(path):
+        raise UserError(
+            f"training.init_continue: {path} does not record how many images it has seen. Name a "
+            "run, a checkpoint or a preset, or leave the option out."
+        )
+    return int(read_meta(checkpoint_folder(path))["images"])
 
 
 def _init_from_keras(path: str, generator: Generator, partial: bool) -> Match:

@@ -205,6 +205,9 @@ class TrainingConfig:
     """run, checkpoint, preset or weights file to start from; prints what matched"""
     init_partial: bool = False
     """accept initial weights that fit fewer than half of the network's arrays"""
+    init_continue: bool = False
+    """begin at the number of images that the initial weights have seen, so that learning rate and
+    duration continue where their training ended"""
     share_generator_pass: bool = True
     """run the generator once per step, for the updates of both the critic and the generator; off:
     once per update, as in the papers"""

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tfdeblur import objectives
 from tfdeblur.checkpoints.manifest import read_meta
 from tfdeblur.checkpoints.store import CheckpointStore
-from tfdeblur.checkpoints.warm_start import init_from
+from tfdeblur.checkpoints.warm_start import images_seen_by, init_from
 from tfdeblur.config import PlugIn, TrainConfig, plugins
 from tfdeblur.config.fields import images_of, seconds_of
 from tfdeblur.config.stages import Timeline, shared_batch, stage_configs
@@ -277,6 +277,9 @@ class Trainer:
             )
             self.state.restart_average()
             tqdm.write(f"Weights from {source}: {match}.")
+            if self.config.training.init_continue:
+                self.state.images.assign(seen := images_seen_by(source))
+                tqdm.write(f"The schedule continues at {seen:,} images.")
         elif (backbone := self.state.generator.backbone) is not None:
             backbone.load()
             self.state.restart_average()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,23 +13,29 @@ import pytest
 import yaml
 
 from tests.helpers.runs import history, settings, weights
-from tests.helpers.tiny_data import write_data_set
+from tests.helpers.tiny_data import training_data, write_data_set
 from tests.helpers.tiny_models import TINY
 from tfdeblur import config, train
+from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.config.fields import Size
 
 pytest.importorskip("jax")
 
 
-def start(folder, run_config, repository, *flags, tf_config=None, devices=1):
-    """Starts a run under JAX on simulated devices of the CPU, in a process of its own."""
+def start(folder, run_config, repository, *flags, tf_config=None, devices=1, program=None):
+    """Starts a run under JAX on simulated devices of the CPU, in a process of its own.
+
+    A program in place of the command must end with it, and may change the library before.
+    """
     file = folder / f"{os.path.basename(run_config.workdir)}.yaml"
     file.write_text(config.to_yaml(run_config))
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     environment |= {"TF_CONFIG": json.dumps(tf_config)} if tf_config else {}
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    environment |= {"KERAS_BACKEND": "jax"} if program else {}
+    command = ["-c", program] if program else ["-m", "tfdeblur.train"]
     return subprocess.Popen(
-        [sys.executable, "-m", "tfdeblur.train", "--config", str(file), "--engine", "jax", *flags],
+        [sys.executable, *command, "--config", str(file), "--engine", "jax", *flags],
         env=environment,
         cwd=repository,
         stdout=subprocess.PIPE,
@@ -37,9 +44,9 @@ def start(folder, run_config, repository, *flags, tf_config=None, devices=1):
     )
 
 
-def finish(process):
+def finish(process, code=0):
     printed, _ = process.communicate()
-    assert process.returncode == 0, printed
+    assert process.returncode == code, printed
     return printed
 
 
@@ -94,6 +101,74 @@ def test_run_in_bfloat16_stays_close_to_one_in_float32(tmp_path, repository):
         losses[precision] = float(history(str(tmp_path / precision))[-1]["generator/loss"])
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+
+
+POISONED = """
+import sys
+import jax.numpy as jnp
+from tfdeblur import train
+from tfdeblur.training.engines.jax import train_step
+
+sound = train_step.uint8_to_unit
+
+def poisoned(images):
+    sums = jnp.sum(images.astype("int32"), axis=(1, 2, 3), keepdims=True)
+    return jnp.where(sums == {total}, jnp.nan, sound(images))
+
+train_step.uint8_to_unit = poisoned
+sys.exit(train.main())
+"""
+
+
+def pixel_sum(data, position):
+    """Returns the sum of the sharp pixels of a record, which flips and turns do not change."""
+    (batch,) = training_data(data).dataset(1, position).take(1)
+    return int(batch["sharp"].numpy().sum(dtype=np.int64))
+
+
+@pytest.mark.slow
+def test_nonfinite_loss_stops_the_run_which_resumes_from_its_last_checkpoint(tmp_path, repository):
+    data, workdir = write_data_set(str(tmp_path / "data")), str(tmp_path / "run")
+    finish(start(tmp_path, run_settings(tmp_path, "run", 2), repository))
+
+    whole = run_settings(tmp_path, "run", 6)
+    # In the third batch of 8.
+    program = POISONED.format(total=pixel_sum(data, 20))
+    printed = finish(start(tmp_path, whole, repository, program=program), code=2)
+    assert re.search(r"step 3, after 16 images: generator/loss.* is not finite", printed)
+    assert "The last good checkpoint is " in printed and "Traceback" not in printed
+    assert list_checkpoints(f"{workdir}/checkpoints") == [16]
+    assert [int(row["images"]) for row in history(workdir)] == [8, 16]
+
+    assert "Resuming from" in finish(start(tmp_path, whole, repository))
+    rows = history(workdir)
+    assert [int(row["images"]) for row in rows] == list(range(8, 56, 8))
+    assert all(np.isfinite(float(row["generator/loss"])) for row in rows)
+    assert all(np.isfinite(value).all() for value in weights(workdir))
+
+
+@pytest.mark.slow
+def test_rollback_continues_with_smaller_learning_rates(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"))
+    sections = {
+        "optimizer": {"learning_rate": 1e30},
+        "guards": {"on_nonfinite": "rollback", "rollback_factor": 1e-32},
+        "output": {"save_every": "2 steps"},
+    }
+    printed = finish(start(tmp_path, run_settings(tmp_path, "run", 6, **sections), repository))
+    assert printed.count("Rolled back to") == 1
+    assert "learning rates are multiplied by 1e-32 from here" in printed
+
+    # A resumed run keeps the smaller rates.
+    printed = finish(start(tmp_path, run_settings(tmp_path, "run", 8, **sections), repository))
+    assert "This run was rolled back 1 time" in printed and "Rolled back to" not in printed
+    rows = history(str(tmp_path / "run"))
+    assert [int(row["images"]) for row in rows] == list(range(8, 72, 8))
+    assert {row["guards/rollbacks"] for row in rows} == {"1.0"}
+    for row in rows:
+        assert float(row["generator/learning_rate"]) == pytest.approx(0.01)
+        assert np.isfinite(float(row["generator/loss"]))
+    assert all(np.isfinite(value).all() for value in weights(str(tmp_path / "run")))
 
 
 @pytest.mark.long
