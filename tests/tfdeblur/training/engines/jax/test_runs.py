@@ -147,7 +147,7 @@ def test_nonfinite_loss_stops_the_run_which_resumes_from_its_last_checkpoint(tmp
     assert all(np.isfinite(value).all() for value in weights(workdir))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rollback_continues_with_smaller_learning_rates(tmp_path, repository):
     write_data_set(str(tmp_path / "data"))
     sections = {
