@@ -117,8 +117,7 @@ def _diagnose(path: str, error: Exception) -> tuple[Code, str, str]:
             "Remove it, or split it into smaller images with another program.",
         )
     if isinstance(error, MemoryError):
-        remedy = "Free some memory, or remove it."
-        return "too-large", "it does not fit into memory", remedy
+        return "unavailable", "it does not fit into memory", "Free some memory, or remove it."
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "not-a-file", "the link points to itself", "Remove the link."
     if isinstance(error, OSError) and error.errno in _REFUSED:

@@ -10,7 +10,7 @@ Example:
     >>> tfdeblur.build_model("unet16", width=8).count_params()
     120843
     >>> tfdeblur.list_presets()
-    ['nafnet16-photo', 'rednet30-cifar10', 'unet16-cifar10']
+    ['nafnet16-photo', 'rednet30-cifar10', 'rednet30wgan-cifar10', 'unet16-cifar10']
     >>> sharp = tfdeblur.load("nafnet16-photo").deblur(blurred)  # doctest: +SKIP
 
 `register` and `register_metric` add models, critics, objectives, sources and metrics of your own,

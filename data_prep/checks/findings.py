@@ -112,7 +112,7 @@ CODES: dict[str, Code] = {
     ),
     "unavailable": Code(
         _ERROR,
-        "The file cannot be read now: the disk or the network failed.",
+        "The file cannot be read now: the disk, the network or the memory failed.",
         "Run the same command again.",
     ),
     "too-large": Code(

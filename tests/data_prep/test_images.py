@@ -99,7 +99,7 @@ def test_read_any_error_of_a_decoder_is_a_fault(tmp_path, monkeypatch, error, re
     path = str(save(tmp_path / "a.png", picture(0)))
     with pytest.raises(Fault) as caught:
         read(path)
-    code = "too-large" if error is MemoryError else "unreadable"
+    code = "unavailable" if error is MemoryError else "unreadable"
     assert (caught.value.code, caught.value.file) == (code, path)
     assert path in str(caught.value)
 

@@ -51,7 +51,7 @@ def test_recipe_trains(name, layers, desk, tmp_path):
     tree = {
         "data": {"paths": [str(desk / "data")], "crop": None},
         "model": {"width": 8},
-        "training": {"duration": "2 steps", "global_batch": 2, "stages": []},
+        "training": {"duration": "2 steps", "global_batch": 2, "stages": [], "init_from": None},
         "output": {
             "log_every": "1 steps",
             "validate_every": "2 steps",

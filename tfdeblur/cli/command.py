@@ -3,6 +3,7 @@
 Flags, help text and validation are all generated from the dataclass, so they cannot disagree.
 """
 
+import contextlib
 import errno
 import io
 import os
@@ -111,7 +112,7 @@ def guard(body: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of the output has exited (`| head`). Python flushes what is left at its end.
-        with open(os.devnull, "w") as nothing:
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), sys.stdout.fileno())
         return 1
     except OSError as error:

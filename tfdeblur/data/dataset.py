@@ -151,24 +151,12 @@ def open_to_train(config: DataConfig) -> list[OpenSplit]:
     return opened
 
 
-def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
-    """Rejects training on test data, and on both kinds of GoPro's blur.
+def check_gammas(opened: Sequence[OpenSplit]) -> None:
+    """Raises a DataError for both kinds of GoPro's blur, which scores do not carry over between.
 
     Args:
-        opened: The data sets to train on.
-        name: The split of each that is trained on.
-
-    Raises:
-        ConfigError: It is the test split.
-        DataError: One of the data sets trains on test scenes of another one that was built from
-            the same source, or two of GoPro have different gammas.
+        opened: The data sets whose recorded blur is trained on.
     """
-    remedy = "To allow it, give --data.train-on-test (train_on_test=True in Python)."
-    if name == "test":
-        raise ConfigError(
-            "data.split: 'test' is the split for evaluation, which is meaningless after training "
-            f"on it. Train on 'train', or build the data set with other splits. {remedy}"
-        )
     gammas = {
         one.directory: one.manifest.blur["gamma"]
         for one in opened
@@ -177,7 +165,28 @@ def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
     if len(set(gammas.values())) > 1:
         raise DataError(
             f"{' and '.join(gammas)} have different blur of GoPro, averaged as pixel values and in "
-            "linear light (blur and blur_gamma). Train on one of them."
+            "linear light (blur and blur_gamma). Train on one of them, or synthesize the blur of "
+            "one (data.synthesize)."
+        )
+
+
+def check_trainable(opened: Sequence[OpenSplit], name: str) -> None:
+    """Rejects training on test data.
+
+    Args:
+        opened: The data sets to train on.
+        name: The split of each that is trained on.
+
+    Raises:
+        ConfigError: It is the test split.
+        DataError: One of the data sets trains on test scenes of another one that was built from
+            the same source.
+    """
+    remedy = "To allow it, give --data.train-on-test (train_on_test=True in Python)."
+    if name == "test":
+        raise ConfigError(
+            "data.split: 'test' is the split for evaluation, which is meaningless after training "
+            f"on it. Train on 'train', or build the data set with other splits. {remedy}"
         )
     for one in opened:
         for other in opened:

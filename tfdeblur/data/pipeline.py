@@ -36,6 +36,7 @@ from tfdeblur.data import schema
 from tfdeblur.data.augment import Augmentation, Pair
 from tfdeblur.data.dataset import (
     OpenSplit,
+    check_gammas,
     check_positive,
     open_to_train,
     read_errors,
@@ -112,6 +113,8 @@ class TrainingData:
         self._slacks = [(rows - self.height, columns - self.width) for rows, columns in sizes]
         self._synthesis = synthesis_of(synthesis)
         self._synthesized_sets = _synthesized_sets(config, self._opened, self._synthesis)
+        recorded = zip(self._opened, self._synthesized_sets, strict=True)
+        check_gammas([one for one, synthesized in recorded if not synthesized])
         if not any(self._synthesized_sets):
             self._synthesis = None
         formats = {

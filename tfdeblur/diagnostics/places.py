@@ -128,7 +128,9 @@ def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     scheme = path.split("://")[0]
     try:
         import tensorflow as tf
-    except ImportError:
+    except ModuleNotFoundError as missing:
+        if missing.name != "tensorflow":
+            raise
         error = f"{scheme}:// needs TensorFlow, which is not installed"
         return {subprocesses.ERROR: error, "no_tensorflow": True}
     if scheme not in tf.io.gfile.get_registered_schemes():

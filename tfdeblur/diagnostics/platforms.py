@@ -45,7 +45,10 @@ def signs_of_tpu() -> list[str]:
 def _may_be_google() -> bool:
     """Returns whether a PCI device is of Google, or their vendors are hidden."""
     vendors = glob.glob(_VENDORS)
-    return not vendors or any(pathlib.Path(v).read_text().strip() == _GOOGLE for v in vendors)
+    try:
+        return not vendors or any(pathlib.Path(v).read_text().strip() == _GOOGLE for v in vendors)
+    except OSError:
+        return True
 
 
 def has_gpu() -> bool:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -65,13 +66,14 @@ def installed() -> dict[str, str]:
 
 
 def replacing(install: str, packages: Mapping[str, str]) -> str:
-    """Returns a command that installs a build of TensorFlow in place of those that are there.
+    """Returns an install command; if it brings a build of TensorFlow, in place of those there are.
 
     Args:
         install: The command that installs it.
         packages: Versions of the installed packages.
     """
-    builds = [name for name in BUILDS if name in packages]
+    brings = re.search(r"\[(gpu|tpu)\]", install)
+    builds = [name for name in BUILDS if name in packages] if brings else []
     return f"pip uninstall -y {' '.join(builds)}; {install}" if builds else install
 
 

@@ -38,7 +38,8 @@ TILES = (128, 256, 512, 1024)
 """Sides of tiles that a request may choose; the network is compiled for each."""
 
 _MAX_SIDE = {"jpeg": 65_535, "webp": 16_383}
-_UPLOAD_SECONDS = 120.0
+# An upload may take so long, plus a second for each 128 KiB of the largest request.
+_UPLOAD_SECONDS, _UPLOAD_RATE = 60.0, 2**17
 
 _TRUE, _FALSE = ("1", "true", "on"), ("", "0", "false", "off")
 
@@ -130,10 +131,11 @@ def create_app(
         kind, options = _parameters(request.query_params, pixels_at_once)
         with entrance.admit() as hold:
             try:
-                async with asyncio.timeout(_UPLOAD_SECONDS):
+                allowed = _UPLOAD_SECONDS + accepted.max_bytes / _UPLOAD_RATE
+                async with asyncio.timeout(allowed):
                     data = await _body(request, accepted.max_bytes)
             except TimeoutError as error:
-                raise _Refused(408, f"the photo took over {_UPLOAD_SECONDS:.0f} s") from error
+                raise _Refused(408, f"the upload took longer than {allowed:.0f} s") from error
             photo = await asyncio.to_thread(_decoded, data, accepted.max_pixels, hold)
             job = asyncio.ensure_future(batcher(photo.pixels, options))
             gone = asyncio.ensure_future(_disconnected(request))
@@ -289,8 +291,12 @@ def _encoded(kind: str, photo: photo_files.Photo) -> bytes:
     try:
         return photo_files.encode_photo(f"restored.{kind}", photo)
     except UserError as error:
-        if isinstance(error.__cause__, MemoryError):
-            raise error.__cause__ from None
+        cause = error.__cause__
+        if isinstance(cause, MemoryError):
+            raise cause from None
+        # What an encoder refuses, such as a large EXIF record.
+        if isinstance(cause, ValueError) or (isinstance(cause, OSError) and cause.errno is None):
+            raise _Refused(422, str(error)) from error
         raise
 
 

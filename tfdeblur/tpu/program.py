@@ -26,7 +26,6 @@ from tfdeblur.ops.precision import POLICIES, Precision, precision_scope
 from tfdeblur.tpu import counting, links, runs
 from tfdeblur.tpu.cache import cached_reply
 from tfdeblur.tpu.compiling import devices_of, memory_of, refusal, versions
-from tfdeblur.training.engines import cluster
 from tfdeblur.training.engines.jax.engine import JaxEngine
 
 
@@ -113,7 +112,7 @@ def compile_lowered(program: Any, devices: int) -> dict[str, Any]:
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:
     topology, used = request["topology"], versions()
     # Fewer than all if all cannot share the batch of each stage.
-    devices = cluster.sharing(devices_of(topology, request["config_name"]), request["devices"])
+    devices = devices_of(topology, request["config_name"])[: request["devices"]]
     run_config = config.resolve(request["config"], plugins=request["config"].get("plugins", ()))
     program, about = lower(run_config, request["height"], request["width"], devices)
     reply = cached_reply(

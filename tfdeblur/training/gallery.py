@@ -108,7 +108,8 @@ class Gallery:
         for record, (blurred, restored, sharp) in zip(pictures.records, triples, strict=True):
             self._add_record(record, {"blurred": blurred, "sharp": sharp})
             self._save(_stage_name(record, report.images), restored)
-            for stage in _surplus(self._stages(record)):
+            known = [stage for stage in self._stages(record) if stage <= report.images]
+            for stage in _surplus(known):
                 files.remove(files.join(self._folder, _stage_name(record, stage)))
         if triples and (report.last or report.images >= _GROWTH * self._shown):
             self._shown = report.images
@@ -255,8 +256,10 @@ def _spread(stages: Sequence[int]) -> list[int]:
     stages = sorted(stages)
     if len(stages) <= _MAX_COLUMNS:
         return list(stages)
-    chosen = np.geomspace(1, len(stages), _MAX_COLUMNS).round().astype(int) - 1
-    return [stages[index] for index in sorted(set(chosen.tolist()))]
+    counts = np.array(stages)
+    wanted = np.geomspace(max(stages[0], 1), stages[-1], _MAX_COLUMNS)
+    chosen = {int(np.abs(counts - count).argmin()) for count in wanted}
+    return [stages[index] for index in sorted(chosen)]
 
 
 def _surplus(stages: Sequence[int]) -> list[int]:

@@ -154,6 +154,8 @@ class Trainer:
     def prepare(self) -> None:
         """Seeds the run, connects devices, chooses the precision and opens the data."""
         config = self.config
+        if config.training.init_continue and config.training.init_from is None:
+            raise ConfigError("training.init_continue: requires training.init_from.")
         batch = None if config.training.scale_batch else shared_batch(config)
         self.engine.start(config.seed, config.runtime, batch)
         self.scaled = config if batch else scaled_to(config, self.engine.devices)

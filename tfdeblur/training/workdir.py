@@ -48,7 +48,9 @@ def check_workdir(run_config: TrainConfig) -> list[str]:
         old = _read(path)
         new = settings.parse_yaml(config.to_yaml(run_config), path)
         for section in config.PLUG_INS:
-            if _with_defaults(section, old.get(section)) != new[section]:
+            before = _with_defaults(section, old.get(section))
+            # For how long a backbone is frozen is no part of the network.
+            if _without_frozen(before) != _without_frozen(new[section]):
                 raise ConfigError(
                     f"{section}: {run_config.workdir} belongs to a run with {section} "
                     f"{old.get(section)}, not {new[section]}. Choose another --workdir, or the "
@@ -64,6 +66,12 @@ def check_workdir(run_config: TrainConfig) -> list[str]:
                     "be overwritten. Choose another --workdir."
                 )
     return changes
+
+
+def _without_frozen(section: Any) -> Any:
+    if not isinstance(section, Mapping):
+        return section
+    return {key: value for key, value in section.items() if key != "frozen"}
 
 
 def write_config(run_config: TrainConfig) -> None:

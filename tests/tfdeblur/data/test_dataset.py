@@ -14,6 +14,7 @@ from tests.helpers.tiny_data import training_data
 from tfdeblur.data import schema
 from tfdeblur.data.dataset import (
     OpenSplit,
+    check_gammas,
     check_trainable,
     explain_read_error,
     open_split,
@@ -325,8 +326,8 @@ class TestCheckTrainable:
             return dataclasses.replace(opened, manifest=manifest)
 
         with pytest.raises(DataError, match="data/a-z and data/b-z"):
-            check_trainable([built("a", "linear"), built("b", "gamma")], "train")
-        check_trainable([built("a", "linear"), built("b", "linear")], "train")
+            check_gammas([built("a", "linear"), built("b", "gamma")])
+        check_gammas([built("a", "linear"), built("b", "linear")])
 
     def test_equal_scene_names_of_other_sources_are_allowed(self) -> None:
         for place in ("elsewhere", None):

@@ -25,9 +25,11 @@ def test_findings_without_tensorflow_are_wrong():
 
 
 def test_another_build_replaces_those_that_are_installed():
-    command = versions.replacing("pip install x", {"tensorflow-cpu": "2.21.0", "keras": "3"})
-    assert command == "pip uninstall -y tensorflow-cpu; pip install x"
-    assert versions.replacing("pip install x", {"keras": "3"}) == "pip install x"
+    packages = {"tensorflow-cpu": "2.21.0", "keras": "3"}
+    install = 'pip install "tfdeblur[gpu]"'
+    assert versions.replacing(install, packages) == f"pip uninstall -y tensorflow-cpu; {install}"
+    assert versions.replacing(install, {"keras": "3"}) == install
+    assert versions.replacing('pip install "tfdeblur"', packages) == 'pip install "tfdeblur"'
 
 
 def test_findings_with_two_builds_of_tensorflow_are_wrong():

@@ -64,6 +64,8 @@ def test_long_runs_keep_some_stages_of_each_image(folder):
         kept = [one for one in kept if one not in gallery._surplus(kept)]
     assert len(kept) == gallery._MAX_STAGES and (kept[0], kept[-1]) == (100, 29_900)
     assert max(after / before for before, after in itertools.pairwise(kept)) < 2.5
+    shown = gallery._spread(kept)
+    assert len(shown) == 6 and max(b / a for a, b in itertools.pairwise(shown)) < 6
     for stage in range(11, 11 * 28, 11):
         page = show(folder, stage, [3])
     found = [name for name in names(folder) if "restored" in name]
