@@ -374,7 +374,7 @@ def test_run_on_stored_images_without_blur_does_not_validate(folder, kind, capsy
         settings(folder, training={"duration": "3 steps"}, output={"validate_every": "3 steps"})
     )
     assert result.images == 24
-    message = "No data set has blurred images in a split 'val'"
+    message = "No data set has degraded images in a split 'val'"
     assert (message in capsys.readouterr().out) == (kind == "none")
     page = files.read_text(result.page)
     assert ("Validation image 0" in page) == (kind == "contrast")

@@ -96,7 +96,9 @@ def test_body_of_unknown_length_is_refused_once_it_is_too_long(client):
 
 def test_photo_that_is_sent_too_slowly_is_refused_and_holds_no_place(monkeypatch):
     monkeypatch.setattr(app, "_UPLOAD_SECONDS", 0.05)
-    with Client(create_app(darker, name="toy", limits=Limits(max_waiting=1))) as client:
+    with Client(
+        create_app(darker, name="toy", limits=Limits(max_bytes=20_000, max_waiting=1))
+    ) as client:
         slow = client.begin("/restore", content=[photo()[1][:100]], stalls=True)
         answer = slow.result(10)
         assert answer.status_code == 408 and "took over" in answer.json()["error"]
