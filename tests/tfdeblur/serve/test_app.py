@@ -101,7 +101,7 @@ def test_photo_that_is_sent_too_slowly_is_refused_and_holds_no_place(monkeypatch
     ) as client:
         slow = client.begin("/restore", content=[photo()[1][:100]], stalls=True)
         answer = slow.result(10)
-        assert answer.status_code == 408 and "took over" in answer.json()["error"]
+        assert answer.status_code == 408 and "upload" in answer.json()["error"]
         assert client.post("/restore", content=photo()[1]).status_code == 200
         assert 'tfdeblur_requests_total{status="408"} 1' in client.get("/metrics").text
 

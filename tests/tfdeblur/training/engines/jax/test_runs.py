@@ -126,7 +126,7 @@ def pixel_sum(data, position):
     return int(batch["sharp"].numpy().sum(dtype=np.int64))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nonfinite_loss_stops_the_run_which_resumes_from_its_last_checkpoint(tmp_path, repository):
     data, workdir = write_data_set(str(tmp_path / "data")), str(tmp_path / "run")
     finish(start(tmp_path, run_settings(tmp_path, "run", 2), repository))
