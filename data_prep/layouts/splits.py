@@ -32,7 +32,7 @@ class SceneOptions:
     """
 
     scenes: tuple[str, ...] = ()
-    """use only these scenes; *, ? and [...] are wildcards"""
+    """use only these scenes; [...], * and ? are wildcards"""
     val_scenes: tuple[str, ...] = ()
     """the scenes of the validation split"""
     test_scenes: tuple[str, ...] = ()
