@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tqdm
@@ -195,7 +195,7 @@ def plan_outputs(inputs: Sequence[str], out: str, side_by_side: bool = False) ->
             if files.is_dir(given):
                 for name in files.walk_files(given):
                     path = files.join(given, name)
-                    if any(part.startswith(".") for part in name.split("/")):
+                    if files.is_hidden(name):
                         continue
                     if photo_files.suffix(name) in known and not _is_within(path, out, given):
                         plan[path] = files.join(inside, _written_name(name))
@@ -255,16 +255,18 @@ def _restore_video(
         progress=True,
         identity={
             "network": restorer.name,
-            "about": json.loads(json.dumps(restorer.about, default=str)),
+            "about": _plain(restorer.about),
             # With the pooling window.
-            "options": json.loads(
-                json.dumps(dict(getattr(restorer.source, "options", {})), default=str)
-            ),
+            "options": _plain(dict(getattr(restorer.source, "options", {}))),
             "tiles": dataclasses.asdict(restorer.tiles),
             "max_pixels": restorer.max_pixels,
             "ensemble": restorer.ensemble,
         },
     )
+
+
+def _plain(values: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(values, default=str))
 
 
 def _restore_photo(

@@ -24,7 +24,7 @@ def walk_files(path: str) -> list[str]:
         DataError: See `list_names`.
     """
     found = _checked(files.walk_files, path)
-    return [name for name in found if not any(part[0] == "." for part in name.split("/")[:-1])]
+    return [name for name in found if not files.is_hidden(files.parent(name))]
 
 
 def _checked(list_folder: Callable[[str], list[str]], path: str) -> list[str]:

@@ -33,11 +33,7 @@ from tfdeblur.ops.arrays import to_uint8
 def pictures_in(folder: str) -> list[str]:
     """Returns the paths of all pictures in a folder that are not hidden, relative to it."""
     names = files.walk_files(folder) if files.is_dir(folder) else []
-    return [
-        name
-        for name in names
-        if suffix(name) in SUFFIXES and not any(part[0] == "." for part in name.split("/"))
-    ]
+    return [name for name in names if suffix(name) in SUFFIXES and not files.is_hidden(name)]
 
 
 def holds_pictures(path: str) -> bool:

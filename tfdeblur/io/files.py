@@ -132,6 +132,11 @@ def parent(path: str) -> str:
     return posixpath.dirname(path.rstrip("/"))
 
 
+def is_hidden(path: str) -> bool:
+    """Returns whether a relative path has a component whose name starts with a dot."""
+    return any(part.startswith(".") for part in path.split("/"))
+
+
 def exists(path: str) -> bool:
     """Returns whether a file or folder exists.
 

@@ -1,12 +1,9 @@
 """The gradient penalty under JAX and its gradients, against finite differences in NumPy."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from tests.helpers import jax_process
 from tests.tfdeblur.objectives.test_adversarial import numpy_conv
 from tfdeblur.testing.objectives import make_view, tiny_critic
 
@@ -74,15 +71,7 @@ def test_penalty_and_its_gradients_equal_finite_differences(tmp_path, repository
     images["uniform"] = np.asarray(view.uniform)
     given, answer = str(tmp_path / "given.npz"), str(tmp_path / "answer.npz")
     np.savez(given, **images, **{f"weight{i}": array for i, array in enumerate(weights)})
-    done = subprocess.run(
-        [sys.executable, "-c", UPDATE, given, answer],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    jax_process.run(UPDATE, repository, given, answer)
     found = dict(np.load(answer))
 
     weights = [array.astype("float64") for array in weights]

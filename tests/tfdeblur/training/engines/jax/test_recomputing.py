@@ -1,10 +1,8 @@
 """Recomputed activations: the same gradients from less memory."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.helpers import jax_process
 
 pytest.importorskip("jax")
 
@@ -68,21 +66,9 @@ assert kept < 0.7 * residuals(restore, weights)
 """
 
 
-def run(program, repository):
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.long
 def test_steps_are_equal(repository):
-    run(STEPS, repository)
+    jax_process.run(STEPS, repository)
 
 
 @pytest.mark.slow
@@ -91,4 +77,4 @@ def test_steps_are_equal(repository):
     ["unet16", "mimo_unet", "nafnet"],
 )
 def test_fewer_activations_are_kept(repository, name):
-    run(f"name = {name!r}\n{RESIDUALS}", repository)
+    jax_process.run(f"name = {name!r}\n{RESIDUALS}", repository)
