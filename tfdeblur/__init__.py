@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from tfdeblur.inference.restorer import Restorer
     from tfdeblur.metrics import register_metric as register_metric
+    from tfdeblur.models.generator import Model
     from tfdeblur.training.callbacks import Callback as Callback
     from tfdeblur.training.trainer import Trainer as Trainer
 
@@ -104,7 +105,7 @@ def build_model(name: str, **options: Any) -> keras.Model:
     return models.create(name, options).as_unit_model()
 
 
-def load(path: str) -> Restorer:
+def load(path: str, model: Model | None = None) -> Restorer:
     """Loads a trained generator for the restoration of photographs.
 
     Args:
@@ -113,6 +114,8 @@ def load(path: str) -> Restorer:
             `tfdeblur.export`, local or with any scheme that TensorFlow reads, such as `gs://`. A
             path that exists wins over a name. A SavedModel is a program: load only those that you
             trust.
+        model: The network of a run that trained one from Python, or a function that builds it; see
+            `tfdeblur.Trainer`. It gets the weights.
 
     Returns:
         An object whose `deblur(image_or_batch)` restores uint8 or float images of any size.
@@ -122,7 +125,7 @@ def load(path: str) -> Restorer:
     """
     from tfdeblur.inference.restorer import load_restorer
 
-    return load_restorer(path)
+    return load_restorer(path, model=model)
 
 
 # Names that load Keras or TensorFlow, with their modules.

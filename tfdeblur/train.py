@@ -18,9 +18,10 @@ from tfdeblur.errors import ConfigError, WorkerLost
 from tfdeblur.training.resilience.preemption import StopRequest
 
 if TYPE_CHECKING:
+    from tfdeblur.models.generator import Model
     from tfdeblur.training.callbacks import Callback
     from tfdeblur.training.trainer import TrainResult
-    from tfdeblur.training.user_inputs import Data, Model
+    from tfdeblur.training.user_inputs import Data
 
 PROG = "python -m tfdeblur.train"
 DESCRIPTION = (

@@ -30,7 +30,7 @@ from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
 from tfdeblur.io.array_files import read_hdf5
 from tfdeblur.models import create
-from tfdeblur.models.generator import Generator
+from tfdeblur.models.generator import CUSTOM, Generator, Model, as_generator
 from tfdeblur.models.keras_settings import standard_settings
 from tfdeblur.presets import find
 from tfdeblur.registry import did_you_mean
@@ -116,12 +116,16 @@ def checkpoint_folder(path: str, which: str = "best") -> str:
     )
 
 
-def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str, Any]]:
+def load_generator(
+    path: str, which: str = "best", model: Model | None = None
+) -> tuple[Generator, dict[str, Any]]:
     """Builds the generator of a trained run, in float32, and reads its weights.
 
     Args:
         path: See `checkpoint_folder`.
         which: ``best`` or ``last``, for a work directory.
+        model: The network, if it was passed to the training from Python; see
+            `training.trainer.Trainer`. It gets the weights.
 
     Returns:
         The generator, and the checkpoint's ``meta.json`` with its ``folder`` added.
@@ -138,6 +142,16 @@ def load_generator(path: str, which: str = "best") -> tuple[Generator, dict[str,
     if absent := plugins.missing(meta.get(plugins.KEY)):
         raise UserError(f"{folder} cannot be loaded yet. {plugins.advice(absent)}")
     name = str(options.pop("name"))
+    if model is not None:
+        generator = as_generator(model)
+        _set_weights(generator, arrays, weights)
+        return generator, {**meta, "folder": folder}
+    if name == CUSTOM and name not in MODELS.names():
+        raise UserError(
+            f"{folder} holds the weights of a network that was passed to the training from Python. "
+            "Load it there, with tfdeblur.load(path, model=network). Commands load a network that "
+            "tfdeblur.register names."
+        )
     if name not in MODELS.names():
         # Presets do not name the module of a plug-in.
         raise UserError(

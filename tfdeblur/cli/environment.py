@@ -35,21 +35,22 @@ def require_tensorflow() -> None:
         UserError: TensorFlow or Keras is missing, or Keras uses another backend; the message says
             what to install or set.
     """
+    require_packages()
     _require_backend("tensorflow")
 
 
 def require_keras() -> None:
-    """Checks that TensorFlow is installed, and that Keras runs on TensorFlow or JAX.
+    """Checks that Keras is installed and runs on TensorFlow or JAX.
 
     Raises:
         UserError: As for `require_tensorflow`.
     """
+    require_packages("keras")
     choose_backend()
     _require_backend(*BACKENDS)
 
 
 def _require_backend(*backends: str) -> None:
-    require_packages()
     try:
         import keras
     except Exception as error:

@@ -174,8 +174,8 @@ def _scores(data: EvaluationData, pictures: Pictures, name: str) -> dict[str, np
             scorer = Scorer(metrics, executor)
             size = shared_batch(batch_size_for(part), part.records, executor.devices)
             for batch in part.dataset(size):
-                count = int(np.count_nonzero(batch["valid"].numpy()))
-                images = np.zeros_like(batch["sharp"].numpy())
+                count = int(np.count_nonzero(batch["valid"]))
+                images = np.zeros_like(np.asarray(batch["sharp"]))
                 for row in range(count):
                     images[row] = pictures.read(index + row)
                 sharp = executor.place(batch["sharp"])
@@ -194,7 +194,7 @@ def image_places(data: EvaluationData) -> Sequence[ImagePlace]:
     for part in data.by_size():
         for batch in part.dataset(max(1, min(64, part.records))):
             scenes, frames, places, valid = (
-                batch[name].numpy() for name in ("scene", "frame", "place", "valid")
+                np.asarray(batch[name]) for name in ("scene", "frame", "place", "valid")
             )
             for row in np.flatnonzero(valid):
                 top, left, height, width = map(int, places[row])

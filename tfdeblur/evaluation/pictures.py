@@ -1,16 +1,19 @@
 """Pictures of single images: files beside a score card, and data URLs for pages."""
 
 import base64
+import io
 import re
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
+from PIL import Image
 
+from tfdeblur.data.encoding import encode_image
 from tfdeblur.evaluation.evaluator import Triplet
 from tfdeblur.evaluation.scores import FULL_FILES
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
+from tfdeblur.io.pictures import open_image
 
 JPEG_QUALITY = 90
 
@@ -26,11 +29,12 @@ def address(image: np.ndarray) -> str:
         image: uint8 [h, w, 3].
     """
     if max(image.shape[:2]) <= _LOSSLESS_SIDE:
-        kind, data = "png", tf.io.encode_png(image)
+        kind, data = "png", encode_image(image, "png")
     else:
-        kind = "jpeg"
-        data = tf.io.encode_jpeg(image, quality=JPEG_QUALITY, chroma_downsampling=False)
-    return f"data:image/{kind};base64,{base64.b64encode(data.numpy()).decode()}"
+        kind, file = "jpeg", io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        data = file.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -74,7 +78,7 @@ def write_triplets(triplets: Sequence[Triplet], directory: str, folder: str) -> 
     out.clear(folder)
     for triplet in triplets:
         for state in ("blurred", "restored", "sharp"):
-            image = tf.io.encode_png(getattr(triplet, state)).numpy()
+            image = encode_image(getattr(triplet, state), "png")
             out.write_bytes(f"{folder}/{picture_name(triplet.index, state)}", image)
 
 
@@ -89,7 +93,8 @@ def stored(directory: str) -> set[int]:
 def read(directory: str, index: int, state: str) -> str:
     """Returns a picture that a full evaluation has written, as a data URL."""
     path = files.join(directory, FULL_FILES.pictures, picture_name(index, state))
-    return address(tf.io.decode_png(files.read_bytes(path), channels=3).numpy())
+    with open_image(io.BytesIO(files.read_bytes(path)), ["PNG"]) as image:
+        return address(np.asarray(image.convert("RGB")))
 
 
 def picture_name(index: int, state: str) -> str:

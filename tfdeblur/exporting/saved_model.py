@@ -6,6 +6,8 @@ The folder holds the graph, the weights and `tfdeblur.json`, which describes the
     restored = model.signatures["uint8"](images=photos)["restored"]
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
@@ -16,15 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfdeblur._version import __version__
 from tfdeblur.errors import DataError, UserError, reason_of
-from tfdeblur.exporting.served import SIGNATURES, Served
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
 from tfdeblur.models.generator import Generator
 from tfdeblur.models.keras_settings import standard_settings
+from tfdeblur.ops.lazy import tensorflow as tf
 
 GRAPH = "saved_model.pb"
 DESCRIPTION = "tfdeblur.json"
@@ -99,6 +100,9 @@ def export_saved_model(
         UserError: `out_dir` is a file, holds other files and `overwrite` is not set, holds a file
             that would be overwritten but does not belong to an export, or cannot be written.
     """
+    # Where TensorFlow is not installed, restoring uses this module, too.
+    from tfdeblur.exporting.served import SIGNATURES
+
     if any(character in out_dir for character in _PATTERNS):
         raise UserError(
             f"{out_dir}: TensorFlow reads {_PATTERNS!r} in the path of a SavedModel as a pattern "
@@ -200,6 +204,8 @@ def _read_description(path: str) -> dict[str, Any]:
 
 
 def _archive(model: keras.Model, max_pixels: int | None) -> keras.export.ExportArchive:
+    from tfdeblur.exporting.served import Served
+
     served = Served(lambda images: model(images, training=False), max_pixels)
     archive = keras.export.ExportArchive()
     archive.track(model)

@@ -1,5 +1,7 @@
 """Compiled functions that several threads may call at once, under either backend of Keras."""
 
+from __future__ import annotations
+
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -7,9 +9,9 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfdeblur.execution import default_executor
+from tfdeblur.ops.lazy import tensorflow as tf
 from tfdeblur.ops.precision import require_full_float32
 
 Shape = tuple[int | None, ...]

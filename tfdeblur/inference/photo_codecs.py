@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from tfdeblur.errors import UserError
 from tfdeblur.io.pictures import open_image
+from tfdeblur.ops.lazy import tensorflow as tf
 
 _STRIP_BYTES = 2**20  # of a TIFF, before compression
 _SAME_ORDER = {"L": "L", "B": "B", "N": "N"}
@@ -63,8 +64,6 @@ def encode_png(
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
     """Encodes uint16 [H, W] or [H, W, C], with alpha as the last channel if any, as PNG."""
-    import tensorflow as tf
-
     channels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
     data: bytes = tf.io.encode_png(channels).numpy()
     header = 8 + 25  # the signature and the header chunk, which must be the first
@@ -137,8 +136,6 @@ def encode_tiff(
 
 
 def _decode_png(image: ImageFile.ImageFile, data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    import tensorflow as tf
-
     try:
         array = tf.io.decode_png(data, dtype=tf.uint16).numpy()
     except tf.errors.InvalidArgumentError as error:

@@ -23,7 +23,7 @@ from tfdeblur.inference.compiled import Shape, compile_function
 from tfdeblur.inference.tiles import Tiles, Work, restore_tiles
 from tfdeblur.io import files
 from tfdeblur.models import local_pooling
-from tfdeblur.models.generator import Generator
+from tfdeblur.models.generator import Generator, Model
 from tfdeblur.models.keras_settings import standard_settings
 from tfdeblur.presets import find
 from tfdeblur.presets.preset import FACTS
@@ -204,6 +204,7 @@ def load_restorer(
     tiles: Tiles | None = None,
     ensemble: bool = False,
     pooling: tlc.Choice = "auto",
+    model: Model | None = None,
 ) -> Restorer:
     """Loads a trained network for restoring images.
 
@@ -216,6 +217,7 @@ def load_restorer(
         ensemble: See `Restorer`.
         pooling: Pooling window of a network that pools over the whole image; see `tlc.convert`.
             That of a SavedModel is fixed.
+        model: The network of a run that trained one from Python; see `training.trainer.Trainer`.
 
     Raises:
         UserError: There is no trained network at `path`, it is damaged, or it has another pooling
@@ -254,7 +256,7 @@ def load_restorer(
             f"{META} (a checkpoint), no {FACTS} (a preset), and no checkpoint in {BEST}/ or "
             f"{CHECKPOINTS}/ (a work directory of tfdeblur.train)."
         ) from error
-    generator, meta = load_generator(folder)
+    generator, meta = load_generator(folder, model=model)
     how |= {"name": generator.name, "about": meta}
     local = tlc.convert(generator, pooling, folder)
     if local is generator:

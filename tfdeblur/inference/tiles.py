@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 import tqdm
 
 from tfdeblur.errors import UserError
 from tfdeblur.inference.compiled import CompiledFunction
 from tfdeblur.ops import tiling
+from tfdeblur.ops.lazy import tensorflow as tf
 
 _OVERLAP = 64
 # Larger tiles overlap less, but NAFNet's pooling over windows takes longer for each of their pixels
@@ -191,7 +191,10 @@ def _schedule(allowed: int, tiles: int) -> tuple[int, int]:
     allowed = max(1, min(allowed, tiles))
     if {device.partition(":")[0] for device in keras.distribution.list_devices()} != {"cpu"}:
         return allowed, 1
-    return 1, min(allowed, tf.config.threading.get_intra_op_parallelism_threads() or _CORES)
+    threads = 0  # one per core
+    if keras.backend.backend() == "tensorflow":
+        threads = tf.config.threading.get_intra_op_parallelism_threads()
+    return 1, min(allowed, threads or _CORES)
 
 
 def _map(

@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
 from tfdeblur.models import layers
 from tfdeblur.ops import imaging
+
+CUSTOM = "custom"
+"""The name of a network that was passed from Python, in configurations and checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,3 +77,15 @@ class Generator:
         x = layers.CropTo(dtype="float32", name="crop")(finest, images)
         unit = imaging.to_unit(x, self.value_range)
         return keras.Model(images, unit, name=f"{self.network.name}_unit")
+
+
+Model: TypeAlias = keras.Model | Generator | Callable[[], keras.Model | Generator]
+
+
+def as_generator(model: Model) -> Generator:
+    """Returns a user's network as a generator; see `training.trainer.Trainer` for its forms."""
+    given: Any = model
+    built = given if isinstance(model, keras.Model | Generator) else given()
+    if not isinstance(built, Generator):
+        built = Generator(built, value_range="unit", multiple=1)
+    return dataclasses.replace(built, name=built.name or CUSTOM)

@@ -20,6 +20,7 @@ from tfdeblur.data.pipeline import TrainingData, check_parts
 from tfdeblur.errors import ConfigError, UserError
 from tfdeblur.io import files
 from tfdeblur.models import critics
+from tfdeblur.models.generator import CUSTOM, Model
 from tfdeblur.objectives.objective import CRITIC, Objective
 from tfdeblur.ops.precision import precision_scope
 from tfdeblur.training import engines, user_inputs
@@ -77,7 +78,7 @@ class Trainer:
             `models.generator.Generator`, for another value range or sizes that must be multiples;
             or a function that returns either, for a model that `keras.models.clone_model` cannot
             copy. A copy is trained, and its final weights are copied back at the end. Checkpoints
-            call it ``custom``; `checkpoints.weights.read_weights` reads their weights.
+            call it ``custom``, and `tfdeblur.load(workdir, model=...)` loads them.
         train_data: Pairs to train on in place of `config.data.paths`. A tuple of arrays (blurred,
             sharp), uint8 [N, H, W, 3] each, is read, cropped, augmented and shuffled as a built
             data set is, and the position in it is a count of images, so resuming is exact. A
@@ -117,13 +118,13 @@ class Trainer:
         config: TrainConfig,
         *,
         callbacks: Sequence[Callback] = (),
-        model: user_inputs.Model | None = None,
+        model: Model | None = None,
         train_data: "user_inputs.Data | TrainingData | None" = None,
         val_data: "user_inputs.Data | None" = None,
         engine: Engine | None = None,
     ) -> None:
         if model is not None:
-            config = dataclasses.replace(config, model=PlugIn(name=user_inputs.CUSTOM))
+            config = dataclasses.replace(config, model=PlugIn(name=CUSTOM))
         self.config = config
         self.callbacks = tuple(callbacks)
         self.engine = engine or engines.create(config.runtime.engine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
 import keras
@@ -21,16 +21,12 @@ from tfdeblur.data.pipeline import TrainingData
 from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import ConfigError
 from tfdeblur.io import files
-from tfdeblur.models.generator import Generator
+from tfdeblur.models.generator import Generator, Model, as_generator
 from tfdeblur.ops.lazy import is_dataset, without_autograph
 from tfdeblur.ops.lazy import tensorflow as tf
 
 Arrays: TypeAlias = tuple[np.ndarray, np.ndarray]
-Model: TypeAlias = keras.Model | Generator | Callable[[], keras.Model | Generator]
 Data: TypeAlias = "Arrays | tf.data.Dataset"
-
-CUSTOM = "custom"
-"""The name of a user's network in the configuration and in checkpoints."""
 
 # Shards of a data set written from arrays: as many as the pipeline reads at once, to mix them well.
 _SHARDS = 16
@@ -48,19 +44,14 @@ def make_generator(config: TrainConfig, model: Model | None) -> Generator:
     """
     if model is None:
         return models.create(config.model.name, config.model.options)
-    exists = isinstance(model, keras.Model | Generator)
-    given: Any = model
-    generator = given if exists else given()
-    if not isinstance(generator, Generator):
-        generator = Generator(generator, value_range="unit", multiple=1)
-    network = generator.network
-    if exists:
-        # Variables must be created under the strategy.
-        network = keras.models.clone_model(network)
-        network.set_weights(generator.network.get_weights())
-        # The user's weights count, and its variables are not the copy's.
-        generator = dataclasses.replace(generator, backbone=None)
-    return dataclasses.replace(generator, network=network, name=generator.name or CUSTOM)
+    generator = as_generator(model)
+    if not isinstance(model, keras.Model | Generator):
+        return generator
+    # Variables must be created under the strategy.
+    network = keras.models.clone_model(generator.network)
+    network.set_weights(generator.network.get_weights())
+    # The user's weights count, and its variables are not the copy's.
+    return dataclasses.replace(generator, network=network, backbone=None)
 
 
 def copy_weights(generator: Generator, model: Model | None) -> None:
@@ -168,7 +159,7 @@ def write_arrays(folder: str, split: str, pair: Arrays) -> None:
 class DatasetSource:
     """A user's `tf.data.Dataset` with the interface of `data.pipeline.TrainingData`.
 
-    Its pairs are used as they come. To resume at an image count, that many pairs are read and
+    Its pairs are used as they come. To resume at an image count, the pairs before it are read and
     dropped, so the resumed run sees what an uninterrupted one would only if the data set gives
     the same pairs in every process: shuffle it with fixed seeds (`tf.random.set_seed` and the
     argument `seed`).
@@ -239,6 +230,8 @@ class DatasetSource:
                 "train_data: a tf.data.Dataset serves one process; give several workers arrays or "
                 "a data set made by data_prep.build."
             )
+        if start_image:
+            tqdm.write(f"Reading past the first {start_image:,} pairs of train_data, to resume.")
         pairs = self._pairs.repeat().skip(start_image)
         batches = pairs.batch(batch_size, drop_remainder=True)
         return batches.map(_named).prefetch(tf.data.AUTOTUNE)

@@ -14,10 +14,11 @@ from tests.helpers.toys import toy_generator
 from tfdeblur import train
 from tfdeblur.checkpoints.manifest import WEIGHTS, read_meta
 from tfdeblur.checkpoints.retention import list_checkpoints
-from tfdeblur.checkpoints.weights import read_weights
-from tfdeblur.errors import ConfigError, Stopped, UserError
+from tfdeblur.checkpoints.weights import load_generator
+from tfdeblur.errors import ConfigError, DataError, Stopped, UserError
+from tfdeblur.inference.restorer import Restorer
 from tfdeblur.io import files
-from tfdeblur.models.generator import Backbone, Generator
+from tfdeblur.models.generator import Backbone, as_generator
 from tfdeblur.training.callbacks import Callback
 from tfdeblur.training.engines.engine import Engine
 from tfdeblur.training.trainer import Trainer
@@ -56,14 +57,8 @@ def assert_equal_weights(folder, one, other):
 
 def raw_weights(workdir):
     """The arrays of the newest checkpoint of a user's network."""
-    checkpoints = files.join(workdir, "checkpoints")
-    name = f"{list_checkpoints(checkpoints)[-1]:012d}"
-    model = network()
-    read_weights(
-        files.join(files.join(checkpoints, name), WEIGHTS),
-        Generator(model, "unit", 1, "custom"),
-    )
-    return model.get_weights()
+    generator, _ = load_generator(workdir, "last", model=network)
+    return generator.network.get_weights()
 
 
 class Recorder(Callback):
@@ -151,6 +146,21 @@ def test_generator_with_its_own_value_range_is_trained(folder):
 def test_user_network_on_two_devices_is_trained(folder, model):
     run = configure(folder, runtime={"strategy": "mirrored"})
     assert Trainer(run, model=model, train_data=pairs()).fit().images == 32
+
+
+def test_user_network_is_loaded_with_its_model_alone(folder):
+    trained = network()
+    Trainer(configure(folder), model=trained, train_data=pairs()).fit()
+    workdir = files.join(folder, "run")
+    image = pairs(1)[0][0]
+    restorer = tfdeblur.load(workdir, model=network)
+    np.testing.assert_array_equal(
+        restorer.deblur(image), Restorer(as_generator(trained)).deblur(image)
+    )
+    with pytest.raises(UserError, match="model="):
+        tfdeblur.load(workdir)
+    with pytest.raises(DataError, match=WEIGHTS):
+        tfdeblur.load(workdir, model=network(width=8))
 
 
 def test_resume_with_another_network_raises_user_error(folder):
