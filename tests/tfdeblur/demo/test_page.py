@@ -68,6 +68,8 @@ window.fetch = async (address, options) => {
   const place = { clientX: left + width / 4, buttons: 1, bubbles: true };
   by("after").dispatchEvent(new PointerEvent("pointermove", place));
   said.dragged = by("before").style.clipPath;
+  const drag = new DragEvent("dragstart", { bubbles: true, cancelable: true });
+  said.free = by("after").dispatchEvent(drag);
   await restore();
   said.second = by("message").textContent;
   said.enabled = !by("again").disabled;
@@ -89,6 +91,8 @@ def test_page_restores_compares_and_reports_errors(tmp_path):
     assert said["start"] == "inset(0px 50% 0px 0px)"
     assert said["moved"] == "inset(0px 80% 0px 0px)"
     assert said["dragged"] == "inset(0px 75% 0px 0px)"
+    # The browser must not drag the image itself.
+    assert said["free"] is False
     assert said["second"] == "too large" and said["enabled"]
 
 
