@@ -7,7 +7,10 @@ lie on a grid from the top left corner; incomplete tiles at the bottom and right
 ``--stride`` makes training tiles overlap. All sizes are WIDTHxHEIGHT.
 
 Running the same command again resumes an interrupted build, remakes damaged shards, and does
-nothing if the data set is complete. With other options it stops with an error.
+nothing if the data set is complete. With other options it stops with an error. It also removes the
+partial shards that a killed build has left (``*.tfrecord.*.partial``), but those that another build
+is writing stay. Without file locks (some network file systems, Windows) the two cannot be told
+apart: delete them there yourself when no build runs.
 """
 
 import dataclasses

@@ -24,6 +24,18 @@ from tfdeblur.errors import DataError
 from tfdeblur.io import files
 
 
+def kept_source(name: str, options: Any) -> Source:
+    """Builds a source from its options; a process keeps the last one, for its next frame."""
+    # Pickled, since options with shares of several kinds of blur are not hashable.
+    return _kept(name, pickle.dumps(options))
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(name: str, pickled: bytes) -> Source:
+    source: Source = REGISTRY.load(name).build(pickle.loads(pickled))
+    return source
+
+
 def load(source: Source, item: Item) -> tuple[np.ndarray | None, np.ndarray]:
     """Returns the halves of a frame; see `Source.load`.
 
@@ -109,7 +121,7 @@ class Job:
     def fault_of(self, item: Item) -> Fault | None:
         """Returns why a frame cannot be loaded, if so."""
         try:
-            load(_source_of(pickle.dumps(self)), item)
+            load(kept_source(self.source, self.options), item)
         except Fault as fault:
             return fault
         except DataError as error:
@@ -150,10 +162,3 @@ class Job:
                     "the source have changed, or another version of a library encodes them."
                 )
         return shard
-
-
-@functools.lru_cache(maxsize=1)
-def _source_of(pickled: bytes) -> Source:
-    # Pickled, since options with shares of several kinds of blur are not hashable.
-    job: Job = pickle.loads(pickled)
-    return job.build_source()

@@ -6,6 +6,7 @@ see shards made on other machines. Writing an entry to a local folder needs no T
 
 import dataclasses
 import json
+import re
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from tfdeblur.io import files
 FOLDER = ".build"
 _HEAD = "build.json"
 _MADE, _FAILED = ".made.json", ".failed.json"
+_WRITTEN = re.compile(r"(build|.+\.made|.+\.failed)\.json(\.[0-9a-f]+\.partial)?")
 
 
 def _path(directory: str, name: str) -> str:
@@ -31,7 +33,7 @@ def begin(directory: str, head: Mapping[str, Any], intact: Container[str]) -> No
         intact: Names of the shards that need not be made again.
     """
     files.make_dirs(files.join(directory, FOLDER))
-    for name in files.list_dir(files.join(directory, FOLDER)):
+    for name in filter(_WRITTEN.fullmatch, files.list_dir(files.join(directory, FOLDER))):
         if name != _HEAD and name.removesuffix(_MADE) not in intact:
             files.remove(_path(directory, name))
     files.write_json(_path(directory, _HEAD), dict(head))
@@ -87,5 +89,11 @@ def first_failure(directory: str) -> DataError | None:
 
 
 def close(directory: str) -> None:
-    """Removes the journal."""
-    files.remove_tree(files.join(directory, FOLDER))
+    """Removes the journal; other files in its folder, whose name other programs use too, stay."""
+    folder = files.join(directory, FOLDER)
+    names = files.list_dir(folder) if files.exists(folder) else []
+    if all(map(_WRITTEN.fullmatch, names)):
+        files.remove_tree(folder)
+        return
+    for name in filter(_WRITTEN.fullmatch, names):
+        files.remove(_path(directory, name))

@@ -175,6 +175,17 @@ def recipe_row(name: str) -> str:
     return f"| `{name}` | {data} | {reported} | {measured} | {about['batch_norm']} |"
 
 
+def training_row(name: str) -> str:
+    """The row of a measured recipe in the table of what was trained."""
+    measured = recipes.load(name).about["measured"]
+    preset = f"`{measured['preset']}`" if "preset" in measured else ""
+    cells = f"`{name}`", f"{measured['images']:,}", measured["device"], measured.get("hours", "")
+    return f"| {' | '.join(map(str, (*cells, preset)))} |".replace("  |", " |")
+
+
+MEASURED = [name for name in tfdeblur.list_recipes() if recipes.load(name).about["measured"]]
+
+
 @pytest.mark.parametrize("name", tfdeblur.list_recipes())
 def test_recipe_is_in_the_table_with_the_figures_of_its_file(
     repository: pathlib.Path, name: str
@@ -183,9 +194,13 @@ def test_recipe_is_in_the_table_with_the_figures_of_its_file(
     assert recipe_row(name) in page.splitlines()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in tfdeblur.list_recipes() if recipes.load(name).about["measured"]]
-)
+@pytest.mark.parametrize("name", MEASURED)
+def test_training_of_measured_figures_is_in_the_table(repository: pathlib.Path, name: str) -> None:
+    page = (repository / "docs/recipes.md").read_text(encoding="utf-8")
+    assert training_row(name) in page.splitlines()
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_readme_table_has_the_figures_of_the_recipe(repository: pathlib.Path, name: str) -> None:
     if name == "quickstart":
         pytest.skip("its figures are in the caption of the picture")

@@ -5,7 +5,7 @@
     python -m tfdeblur.export --workdir WORKDIR
     python -m tfdeblur.export --workdir WORKDIR --format onnx
     python -m tfdeblur.export --workdir WORKDIR --format litert --size 640x360 --weights float16
-    python -m tfdeblur.export --workdir WORKDIR --format pytorch
+    python -m tfdeblur.export --workdir WORKDIR --format pytorch -o model.pth
     python -m tfdeblur.export --workdir WORKDIR --format hub --weights float16 -o NAME
 
 `run` does the same for a notebook.
@@ -34,10 +34,10 @@ DEFAULT_NAMES: dict[Format, str] = {
     "pytorch": "pytorch.safetensors",
     "hub": "",  # the folder's name becomes the preset's, so it is always given
 }
-SUFFIXES: dict[Format, str] = {
-    "litert": ".tflite",
-    "onnx": ".onnx",
-    "pytorch": ".safetensors",
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "litert": (".tflite",),
+    "onnx": (".onnx",),
+    "pytorch": (".safetensors", ".pth"),
 }
 
 
@@ -55,8 +55,8 @@ class ExportConfig:
     format: Format = "saved_model"
     """saved_model: a folder for TensorFlow; litert: a file for phones, for one image size; onnx: a
     file for other runtimes (extra onnx); pytorch: weights of nafnet, fftformer or restormer that
-    spandrel reads; hub: a folder of weights, facts and model card, which --model and --init-from
-    take"""
+    spandrel reads, .pth or .safetensors as --out ends; hub: a folder of weights, facts and model
+    card, which --model and --init-from take"""
     size: Size | None = None
     """litert, onnx: size of the images, WIDTHxHEIGHT; onnx: any size if unset"""
     weights: Literal["float32", "float16"] = "float32"

@@ -5,9 +5,7 @@ and 40 (320x180) of REDS. The comment of each limit gives their measured values,
 """
 
 import dataclasses
-import functools
 import math
-import pickle
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,9 +16,9 @@ from data_prep.checks import measures
 from data_prep.checks.findings import Finding
 from data_prep.checks.pictures import examine
 from data_prep.faults import Fault
+from data_prep.frames import kept_source
 from data_prep.layouts.pairs import PairSource
-from data_prep.sources import REGISTRY
-from data_prep.sources.source import Item, Source
+from data_prep.sources.source import Item
 from tfdeblur.data.encoding import Encoding, decode_image
 from tfdeblur.errors import DataError
 
@@ -244,20 +242,13 @@ def examine_pair(blurred_path: str, sharp_path: str, deep: bool, key: str, split
     return Outcome((*findings, *checked.findings), checked.measure)
 
 
-@functools.lru_cache(maxsize=1)
-def _source(name: str, pickled: bytes) -> Source:
-    # Pickled, since options with shares of several kinds of blur are not hashable.
-    source: Source = REGISTRY.load(name).build(pickle.loads(pickled))
-    return source
-
-
 def load_frame(name: str, options: Any, item: Item) -> tuple[np.ndarray | None, np.ndarray]:
     """Returns both halves of a frame; the blurred half is None if it is not recorded.
 
     Raises:
         DataError: It is unreadable.
     """
-    source = _source(name, pickle.dumps(options))
+    source = kept_source(name, options)
     blurred, sharp = source.load(item)
     return (blurred if isinstance(source, PairSource) else None), sharp
 

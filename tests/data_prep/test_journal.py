@@ -49,3 +49,18 @@ def test_first_failure_counts_other_failures(folder):
     journal.enter_failure(folder, "a", "a.png is damaged.")
     journal.enter_failure(folder, "c", "c.png is damaged.")
     assert str(journal.first_failure(folder)) == "a.png is damaged. 2 more shards failed."
+
+
+def test_other_files_in_the_folder_of_the_journal_stay(folder):
+    """Swift's package manager, for one, builds in a folder of the same name."""
+    others = [files.join(folder, journal.FOLDER, name) for name in ("a.json", "debug/a.made.json")]
+    for path in others:
+        files.make_dirs(files.parent(path))
+        files.write_text(path, "mine")
+    for _ in range(2):
+        journal.begin(folder, {"source": "gopro"}, ())
+        journal.enter(folder, SHARDS[0])
+        journal.close(folder)
+    assert journal.read_head(folder) is None and journal.made(folder) == {}
+    for path in others:
+        assert files.read_text(path) == "mine"

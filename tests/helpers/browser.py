@@ -41,6 +41,11 @@ def dom_after(page: str, script: str, folder: pathlib.Path) -> str:
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
+        # Nothing is asked of other machines, which may not be in reach.
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
         f"--user-data-dir={folder / 'profile'}",
     ]
     if page.startswith("http://"):

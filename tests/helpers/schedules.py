@@ -1,32 +1,68 @@
-"""The table of whole trainings in docs/recipes.md, from the recipes and docs/preflight.json.
+"""The table of whole trainings in docs/recipes.md.
 
-::
+It is made from the recipes, docs/preflight.json and docs/cpu_steps.json::
 
     python -m tests.helpers.schedules    # writes the table
 
 `test_schedules` checks that it matches.
 """
 
+import json
 import math
+from typing import Any
 
 from tests.helpers import published
 from tfdeblur import config
 from tfdeblur.config import recipes
 from tfdeblur.config.stages import Timeline, stage_configs
+from tfdeblur.tpu.table import Row
 
 PAGE, SLICE = "docs/recipes.md", "v5e-8"
+CPU_ROWS = "docs/cpu_steps.json"
 BEGIN, END = "<!-- whole trainings -->\n", "<!-- end of whole trainings -->\n"
 
 
 def whole_training(name: str) -> tuple[int, int]:
     """Returns the images and the steps of a recipe's whole training."""
+    timeline, images = _timeline(name)
+    return images, timeline.steps(images)
+
+
+def images_of_first_size(name: str) -> float:
+    """Returns the images of a whole training, those of later stages by their share of pixels."""
+    timeline, images = _timeline(name)
+    crops = [stage.data.crop or (1, 1) for stage in stage_configs(_run(name))]
+    spans = zip(crops, timeline.begins, (*timeline.begins[1:], images), strict=True)
+    pixels = sum((end - begin) * math.prod(crop) for crop, begin, end in spans)
+    return pixels / math.prod(crops[0])
+
+
+def least_seconds(name: str, rows: list[Row]) -> str:
+    """Returns the least time of a whole training on a TPU slice; empty if it was not compiled."""
+    for row in rows:
+        if (row.name, row.slice) == (name, SLICE):
+            seconds = images_of_first_size(name) / row.images * max(row.least_ms.values()) / 1e3
+            return f"{seconds:,.1f} s"
+    return ""
+
+
+def cpu_days(name: str, rows: list[dict[str, Any]]) -> str:
+    """Returns the days of a whole training on CPU cores; empty if its step was not measured."""
+    for row in rows:
+        if row["name"] == name:
+            days = images_of_first_size(name) / row["images"] * row["seconds"] / 86_400
+            return f"{days:,.0f}" if days >= 10 else f"{days:.2g}"
+    return ""
+
+
+def _timeline(name: str) -> tuple[Timeline, int]:
+    """Returns the stages of a whole training, and its images."""
     run = _run(name)
     batches = [stage.training.global_batch for stage in stage_configs(run)]
     # Without `data_images` no duration depends on it.
     epoch = recipes.load(name).about.get("data_images", math.nan)
     timeline = Timeline.of(run.training.stages, batches, epoch)
-    images = timeline.images(run.training.duration)
-    return images, timeline.steps(images)
+    return timeline, timeline.images(run.training.duration)
 
 
 def _run(name: str) -> config.TrainConfig:
@@ -35,20 +71,17 @@ def _run(name: str) -> config.TrainConfig:
 
 def table() -> str:
     """Returns the table in Markdown."""
-    least = {
-        row.name: max(row.least_ms.values())
-        for row in published.load(published.ROOT / published.ROWS)
-        # The row of a recipe with stages is that of the first one.
-        if row.slice == SLICE and len(stage_configs(_run(row.name))) == 1
-    }
+    compiled = published.load(published.ROOT / published.ROWS)
+    timed = json.loads((published.ROOT / CPU_ROWS).read_text("utf-8"))
     lines = [
-        f"| recipe | images | steps | on a TPU {SLICE} at least |",
-        "| --- | --- | --- | --- |",
+        f"| recipe | images | steps | on a TPU {SLICE} at least | on two CPU cores, days |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name in recipes.names():
         images, steps = whole_training(name)
-        time = f"{steps * least[name] / 1e3:,.1f} s" if name in least else ""
-        lines.append(f"| `{name}` | {images:,} | {steps:,} | {time} |".replace("  |", " |"))
+        cells = f"`{name}`", f"{images:,}", f"{steps:,}"
+        line = " | ".join((*cells, least_seconds(name, compiled), cpu_days(name, timed)))
+        lines.append(f"| {line} |".replace("  |", " |"))
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ import importlib.util
 import math
 import pathlib
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,22 @@ def load(file: pathlib.Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@builder
+def nafnet(folder: pathlib.Path, options: dict[str, Any]) -> torch.nn.Module:
+    """https://github.com/megvii-research/NAFNet"""
+    # Its packages import all of its training when they are imported themselves.
+    for name in ("basicsr", "basicsr.models", "basicsr.models.archs", "basicsr.utils"):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [str(folder / name.replace(".", "/"))]
+    sys.modules["basicsr.utils"].get_root_logger = None
+    return importlib.import_module("basicsr.models.archs.NAFNet_arch").NAFNet(
+        width=options.get("width", 32),
+        enc_blk_nums=list(options.get("encoder", (1, 1, 1, 28))),
+        middle_blk_num=options.get("middle", 1),
+        dec_blk_nums=list(options.get("decoder", (1, 1, 1, 1))),
+    )
 
 
 @builder

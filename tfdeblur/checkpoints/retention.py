@@ -2,7 +2,8 @@
 
 Only folders that a run itself makes are deleted: those named by 12 digits, and their unfinished
 remains after a kill. A damaged checkpoint is renamed. An intact one is deleted only after enough
-newer ones have been verified on disk.
+newer ones have been verified on disk. One that is being replaced by another of its count is renamed
+and counts until that one is complete, so a kill at any moment leaves one of the two.
 """
 
 import contextlib
@@ -46,12 +47,22 @@ def list_checkpoints(folder: str) -> list[int]:
     """
     if not path_exists(folder):
         return []
-    counts = [image_count(name) for name in files.list_dir(folder)]
+    counts = {_count_in(name) for name in files.list_dir(folder)}
     return sorted(
         count
         for count in counts
-        if count is not None and is_checkpoint(files.join(folder, checkpoint_name(count)))
+        if count is not None and is_checkpoint(checkpoint_path(folder, count))
     )
+
+
+def checkpoint_path(folder: str, images: int) -> str:
+    """Returns the folder of the checkpoint at a count of images.
+
+    While it is being replaced, this is the former one.
+    """
+    path = files.join(folder, checkpoint_name(images))
+    replaced = _sibling(path, _REPLACED)
+    return replaced if not is_checkpoint(path) and is_checkpoint(replaced) else path
 
 
 class CheckpointFolder:
@@ -68,7 +79,7 @@ class CheckpointFolder:
 
     def path(self, images: int) -> str:
         """Returns the folder of the checkpoint at a count of images."""
-        return files.join(self._folder, checkpoint_name(images))
+        return checkpoint_path(self._folder, images)
 
     def images(self) -> list[int]:
         """Returns the image counts of all checkpoints, oldest first."""
@@ -113,7 +124,7 @@ class CheckpointFolder:
 
         A checkpoint of the same name is removed after the block, and restored if it raises.
         """
-        folder = self.path(images)
+        folder = files.join(self._folder, checkpoint_name(images))
         replaced = _sibling(folder, _REPLACED)
         if is_checkpoint(folder):
             _clear(replaced)
@@ -208,11 +219,10 @@ def _move(source: str, target: str) -> None:
     if files.is_local(source):
         files.rename(source, target)
         return
-    # Not all of TensorFlow's file systems move the content of a folder. The manifest goes last:
-    # the remains of an interrupted move count as damaged and are set aside again.
-    for name in sorted(files.walk_files(source), key=lambda name: name == META):
-        files.make_dirs(files.parent(files.join(target, name)))
-        files.rename(files.join(source, name), files.join(target, name))
+    # Not all of TensorFlow's file systems move the content of a folder. Copied, since after a kill
+    # one of the two must be complete.
+    files.copy_tree(source, target)
+    files.remove(files.join(source, META))
     files.remove_tree(source)
 
 

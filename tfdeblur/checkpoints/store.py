@@ -10,6 +10,7 @@ A work directory holds::
     checkpoints/000000002048.damaged/  a damaged one, which is never used
     best/000000004096/               the best validation's, without the training state
         critics.safetensors          if the run has a critic: it scores images in evaluation
+    best/000000004096.before/        one of the same count, until the new one is complete
 
 A checkpoint is written in its own folder, and ``meta.json`` completes it (`manifest`). Unfinished
 ones of killed processes are deleted later (`retention`).

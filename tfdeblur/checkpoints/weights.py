@@ -18,13 +18,12 @@ from tfdeblur.checkpoints.limits import no_more_weights_than
 from tfdeblur.checkpoints.manifest import (
     META,
     WEIGHTS,
-    checkpoint_name,
     description_file,
     is_checkpoint,
     verify_checkpoint,
     weights_file,
 )
-from tfdeblur.checkpoints.retention import list_checkpoints
+from tfdeblur.checkpoints.retention import checkpoint_path, list_checkpoints
 from tfdeblur.config import MODELS, plugins
 from tfdeblur.errors import DataError, UserError, reason_of
 from tfdeblur.io import files
@@ -109,7 +108,7 @@ def checkpoint_folder(path: str, which: str = "best") -> str:
         folder = files.join(path, kind)
         counts = list_checkpoints(folder)
         if counts:
-            return files.join(folder, checkpoint_name(counts[-1]))
+            return checkpoint_path(folder, counts[-1])
     raise UserError(
         f"{path} holds no checkpoint: neither {META} (a checkpoint), nor {BEST}/ or "
         f"{CHECKPOINTS}/ (a work directory of tfdeblur.train)."

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tfdeblur.checkpoints.manifest import checkpoint_name, verify_checkpoint, weights_file
-from tfdeblur.checkpoints.retention import list_checkpoints
+from tfdeblur.checkpoints.manifest import verify_checkpoint, weights_file
+from tfdeblur.checkpoints.retention import checkpoint_path, list_checkpoints
 from tfdeblur.checkpoints.weights import CHECKPOINTS, load_generator, read_weights
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
@@ -277,7 +277,7 @@ def evaluate(config: EvaluateConfig, data: EvaluationData) -> CheckpointTable:
     about_loss: dict[str, str] = {}
     validated = _validation_losses(config.workdir)
     for images in counts:
-        path = files.join(folder, checkpoint_name(images))
+        path = checkpoint_path(folder, images)
         try:
             if evaluator is None:
                 generator, meta = load_generator(path)

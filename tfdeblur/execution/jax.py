@@ -1,5 +1,6 @@
 """Compiled calls under JAX: `jax.jit` over all devices of the process."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ BATCH = "batch"
 FULL_FLOAT32 = "float32"
 """Matrix products of float32 in full precision, which TPUs and recent GPUs round by default."""
 
+PROGRAMS = 64
+"""Shapes of arrays for which a function stays compiled: more than tiles of one limit have."""
+
 
 class JaxExecutor(Executor):
     """Runs functions on a mesh of the process's devices; XLA divides the work.
@@ -33,22 +37,30 @@ class JaxExecutor(Executor):
         self._parts = NamedSharding(mesh, PartitionSpec(BATCH))
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns a program that receives the variables of the function as arguments."""
+        """Returns a program that receives the variables of the function as arguments.
+
+        The programs of the last `PROGRAMS` shapes are kept.
+        """
         read: list[keras.Variable] | None = None
 
-        @jax.jit
-        def program(values: Sequence[Any], *args: Any) -> Any:
-            names = {str(index): variable for index, variable in enumerate(read or ())}
-            with jax.default_matmul_precision(FULL_FLOAT32):
-                _, result = call_with(
-                    names, dict(zip(names, values, strict=True)), lambda: function(*args)
-                )
-            return result
+        # JAX itself never forgets a program. The cache that holds them is that of the function.
+        @functools.lru_cache(PROGRAMS)
+        def program_for(shapes: tuple[Any, ...]) -> Callable[..., Any]:
+            def program(values: Sequence[Any], *args: Any) -> Any:
+                names = {str(index): variable for index, variable in enumerate(read or ())}
+                with jax.default_matmul_precision(FULL_FLOAT32):
+                    _, result = call_with(
+                        names, dict(zip(names, values, strict=True)), lambda: function(*args)
+                    )
+                return result
+
+            return jax.jit(program)
 
         def compiled(*args: Any) -> Any:
             nonlocal read
             if read is None:
                 read = variables_read_by(function, *args)
+            program = program_for(tuple((x.shape, x.dtype) for x in jax.tree.leaves(args)))
             return program([self._local(variable.value) for variable in read], *args)
 
         return compiled

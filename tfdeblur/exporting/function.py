@@ -41,9 +41,9 @@ def as_function(generator: Generator, size: tuple[int, int] | None, batch: int |
     return restore
 
 
-def check_target(path: str, suffix: str, overwrite: bool) -> None:
-    """Raises a UserError if an output file has the wrong suffix, or exists without `overwrite`."""
-    if not path.endswith(suffix):
-        raise UserError(f"--out {path}: the suffix must be {suffix}.")
+def check_target(path: str, suffixes: tuple[str, ...], overwrite: bool) -> None:
+    """Raises a UserError if an output file has another suffix, or exists without `overwrite`."""
+    if not path.endswith(suffixes):
+        raise UserError(f"--out {path}: the suffix must be {' or '.join(suffixes)}.")
     if files.exists(path) and not overwrite:
         raise UserError(f"{path} exists; --overwrite replaces it.")

@@ -155,7 +155,7 @@ def _completed(new: Preset, known: Preset | None, license: str, scores: str) -> 
     """Adds to the facts about new weights those that people wrote, and the scores."""
     if known is not None:
         same = new.weights.sha256 == known.weights.sha256
-        texts = {key: getattr(known.training, key) for key in ("data", "blur", "command")}
+        texts = {key: getattr(known.training, key) for key in ("data", "blur", "command", "device")}
         kept = {key: text for key, text in texts.items() if text}
         of = new.training.of or known.training.of
         new = dataclasses.replace(
@@ -165,7 +165,9 @@ def _completed(new: Preset, known: Preset | None, license: str, scores: str) -> 
             about=known.about,
             license=known.license,
             terms=known.terms,
-            training=dataclasses.replace(new.training, **kept, of=of),
+            training=dataclasses.replace(
+                new.training, **kept, of=of, hours=known.training.hours if same else None
+            ),
             scores=known.scores if same else (),
         )
     if license:

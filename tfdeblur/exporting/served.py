@@ -98,7 +98,8 @@ class Served:
             data = self._limited(data, header.image_size(data))
         image = orientation.upright(_decoded(data, header), data)
         restored = self._restore(image[tf.newaxis, ..., :3])[0]
-        channels = tf.where(header.alpha, 4, 3)
+        # A palette, or a color, may be transparent without an alpha channel.
+        channels = tf.where(header.alpha | tf.reduce_any(image[..., 3] < 1), 4, 3)
         pixels = tf.concat([restored, image[..., 3:]], -1)[..., :channels]
         return tf.cond(
             header.deep,
@@ -136,7 +137,7 @@ class _PngHeader:
 
 
 def _decoded(data: tf.Tensor, header: _PngHeader) -> tf.Tensor:
-    """Returns float32 [H, W, 4] in [0, 1], opaque if the file has no alpha channel."""
+    """Returns float32 [H, W, 4] in [0, 1], opaque where the file says nothing of transparency."""
 
     def png(dtype: tf.DType) -> tf.Tensor:
         return tf.cast(tf.io.decode_png(data, channels=4, dtype=dtype), tf.float32) / dtype.max

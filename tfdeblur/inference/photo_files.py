@@ -244,6 +244,9 @@ def _photo(image: ImageFile.ImageFile, data: bytes) -> Photo:
             f"holds {image.n_frames} images; only single images are restored."  # type: ignore[attr-defined]  # defined by formats with frames
         )
     profile = image.info.get("icc_profile")
+    if image.format == "PNG" and image.mode == "L" and "transparency" in image.info:
+        # Pillow scales pixels of 2 and 4 bits to 8, but not the level that is transparent.
+        image.info["transparency"] *= 255 // (2 ** min(data[24], 8) - 1)
     deep = photo_codecs.read_deep(image, data)
     if deep is not None:
         pixels, alpha = deep

@@ -1,7 +1,7 @@
 """Weights for PyTorch: a generator's weights under the names of its authors' code.
 
-The file is safetensors, which spandrel, and so chaiNNer and ComfyUI, reads like a ``.pth`` file and
-which holds no program::
+The file is safetensors, which holds no program, or a ``.pth`` file, for programs that read only
+those. spandrel, and so chaiNNer and ComfyUI, reads both::
 
     from spandrel import ModelLoader
     network = ModelLoader().load_from_file("model.safetensors")
@@ -9,8 +9,9 @@ which holds no program::
 
 from tfdeblur.checkpoints.arrays import write_arrays
 from tfdeblur.errors import ConfigError
+from tfdeblur.io import files
 from tfdeblur.models.generator import Generator
-from tfdeblur.porting import mapping
+from tfdeblur.porting import mapping, torch_writing
 from tfdeblur.porting.architectures import REGISTRY
 
 
@@ -40,7 +41,7 @@ def write(generator: Generator, path: str) -> str:
 
     Args:
         generator: The trained generator; a window of TLC is not part of the file.
-        path: The ``.safetensors`` file to write; any scheme that TensorFlow writes.
+        path: The ``.safetensors`` or ``.pth`` file to write; any scheme that TensorFlow writes.
 
     Returns:
         The package that reads the file, ``spandrel`` or ``spandrel-extra-arches``.
@@ -51,6 +52,10 @@ def write(generator: Generator, path: str) -> str:
     """
     check(generator)
     module = REGISTRY.load(generator.name)
-    write_arrays(path, mapping.extract(generator, module.layout(generator.options)))
+    arrays = mapping.extract(generator, module.layout(generator.options))
+    if path.endswith(".pth"):
+        files.write_bytes(path, torch_writing.serialized(arrays))
+    else:
+        write_arrays(path, arrays)
     loader: str = module.LOADER
     return loader

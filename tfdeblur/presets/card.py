@@ -36,6 +36,7 @@ def card(preset: Preset) -> str:
         "Blur": training.blur,
         "Trained on": training.data,
         "Images seen": seen(preset) + (" (averaged weights)" if training.averaged else ""),
+        "Device": training.device + (f", {training.hours:g} hours" if training.hours else ""),
         "Weights": f"version {preset.version}, {weights.precision}, {megabytes(preset)}, SHA-256 "
         f"`{weights.sha256}`",
         "License": preset.license or "not stated",

@@ -59,6 +59,10 @@ class Training:
     """images of the complete training; unknown if unset"""
     averaged: bool = False
     """whether the weights are a running average"""
+    device: str = ""
+    """what trained them, such as two CPU cores"""
+    hours: Annotated[float | None, Field(gt=0)] = None
+    """how long that took; unknown if unset"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -96,14 +96,20 @@ def _order(
 
 
 def _batch_norm(before: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
-    # A checkpoint written under JAX names no networks.
-    networks, replicas = before["batch norm per replica"], before["devices"]
-    if engine["name"] != "jax" or not networks or replicas < 2:
+    key = "batch norm per replica"
+    # The parts of a batch that have statistics of their own; under JAX, no network is named.
+    had, has = (one["devices"] if one[key] else 1 for one in (before, engine))
+    if had == has:
         return []
+    old, new = (
+        f"the images of each of {parts} replicas" if parts > 1 else "the global batch"
+        for parts in (had, has)
+    )
+    devices = f" on {had} device{'s' * (had > 1)}" if before[key] else ""
     return [
-        f"batch norm of the {' and the '.join(networks)} used statistics of each replica's images "
-        f"under TensorFlow, on {replicas} replicas, and uses those of the global batch under JAX: "
-        "training differs from here on. With --engine tensorflow on as many devices it does not."
+        f"batch norm of the {' and the '.join(before[key] or engine[key])} used statistics of "
+        f"{old} and now uses those of {new}: training differs from here on. With --engine "
+        f"{before['name']}{devices} it does not."
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfdeblur import config
+from tfdeblur.checkpoints.retention import list_checkpoints
 from tfdeblur.checkpoints.weights import CHECKPOINTS
 from tfdeblur.config import CONFIG_FILE, PlugIn, TrainConfig, renamed, settings
 from tfdeblur.errors import ConfigError, UserError, reason_of
@@ -57,7 +58,7 @@ def check_workdir(run_config: TrainConfig) -> list[str]:
                     "same settings to resume that run."
                 )
         changes = _changes(old, new)
-    elif not files.exists(files.join(run_config.workdir, CHECKPOINTS)):
+    elif not list_checkpoints(files.join(run_config.workdir, CHECKPOINTS)):
         for name in _RESERVED:
             taken = files.join(run_config.workdir, name)
             if files.exists(taken):

@@ -1,5 +1,7 @@
 """Retention deletes the run's own surplus checkpoints and nothing else."""
 
+import contextlib
+import itertools
 import os
 
 import hypothesis
@@ -17,6 +19,7 @@ from tfdeblur.checkpoints.manifest import (
     write_meta,
 )
 from tfdeblur.checkpoints.retention import CheckpointFolder, list_checkpoints, set_aside
+from tfdeblur.checkpoints.weights import checkpoint_folder
 from tfdeblur.errors import UserError
 from tfdeblur.io import files
 
@@ -164,6 +167,96 @@ def test_writing_over_a_checkpoint_restores_it_on_error(folder):
     write(checkpoints, 16, b"second")
     assert files.read_bytes(files.join(checkpoints.path(16), WEIGHTS)) == b"second"
     assert checkpoints.verify(16) and names(folder) == [checkpoint_name(16)]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@contextlib.contextmanager
+def killed_before(change: int):
+    """Ends the process before the change of this number to a file system, counted from 0.
+
+    Code that handles the error changes nothing either. Buckets remove the files of a folder one by
+    one, in any order.
+
+    Yields:
+        A list of the changes, one entry each.
+    """
+    changes: list[str] = []
+
+    def counted(function):
+        def change_or_end(*args, **kwargs):
+            changes.append(function.__name__)
+            if len(changes) > change:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return change_or_end
+
+    remove_all = tf.io.gfile.rmtree
+
+    def remove_one_by_one(path):
+        for name in files.walk_files(path):
+            tf.io.gfile.remove(files.join(path, name))
+        remove_all(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        for name in ("replace", "remove", "unlink", "rmdir", "mkdir"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        for name in ("rename", "remove", "makedirs"):
+            patch.setattr(tf.io.gfile, name, counted(getattr(tf.io.gfile, name)))
+        patch.setattr(tf.io.gfile, "rmtree", remove_one_by_one)
+        with contextlib.suppress(Killed):
+            yield changes
+
+
+def best_after(folder: str) -> bytes:
+    """Returns the weights that a new process finds, as runs and other commands do."""
+    found, damaged = CheckpointFolder(folder).newest_intact()
+    assert found is not None and not damaged
+    assert checkpoint_folder(files.parent(folder)) == found
+    return files.read_bytes(files.join(found, WEIGHTS))
+
+
+def replace_best(folder: str, images: int, content: bytes, kill: int) -> bool:
+    """Writes new best weights and is killed, or not if there are fewer changes; returns which."""
+    with killed_before(kill) as changes:
+        checkpoints = CheckpointFolder(folder)
+        write(checkpoints, images, content)
+        checkpoints.keep_only(images)
+    return len(changes) > kill
+
+
+def exists_exactly(path: str) -> bool:
+    """Buckets, unlike ram://, have no file of a name because another's begins with it."""
+    try:
+        return files.base_name(path) in files.list_dir(files.parent(path))
+    except UserError:
+        return False
+
+
+@pytest.mark.parametrize("again", [16, 24])
+def test_two_kills_while_the_best_is_replaced_leave_one_of_them(again, folder, monkeypatch):
+    """At the same image count, where a run that resumed before it validates again."""
+    monkeypatch.setattr(tf.io.gfile, "exists", exists_exactly)
+    best = files.join(files.parent(folder), "best")
+    for first in itertools.count():
+        for second in itertools.count():
+            files.remove_tree(best)
+            write(CheckpointFolder(best), 16, b"old")
+            killed = replace_best(best, 16, b"new", first)
+            left = best_after(best)
+            assert left in (b"old", b"new") if killed else left == b"new"
+            killed_again = replace_best(best, again, b"newer", second)
+            assert best_after(best) in ((left, b"newer") if killed_again else (b"newer",))
+            if not killed_again:
+                assert files.list_dir(best) == [checkpoint_name(again)]
+                break
+        if not killed:
+            break
+    assert min(first, second) >= 5
 
 
 def test_writing_that_raises_leaves_no_checkpoint(folder):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from tfdeblur import config, models, objectives
+from tfdeblur import config, models, objectives, presets
 from tfdeblur.config import recipes, settings
 from tfdeblur.config.fields import images_of
 from tfdeblur.degradation.degradation import Degradation
@@ -232,6 +232,20 @@ def test_recipe_resolves_and_cites_its_source(name):
     about = {"paper", "trained_on", "data", "command", "reported", "measured", "chosen"}
     assert about <= recipe.about.keys()
     assert f"--recipe {name}" in recipe.about["command"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in recipes.names() if recipes.load(name).about["measured"]]
+)
+def test_measured_scores_state_their_training(name):
+    measured = recipes.load(name).about["measured"]
+    scores = {"psnr_db", "ssim", "mse", "mae", "log_cosh"}
+    required = {*scores, "images", "device"}
+    assert required <= measured.keys() <= required | {"hours", "preset"}
+    if "preset" in measured:
+        training = presets.load(measured["preset"]).training
+        expected = (training.images, training.device, training.hours)
+        assert (measured["images"], measured["device"], measured.get("hours")) == expected
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -22,21 +22,28 @@ MODEL = "unet16-cifar10"
 SCRIPT = """
 const said = { errors: [], title: document.title };
 window.addEventListener("error", (event) => said.errors.push(event.message));
-const restored = async (base64) => {
+const finished = async () => {
+  while (running) await new Promise((resolve) => setTimeout(resolve, 50));
+  return { text: by("message").textContent, kind: by("message").dataset.kind };
+};
+const pixels = async () => {
+  const content = await (await fetch(by("download").href)).arrayBuffer();
+  return btoa(String.fromCharCode(...new Uint8Array(content)));
+};
+const dropped = (base64, place) => {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const transfer = new DataTransfer();
   transfer.items.add(new File([bytes], "photo.png", { type: "image/png" }));
   const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
-  by("drop").dispatchEvent(new DragEvent("drop", options));
-  said.busy = running !== null;
-  while (running) await new Promise((resolve) => setTimeout(resolve, 50));
-  return { text: by("message").textContent, kind: by("message").dataset.kind };
+  place.dispatchEvent(new DragEvent("drop", options));
 };
 const loaded = (image) => image.complete || new Promise((resolve) => {
   image.onload = image.onerror = resolve;
 });
 (async () => {
-  said.first = await restored("@SMALL@");
+  dropped("@SMALL@", by("drop"));
+  said.busy = running !== null && !by("busy").hidden;
+  said.first = await finished();
   if (!by("result").hidden) {
     const images = [by("before"), by("after")];
     await Promise.all(images.map(loaded));
@@ -45,13 +52,28 @@ const loaded = (image) => image.complete || new Promise((resolve) => {
       const { left, top, width, height } = image.getBoundingClientRect();
       return [left, top, width, height];
     });
-    const content = await (await fetch(by("after").src)).arrayBuffer();
-    said.after = btoa(String.fromCharCode(...new Uint8Array(content)));
+    said.wide = document.documentElement.scrollWidth > innerWidth;
+    said.download = by("download").download;
+    said.after = await pixels();
+    by("ensemble").click();
+    by("tile").value = "128";
+    said.changed = by("message").textContent;
+    by("again").click();
+    said.again = await finished();
+    said.averaged = await pixels();
   }
-  said.second = await restored("@LARGE@");
+  dropped("@LARGE@", document.body);
+  said.second = await finished();
+  said.shown = !by("result").hidden;
   document.documentElement.dataset.said = JSON.stringify(said);
 })();
 """
+
+
+def difference(encoded, expected):
+    """Returns the largest difference of a PNG in base64 from other pixels."""
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(int)
+    return np.abs(shown - expected).max()
 
 
 def png(height, width):
@@ -80,8 +102,13 @@ def test_dropped_photo_is_restored_and_shown_and_one_that_is_too_large_is_refuse
     # One lies over the other.
     before, after = said["places"]
     assert before == pytest.approx(after, abs=1) and min(after[2:]) > 0
-    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(said["after"])))).astype(int)
-    assert np.abs(shown - load_restorer(MODEL).deblur(pixels)).max() <= 1
-    assert np.abs(shown - pixels).max() > 10
-    assert said["second"]["kind"] == "error"
+    assert said["wide"] is False
+    assert said["download"] == "photo-restored.png"
+    assert difference(said["after"], pixels) > 10
+    restorer = load_restorer(MODEL)
+    plain, averaged = restorer.deblur(pixels), restorer.deblur(pixels, ensemble=True)
+    assert difference(said["after"], plain) <= 1
+    assert "again" in said["changed"] and said["again"]["text"].startswith("Restored in")
+    assert difference(said["averaged"], averaged) <= 1 < difference(said["after"], averaged)
+    assert said["second"]["kind"] == "error" and said["shown"] is False
     assert "50x40" in said["second"]["text"] and "1,000" in said["second"]["text"]

@@ -1,5 +1,6 @@
 """The page to try a network: served by the server, and working in a browser."""
 
+import html
 import json
 import re
 
@@ -11,13 +12,14 @@ from tests.helpers.browser import dom_after
 from tfdeblur.demo import __main__ as demo
 from tfdeblur.serve import app
 
-PARTS = ("file", "ensemble", "tile", "format", "again", "message", "before", "after", "range")
+PARTS = ("file", "options", "ensemble", "tile", "format", "again", "message", "busy", "download")
+PICTURES = ("result", "stack", "before", "after", "edge", "range")
 
 
 def test_page_has_all_parts_and_names_the_network():
     text = demo.page("<unet>")
     assert "&lt;unet&gt;" in text and "<unet>" not in text and "@MODEL@" not in text
-    for part in (*PARTS, "download", "result"):
+    for part in (*PARTS, *PICTURES):
         assert text.count(f'id="{part}"') == 1
     # It loads nothing from elsewhere.
     assert not re.search(r"(?:src|href)\s*=\s*[\"']|https?://", text)
@@ -62,6 +64,12 @@ window.fetch = async (address, options) => {
   by("range").value = 20;
   by("range").dispatchEvent(new Event("input"));
   said.moved = by("before").style.clipPath;
+  const { left, width } = by("stack").getBoundingClientRect();
+  const place = { clientX: left + width / 4, buttons: 1, bubbles: true };
+  by("after").dispatchEvent(new PointerEvent("pointermove", place));
+  said.dragged = by("before").style.clipPath;
+  const drag = new DragEvent("dragstart", { bubbles: true, cancelable: true });
+  said.free = by("after").dispatchEvent(drag);
   await restore();
   said.second = by("message").textContent;
   said.enabled = !by("again").disabled;
@@ -75,14 +83,16 @@ def test_page_restores_compares_and_reports_errors(tmp_path):
     path = tmp_path / "demo.html"
     path.write_text(demo.page("m"), encoding="utf-8")
     dom = dom_after(str(path), SCRIPT, tmp_path)
-    said = json.loads(re.search(r'data-said="([^"]*)"', dom)[1].replace("&quot;", '"'))
+    said = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', dom)[1]))
     assert said["errors"] == []
-    address = "restore?format=webp&amp;ensemble=true&amp;tile=256".replace("&amp;", "&")
-    assert said["calls"][0] == [address, "POST", 5]
+    assert said["calls"][0] == ["restore?format=webp&ensemble=true&tile=256", "POST", 5]
     assert said["first"].startswith("Restored in") and said["shown"]
-    assert said["download"] == "restored.webp"
+    assert said["download"] == "photo-restored.webp"
     assert said["start"] == "inset(0px 50% 0px 0px)"
     assert said["moved"] == "inset(0px 80% 0px 0px)"
+    assert said["dragged"] == "inset(0px 75% 0px 0px)"
+    # The browser must not drag the image itself.
+    assert said["free"] is False
     assert said["second"] == "too large" and said["enabled"]
 
 

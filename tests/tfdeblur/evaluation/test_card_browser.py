@@ -24,6 +24,12 @@ range.value = 20;
 range.dispatchEvent(new Event("input"));
 said.moved = over().style.clipPath;
 said.spoken = range.getAttribute("aria-valuetext");
+const { left: start, width } = article.querySelector(".stack").getBoundingClientRect();
+const place = { clientX: start + width / 4, buttons: 1, bubbles: true };
+over().dispatchEvent(new PointerEvent("pointermove", place));
+said.dragged = over().style.clipPath;
+const drag = new DragEvent("dragstart", { bubbles: true, cancelable: true });
+said.free = over().dispatchEvent(drag);
 left.value = "2";
 left.dispatchEvent(new Event("change"));
 said.over = over().alt;
@@ -46,7 +52,10 @@ def test_slider_of_a_page_opened_as_a_file_works(tmp_path):
     said = json.loads(re.search(r'data-said="([^"]*)"', dom)[1].replace("&quot;", '"'))
     assert said.pop("errors") == []
     assert said["start"] == "inset(0px 50% 0px 0px)"
-    assert said["moved"] == said["kept"] == "inset(0px 80% 0px 0px)"
+    assert said["moved"] == "inset(0px 80% 0px 0px)"
+    assert said["dragged"] == said["kept"] == "inset(0px 75% 0px 0px)"
+    # The browser must not drag the image itself.
+    assert said["free"] is False
     assert said["spoken"].startswith("20% blurred") and "80% restored" in said["spoken"]
     assert said["over"].startswith("sharp") and said["under"].startswith("restored")
     assert said["named"] and said["focus"]

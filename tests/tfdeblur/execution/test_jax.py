@@ -90,6 +90,35 @@ def test_networks_and_metrics_multiply_in_full_precision(tmp_path, repository):
     assert found["counts"]["dot_general"] > 0
 
 
+# ---------------------------------------------------------------------------------------- memory
+
+SIZES = """
+import jax, keras, numpy as np
+from tfdeblur.execution import jax as execution
+
+execution.PROGRAMS = 3
+gain, traced = keras.Variable(2.0), []
+
+def scale(images):
+    traced.append(images.shape[1])
+    return images * gain
+
+executor = execution.JaxExecutor()
+scaled = executor.compile(scale)
+for side in (4, 5, 6, 7, 8, 7, 6, 8, 4, 8, 6):
+    images = executor.place(np.ones((2, side), np.float32))
+    assert (executor.fetch(scaled(images)) == 2).all()
+live = jax.local_devices()[0].client.live_executables()
+programs = [one.hlo_modules()[0].name for one in live]
+print(programs.count("jit_program"), traced)
+"""
+
+
+def test_compiled_function_keeps_the_programs_of_its_latest_shapes_only(repository):
+    # The first trace finds the variables.
+    assert run_under("jax", SIZES, repository).splitlines()[-1] == "3 [4, 4, 5, 6, 7, 8, 4]"
+
+
 # --------------------------------------------------------------------- the numbers of TensorFlow
 
 COMMANDS = """

@@ -92,19 +92,21 @@ def test_config_of_the_run_gives_the_length_of_its_training(written, tmp_path):
 def test_export_again_keeps_texts_and_scores_of_the_same_weights(written, tmp_path):
     out, workdir, _ = written
     facts = files.read_text(f"{out}/{preset.FACTS}")
-    files.write_text(f"{out}/{preset.FACTS}", facts.replace("about: ''", "about: Removes blur."))
+    facts = facts.replace("about: ''", "about: Removes blur.").replace("hours: null", "hours: 1.5")
+    files.write_text(f"{out}/{preset.FACTS}", facts.replace("device: ''", "device: one GPU"))
     data = write_data_set(f"{tmp_path}/pairs", {"test": 5})
     assert evaluate.main(["--model", out, "--data", data]) == 0
     scores = f"{out}-evaluation/pairs-test/scores.json"
     export.run(config(model=out, out=out, overwrite=True, scores=scores))
     first = preset.read(out)
     assert (first.about, first.license, first.version) == ("Removes blur.", "MIT", 1)
+    assert "\n- **Device:** one GPU, 1.5 hours\n" in files.read_text(f"{out}/{preset.CARD}")
     assert first.scores[0].images == 5
     measured = files.read_json(scores)["rows"]["restored"]["psnr_db"]
     assert first.scores[0].restored["psnr_db"] == pytest.approx(measured, rel=1e-4)
     export.run(config(model=out, out=out, overwrite=True))
     assert preset.read(out) == first
-    # Other weights are another version, without scores, and refuse those of the earlier one.
+    # Other weights are another version, without scores and hours, and refuse earlier scores.
     changed = {"workdir": workdir, "out": out, "weights": "float16", "overwrite": True}
     with pytest.raises(DataError, match=scores):
         export.run(config(**changed, scores=scores))
@@ -112,6 +114,7 @@ def test_export_again_keeps_texts_and_scores_of_the_same_weights(written, tmp_pa
     export.run(config(**changed))
     assert preset.read(out).version == 2 and not preset.read(out).scores
     assert preset.read(out).about == "Removes blur."
+    assert (preset.read(out).training.device, preset.read(out).training.hours) == ("one GPU", None)
 
 
 @pytest.mark.parametrize(

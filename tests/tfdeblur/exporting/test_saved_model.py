@@ -14,9 +14,11 @@ import pytest
 import tensorflow as tf
 from PIL import ExifTags, Image, ImageOps
 
+from tests.helpers.pngs import png_with_transparent_color
 from tfdeblur import models
 from tfdeblur.errors import DataError, UserError
 from tfdeblur.exporting import saved_model
+from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import load_restorer
 from tfdeblur.inference.tiles import Tiles
 from tfdeblur.io import files
@@ -208,6 +210,29 @@ def test_bytes_signature_keeps_alpha_and_sixteen_bits(tiny, tmp_path, dtype):
         assert found.shape[-1] == (4 if channels in (2, 4) else 3)
         if channels in (2, 4):
             np.testing.assert_array_equal(found[..., 3], image[..., -1])
+
+
+def test_bytes_signature_keeps_transparent_colors_as_photos_do(tiny, tmp_path):
+    path = str(tmp_path / "model")
+    saved_model.export_saved_model(tiny, path)
+    signature = saved_model.load_saved_model(path).root.signatures["bytes"]
+    random = np.random.default_rng(7)
+    data = [
+        png_with_transparent_color(random.integers(0, 2**depth, (5, 7, channels)), depth)
+        for depth, channels in ((1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3))
+    ]
+    palette = io.BytesIO()
+    image = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=np.uint8)).quantize(4)
+    image.save(palette, "PNG", transparency=bytes([255, 0, 100]))
+    data.append(palette.getvalue())
+    for given, restored in zip(
+        data, signature(images=tf.constant(data))["restored_bytes"].numpy(), strict=True
+    ):
+        expected = photo_files.decode_photo(given, "given.png")
+        found = photo_files.decode_photo(restored, "restored.png")
+        color = np.broadcast_to(np.atleast_3d(expected.pixels), (5, 7, 3))
+        np.testing.assert_array_equal(found.pixels, color)
+        np.testing.assert_array_equal(found.alpha, expected.alpha)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

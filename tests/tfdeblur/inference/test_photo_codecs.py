@@ -2,12 +2,12 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.pngs import png_with_transparent_color
 from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_codecs
 
@@ -21,18 +21,6 @@ def deep(*shape):
 def read(data):
     with Image.open(io.BytesIO(data)) as image:
         return photo_codecs.read_deep(image, data)
-
-
-def png(color_type, values, *chunks):
-    def chunk(kind, content):
-        crc = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + crc
-
-    height, width = values.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
 def tiff(values, order="<", bits=16, **tags):
@@ -93,11 +81,10 @@ def test_tiff_of_eight_bits_in_several_strips_is_lossless():
         np.testing.assert_array_equal(np.asarray(image), values)
 
 
-@pytest.mark.parametrize(("color_type", "channels"), [(0, 1), (2, 3)])
-def test_png_with_a_transparent_color_has_alpha(color_type, channels):
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_with_a_transparent_color_has_alpha(channels):
     values = deep(5, 4, channels)
-    transparent = (b"tRNS", struct.pack(f">{channels}H", *values[0, 0].tolist()))
-    pixels, alpha = read(png(color_type, values, transparent))
+    pixels, alpha = read(png_with_transparent_color(values, 16))
     np.testing.assert_array_equal(pixels, values.squeeze())
     assert alpha[0, 0] == 0 and (alpha == 65535).sum() == alpha.size - 1
 

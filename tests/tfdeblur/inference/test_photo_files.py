@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from tests.helpers.pngs import png_with_transparent_color
 from tfdeblur.errors import UserError
 from tfdeblur.inference import photo_codecs, photo_files
 from tfdeblur.inference.photo_files import Photo
@@ -70,6 +71,17 @@ def test_read_photo_of_palettes_resolves_color_and_transparency(tmp_path):
     bits = Image.fromarray(pixels(4, 4) > 100)
     read = photo_files.read_photo(save(tmp_path / "1.png", bits))
     np.testing.assert_array_equal(read.pixels, np.asarray(bits) * np.uint8(255))
+
+
+@pytest.mark.parametrize(("depth", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3)])
+def test_transparent_color_of_a_png_becomes_alpha(depth, channels):
+    levels = np.arange(12, dtype=np.uint16).reshape(3, 4, 1) % 2**depth
+    for first in range(min(2**depth, 3)):
+        values = np.repeat((levels + first) % 2**depth, channels, axis=-1)
+        photo = photo_files.decode_photo(png_with_transparent_color(values, depth), "a.png")
+        expected = values.squeeze(-1) if channels == 1 else values
+        np.testing.assert_array_equal(photo.pixels, expected * (255 // (2**depth - 1)))
+        np.testing.assert_array_equal(photo.alpha, np.where(values[..., 0] == first, 0, 255))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -42,6 +42,11 @@ CASES = {
         signed=True,
         chosen=("dropout",),
     ),
+    "nafnet_small": Case(
+        "nafnet", {"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (2, 1)}, (24, 40)
+    ),
+    # The network of the recipe nafnet16_rsblur.
+    "nafnet16": Case("nafnet", {"width": 16}, (32, 48), slow=True),
     "fftformer_small": Case(
         "fftformer", {"width": 6, "blocks": (1, 2, 1), "refinement": 1}, (32, 64)
     ),

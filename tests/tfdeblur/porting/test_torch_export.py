@@ -10,12 +10,12 @@ import pytest
 
 from tests.tfdeblur.porting.test_mapping import SMALL, theirs
 from tfdeblur import export, models
-from tfdeblur.checkpoints.arrays import read_arrays
 from tfdeblur.errors import ConfigError
 from tfdeblur.porting import conversion, mapping, torch_export
 from tfdeblur.porting.architectures import REGISTRY
 from tfdeblur.porting.mapping import Layout, Permutation, Place
 from tfdeblur.porting.reading import read
+from tfdeblur.porting.torch_files import is_torch_file
 
 CASES = {
     "nafnet": ({"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (2, 1)}, (36, 52)),
@@ -57,11 +57,13 @@ def test_extract_with_a_permutation_that_changes_entries_raises_value_error():
         mapping.extract(generator, Layout([Place("a.bias", "intro/bias", halved)]))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_written_file_is_converted_back_to_the_same_network(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "suffix"), [*((name, ".safetensors") for name in CASES), ("nafnet", ".pth")]
+)
+def test_written_file_is_converted_back_to_the_same_network(name, suffix, tmp_path):
     options, size = CASES[name]
     generator = randomized(name, options)
-    path = str(tmp_path / "model.safetensors")
+    path = str(tmp_path / f"model{suffix}")
     assert torch_export.write(generator, path) == REGISTRY.load(name).LOADER
     weights = read(path)
     assert conversion.recognize(weights) == name
@@ -87,17 +89,22 @@ def test_network_that_spandrel_does_not_read_raises_config_error(name, options, 
     assert not path.exists()
 
 
-def test_export_command_writes_the_file_and_names_the_loader(tmp_path, capsys):
+def test_export_command_writes_files_of_both_kinds_and_names_the_loader(tmp_path, capsys):
     generator = randomized("nafnet", CASES["nafnet"][0])
-    checkpoint, out = str(tmp_path / "checkpoint"), str(tmp_path / "out.safetensors")
+    checkpoint, out = str(tmp_path / "checkpoint"), tmp_path / "out.pth"
     conversion.write(conversion.Ported(generator, 0, {}), checkpoint, {})
-    words = ["--model", checkpoint, "--format", "pytorch"]
-    assert export.main([*words, "--out", str(tmp_path / "out.pth")]) == 2
-    assert ".safetensors" in capsys.readouterr().err
-    assert export.main([*words, "--size", "32x32", "--out", out]) == 2
-    assert export.main([*words, "--out", out]) == 0
-    assert "pip install spandrel" in capsys.readouterr().out
-    assert read_arrays(out)["intro.weight"].shape == (8, 3, 3, 3)
+    words = ["--model", checkpoint, "--format", "pytorch", "--out"]
+    assert export.main([*words, str(tmp_path / "out.onnx")]) == 2
+    assert ".safetensors or .pth" in capsys.readouterr().err
+    assert export.main([*words, str(out), "--size", "32x32"]) == 2
+    for path in (out, out.with_suffix(".safetensors")):
+        assert export.main([*words, str(path)]) == 0
+        assert "pip install spandrel" in capsys.readouterr().out
+        assert is_torch_file(path.read_bytes()) == (path == out)
+        assert read(str(path)).arrays["intro.weight"].shape == (8, 3, 3, 3)
+    out.write_text("mine")
+    assert export.main([*words, str(out)]) == 2
+    assert out.read_text() == "mine"
 
 
 SPANDREL = """
@@ -122,14 +129,15 @@ SPANDREL = """
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("suffix", export.SUFFIXES["pytorch"])
 @pytest.mark.parametrize("name", CASES)
-def test_spandrel_computes_the_same(name, tmp_path):
+def test_spandrel_computes_the_same(name, suffix, tmp_path):
     python = os.environ.get("TORCH_PYTHON")
     if not python:
         pytest.skip("TORCH_PYTHON names no interpreter with PyTorch and spandrel-extra-arches")
     options, size = CASES[name]
     generator = randomized(name, options)
-    path, image, restored = (str(tmp_path / n) for n in ("m.safetensors", "in.npy", "out.npy"))
+    path, image, restored = (str(tmp_path / n) for n in (f"m{suffix}", "in.npy", "out.npy"))
     torch_export.write(generator, path)
     given = np.random.default_rng(1).random((1, *size, 3), np.float32)
     np.save(image, given)

@@ -36,6 +36,7 @@ def put(folder, **changes):
         ({"name": "../x"}, "name"),
         ({"model": {"width": 3}}, "model.name"),
         ({"training": {"images": -1}}, "training.images"),
+        ({"training": {"images": 1, "hours": 0}}, "training.hours"),
     ],
 )
 def test_invalid_facts_raise_data_error_with_file_and_key(changes, key, tmp_path):

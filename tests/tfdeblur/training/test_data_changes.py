@@ -94,13 +94,27 @@ def test_removed_averages_give_warning():
     assert warning.startswith("training.ema_decay was removed")
 
 
-def test_batch_norm_per_replica_that_moves_to_jax_names_networks_and_replicas():
-    (warning,) = moved(TENSORFLOW)
-    assert warning.startswith("batch norm of the generator used") and "on 2 replicas" in warning
-    assert "\n" not in warning
-    both = {**TENSORFLOW, "devices": 8, "batch norm per replica": ["generator", "critic"]}
-    (warning,) = moved(both)
-    assert "the generator and the critic" in warning and "on 8 replicas" in warning
+@pytest.mark.parametrize(
+    ("before", "now", "named"),
+    [
+        (TENSORFLOW, JAX, ["of the generator used", "2 replicas", "tensorflow on 2 devices"]),
+        (JAX, TENSORFLOW, ["of the generator used", "2 replicas", "--engine jax it"]),
+        ({**JAX, "devices": 1}, TENSORFLOW, ["2 replicas", "--engine jax it"]),
+        (TENSORFLOW, {**TENSORFLOW, "devices": 8}, ["2 replicas", "8 replicas"]),
+        ({**TENSORFLOW, "devices": 1}, TENSORFLOW, ["2 replicas", "tensorflow on 1 device it"]),
+        (
+            {**TENSORFLOW, "devices": 8, "batch norm per replica": ["generator", "critic"]},
+            JAX,
+            ["the generator and the critic", "8 replicas"],
+        ),
+    ],
+    ids=["to jax", "from jax", "from one device", "more replicas", "from one replica", "both"],
+)
+def test_batch_norm_over_other_parts_of_a_batch_names_networks_and_replicas(before, now, named):
+    (warning,) = moved(before, now)
+    assert warning.startswith("batch norm") and "\n" not in warning
+    for words in named:
+        assert words in warning
 
 
 @pytest.mark.parametrize(
@@ -108,12 +122,13 @@ def test_batch_norm_per_replica_that_moves_to_jax_names_networks_and_replicas():
     [
         (TENSORFLOW, TENSORFLOW),
         (JAX, JAX),
-        (JAX, TENSORFLOW),
+        (JAX, {**TENSORFLOW, "devices": 1}),
         ({**TENSORFLOW, "devices": 1}, JAX),
         ({**TENSORFLOW, "batch norm per replica": []}, JAX),
+        (JAX, {**TENSORFLOW, "batch norm per replica": []}),
         (None, JAX),
     ],
-    ids=["tensorflow", "later", "back", "one replica", "synchronized", "not recorded"],
+    ids=["same", "jax", "to one", "from one", "synchronized", "to synchronized", "not recorded"],
 )
-def test_other_moves_between_engines_give_no_warning(before, now):
+def test_batch_norm_over_the_same_parts_of_a_batch_gives_no_warning(before, now):
     assert moved(before, now) == []

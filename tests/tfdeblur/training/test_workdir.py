@@ -111,6 +111,17 @@ def test_damaged_configuration_raises_config_error_and_is_unchanged(content, rea
     prepared(tmp_path)
 
 
+def test_files_of_another_program_with_checkpoints_are_not_overwritten(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.pth").write_bytes(b"theirs")
+    for name in workdir._RESERVED:
+        (tmp_path / name).write_text("theirs")
+        with pytest.raises(UserError, match=rf"{tmp_path}/{name} would"):
+            prepared(tmp_path)
+        (tmp_path / name).unlink()
+    prepared(tmp_path)
+
+
 def test_unreadable_configuration_is_not_reported_as_damaged(tmp_path, monkeypatch):
     path = prepared(tmp_path)
     deny(monkeypatch, path)
