@@ -1,6 +1,7 @@
 """Compiled calls under JAX: `jax.jit` over all devices of the process."""
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,9 +40,10 @@ class JaxExecutor(Executor):
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a program that receives the variables of the function as arguments.
 
-        The programs of the last `PROGRAMS` shapes are kept.
+        The programs of the last `PROGRAMS` shapes are kept. Several threads may call it.
         """
         read: list[keras.Variable] | None = None
+        reading = threading.Lock()
 
         # JAX itself never forgets a program. The cache that holds them is that of the function.
         @functools.lru_cache(PROGRAMS)
@@ -58,8 +60,10 @@ class JaxExecutor(Executor):
 
         def compiled(*args: Any) -> Any:
             nonlocal read
-            if read is None:
-                read = variables_read_by(function, *args)
+            # Two threads that trace the function at once would not both see all of its variables.
+            with reading:
+                if read is None:
+                    read = variables_read_by(function, *args)
             program = program_for(tuple((x.shape, x.dtype) for x in jax.tree.leaves(args)))
             return program([self._local(variable.value) for variable in read], *args)
 
