@@ -10,7 +10,7 @@ from tfdeblur.checkpoints.manifest import weights_file
 from tfdeblur.config import CONFIG_FILE, settings
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.scores import CONVERTED, RESTORED
-from tfdeblur.exporting import saved_model
+from tfdeblur.exporting.saved_model import LoadedModel
 from tfdeblur.inference import tlc
 from tfdeblur.inference.restorer import Restorer, load_restorer
 from tfdeblur.io import files
@@ -72,7 +72,7 @@ def open_network(
         generator = local_pooling.with_window(generator, None)
         whole = Restorer(generator, name=restorer.name)
         states = {RESTORED: whole.restore, CONVERTED: local.restore}
-    identity = _identity(path, restorer, config)
+    identity = _identity(restorer, config)
     return EvaluatedNetwork(restorer, states, generator, window, identity)
 
 
@@ -103,12 +103,12 @@ def _config_path(path: str, restorer: Restorer) -> str | None:
     return own if files.exists(own) else tlc.config_of(folder)
 
 
-def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, Any]:
+def _identity(restorer: Restorer, config: str | None) -> dict[str, Any]:
     about = restorer.about
-    if "folder" in about:
-        weights = about["files"][weights_file(about)]["sha256"]
+    if isinstance(restorer.source, LoadedModel):
+        weights = restorer.source.sha256
     else:
-        weights = _digest_of_folder(path)
+        weights = about["files"][weights_file(about)]["sha256"]
     if config is not None:
         text = files.read_bytes(config)
     else:
@@ -120,14 +120,3 @@ def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, An
         "configuration_sha256": hashlib.sha256(text).hexdigest(),
         "configuration": "config.yaml" if config is not None else "the model's options",
     }
-
-
-def _digest_of_folder(path: str) -> str:
-    """Returns the SHA-256 of the names and contents of a SavedModel's files."""
-    digest = hashlib.sha256()
-    for name in files.walk_files(path):
-        # The description contains the time of the export and is not part of the network.
-        if name != saved_model.DESCRIPTION:
-            digest.update(name.encode() + b"\0")
-            digest.update(hashlib.sha256(files.read_bytes(files.join(path, name))).digest())
-    return digest.hexdigest()
