@@ -94,6 +94,13 @@ class EvaluateConfig(EvaluationInputs):
     """compare runs evaluated with --full: work directories, or folders with card.json; the others
     are compared with the first. A folder of pictures that another program made of the same frames,
     named SCENE/FRAME.png or SCENE_FRAME.png, is one more"""
+    restored: str = ""
+    """score a folder of pictures that another program restored, without a network or a data set:
+    requires --sharp, the folder of their targets"""
+    sharp: str = ""
+    """with --restored, folder of the sharp pictures; each has a restored one of its name"""
+    blurred: str = ""
+    """with --restored, folder of the blurred pictures, for a row of their own and for gains"""
     no_reference: tuple[str, ...] = ()
     """score photos or folders of them without sharp images: before, and after restoration by
     --model or --workdir if given; requires --niqe"""
