@@ -25,13 +25,16 @@ from tfdeblur import cli
 from tfdeblur.cli.environment import require_keras, require_opencv
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
+    TILING,
     EvaluateConfig,
     EvaluationResult,
     about_run,
+    about_tiles,
     batch_size_for,
     default_folder,
     network_path,
     open_data,
+    tiling,
 )
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
@@ -88,7 +91,7 @@ def run(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     source = network_path(config)
     data = open_data(config.data, config.split, config.limit)
     # As it was trained; --full also evaluates it with its local converter.
-    network = open_network(source, config.checkpoint, tlc_window=None)
+    network = open_network(source, config.checkpoint, None, tiling(config))
     return _evaluate(config, network, data, QUICK_FILES)
 
 
@@ -124,7 +127,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
                 f"{smallest.width}x{smallest.height}. "
                 f"Leave {metric.key} out."
             )
-    network = open_network(source, config.checkpoint, config.tlc_window)
+    network = open_network(source, config.checkpoint, config.tlc_window, tiling(config))
     return _evaluate(
         config,
         network,
@@ -170,7 +173,7 @@ def _evaluate(
     """Evaluates a network and writes the scores and the report; `options` of `SplitEvaluator`."""
     from tfdeblur.data.dataset import read_errors
     from tfdeblur.evaluation.evaluator import SplitEvaluator
-    from tfdeblur.evaluation.losses import find_loss
+    from tfdeblur.evaluation.losses import OMITTED, find_loss
     from tfdeblur.evaluation.page import frame_pictures, write_page
     from tfdeblur.evaluation.pictures import choose_by_gain, spread, write_triplets
     from tfdeblur.ops import devices
@@ -180,9 +183,18 @@ def _evaluate(
     OutputFolder.reserve(folder, *names.names())
     batch_size = batch_size_for(data, config.batch_size)
     checkpoint = network.restorer.about.get("folder") if config.loss else None
-    loss, about_loss = find_loss(checkpoint, network.generator)
+    if network.tiled:
+        loss, about_loss = None, {OMITTED: "it needs the network's outputs for whole images."}
+    else:
+        loss, about_loss = find_loss(checkpoint, network.generator)
     evaluator = SplitEvaluator(
-        network.states, data, batch_size=batch_size, loss=loss, frames=config.pictures, **options
+        network.states,
+        data,
+        batch_size=batch_size,
+        loss=loss,
+        frames=config.pictures,
+        on_host=network.tiled,
+        **options,
     )
     crop = options.get("crop") if evaluator.has_crops else None
     if options.get("crop") and crop is None:
@@ -199,6 +211,7 @@ def _evaluate(
                 "data_fingerprint": data.manifest.fingerprint,
                 **about_loss,
                 **(about or {}),
+                **about_tiles(tiling(config), data.sizes),
                 "batch_size": batch_size,
                 "device": devices.device_summary(),
                 **({"crop": f"{crop[1]}x{crop[0]}"} if crop else {}),
@@ -418,6 +431,10 @@ def _run_and_report(config: EvaluateConfig) -> int:
     for name in _FULL_ONLY:
         if getattr(config, name) and not config.full:
             raise UserError(f"{name} is part of the full score card. Give --full as well.")
+    without_tiles = config.compare or config.no_reference or config.all_checkpoints or pictures
+    for name in TILING:
+        if getattr(config, name) is not None and without_tiles:
+            raise UserError(f"{name}: only evaluations of one network restore in tiles.")
     if config.no_reference:
         scored = run_no_reference(config)
         print(scored.card.text())

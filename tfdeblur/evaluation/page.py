@@ -201,6 +201,7 @@ def _setting_protocols(card: ScoreCard) -> list[tuple[str, str]]:
     return [
         *((STATE_NAMES[state], text) for state, text in card.states.items() if state in states),
         *((VALUE_NAMES[name], text) for name, text in VALUES.items() if name in values),
+        *([("tiles", note)] if (note := card.tiles_note()) else []),
     ]
 
 

@@ -332,6 +332,20 @@ class ScoreCard:
             "center": f"center crop of {size}, restored on its own",
         }[region]
 
+    def tiles_note(self) -> str:
+        """Returns how images were restored in tiles; empty if all were restored whole."""
+        about = self.about.get("tiles")
+        if not about:
+            return ""
+        larger = f"of more than {about['max_pixels']:,} pixels"
+        if "side" in about:
+            larger = f"higher or wider than {about['side']} pixels"
+        sizes = f" of {about['sizes']}, sharing {about['overlap']} pixels," * bool(about["sizes"])
+        return (
+            f"Images and crops {larger} are restored in tiles{sizes} and blended, as in "
+            f"tfdeblur.deblur; others whole. {about['divided_images']:,} images were divided."
+        )
+
     def notes(self) -> list[str]:
         """Returns what a reader must know to compare these scores with others."""
         which = f" averages over the {self.differing:,} whose input differs from the target, and"
@@ -341,6 +355,7 @@ class ScoreCard:
             "Restored images are clipped to [0, 1]; RGB; metrics are computed in float32.",
         ]
         notes += self._size_notes()
+        notes += [note for note in [self.tiles_note()] if note]
         if count := self.about.get("incomplete_frames"):
             notes.append(f"{count:,} frames are left out, as not all of their tiles are here.")
         if reason := self.about.get("omitted_loss"):
@@ -460,6 +475,7 @@ class ScoreCard:
                 "measures": {key: METRICS[key].protocol for key in self.measured_in("whole")},
                 "values": VALUES,
                 "states": self.states,
+                **({"tiles": note} if (note := self.tiles_note()) else {}),
             },
         }
 

@@ -9,6 +9,7 @@ from tfdeblur.errors import UserError
 from tfdeblur.evaluation import networks
 from tfdeblur.exporting import saved_model
 from tfdeblur.inference.restorer import Restorer
+from tfdeblur.inference.tiles import Tiles
 from tfdeblur.io import files
 from tfdeblur.models import local_pooling
 
@@ -96,5 +97,9 @@ def test_saved_model_that_limits_its_requests_is_refused(write_run, tmp_path):
     path = str(tmp_path / "limited")
     generator = write_run(str(tmp_path / "run"))
     saved_model.export_saved_model(generator, path, max_pixels=100)
-    with pytest.raises(UserError, match=f"{path}.*--max-pixels"):
-        networks.open_network(path)
+    for tiling in (None, {"max_pixels": 101}, {"max_pixels": 100, "tiles": Tiles(16)}):
+        with pytest.raises(UserError, match=f"{path}.*--max-pixels 100"):
+            networks.open_network(path, tiling=tiling)
+    network = networks.open_network(path, tiling={"max_pixels": 100})
+    images = np.random.default_rng(0).random((1, 16, 20, 3), np.float32)
+    assert network.states["restored"](images).shape == images.shape
