@@ -1,5 +1,6 @@
 """Compiled calls under JAX: `jax.jit` over all devices of the process."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ class JaxExecutor(Executor):
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a program that receives the variables of the function as arguments."""
         read: list[keras.Variable] | None = None
+        # JAX traces a function once per shape: a second thread would find no variables.
+        lock = threading.Lock()
 
         @jax.jit
         def program(values: Sequence[Any], *args: Any) -> Any:
@@ -47,8 +50,9 @@ class JaxExecutor(Executor):
 
         def compiled(*args: Any) -> Any:
             nonlocal read
-            if read is None:
-                read = variables_read_by(function, *args)
+            with lock:
+                if read is None:
+                    read = variables_read_by(function, *args)
             return program([self._local(variable.value) for variable in read], *args)
 
         return compiled
