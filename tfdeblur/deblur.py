@@ -256,6 +256,8 @@ def _restore_video(
         identity={
             "network": restorer.name,
             "about": _plain(restorer.about),
+            # Of a SavedModel; the facts about a checkpoint contain those of its files.
+            "sha256": getattr(restorer.source, "sha256", None),
             # With the pooling window.
             "options": _plain(dict(getattr(restorer.source, "options", {}))),
             "tiles": dataclasses.asdict(restorer.tiles),

@@ -6,14 +6,15 @@
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA --all-checkpoints
     python -m tfdeblur.evaluate --workdir WORKDIR --data DATA --full
     python -m tfdeblur.evaluate --compare WORKDIR WORKDIR... PICTURES...
+    python -m tfdeblur.evaluate --restored PICTURES --sharp PICTURES
     python -m tfdeblur.evaluate --no-reference PHOTOS --niqe FILE --workdir WORKDIR
 
 The first is quick. The second evaluates every checkpoint that a run has kept (`output.keep: all`
 keeps all of them) and shows its progress. The third applies every protocol used in papers and
 writes one page to send to others; the fourth compares such score cards, and folders of pictures
-that other programs made of the same frames; the fifth scores photos that have no sharp image.
-`run`, `run_checkpoints`, `run_full`, `run_compare` and `run_no_reference` do the same for a
-notebook.
+that other programs made of the same frames; the fifth scores such a folder without a data set; the
+sixth scores photos that have no sharp image. `run`, `run_checkpoints`, `run_full`, `run_compare`,
+`run_pictures` and `run_no_reference` do the same for a notebook.
 """
 
 import sys
@@ -24,13 +25,16 @@ from tfdeblur import cli
 from tfdeblur.cli.environment import require_keras, require_opencv
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
+    TILING,
     EvaluateConfig,
     EvaluationResult,
     about_run,
+    about_tiles,
     batch_size_for,
     default_folder,
     network_path,
     open_data,
+    tiling,
 )
 from tfdeblur.io import files
 from tfdeblur.io.outputs import OutputFolder
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from tfdeblur.evaluation.networks import EvaluatedNetwork
     from tfdeblur.evaluation.no_reference import NoReferenceTable
     from tfdeblur.evaluation.scores import Files, ScoreCard
+    from tfdeblur.metrics import Metric
 
 __all__ = [
     "EvaluateConfig",
@@ -52,6 +57,7 @@ __all__ = [
     "run_compare",
     "run_full",
     "run_no_reference",
+    "run_pictures",
 ]
 
 # Some checkpoints were evaluated and others were damaged.
@@ -85,7 +91,7 @@ def run(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     source = network_path(config)
     data = open_data(config.data, config.split, config.limit)
     # As it was trained; --full also evaluates it with its local converter.
-    network = open_network(source, config.checkpoint, tlc_window=None)
+    network = open_network(source, config.checkpoint, None, tiling(config))
     return _evaluate(config, network, data, QUICK_FILES)
 
 
@@ -105,47 +111,53 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
         DataError: The data, the split or a file of weights cannot be read.
     """
     require_keras()
-    from tfdeblur.evaluation.lpips_weights import open_dists, open_lpips
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.scores import FULL_FILES
-    from tfdeblur.metrics import METRICS
-    from tfdeblur.metrics.best_shift import with_reach
-    from tfdeblur.metrics.registration import metrics_for
 
-    if config.register:
-        require_opencv("register", "detection")
     source = network_path(config)
     data = open_data(config.data, config.split, config.limit)
-    lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
+    metrics, about = _full_metrics(config)
     smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
-    dists, about_dists = open_dists(config.dists_weights)
-    for metric in (*lpips, *dists):
-        if not metric.fits(smallest.height, smallest.width):
+    for metric in metrics:
+        with_weights = metric.key.startswith(("lpips_", "dists"))
+        if with_weights and metric.compute and not metric.fits(smallest.height, smallest.width):
             raise UserError(
                 f"{metric.key.split('_')[0]}: {metric.title} needs images of at least "
                 f"{metric.min_size}x{metric.min_size} pixels, and the split has some of "
                 f"{smallest.width}x{smallest.height}. "
                 f"Leave {metric.key} out."
             )
-    shifted = with_reach(config.max_shift) if config.max_shift else []
-    registered = metrics_for(config.register) if config.register else []
-    network = open_network(source, config.checkpoint, config.tlc_window)
+    network = open_network(source, config.checkpoint, config.tlc_window, tiling(config))
     return _evaluate(
         config,
         network,
         data,
         FULL_FILES,
-        about={
-            **about_lpips,
-            **about_dists,
-            **({"max_shift": config.max_shift} if config.max_shift else {}),
-        },
+        about=about,
         shared_pictures=_SHARED_PICTURES if config.pictures else 0,
-        metrics=[*METRICS.values(), *lpips, *dists, *shifted, *registered],
+        metrics=metrics,
         values=("float", "uint8"),
         crop=config.crops,
         timed=True,
     )
+
+
+def _full_metrics(config: EvaluateConfig) -> "tuple[list[Metric], dict[str, Any]]":
+    """Returns the metrics of a full evaluation, and what they depend on for a score card."""
+    from tfdeblur.evaluation.lpips_weights import open_dists, open_lpips
+    from tfdeblur.metrics import METRICS
+    from tfdeblur.metrics.best_shift import with_reach
+    from tfdeblur.metrics.registration import metrics_for
+
+    if config.register:
+        require_opencv("register", "detection")
+    lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
+    dists, about_dists = open_dists(config.dists_weights)
+    shifted = with_reach(config.max_shift) if config.max_shift else []
+    registered = metrics_for(config.register) if config.register else []
+    reach = {"max_shift": config.max_shift} if config.max_shift else {}
+    metrics = [*METRICS.values(), *lpips, *dists, *shifted, *registered]
+    return metrics, {**about_lpips, **about_dists, **reach}
 
 
 def _evaluate(
@@ -161,7 +173,7 @@ def _evaluate(
     """Evaluates a network and writes the scores and the report; `options` of `SplitEvaluator`."""
     from tfdeblur.data.dataset import read_errors
     from tfdeblur.evaluation.evaluator import SplitEvaluator
-    from tfdeblur.evaluation.losses import find_loss
+    from tfdeblur.evaluation.losses import OMITTED, find_loss
     from tfdeblur.evaluation.page import frame_pictures, write_page
     from tfdeblur.evaluation.pictures import choose_by_gain, spread, write_triplets
     from tfdeblur.ops import devices
@@ -171,9 +183,18 @@ def _evaluate(
     OutputFolder.reserve(folder, *names.names())
     batch_size = batch_size_for(data, config.batch_size)
     checkpoint = network.restorer.about.get("folder") if config.loss else None
-    loss, about_loss = find_loss(checkpoint, network.generator)
+    if network.tiled:
+        loss, about_loss = None, {OMITTED: "it needs the network's outputs for whole images."}
+    else:
+        loss, about_loss = find_loss(checkpoint, network.generator)
     evaluator = SplitEvaluator(
-        network.states, data, batch_size=batch_size, loss=loss, frames=config.pictures, **options
+        network.states,
+        data,
+        batch_size=batch_size,
+        loss=loss,
+        frames=config.pictures,
+        on_host=network.tiled,
+        **options,
     )
     crop = options.get("crop") if evaluator.has_crops else None
     if options.get("crop") and crop is None:
@@ -190,6 +211,7 @@ def _evaluate(
                 "data_fingerprint": data.manifest.fingerprint,
                 **about_loss,
                 **(about or {}),
+                **about_tiles(tiling(config), data.sizes),
                 "batch_size": batch_size,
                 "device": devices.device_summary(),
                 **({"crop": f"{crop[1]}x{crop[0]}"} if crop else {}),
@@ -294,6 +316,61 @@ def run_compare(config: EvaluateConfig) -> "EvaluationResult[Comparison]":
     return EvaluationResult(compared, folder, page)
 
 
+def run_pictures(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
+    """Scores pictures that another program restored, without a network or a data set.
+
+    Args:
+        config: `restored`, `sharp` and possibly `blurred` are folders of pictures of equal names;
+            `full` selects every metric of papers and the settings that depend on it; `out` is the
+            output folder, `restored` with the suffix `-evaluation` if unset.
+
+    Returns:
+        The score card and its files.
+
+    Raises:
+        UserError: A picture is missing, ambiguous or unreadable, or has not the size of the sharp
+            one; the message names it. The files of a metric are missing or do not match it.
+        DataError: A file of weights cannot be read.
+    """
+    require_keras()
+    from tfdeblur.evaluation import given_pictures
+    from tfdeblur.evaluation.page import write_page
+    from tfdeblur.evaluation.pictures import choose_by_gain, write_triplets
+    from tfdeblur.evaluation.scores import FULL_FILES, QUICK_FILES
+    from tfdeblur.metrics import METRICS
+
+    if not (config.restored and config.sharp):
+        raise UserError(
+            "Give --restored, the pictures to score, with --sharp, the folder of their targets."
+        )
+    for name in ("workdir", "model", "data", "limit"):
+        if getattr(config, name):
+            raise UserError(f"{name}: --restored scores pictures. Remove --{name}.")
+    names = FULL_FILES if config.full else QUICK_FILES
+    folder = config.out or f"{config.restored.rstrip('/')}-evaluation"
+    OutputFolder.reserve(folder, *names.names())
+    quick = [metric for metric in METRICS.values() if metric.quick]
+    metrics, about = _full_metrics(config) if config.full else (quick, {})
+    pictures = given_pictures.PictureFolders.find(config.restored, config.sharp, config.blurred)
+    origin = {"from": config.restored, "data": config.sharp, "blurred": config.blurred}
+    card = given_pictures.score(pictures, metrics, {**origin, **about})
+    chosen = choose_by_gain(card.gains_db(), config.pictures) if config.blurred else {}
+    shown = [index for kind in chosen.values() for index in kind]
+    triplets = pictures.triplets(shown, card.primary)
+    write_triplets(triplets, folder, names.pictures)
+    report = write_page(
+        card,
+        triplets,
+        folder,
+        names,
+        title=f"{files.own_name(config.restored)}: pictures of another program",
+        subtitle=config.restored,
+        figures=config.figures,
+    )
+    card.write(folder, names)
+    return EvaluationResult(card, folder, report)
+
+
 def run_no_reference(config: EvaluateConfig) -> "EvaluationResult[NoReferenceTable]":
     """Scores photos that have no sharp image, before and after restoration.
 
@@ -335,8 +412,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Evaluates a trained generator on a whole split, with the blurred input as baseline, "
             "and writes a table, the scores of every image and a page with pictures; or evaluates "
             "every checkpoint of a run, with curves and pictures of its progress; or applies every "
-            "protocol used in papers; or compares such score cards; or scores photos that have no "
-            "sharp image."
+            "protocol used in papers; or compares such score cards; or scores pictures of other "
+            "programs, with or without sharp images."
         ),
     )
 
@@ -345,12 +422,19 @@ _FULL_ONLY = ("lpips", "lpips_weights", "dists_weights", "max_shift", "register"
 
 
 def _run_and_report(config: EvaluateConfig) -> int:
-    modes = (config.all_checkpoints, config.full, bool(config.compare), bool(config.no_reference))
-    if sum(modes) > 1:
+    pictures = bool(config.restored or config.sharp or config.blurred)
+    modes = (config.all_checkpoints, bool(config.compare), bool(config.no_reference))
+    if sum((*modes, config.full)) > 1:
         raise UserError("Give one of --full, --all-checkpoints, --compare and --no-reference.")
+    if sum((*modes, pictures)) > 1:
+        raise UserError("Give one of --restored, --all-checkpoints, --compare and --no-reference.")
     for name in _FULL_ONLY:
         if getattr(config, name) and not config.full:
             raise UserError(f"{name} is part of the full score card. Give --full as well.")
+    without_tiles = config.compare or config.no_reference or config.all_checkpoints or pictures
+    for name in TILING:
+        if getattr(config, name) is not None and without_tiles:
+            raise UserError(f"{name}: only evaluations of one network restore in tiles.")
     if config.no_reference:
         scored = run_no_reference(config)
         print(scored.card.text())
@@ -371,7 +455,8 @@ def _run_and_report(config: EvaluateConfig) -> int:
         for message in skipped.values():
             print(f"warning: not evaluated: {message}", file=sys.stderr)
         return EXIT_INCOMPLETE if skipped else 0
-    result = run_full(config) if config.full else run(config)
+    run_one = run_pictures if pictures else run_full if config.full else run
+    result = run_one(config)
     print(result.card.table())
     print(f"\nScores, charts and pictures: {result.report}")
     return 0

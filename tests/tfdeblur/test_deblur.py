@@ -9,6 +9,7 @@ import tempfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image, ImageFile
 
 from tests.helpers import filming
@@ -144,6 +145,33 @@ def test_deblur_removes_the_partial_files_of_a_killed_one_and_no_others(run_fold
         deblur.run(config(photos=(str(tmp_path / "in"),), out=out, model=run_folder))
         file.write(b"of another process")
     assert files.walk_files(out) == ["a.png", "c.png", "deep/b.png", "notes.txt.0123abcd.partial"]
+
+
+def test_identity_of_a_video_depends_on_the_weights_of_a_saved_model(tmp_path, monkeypatch):
+    class Scaled(tf.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = tf.Variable(factor)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
+        def __call__(self, images):
+            return images * self.factor
+
+    def identity_of(factor, name):
+        path, module = str(tmp_path / name), Scaled(factor)
+        # Of another origin: it has no description.
+        tf.saved_model.save(module, path, signatures=module.__call__)
+        identities = []
+        monkeypatch.setattr(
+            deblur.video, "rewrite", lambda *_, identity, **__: identities.append(identity)
+        )
+        movie = str(tmp_path / "a.mp4")
+        files.write_bytes(movie, b"")
+        result = deblur.run(config(photos=(movie,), out=str(tmp_path / f"out-{name}"), model=path))
+        assert not result.failed
+        return identities[0] | {"network": ""}
+
+    assert identity_of(0.5, "first") != identity_of(0.25, "second")
 
 
 @pytest.mark.slow

@@ -197,6 +197,42 @@ def test_images_of_several_sizes_are_evaluated_whole(write_run, mixed, tmp_path,
     assert scores["rows"]["restored"]["mse"] == pytest.approx(mean)
 
 
+def test_images_restored_in_tiles_say_so_and_have_a_folder_of_their_own(
+    write_run, mixed, tmp_path, capsys
+):
+    run = str(tmp_path / "run")
+    write_run(run)
+    words = ["--workdir", run, "--data", mixed, "--pictures", "1"]
+    assert evaluate.main([*words, "--tile", "24", "--overlap", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert "whole images, restored in tiles" in printed and "24x24" in printed
+    folder = f"{run}/evaluation/mixed-test-tile-24-overlap-8"
+    scores = files.read_json(f"{folder}/scores.json")
+    assert scores["tiles"] == {
+        "side": 24,
+        "max_pixels": 2**20,
+        "sizes": "24x24",
+        "overlap": 8,
+        "divided_images": 5,
+    }
+    assert "24x24" in scores["protocols"]["tiles"] and scores["omitted_loss"]
+    assert "24x24" in files.read_text(f"{folder}/index.html")
+    # Larger tiles divide nothing.
+    whole = evaluate.run(config(workdir=run, data=mixed, out=f"{tmp_path}/whole"))
+    large = evaluate.run(config(workdir=run, data=mixed, max_pixels=18 * 30))
+    assert large.card.about["tiles"]["divided_images"] == 0
+    assert "tiles" not in whole.card.about and not whole.card.tiles_note()
+    for key, mean in whole.card.rows["restored"].items():
+        np.testing.assert_allclose(large.card.rows["restored"][key], mean, rtol=1e-4)
+
+
+def test_tiles_of_evaluations_without_them_are_refused(tmp_path, capsys):
+    with pytest.raises(UserError, match="overlap"):
+        evaluate.tiling(config(overlap=8))
+    assert evaluate.main(["--compare", "a", "b", "--tile", "64"]) == 2
+    assert "tile" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_several_sizes_under_every_protocol_and_compared(write_run, mixed, tmp_path, capsys):
     runs = [str(tmp_path / name) for name in ("one", "two")]

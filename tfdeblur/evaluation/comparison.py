@@ -122,6 +122,11 @@ class Comparison:
                 if self._conditions_differ(metric)
             ),
             *(
+                f"{label}: {note}"
+                for label, card in zip(self.labels, self.cards, strict=True)
+                if (note := card.tiles_note())
+            ),
+            *(
                 f"{label}: pictures in {folder}, made by another program and measured as they are, "
                 "so its rows for float and uint8 are equal."
                 for label, folder in zip(self.labels, self.folders, strict=True)

@@ -1,6 +1,7 @@
 """Settings of an evaluation, and what follows from them."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -11,11 +12,14 @@ from tfdeblur.io import files
 
 if TYPE_CHECKING:
     from tfdeblur.data.evaluation import EvaluationData
-    from tfdeblur.data.schema import Manifest
+    from tfdeblur.data.schema import Manifest, Sizes
 
 # Pixels per batch if `batch_size` is unset, and its upper limit.
 _BATCH_PIXELS = 2**20
 _MAX_IMAGES = 256
+
+TILING = ("tile", "overlap", "max_pixels")
+"""Settings with which images are restored in tiles; see `tiling`."""
 
 Card = TypeVar("Card")
 
@@ -94,11 +98,26 @@ class EvaluateConfig(EvaluationInputs):
     """compare runs evaluated with --full: work directories, or folders with card.json; the others
     are compared with the first. A folder of pictures that another program made of the same frames,
     named SCENE/FRAME.png or SCENE_FRAME.png, is one more"""
+    restored: str = ""
+    """score a folder of pictures that another program restored, without a network or a data set:
+    requires --sharp, the folder of their targets"""
+    sharp: str = ""
+    """with --restored, folder of the sharp pictures; each has a restored one of its name"""
+    blurred: str = ""
+    """with --restored, folder of the blurred pictures, for a row of their own and for gains"""
     no_reference: tuple[str, ...] = ()
     """score photos or folders of them without sharp images: before, and after restoration by
     --model or --workdir if given; requires --niqe"""
     niqe: str = ""
     """file of NIQE's parameters, such as BasicSR's niqe_pris_params.npz"""
+    tile: Annotated[int | None, Field(ge=16)] = None
+    """restore every image that is higher or wider in tiles of this side, in pixels, as
+    tfdeblur.deblur does; whole images if unset, which need more memory"""
+    overlap: Annotated[int | None, Field(ge=0)] = None
+    """pixels shared by neighboring tiles; if unset, 64, but at most a quarter of a tile"""
+    max_pixels: Annotated[int | None, Field(ge=1)] = None
+    """restore images of more pixels in tiles that suit their size, and several tiles of together
+    as many pixels at a time; with --tile only the latter"""
     pictures: Annotated[int, Field(ge=0)] = 3
     """best, median and worst pictures in the report, of each; with --all-checkpoints the number of
     pictures, spread over the split"""
@@ -113,6 +132,9 @@ def default_folder(config: EvaluationInputs) -> str:
         name += f"-{config.checkpoint}"
     if config.limit:
         name += f"-first-{config.limit}"
+    for setting in TILING:
+        value = getattr(config, setting, None)
+        name += "" if value is None else f"-{setting.replace('_', '-')}-{value}"
     if config.workdir:
         return files.join(config.workdir, "evaluation", name)
     # A SavedModel may be shipped: the scores go beside it, not into it.
@@ -144,6 +166,42 @@ def open_data(data: str, split: str, limit: int | None = None) -> "EvaluationDat
     if not data:
         raise UserError("data is required: give --data, a folder made by data_prep.build.")
     return EvaluationData(data, split, limit)
+
+
+def tiling(config: EvaluateConfig) -> dict[str, Any]:
+    """Returns `tiles` and `max_pixels` of a `Restorer`; empty if images are restored whole.
+
+    Raises:
+        UserError: There is an overlap without tiles, or one that is too large.
+    """
+    from tfdeblur.inference.restorer import DEFAULT_MAX_PIXELS
+    from tfdeblur.inference.tiles import Tiles
+
+    if config.tile is None and config.max_pixels is None:
+        if config.overlap is not None:
+            raise UserError("overlap: images are restored whole. Give --tile or --max-pixels.")
+        return {}
+    tiles = Tiles(config.tile, config.overlap)
+    return {"tiles": tiles, "max_pixels": config.max_pixels or DEFAULT_MAX_PIXELS}
+
+
+def about_tiles(how: Mapping[str, Any], sizes: Sequence["Sizes"]) -> dict[str, Any]:
+    """Returns how images of some sizes are restored by `tiling`, for a score card."""
+    if not how:
+        return {}
+    rule, limit = how["tiles"], how["max_pixels"]
+    tiles = [rule.tile_for(size.height, size.width, limit) for size in sizes]
+    divided = sum(size.records for size, tile in zip(sizes, tiles, strict=True) if tile)
+    found: dict[str, Any] = {
+        "tiles": {
+            **({} if rule.side is None else {"side": rule.side}),
+            "max_pixels": limit,
+            "sizes": ", ".join(sorted({f"{tile.width}x{tile.height}" for tile in tiles if tile})),
+            "overlap": max((tile.overlap for tile in tiles if tile), default=0),
+            "divided_images": divided,
+        }
+    }
+    return found | ({"whole_images": "whole images, restored in tiles"} if divided else {})
 
 
 def batch_size_for(data: "EvaluationData", batch_size: int | None = None) -> int:

@@ -101,6 +101,8 @@ class SplitEvaluator:
             and their order do not depend on the number of its devices.
         loss: The loss of the network `restored`, which is measured on whole images. Its network
             replaces that one.
+        on_host: Whether the networks are not traced, but called with arrays and return clipped
+            ones, as `Restorer.deblur` does. Without `loss`.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class SplitEvaluator:
         frames: int | None = None,
         executor: Executor | None = None,
         loss: GeneratorLoss | None = None,
+        on_host: bool = False,
     ) -> None:
         if metrics is None:
             # Now: plug-ins may have registered some.
@@ -152,6 +155,7 @@ class SplitEvaluator:
                 values=values,
                 executor=self._executor,
                 loss=loss,
+                on_host=on_host,
             )
             for dataset in datasets
         ]

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from tfdeblur.execution import Executor
 from tfdeblur.metrics import Metric
 from tfdeblur.ops import imaging
 
-_BASELINE = Setting(BLURRED, "uint8", "whole")
-_SHARP = "sharp"
+BASELINE = Setting(BLURRED, "uint8", "whole")
+SHARP = "sharp"
 
 
 def is_tiled(batch: Mapping[str, Any]) -> bool:
@@ -27,7 +28,7 @@ def is_tiled(batch: Mapping[str, Any]) -> bool:
 
 
 class FrameScores:
-    """Stitches frames and measures each as soon as it is complete.
+    """Measures frames one by one: given whole, or stitched as soon as their tiles are complete.
 
     Args:
         metrics: The metrics; those whose `min_size` exceeds a frame are omitted.
@@ -56,17 +57,18 @@ class FrameScores:
         self._tile = arrays["sharp"].shape[1:3]
         for row in np.flatnonzero(arrays["valid"]):
             images: dict[Any, np.ndarray] = {
-                _SHARP: arrays["sharp"][row],
-                _BASELINE: arrays["blurred"][row],
+                SHARP: arrays["sharp"][row],
+                BASELINE: arrays["blurred"][row],
                 **{setting: found[row] for setting, found in restored.items()},
             }
             place = arrays["place"][row]
             frame = self._stitcher.add(scenes[row].decode(), frames[row].decode(), place, images)
             if frame is not None:
-                self._measure(frame)
+                self.measure(frame)
 
-    def _measure(self, frame: Frame) -> None:
-        sharp = frame.images[_SHARP]
+    def measure(self, frame: Frame) -> None:
+        """Measures a frame: `SHARP`, the versions by setting, and `BASELINE` if there is one."""
+        sharp = frame.images[SHARP]
         size = sharp.shape[:2]
         if size not in self._scorers:
             fitting = [metric for metric in self._metrics if metric.fits(*size)]
@@ -76,18 +78,21 @@ class FrameScores:
         prepared = scorer.prepare(placed)
         values = {}
         for setting, image in frame.images.items():
-            if setting != _SHARP:
+            if setting != SHARP:
                 scores = scorer.score(placed, prepared, self._placed(image))
                 columns = scorer.columns(scores, limited=False)
                 values[setting] = {key: float(column[0]) for key, column in columns.items()}
-        blurred = frame.images[_BASELINE]
-        lost = self._executor.fetch(self._lost_gradient(placed, self._placed(blurred)))
-        differs = bool(np.any(blurred != sharp))
+        lost, differs = math.nan, True
+        if BASELINE in frame.images:
+            blurred = frame.images[BASELINE]
+            found = self._executor.fetch(self._lost_gradient(placed, self._placed(blurred)))
+            lost = float(found[0])
+            differs = bool(np.any(blurred != sharp))
         kept = len(self.kept) < self._keep
         if kept:
             self.kept.append(frame)
         empty = dataclasses.replace(frame, images={})
-        self._rows.append((empty, values, float(lost[0]), differs))
+        self._rows.append((empty, values, lost, differs))
 
     def _placed(self, image: np.ndarray) -> Any:
         """Returns a batch of a frame, one for each device."""
@@ -106,6 +111,7 @@ class FrameScores:
         count = len(self._rows)
         sizes = ", ".join(f"{width}x{height}" for height, width in self._scorers)
         height, width = self._tile
+        whole = f"whole frames of {sizes}, stitched from tiles of {width}x{height}"
         return ScoreCard(
             values={
                 setting: {k: np.array(v) for k, v in found.items() if len(v) == count}
@@ -117,7 +123,7 @@ class FrameScores:
             frames=[frame.name for frame, *_ in self._rows],
             about={
                 **about,
-                "whole_images": f"whole frames of {sizes}, stitched from tiles of {width}x{height}",
+                **({"whole_images": whole} if self._tile != (0, 0) else {}),
                 **({"incomplete_frames": n} if (n := self._stitcher.incomplete) else {}),
             },
         )
@@ -127,7 +133,7 @@ def versions(frame: Frame, primary: Setting) -> dict[str, np.ndarray]:
     """Returns a frame as `blurred`, `restored` and `sharp`, uint8 [h, w, 3]."""
     restored = frame.images.get(primary, frame.images.get(Setting(RESTORED, "float", "whole")))
     return {
-        "blurred": frame.images[_BASELINE],
+        "blurred": frame.images[BASELINE],
         "restored": np.asarray(imaging.to_uint8(restored)),
-        "sharp": frame.images[_SHARP],
+        "sharp": frame.images[SHARP],
     }

@@ -3,13 +3,16 @@
 A picture belongs to the image whose scene and frame its path ends with, whatever separates them:
 ``SCENE/FRAME.png`` and ``SCENE_FRAME.jpg`` are the same. If the frames of a split have unique
 names, the name of the frame is enough. For a split of tiles, give whole frames.
+
+`score` needs no split: the sharp images are pictures of a folder, too.
 """
 
 import collections
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -19,13 +22,23 @@ from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import batch_size_for
+from tfdeblur.evaluation.evaluator import Triplet
+from tfdeblur.evaluation.frames import BASELINE, SHARP, FrameScores, versions
 from tfdeblur.evaluation.measuring import Scorer, shared_batch
 from tfdeblur.evaluation.results import CARDS, EVALUATIONS
-from tfdeblur.evaluation.scores import BLURRED, RESTORED, ScoreCard, Setting
+from tfdeblur.evaluation.scores import (
+    BLURRED,
+    PICTURES,
+    RESTORED,
+    ScoreCard,
+    Setting,
+    sizes_text,
+)
+from tfdeblur.evaluation.stitching import Frame
 from tfdeblur.execution import default_executor
 from tfdeblur.inference.photo_files import SUFFIXES, read_photo, suffix
 from tfdeblur.io import files
-from tfdeblur.metrics import METRICS
+from tfdeblur.metrics import METRICS, Metric
 from tfdeblur.ops import tiling
 from tfdeblur.ops.arrays import to_uint8
 
@@ -155,7 +168,7 @@ def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPicture
         seconds={},
         about={
             "from": folder,
-            "model": "pictures",
+            "model": PICTURES,
             **{key: first.about.get(key) for key in ("data_fingerprint", "split", "data")},
         },
     )
@@ -185,6 +198,103 @@ def _scores(data: EvaluationData, pictures: Pictures, name: str) -> dict[str, np
                 index += count
                 bar.update(count)
     return {key: np.concatenate(parts) for key, parts in columns.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureFolders:
+    """Pictures of the same frames in several folders.
+
+    Attributes:
+        names: Scene and frame of each: folder and name of the sharp picture.
+        paths: Paths of the pictures by what they show: `frames.SHARP`, a setting of restored
+            pictures, and `frames.BASELINE` if there are blurred ones.
+    """
+
+    names: Sequence[tuple[str, str]]
+    paths: Mapping[Any, Sequence[str]]
+
+    @classmethod
+    def find(cls, restored: str, sharp: str, blurred: str = "") -> "PictureFolders":
+        """Finds the restored, and the blurred, picture of each sharp one by its name.
+
+        Raises:
+            UserError: There are no sharp pictures, or a picture is missing, ambiguous, or the one
+                of several sharp pictures.
+        """
+        found = sorted(pictures_in(sharp))
+        if not found:
+            raise UserError(f"sharp: {sharp} holds no pictures. Give the folder of the targets.")
+        stems = [path[: -len(suffix(path))] for path in found]
+        names = [(files.parent(stem), files.base_name(stem)) for stem in stems]
+        others = {BASELINE: blurred} if blurred else {}
+        others[Setting(RESTORED, "uint8", "whole")] = restored
+        paths = {what: _matched(folder, names) for what, folder in others.items()}
+        for chosen in paths.values():
+            path, count = collections.Counter(chosen).most_common(1)[0]
+            if count > 1:
+                first, second = [one for one, p in zip(found, chosen, strict=True) if p == path][:2]
+                raise UserError(
+                    f"{path} would be compared with {first} and {second} of {sharp}. Give each of "
+                    "them a picture of its own name."
+                )
+        return cls(names, {SHARP: [files.join(sharp, path) for path in found], **paths})
+
+    def read(self, index: int) -> Frame:
+        """Reads the pictures of a frame.
+
+        Raises:
+            UserError: One cannot be read, or has not the size of the sharp one.
+        """
+        sharp = read_pixels(self.paths[SHARP][index])
+        images = {
+            what: sharp if what == SHARP else read_pixels(paths[index], sharp.shape[:2])
+            for what, paths in self.paths.items()
+        }
+        return Frame(*self.names[index], images)
+
+    def triplets(self, indices: Sequence[int], primary: Setting) -> list[Triplet]:
+        """Reads frames for a page; there must be blurred pictures."""
+        frames = {index: self.read(index) for index in indices}
+        return [
+            Triplet(index=index, scene=frame.scene, frame=frame.name, **versions(frame, primary))
+            for index, frame in frames.items()
+        ]
+
+
+def score(
+    pictures: PictureFolders, metrics: Sequence[Metric], about: Mapping[str, Any]
+) -> ScoreCard:
+    """Measures restored pictures, and the blurred ones if there are any.
+
+    Args:
+        pictures: The pictures.
+        metrics: The metrics; those that do not fit the smallest pictures are omitted.
+        about: Stored in the score card.
+
+    Raises:
+        UserError: A picture cannot be read, or has not the size of the sharp one.
+    """
+    scores = FrameScores(metrics, default_executor(), keep=0)
+    sizes = set()
+    for index in tqdm.trange(len(pictures.names), desc="pictures", leave=False, disable=None):
+        frame = pictures.read(index)
+        sizes.add(frame.images[SHARP].shape[:2])
+        scores.measure(frame)
+    omitted = {
+        metric.key: f"needs {metric.min_size}x{metric.min_size} pixels"
+        for metric in metrics
+        if metric.compute and not all(metric.fits(*size) for size in sizes)
+    }
+    card = scores.card(
+        {
+            **about,
+            "model": PICTURES,
+            **({"image_sizes": sizes_text(sorted(sizes))} if len(sizes) > 1 else {}),
+            **({"omitted_metrics": omitted} if omitted else {}),
+        }
+    )
+    assert card is not None  # there is a picture
+    return card
 
 
 @functools.lru_cache(maxsize=1)
@@ -224,18 +334,24 @@ def _matched(folder: str, names: Sequence[tuple[str, str]]) -> list[str]:
     frames = collections.Counter(frame for _, frame in set(names))
     found = []
     for scene, frame in names:
-        candidates = by_words.get((*_words(scene), *_words(frame)), [])
+        name = f"{scene} / {frame}" if scene else frame
+        wanted = (*_words(scene), *_words(frame)) if scene else _words(frame)
+        candidates = by_words.get(wanted, [])
+        whole = [path for path in candidates if _words(path[: -len(suffix(path))]) == wanted]
+        # Of `2.png` and `a_2.png` the first is named 2.
+        candidates = whole or candidates
         if not candidates and frames[frame] == 1:
             candidates = by_words.get(_words(frame), [])
         if len(candidates) > 1:
             raise UserError(
-                f"{folder}: {candidates[0]} and {candidates[1]} are both named after {scene} / "
-                f"{frame}. Leave one of them."
+                f"{folder}: {candidates[0]} and {candidates[1]} are both named after {name}. "
+                "Leave one of them."
             )
         if not candidates:
             raise UserError(
-                f"{folder} holds no picture of {scene} / {frame} among its {len(inside)}. Name it "
-                f"{files.join(folder, scene, frame)}.png, or {scene}_{frame} with any suffix."
+                f"{folder} holds no picture of {name} among its {len(inside)}. Name it "
+                f"{files.join(folder, scene, frame)}.png, or "
+                f"{f'{scene}_' * bool(scene)}{frame} with any suffix."
             )
         found.append(files.join(folder, candidates[0]))
     return found

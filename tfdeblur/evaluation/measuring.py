@@ -40,6 +40,7 @@ class SizePass:
         values: See `SplitEvaluator`.
         executor: Runs networks and metrics.
         loss: See `SplitEvaluator`.
+        on_host: See `SplitEvaluator`.
 
     Attributes:
         dataset: As passed.
@@ -58,6 +59,7 @@ class SizePass:
         values: Sequence[str],
         executor: Executor,
         loss: GeneratorLoss | None = None,
+        on_host: bool = False,
     ) -> None:
         self.dataset = dataset
         shape = dataset.element_spec["blurred"].shape
@@ -69,7 +71,9 @@ class SizePass:
         # Functions of its own for each size: one function that is traced for many sizes makes
         # TensorFlow warn about retracing.
         self._networks = {
-            state: executor.compile(functools.partial(_restored, network))
+            state: functools.partial(_restored_on_host, executor, network)
+            if on_host
+            else executor.compile(functools.partial(_restored, network))
             for state, network in networks.items()
         }
         self._loss_keys = loss.keys if loss else ()
@@ -240,6 +244,10 @@ def shared_batch(batch_size: int, records: int, devices: int) -> int:
 
 def _restored(network: Restore, blurred: Any) -> Any:
     return _clipped(network(imaging.uint8_to_unit(blurred)))
+
+
+def _restored_on_host(executor: Executor, network: Restore, blurred: Any) -> Any:
+    return executor.place(network(_unit_array(executor.fetch(blurred))))
 
 
 def _with_outputs(loss: GeneratorLoss, blurred: Any) -> tuple[Any, Any]:

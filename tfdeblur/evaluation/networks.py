@@ -1,16 +1,17 @@
 """Loads and hashes the network to evaluate, with its local converter if it has one."""
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from tfdeblur.checkpoints.manifest import weights_file
 from tfdeblur.config import CONFIG_FILE, settings
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.scores import CONVERTED, RESTORED
-from tfdeblur.exporting import saved_model
+from tfdeblur.exporting.saved_model import LoadedModel
 from tfdeblur.inference import tlc
 from tfdeblur.inference.restorer import Restorer, load_restorer
 from tfdeblur.io import files
@@ -31,6 +32,7 @@ class EvaluatedNetwork:
         generator: The network of the state `restored`; None for a SavedModel.
         tlc_window: Side of the converter's window in pixels; None without a converter.
         identity: The recipe and hashes of weights and configuration, for the score card.
+        tiled: Whether the states restore images in tiles and are called with arrays.
     """
 
     restorer: Restorer
@@ -38,10 +40,14 @@ class EvaluatedNetwork:
     generator: Generator | None
     tlc_window: int | None
     identity: dict[str, Any]
+    tiled: bool = False
 
 
 def open_network(
-    path: str, which: Literal["best", "last"] = "best", tlc_window: int | str | None = AUTO
+    path: str,
+    which: Literal["best", "last"] = "best",
+    tlc_window: int | str | None = AUTO,
+    tiling: Mapping[str, Any] | None = None,
 ) -> EvaluatedNetwork:
     """Loads a network to evaluate.
 
@@ -50,30 +56,37 @@ def open_network(
         which: Which checkpoint of a work directory.
         tlc_window: Side of the pooling window of the local converter in pixels; `auto` uses the
             network's own, or one and a half of its training patches; None disables the converter.
+        tiling: `tiles` and `max_pixels` of a `Restorer`, to restore images in tiles.
 
     Raises:
         UserError: There is no network; a window is given and the network does not pool; or it is a
-            SavedModel that limits its requests, which whole images would exceed.
+            SavedModel that limits its requests, which whole images or tiles would exceed.
     """
-    restorer = load_restorer(path, which, pooling=None)
+    how = dict(tiling or {})
+    restorer = load_restorer(path, which, pooling=None, **how)
     limit = getattr(restorer.source, "max_pixels", None)
-    if limit is not None:
+    side = restorer.tiles.side
+    if limit is not None and (not how or (side**2 if side else restorer.max_pixels) > limit):
         raise UserError(
             f"{path} takes at most {limit:,} pixels at a time (--max-pixels of its export). "
-            "Evaluate the run, or an export without a limit."
+            f"Evaluate the run, an export without a limit, or tiles, with --max-pixels {limit}."
         )
     generator = restorer.source if isinstance(restorer.source, Generator) else None
     config = _config_path(path, restorer)
-    states: dict[str, Callable[[Any], Any]] = {RESTORED: restorer.restore}
+    restorers = {RESTORED: restorer}
     window = _window(generator, config, tlc_window, path)
     if window is not None and generator is not None:
         # A network that was trained with a window is evaluated without it, too.
-        local = Restorer(local_pooling.with_window(generator, window), name=restorer.name)
+        local = Restorer(local_pooling.with_window(generator, window), name=restorer.name, **how)
         generator = local_pooling.with_window(generator, None)
-        whole = Restorer(generator, name=restorer.name)
-        states = {RESTORED: whole.restore, CONVERTED: local.restore}
-    identity = _identity(path, restorer, config)
-    return EvaluatedNetwork(restorer, states, generator, window, identity)
+        whole = Restorer(generator, name=restorer.name, **how)
+        restorers = {RESTORED: whole, CONVERTED: local}
+    states: dict[str, Callable[[Any], Any]] = {
+        state: functools.partial(one.deblur, exact=True) if how else one.restore
+        for state, one in restorers.items()
+    }
+    identity = _identity(restorer, config)
+    return EvaluatedNetwork(restorer, states, generator, window, identity, bool(how))
 
 
 def _window(
@@ -103,12 +116,12 @@ def _config_path(path: str, restorer: Restorer) -> str | None:
     return own if files.exists(own) else tlc.config_of(folder)
 
 
-def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, Any]:
+def _identity(restorer: Restorer, config: str | None) -> dict[str, Any]:
     about = restorer.about
-    if "folder" in about:
-        weights = about["files"][weights_file(about)]["sha256"]
+    if isinstance(restorer.source, LoadedModel):
+        weights = restorer.source.sha256
     else:
-        weights = _digest_of_folder(path)
+        weights = about["files"][weights_file(about)]["sha256"]
     if config is not None:
         text = files.read_bytes(config)
     else:
@@ -120,14 +133,3 @@ def _identity(path: str, restorer: Restorer, config: str | None) -> dict[str, An
         "configuration_sha256": hashlib.sha256(text).hexdigest(),
         "configuration": "config.yaml" if config is not None else "the model's options",
     }
-
-
-def _digest_of_folder(path: str) -> str:
-    """Returns the SHA-256 of the names and contents of a SavedModel's files."""
-    digest = hashlib.sha256()
-    for name in files.walk_files(path):
-        # The description contains the time of the export and is not part of the network.
-        if name != saved_model.DESCRIPTION:
-            digest.update(name.encode() + b"\0")
-            digest.update(hashlib.sha256(files.read_bytes(files.join(path, name))).digest())
-    return digest.hexdigest()

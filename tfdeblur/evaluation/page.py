@@ -16,7 +16,6 @@ from tfdeblur.evaluation.pictures import (
 from tfdeblur.evaluation.scores import (
     BLURRED,
     STATE_NAMES,
-    STATES,
     VALUE_NAMES,
     VALUES,
     Files,
@@ -75,7 +74,7 @@ def write_page(
     Raises:
         UserError: The page cannot be written.
     """
-    chosen = choose_by_gain(card.gains_db())
+    chosen = choose_by_gain(card.gains_db()) if card.compared else {}
     kinds = {index: kind for kind, found in chosen.items() for index in found}
     notes = card.notes()
     if names.embedded:
@@ -95,8 +94,7 @@ def write_page(
             *_mean_tables(card),
             *_frame_tables(card.whole_frames),
             _spread_table(card),
-            _gain_table(card),
-            _worst_table(card),
+            *([_gain_table(card), _worst_table(card)] if card.compared else []),
         ],
         measures=[METRICS[key] for key in card.measured_in("whole")],
         protocols=_setting_protocols(card),
@@ -201,12 +199,20 @@ def _setting_protocols(card: ScoreCard) -> list[tuple[str, str]]:
     states = {setting.state for setting in card.values}
     values = {setting.values for setting in card.values if setting.state != BLURRED}
     return [
-        *((STATE_NAMES[state], text) for state, text in STATES.items() if state in states),
+        *((STATE_NAMES[state], text) for state, text in card.states.items() if state in states),
         *((VALUE_NAMES[name], text) for name, text in VALUES.items() if name in values),
+        *([("tiles", note)] if (note := card.tiles_note()) else []),
     ]
 
 
 def _charts(card: ScoreCard) -> list[Chart]:
+    histograms = [
+        _before_and_after(card, key)
+        for key in card.metrics
+        if key in ("psnr_db", "ssim", "dists") or key.startswith("lpips_")
+    ]
+    if not card.compared:
+        return histograms
     setting = card.primary
     before, gain = card.column(setting.baseline, "psnr_db"), card.gains_db()
     known = ~np.isnan(gain)
@@ -225,11 +231,7 @@ def _charts(card: ScoreCard) -> list[Chart]:
         )
 
     return [
-        *(
-            _before_and_after(card, key)
-            for key in card.compared
-            if key in ("psnr_db", "ssim", "dists") or key.startswith("lpips_")
-        ),
+        *histograms,
         Chart(
             "Gain in PSNR",
             {"images": charts.histogram(list(gain))},
@@ -247,13 +249,14 @@ def _charts(card: ScoreCard) -> list[Chart]:
 
 
 def _before_and_after(card: ScoreCard, key: str) -> Chart:
-    """Returns histograms of a metric for the input and the restored images."""
+    """Returns histograms of a metric for the input, if there is one, and the restored images."""
     setting, metric = card.primary, METRICS[key]
     return Chart(
         f"{metric.title} of the images",
         {
             card.label(part): charts.histogram(list(card.column(part, key)))
             for part in (setting.baseline, setting)
+            if part in card.values
         },
         x_label=(metric.unit or metric.title.split()[0])
         + ("" if metric.higher_is_better else ", lower is better"),

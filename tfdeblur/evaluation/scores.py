@@ -34,6 +34,9 @@ STATES = {
         "changes."
     ),
 }
+PICTURES = "pictures"
+"""The `model` of a score card of pictures that another program made."""
+_GIVEN = "Pictures that another program made, measured as they are."
 VALUE_NAMES = {"float": "float", "uint8": "rounded uint8"}
 VALUES = {
     "float": "Float32 on [0, 1], clipped, not rounded.",
@@ -138,9 +141,10 @@ class ScoreCard:
 
     Attributes:
         values: By setting and metric, float64 [images] in the order of the split.
-        differs: bool [images]; whether the input differs from the target.
+        differs: bool [images]; whether the input differs from the target; all, if there are no
+            inputs.
         lost_gradient: float64 [images]; how blurred each input is, see
-            `tfdeblur.evaluation.measuring.lost_gradient`.
+            `tfdeblur.evaluation.measuring.lost_gradient`; NaN without inputs.
         scenes: Scene of each image.
         frames: Frame of each image within its scene.
         seconds: By state, seconds per image of each batch.
@@ -169,9 +173,13 @@ class ScoreCard:
 
     @property
     def primary(self) -> Setting:
-        """The setting of charts and pictures: whole images, float, with TLC if measured."""
-        converted = Setting(CONVERTED, "float", "whole")
-        return converted if converted in self.values else Setting(RESTORED, "float", "whole")
+        """The setting of charts and pictures: whole images, float, with TLC if measured.
+
+        Rounded images for pictures, which have no others.
+        """
+        kinds = ((CONVERTED, "float"), (RESTORED, "float"), (RESTORED, "uint8"))
+        found = (Setting(*kind, "whole") for kind in kinds)
+        return next(setting for setting in found if setting in self.values)
 
     @property
     def regions(self) -> list[str]:
@@ -185,7 +193,9 @@ class ScoreCard:
 
     @property
     def compared(self) -> list[str]:
-        """Keys of those metrics that compare restored images with their inputs."""
+        """Keys of those metrics that compare restored images with their inputs, if any."""
+        if self.primary.baseline not in self.values:
+            return []
         return [key for key in self.metrics if METRICS[key].comparable]
 
     @property
@@ -209,6 +219,12 @@ class ScoreCard:
                     "exact": int(np.count_nonzero(psnr[self.differs] > CEILING_DB)),
                 }
         return found
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What each state is."""
+        given = self.about.get("model") == PICTURES
+        return STATES | ({RESTORED: _GIVEN} if given else {})
 
     def label(self, setting: Setting) -> str:
         """Returns a setting's name in tables, without the region."""
@@ -270,6 +286,8 @@ class ScoreCard:
 
     def gains(self, setting: Setting) -> dict[str, Gain]:
         """Returns the mean gain over the input and its intervals by metric."""
+        if not self.compared:
+            return {}
         found = gains(self.differences(setting), self.scenes)
         return dict(zip(self.compared, found, strict=True))
 
@@ -279,13 +297,15 @@ class ScoreCard:
 
     def worst(self, count: int = _WORST) -> list[int]:
         """Returns the indices of the images with the lowest PSNR gain, lowest first."""
-        if "psnr_db" not in self.metrics:
+        if "psnr_db" not in self.compared:
             return []
         gain = self.gains_db()
         return [int(i) for i in np.argsort(gain, kind="stable") if not np.isnan(gain[i])][:count]
 
     def worse_than_input(self) -> list[str]:
         """Returns the titles of the metrics whose mean in `primary` is worse than the input's."""
+        if not self.compared:
+            return []
         before, after = self.means(self.primary.baseline), self.means(self.primary)
         return [
             METRICS[key].title
@@ -312,14 +332,30 @@ class ScoreCard:
             "center": f"center crop of {size}, restored on its own",
         }[region]
 
+    def tiles_note(self) -> str:
+        """Returns how images were restored in tiles; empty if all were restored whole."""
+        about = self.about.get("tiles")
+        if not about:
+            return ""
+        larger = f"of more than {about['max_pixels']:,} pixels"
+        if "side" in about:
+            larger = f"higher or wider than {about['side']} pixels"
+        sizes = f" of {about['sizes']}, sharing {about['overlap']} pixels," * bool(about["sizes"])
+        return (
+            f"Images and crops {larger} are restored in tiles{sizes} and blended, as in "
+            f"tfdeblur.deblur; others whole. {about['divided_images']:,} images were divided."
+        )
+
     def notes(self) -> list[str]:
         """Returns what a reader must know to compare these scores with others."""
+        which = f" averages over the {self.differing:,} whose input differs from the target, and"
         notes = [
-            f"{self.images:,} images; PSNR averages over the {self.differing:,} whose input "
-            f"differs from the target, and counts at most {CEILING_DB:.0f} dB per image.",
+            f"{self.images:,} images; PSNR{which * bool(self.compared)} counts at most "
+            f"{CEILING_DB:.0f} dB per image.",
             "Restored images are clipped to [0, 1]; RGB; metrics are computed in float32.",
         ]
         notes += self._size_notes()
+        notes += [note for note in [self.tiles_note()] if note]
         if count := self.about.get("incomplete_frames"):
             notes.append(f"{count:,} frames are left out, as not all of their tiles are here.")
         if reason := self.about.get("omitted_loss"):
@@ -330,9 +366,10 @@ class ScoreCard:
         exact = self.rows[self.primary.state]["exact"]
         if exact:
             notes.append(f"{exact:,} restored images equal the target but for rounding.")
-        notes.append(
-            f"Intervals: {CONFIDENCE:.0%} bootstrap, {RESAMPLES:,} resamples, seed {SEED}."
-        )
+        if self.compared:
+            notes.append(
+                f"Intervals: {CONFIDENCE:.0%} bootstrap, {RESAMPLES:,} resamples, seed {SEED}."
+            )
         if "crops" in self.regions:
             notes.append(
                 "Crops lie on a grid from the top left corner; a remainder that does not fill a "
@@ -437,7 +474,8 @@ class ScoreCard:
             "protocols": {
                 "measures": {key: METRICS[key].protocol for key in self.measured_in("whole")},
                 "values": VALUES,
-                "states": STATES,
+                "states": self.states,
+                **({"tiles": note} if (note := self.tiles_note()) else {}),
             },
         }
 

@@ -60,7 +60,7 @@ class JaxExecutor(Executor):
 
         def compiled(*args: Any) -> Any:
             nonlocal read
-            # Two threads that trace the function at once would not both see all of its variables.
+            # JAX traces a function once per shape: a second thread would see no variables.
             with reading:
                 if read is None:
                     read = variables_read_by(function, *args)

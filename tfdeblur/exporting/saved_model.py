@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import os
 import platform
 import re
@@ -59,11 +61,26 @@ class LoadedModel:
         root: The loaded object. It owns the variables, so keep it as long as `restore` is used.
         restore: From float32 [B, H, W, 3] in [0, 1] to restored images of the same shape.
         description: Content of `tfdeblur.json`; empty for a SavedModel of another origin.
+        path: Its folder.
     """
 
     root: Any
     restore: Callable[[tf.Tensor], tf.Tensor]
     description: Mapping[str, Any]
+    path: str
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the names and contents of its files."""
+        digest = hashlib.sha256()
+        for name in files.walk_files(self.path):
+            # The description contains the time of the export and is not part of the network.
+            if name != DESCRIPTION:
+                digest.update(name.encode() + b"\0")
+                digest.update(
+                    hashlib.sha256(files.read_bytes(files.join(self.path, name))).digest()
+                )
+        return digest.hexdigest()
 
     @property
     def max_pixels(self) -> int | None:
@@ -182,7 +199,7 @@ def load_saved_model(path: str) -> LoadedModel:
     def restore(images: tf.Tensor) -> tf.Tensor:
         return signature(**{input_name: images})[output_name]
 
-    return LoadedModel(root, restore, _read_description(files.join(path, DESCRIPTION)))
+    return LoadedModel(root, restore, _read_description(files.join(path, DESCRIPTION)), path)
 
 
 def _read_description(path: str) -> dict[str, Any]:

@@ -81,7 +81,10 @@ pixels once more (Photoshop's resources and layers)."""
 _XMP = 700
 """Tag of a TIFF's XMP packet, which is no part of the EXIF record of other formats."""
 
-_pillow_limit = threading.Lock()
+_pillow_lock = threading.Lock()
+_readers = 0
+_settings = contextlib.ExitStack()
+_own = threading.local()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -343,18 +346,50 @@ def _dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:
 
 @contextlib.contextmanager
 def _pillow(path: str) -> Iterator[None]:
-    """Raises Pillow's pixel limit, and prints its warnings with the name of the file."""
-    with _pillow_limit:
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow rejects twice this
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                # A user's own large photo is not an attack.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
+    """Raises Pillow's pixel limit, and prints its warnings with the name of the file.
+
+    Both are settings of the process: the first of the threads that read at the same time makes
+    them, the last restores them.
+    """
+    global _readers
+    caught: list[str] = []
+    with _pillow_lock:
+        if not _readers:
+            _settings.enter_context(_pillow_settings())
+        _readers += 1
+    _own.caught = caught
+    try:
+        yield
+    finally:
+        _own.caught = None
+        with _pillow_lock:
+            _readers -= 1
+            if not _readers:
+                _settings.close()
     # Only of reads that succeeded, and once each: Pillow repeats itself for each damaged entry.
-    for text in dict.fromkeys(str(warning.message).split(".")[0].strip() for warning in caught):
+    for text in dict.fromkeys(caught):
         tqdm.tqdm.write(f"warning: {path}: {text}.")
+
+
+@contextlib.contextmanager
+def _pillow_settings() -> Iterator[None]:
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow rejects twice this
+    try:
+        with warnings.catch_warnings():
+            show = warnings.showwarning
+
+            def collect(message: Warning | str, *where: Any, **more: Any) -> None:
+                caught = getattr(_own, "caught", None)
+                if caught is None:  # of a thread that reads no photo
+                    show(message, *where, **more)
+                else:
+                    caught.append(str(message).split(".")[0].strip())
+
+            warnings.simplefilter("always")
+            # A user's own large photo is not an attack.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.showwarning = collect
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before

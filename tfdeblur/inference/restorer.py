@@ -114,6 +114,7 @@ class Restorer:
         tiles: Tiles | None = None,
         ensemble: bool | None = None,
         progress: bool = False,
+        exact: bool = False,
     ) -> np.ndarray:
         """Restores an image or a batch of images.
 
@@ -124,6 +125,8 @@ class Restorer:
             tiles: Overrides the restorer's own.
             ensemble: Overrides the restorer's own.
             progress: Whether to show a progress bar over the tiles of an image.
+            exact: Whether too little memory is an error at once, rather than a reason for smaller
+                tiles, with which the result differs a little.
 
         Returns:
             The restored images, with the shape and dtype of the input; gray images stay gray.
@@ -135,9 +138,8 @@ class Restorer:
         array = np.asarray(images)
         batch = arrays.to_batch(array)
         work = self._work(max_pixels, tiles)
-        work = dataclasses.replace(
-            work, ensemble=self.ensemble if ensemble is None else ensemble, progress=progress
-        )
+        ensemble = self.ensemble if ensemble is None else ensemble
+        work = dataclasses.replace(work, ensemble=ensemble, progress=progress, exact=exact)
         restored = self._restore(batch, work)
         if self._plain is not None:
             for index, image in enumerate(batch):
@@ -187,10 +189,11 @@ class Restorer:
         except MemoryError as error:
             at_least = height * width if tile is None else tile.pixels
             fewer = min(max(work.max_pixels, at_least), len(batch) * height * width) // 4
-            if fewer < _MIN_PIXELS:
+            if work.exact or fewer < _MIN_PIXELS:
                 raise UserError(
-                    f"The device's memory does not hold {4 * fewer:,} pixels. Free some memory, or "
-                    "restore on the CPU (CUDA_VISIBLE_DEVICES=)."
+                    f"The device's memory does not hold {4 * fewer:,} pixels. Free some memory, "
+                    f"{'choose smaller tiles, ' * work.exact}or restore on the CPU "
+                    "(CUDA_VISIBLE_DEVICES=)."
                 ) from error
             smaller = dataclasses.replace(work, max_pixels=fewer, tiles=Tiles())
             return self._restore_once(batch, smaller)

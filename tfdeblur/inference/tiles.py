@@ -136,12 +136,14 @@ class Work:
         tiles: How images are divided into tiles.
         ensemble: Whether to average over all eight orientations.
         progress: Whether to show a progress bar over the tiles of an image.
+        exact: Whether the tiles are never smaller than these, as those of a measurement.
     """
 
     max_pixels: int
     tiles: Tiles
     ensemble: bool = False
     progress: bool = False
+    exact: bool = False
 
 
 def restore_tiles(

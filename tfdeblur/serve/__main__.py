@@ -35,8 +35,8 @@ class ServeConfig:
     max_pixels: Annotated[int, Field(ge=1)] = 32_000_000
     """largest photo, height times width"""
     max_waiting: Annotated[int, Field(ge=1)] = 64
-    """requests that may be in progress; more are answered with 503, as are photos beyond 8 times
-    --max-pixels in all"""
+    """requests that may be in progress, each with a body of up to --max-bytes in memory; more are
+    answered with 503, as are photos beyond 8 times --max-pixels in all"""
     pixels_at_once: Annotated[int, Field(ge=1)] = 2**20
     """photos above this many pixels are tiled, smaller ones batched"""
 

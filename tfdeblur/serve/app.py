@@ -85,7 +85,12 @@ def restore_with(restorer: Restorer) -> Restore:
 
     def restore(images: np.ndarray, options: Options) -> np.ndarray:
         tiles = None if options.tile is None else Tiles(options.tile)
-        restored: np.ndarray = restorer.deblur(images, tiles=tiles, ensemble=options.ensemble)
+        try:
+            restored: np.ndarray = restorer.deblur(images, tiles=tiles, ensemble=options.ensemble)
+        except UserError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise error.__cause__ from None
+            raise
         return restored
 
     return restore

@@ -1,5 +1,6 @@
 """Evaluation of a split whose images differ in size: as each size alone, weighted by images."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,8 @@ from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.evaluation.scores import FULL_FILES, ScoreCard, Setting
 from tfdeblur.execution.tensorflow import TensorFlowExecutor
+from tfdeblur.inference.restorer import Restorer
+from tfdeblur.inference.tiles import Tiles
 from tfdeblur.metrics import METRICS
 from tfdeblur.training.engines.tensorflow import runtime
 
@@ -129,3 +132,23 @@ def test_crops_may_be_as_large_as_the_smallest_images(tmp_path):
     )
     assert whole[0] == pytest.approx(crops[0]) == pytest.approx(center[0])
     assert abs(whole[1] - crops[1]) > 1e-6
+
+
+def test_images_and_crops_restored_in_tiles_score_as_whole_ones(tmp_path):
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Conv2D(count, 3, padding="same") for count in (8, 3)]
+    network = keras.Sequential([keras.Input((None, None, 3)), *layers])
+    path, _ = write_mixed_set(str(tmp_path / "data"), [(30, 40, [2]), (44, 28, [1])])
+    data = EvaluationData(path, "test")
+    options = {"metrics": None, "crop": (26, 25)}
+    whole = evaluator_of(data, Restorer(network).restore, **options)
+    # The margins that are discarded exceed what the network sees.
+    tiled = Restorer(network, tiles=Tiles(24, 12))
+    divided = evaluator_of(data, tiled.deblur, on_host=True, **options)
+    expected, found = whole.run(), divided.run()
+    assert set(found.values) == set(expected.values)
+    for setting, values in expected.values.items():
+        for key, column in values.items():
+            np.testing.assert_allclose(found.values[setting][key], column, rtol=1e-5, atol=1e-5)
+    for one, other in zip(whole.pictures(range(3)), divided.pictures(range(3)), strict=True):
+        np.testing.assert_allclose(one.restored, other.restored, atol=1)

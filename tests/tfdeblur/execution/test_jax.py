@@ -1,11 +1,14 @@
 """Evaluation, restoration and detection under JAX: full precision, and TensorFlow's numbers."""
 
+import contextlib
 import csv
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -39,6 +42,27 @@ def run_under(backend, program, repository, *arguments):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_first_calls_from_several_threads_look_for_variables_once(monkeypatch):
+    from tfdeblur.execution import jax as execution
+
+    calls, both = [], threading.Barrier(2)
+
+    def find(function, *args):
+        calls.append(function)
+        with contextlib.suppress(threading.BrokenBarrierError):  # only one call comes
+            both.wait(1)
+        return []
+
+    monkeypatch.setattr(execution, "variables_read_by", find)
+    executor = execution.JaxExecutor()
+    double = executor.compile(lambda images: 2 * images)
+    images = executor.place(np.ones((executor.devices, 2), np.float32))
+    with ThreadPoolExecutor(2) as pool:
+        found = [executor.fetch(one) for one in pool.map(double, [images] * 2)]
+    np.testing.assert_array_equal(found, np.full((2, executor.devices, 2), 2))
+    assert len(calls) == 1
 
 
 # ------------------------------------------------------------------------------------- precision

@@ -565,3 +565,18 @@ def test_load_of_a_damaged_saved_model_names_it(exported, tmp_path, name, damage
         files.write_bytes(f"{path}/{name}", content)
     with pytest.raises(UserError, match="copy"):
         saved_model.load_saved_model(path)
+
+
+def test_digest_of_a_saved_model_is_that_of_its_files(exported, tmp_path):
+    def digest(path):
+        return saved_model.LoadedModel(None, None, {}, str(path)).sha256
+
+    moved = tmp_path / "moved"
+    shutil.copytree(exported, moved)
+    (moved / saved_model.DESCRIPTION).unlink()
+    assert digest(moved) == digest(exported)
+    data = next((moved / "variables").glob("*.data-*"))
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+    assert digest(moved) != digest(exported)

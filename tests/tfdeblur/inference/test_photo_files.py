@@ -3,7 +3,10 @@
 import io
 import os
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -322,6 +325,35 @@ def test_read_photo_with_a_pillow_warning_names_the_file(tmp_path, capsys):
     path = save(tmp_path / "a.jpg", image, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 30)
     photo_files.read_photo(path)
     assert capsys.readouterr().out == f"warning: {path}: Corrupt EXIF data.\n"
+
+
+def test_photos_are_decoded_at_the_same_time_and_warn_of_their_own_file(
+    tmp_path, monkeypatch, capsys, recwarn
+):
+    image, exif = Image.fromarray(pixels(8, 8, 3)), b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 30
+    slow, fast = (save(tmp_path / name, image, exif=exif) for name in ("slow.jpg", "fast.jpg"))
+    plain, limit = photo_files._plain_mode, Image.MAX_IMAGE_PIXELS
+    begun, done = threading.Event(), threading.Event()
+
+    def decode(opened, profile):
+        if not begun.is_set():
+            begun.set()
+            assert done.wait(60)
+        return plain(opened, profile)
+
+    monkeypatch.setattr(photo_files, "_plain_mode", decode)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(photo_files.read_photo, slow)
+        assert begun.wait(60)
+        photo_files.read_photo(fast)
+        assert capsys.readouterr().out == f"warning: {fast}: Corrupt EXIF data.\n"
+        warnings.warn("of a thread that reads no photo", stacklevel=1)
+        assert [str(w.message) for w in recwarn] == ["of a thread that reads no photo"]
+        assert limit != Image.MAX_IMAGE_PIXELS
+        done.set()
+        first.result(60)
+    assert capsys.readouterr().out == f"warning: {slow}: Corrupt EXIF data.\n"
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_read_photo_with_damaged_exif_keeps_the_pixels(tmp_path, monkeypatch, capsys):

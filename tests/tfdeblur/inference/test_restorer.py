@@ -260,6 +260,8 @@ def test_deblur_without_enough_memory_uses_smaller_tiles():
 
     image = photo(300, 310)
     np.testing.assert_array_equal(Restorer(restore).deblur(image), image)
+    with pytest.raises(UserError, match="memory"):
+        Restorer(restore).deblur(image, exact=True)
 
 
 def test_deblur_without_memory_for_the_smallest_tiles_raises():

@@ -6,10 +6,12 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tests.helpers.asgi import Client
 from tfdeblur.errors import UserError
+from tfdeblur.inference.restorer import Restorer
 from tfdeblur.serve import app
 from tfdeblur.serve.app import Busy, Limits, _Entrance, create_app
 from tfdeblur.serve.batcher import Batcher, Options
@@ -127,6 +129,17 @@ def test_failure_of_the_network_is_answered_and_survived():
         assert second.status_code == 503
         assert third.status_code == 200
         assert 'status="500"} 1' in client.get("/metrics").text
+
+
+def test_photo_for_which_the_device_lacks_memory_is_answered_with_503():
+    def restore(images):
+        return tf.ensure_shape(tf.py_function(no_memory, [images], tf.float32), images.shape)
+
+    def no_memory(images):
+        raise MemoryError
+
+    with Client(create_app(app.restore_with(Restorer(restore)), name="toy")) as client:
+        assert client.post("/restore", content=photo()[1]).status_code == 503
 
 
 def test_health_names_the_network(client):
