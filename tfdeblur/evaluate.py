@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_keras, require_opencv
+from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
     EvaluateConfig,
@@ -101,19 +101,16 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     Raises:
         UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded; the
             files of `lpips_weights` do not match `lpips`, or the images are too small for LPIPS
-            or DISTS; `register` needs OpenCV, which is not installed.
+            or DISTS; `register` needs OpenCV, which is not installed; `targets` cannot be read.
         DataError: The data, the split or a file of weights cannot be read.
     """
     require_keras()
+    from tfdeblur.evaluation.aligning import ALIGNING, aligning_metrics
     from tfdeblur.evaluation.lpips_weights import open_dists, open_lpips
     from tfdeblur.evaluation.networks import open_network
     from tfdeblur.evaluation.scores import FULL_FILES
     from tfdeblur.metrics import METRICS
-    from tfdeblur.metrics.best_shift import with_reach
-    from tfdeblur.metrics.registration import metrics_for
 
-    if config.register:
-        require_opencv("register", "detection")
     source = network_path(config)
     data = open_data(config.data, config.split, config.limit)
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
@@ -127,21 +124,17 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
                 f"{smallest.width}x{smallest.height}. "
                 f"Leave {metric.key} out."
             )
-    shifted = with_reach(config.max_shift) if config.max_shift else []
-    registered = metrics_for(config.register) if config.register else []
+    aligning = {key: value for key in ALIGNING if (value := getattr(config, key))}
+    aligned = aligning_metrics(aligning)
     network = open_network(source, config.checkpoint, config.tlc_window)
     return _evaluate(
         config,
         network,
         data,
         FULL_FILES,
-        about={
-            **about_lpips,
-            **about_dists,
-            **({"max_shift": config.max_shift} if config.max_shift else {}),
-        },
+        about={**about_lpips, **about_dists, **aligning},
         shared_pictures=_SHARED_PICTURES if config.pictures else 0,
-        metrics=[*METRICS.values(), *lpips, *dists, *shifted, *registered],
+        metrics=[*METRICS.values(), *lpips, *dists, *aligned],
         values=("float", "uint8"),
         crop=config.crops,
         timed=True,
@@ -341,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-_FULL_ONLY = ("lpips", "lpips_weights", "dists_weights", "max_shift", "register")
+_FULL_ONLY = ("lpips", "lpips_weights", "dists_weights", "max_shift", "register", "targets")
 
 
 def _run_and_report(config: EvaluateConfig) -> int:
