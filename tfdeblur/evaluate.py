@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfdeblur import cli
-from tfdeblur.cli.environment import require_keras, require_opencv
+from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import (
     TILING,
@@ -107,7 +107,7 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
     Raises:
         UserError: Neither or both of `workdir` and `model` are given, or one cannot be loaded; the
             files of `lpips_weights` do not match `lpips`, or the images are too small for LPIPS
-            or DISTS; `register` needs OpenCV, which is not installed.
+            or DISTS; `register` needs OpenCV, which is not installed; `targets` cannot be read.
         DataError: The data, the split or a file of weights cannot be read.
     """
     require_keras()
@@ -144,20 +144,15 @@ def run_full(config: EvaluateConfig) -> "EvaluationResult[ScoreCard]":
 
 def _full_metrics(config: EvaluateConfig) -> "tuple[list[Metric], dict[str, Any]]":
     """Returns the metrics of a full evaluation, and what they depend on for a score card."""
+    from tfdeblur.evaluation.aligning import ALIGNING, aligning_metrics
     from tfdeblur.evaluation.lpips_weights import open_dists, open_lpips
     from tfdeblur.metrics import METRICS
-    from tfdeblur.metrics.best_shift import with_reach
-    from tfdeblur.metrics.registration import metrics_for
 
-    if config.register:
-        require_opencv("register", "detection")
     lpips, about_lpips = open_lpips(config.lpips, config.lpips_weights)
     dists, about_dists = open_dists(config.dists_weights)
-    shifted = with_reach(config.max_shift) if config.max_shift else []
-    registered = metrics_for(config.register) if config.register else []
-    reach = {"max_shift": config.max_shift} if config.max_shift else {}
-    metrics = [*METRICS.values(), *lpips, *dists, *shifted, *registered]
-    return metrics, {**about_lpips, **about_dists, **reach}
+    aligning = {key: value for key in ALIGNING if (value := getattr(config, key))}
+    metrics = [*METRICS.values(), *lpips, *dists, *aligning_metrics(aligning)]
+    return metrics, {**about_lpips, **about_dists, **aligning}
 
 
 def _evaluate(
@@ -418,7 +413,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-_FULL_ONLY = ("lpips", "lpips_weights", "dists_weights", "max_shift", "register")
+_FULL_ONLY = ("lpips", "lpips_weights", "dists_weights", "max_shift", "register", "targets")
 
 
 def _run_and_report(config: EvaluateConfig) -> int:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tfdeblur.degradation.kernels import convolve_separable, gaussian_kernel1d
-from tfdeblur.evaluation.given_pictures import pictures_in
+from tfdeblur.evaluation.picture_files import pictures_in
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ class Comparison:
             *lower_is_better(self.metrics),
             *(
                 f"{METRICS[metric].title} is omitted: the runs were evaluated with other "
-                "weights of the metric or another --max-shift."
+                "weights of the metric, another --max-shift or other --targets."
                 for metric in self._common()
                 if self._conditions_differ(metric)
             ),

@@ -93,7 +93,10 @@ class EvaluateConfig(EvaluationInputs):
     sets that are not aligned; none if 0"""
     register: Literal["homography", "translation"] | None = None
     """with --full, also PSNR and SSIM after the restored image is registered to its target:
-    homography is RealBlur's protocol, translation Köhler's; needs OpenCV"""
+    homography is RealBlur's protocol, translation finds parts of a pixel; needs OpenCV"""
+    targets: str = ""
+    """with --full, also PSNR against the best of several targets, Köhler's protocol: a folder with
+    a folder for each image, one of whose pictures is the sharp half of the pair"""
     compare: tuple[str, ...] = ()
     """compare runs evaluated with --full: work directories, or folders with card.json; the others
     are compared with the first. A folder of pictures that another program made of the same frames,

@@ -21,10 +21,12 @@ from tfdeblur.config import CONFIG_FILE
 from tfdeblur.data.dataset import read_errors
 from tfdeblur.data.evaluation import EvaluationData
 from tfdeblur.errors import UserError
+from tfdeblur.evaluation.aligning import ALIGNING, aligning_metrics
 from tfdeblur.evaluation.config import batch_size_for
 from tfdeblur.evaluation.evaluator import Triplet
 from tfdeblur.evaluation.frames import BASELINE, SHARP, FrameScores, versions
 from tfdeblur.evaluation.measuring import Scorer, shared_batch
+from tfdeblur.evaluation.picture_files import pictures_in, read_pixels
 from tfdeblur.evaluation.results import CARDS, EVALUATIONS
 from tfdeblur.evaluation.scores import (
     BLURRED,
@@ -36,17 +38,10 @@ from tfdeblur.evaluation.scores import (
 )
 from tfdeblur.evaluation.stitching import Frame
 from tfdeblur.execution import default_executor
-from tfdeblur.inference.photo_files import SUFFIXES, read_photo, suffix
+from tfdeblur.inference.photo_files import suffix
 from tfdeblur.io import files
 from tfdeblur.metrics import METRICS, Metric
 from tfdeblur.ops import tiling
-from tfdeblur.ops.arrays import to_uint8
-
-
-def pictures_in(folder: str) -> list[str]:
-    """Returns the paths of all pictures in a folder that are not hidden, relative to it."""
-    names = files.walk_files(folder) if files.is_dir(folder) else []
-    return [name for name in names if suffix(name) in SUFFIXES and not files.is_hidden(name)]
 
 
 def holds_pictures(path: str) -> bool:
@@ -156,7 +151,8 @@ def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPicture
                 "again, or give its --data and --split."
             )
         pictures = find_pictures(folder, places)
-        values = _scores(data, pictures, files.base_name(folder))
+        metrics = [*METRICS.values(), *aligning_metrics(first.about)]
+        values = _scores(data, pictures, metrics, files.base_name(folder))
     baseline = Setting(BLURRED, "uint8", "whole")
     card = dataclasses.replace(
         first,
@@ -169,16 +165,22 @@ def measure(folder: str, data: EvaluationData, first: ScoreCard) -> GivenPicture
         about={
             "from": folder,
             "model": PICTURES,
-            **{key: first.about.get(key) for key in ("data_fingerprint", "split", "data")},
+            **{
+                key: first.about[key]
+                for key in ("data_fingerprint", "split", "data", *ALIGNING)
+                if key in first.about
+            },
         },
     )
     return GivenPictures(folder, card, pictures)
 
 
-def _scores(data: EvaluationData, pictures: Pictures, name: str) -> dict[str, np.ndarray]:
+def _scores(
+    data: EvaluationData, pictures: Pictures, metrics: Sequence[Metric], name: str
+) -> dict[str, np.ndarray]:
     """Returns the values of every metric by key, float64 [images]."""
     smallest = min(data.sizes, key=lambda size: min(size.height, size.width))
-    metrics = [m for m in METRICS.values() if m.fits(smallest.height, smallest.width)]
+    metrics = [m for m in metrics if m.fits(smallest.height, smallest.width)]
     executor = default_executor()
     columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     index = 0
@@ -359,17 +361,3 @@ def _matched(folder: str, names: Sequence[tuple[str, str]]) -> list[str]:
 
 def _words(name: str) -> tuple[str, ...]:
     return tuple(re.split(r"[/\\_\-. ]+", name.lower().strip("/")))
-
-
-def read_pixels(path: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Reads a picture, uint8 [h, w, 3]; a UserError if it has not the given size."""
-
-    def check(height: int, width: int) -> None:
-        if size is not None and (height, width) != size:
-            raise UserError(
-                f"is {width}x{height} pixels, and the frame is {size[1]}x{size[0]}. Restore the "
-                "frame at its full size, without cropping or resizing."
-            )
-
-    pixels = to_uint8(read_photo(path, check).pixels)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)

@@ -52,7 +52,7 @@ def open_network(
     """Loads a network to evaluate.
 
     Args:
-        path: A work directory, a checkpoint or a SavedModel.
+        path: A preset's name or folder, a work directory, a checkpoint or a SavedModel.
         which: Which checkpoint of a work directory.
         tlc_window: Side of the pooling window of the local converter in pixels; `auto` uses the
             network's own, or one and a half of its training patches; None disables the converter.

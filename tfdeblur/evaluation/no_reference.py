@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tfdeblur.errors import DataError, UserError
-from tfdeblur.evaluation.given_pictures import pictures_in
+from tfdeblur.evaluation.picture_files import pictures_in
 from tfdeblur.evaluation.tables import aligned_table, csv_text, plain
 from tfdeblur.inference import photo_files
 from tfdeblur.inference.restorer import Restorer, load_restorer

@@ -593,9 +593,9 @@ def digest_key(metric: str) -> str:
 
 
 def conditions(metric: str) -> tuple[str, ...]:
-    """Returns the keys of `about` on which a metric depends: those of its weights and its reach."""
-    reach = ("max_shift",) if metric in ("psnr_shift_db", "ssim_shift") else ()
-    return (digest_key(metric), *reach)
+    """Returns the keys of `about` on which a metric depends: its weights, reach or targets."""
+    own = {"psnr_shift_db": "max_shift", "ssim_shift": "max_shift", "psnr_target_db": "targets"}
+    return (digest_key(metric), *filter(None, [own.get(metric)]))
 
 
 def lower_is_better(metrics: Sequence[str]) -> list[str]:

@@ -1,14 +1,12 @@
 """PSNR and SSIM of restored images that are registered to their targets first.
 
 A camera of its own takes the targets of RealBlur, so the benchmark's evaluation scales the restored
-image, registers it with a homography and measures what overlaps; Köhler et al. do so with a scale
-and a translation.
+image, registers it with a homography and measures what overlaps. A translation does the same for
+sets that differ by a shift.
 
 References:
     Rim et al., "Real-World Blur Dataset for Learning and Benchmarking Deblurring Algorithms", ECCV
     2020, section 5, and its public evaluation code.
-    Köhler et al., "Recording and Playback of Camera Shake: Benchmarking Blind Deconvolution with a
-    Real-World Database", ECCV 2012, section 4.
     Evangelidis and Psarakis, "Parametric Image Alignment Using Enhanced Correlation Coefficient
     Maximization", IEEE TPAMI 2008.
 """

@@ -24,7 +24,7 @@ class ImagesConfig:
     """Settings of `tfdeblur.paper images`."""
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
-    """folders of pictures that other programs made of the same frames, and networks: work
+    """folders of pictures that other programs made of the same frames, and networks: preset, work
     directory, checkpoint, or SavedModel, which is a program: load only those you trust"""
     data: str = ""
     """folder made by data_prep.build"""

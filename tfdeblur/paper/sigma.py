@@ -48,7 +48,7 @@ def run(config: SigmaConfig) -> FigureResult:
 
     from tfdeblur.data.evaluation import EvaluationData
     from tfdeblur.degradation import kernels
-    from tfdeblur.evaluation.given_pictures import read_pixels
+    from tfdeblur.evaluation.picture_files import read_pixels
     from tfdeblur.evaluation.results import unique_labels
     from tfdeblur.io import files
     from tfdeblur.paper.side_by_side import decibels, stored_images

@@ -67,7 +67,7 @@ def stages(
         plain = Augmentation(False, False, False)
         placement = plain.draw(key, positions, slack)[0]
         pair = plain.place(pair, placement, (height, width))
-        add(f"crop at {int(placement[1])},{int(placement[0])}", pair)
+        add(f"crop {width}x{height} at {int(placement[1])},{int(placement[0])}", pair)
     for title, flip in _FLIPS:
         if title == "turned" and height != width:
             continue
@@ -103,5 +103,8 @@ def _marked(image: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _mosaic(images: list[np.ndarray]) -> np.ndarray:
-    rows = [np.concatenate(images[first : first + 2], axis=1) for first in range(0, len(images), 2)]
-    return np.concatenate(rows, axis=0)
+    """Returns images two by two, with white lines between them."""
+    line = max(1, images[0].shape[0] // 32)
+    padded = [np.pad(i, ((0, line), (0, line), (0, 0)), constant_values=255) for i in images]
+    rows = [np.concatenate(padded[first : first + 2], axis=1) for first in range(0, len(images), 2)]
+    return np.concatenate(rows, axis=0)[:-line, :-line]

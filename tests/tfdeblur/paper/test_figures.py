@@ -160,7 +160,7 @@ def test_stages_show_frame_record_crop_flips_and_batch(tmp_path, run_and_data):
     out = str(tmp_path / "out")
     figure = stages.run(stages.StagesConfig(data=data, crop=(8, 8), index=2, out=out)).figure
     titles = [axes.get_title().split("\n")[0] for axes in figure.axes][:7]
-    assert titles[:2] == ["frame 40x32", "record 16x16"] and titles[2].startswith("crop at ")
+    assert titles[:2] == ["frame 40x32", "record 16x16"] and titles[2].startswith("crop 8x8 at ")
     assert titles[3:] == ["mirrored", "upside down", "turned", "batch [4, 8, 8, 3]"]
     _, whole = run_and_data
     figure = stages.run(stages.StagesConfig(data=whole, out=out)).figure
