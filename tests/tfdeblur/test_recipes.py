@@ -48,6 +48,7 @@ def train_under_jax(run_config, repository):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)  # deep networks take minutes to compile
 @pytest.mark.parametrize("train_with", [train_under_tensorflow, train_under_jax])
 @pytest.mark.parametrize(
     ("name", "layers"),
