@@ -1,4 +1,4 @@
-"""Every recipe trains: two steps of a narrow network on small images."""
+"""Every recipe trains under both engines: two steps of a narrow network on small images."""
 
 import itertools
 import math
@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.helpers import jax_process
 from tests.helpers.runs import history
 from tests.helpers.tiny_data import write_data_set
 from tfdeblur import config, train
@@ -33,7 +34,22 @@ def desk(tmp_path_factory):
     return path
 
 
+def train_under_tensorflow(run_config, repository):
+    train.run(run_config)
+
+
+def train_under_jax(run_config, repository):
+    """Trains in a process of its own, since Keras has one backend in a process."""
+    pytest.importorskip("jax")
+    file = f"{run_config.workdir}.yaml"
+    files.write_text(file, config.to_yaml(run_config))
+    program = "import sys; from tfdeblur import train; sys.exit(train.main())"
+    jax_process.run(program, repository, "--config", file, "--engine", "jax")
+
+
 @pytest.mark.long
+@pytest.mark.timeout(3600)  # deep networks take minutes to compile
+@pytest.mark.parametrize("train_with", [train_under_tensorflow, train_under_jax])
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
@@ -46,7 +62,7 @@ def desk(tmp_path_factory):
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
 )
-def test_recipe_trains(name, layers, desk, tmp_path):
+def test_recipe_trains(name, layers, train_with, desk, tmp_path, repository):
     narrow = config.resolve({"recipe": name, "workdir": str(tmp_path)}, *layers)
     tree = {
         "data": {"paths": [str(desk / "data")], "crop": None},
@@ -68,15 +84,14 @@ def test_recipe_trains(name, layers, desk, tmp_path):
         tree["critic"] = {"width": 8}
     if narrow.objective.options.losses.get("perceptual"):
         tree["objective"] = {"perceptual": {"weights": str(desk / "vgg19.npz")}}
-    result = train.run(
-        config.resolve({"recipe": name, "workdir": str(tmp_path / "run")}, *layers, tree)
-    )
-    assert result.images == 4
-    rows = history(result.workdir)
-    assert len(rows) == 2
+    workdir = str(tmp_path / "run")
+    run_config = config.resolve({"recipe": name, "workdir": workdir}, *layers, tree)
+    train_with(run_config, repository)
+    rows = history(workdir)
+    assert [int(row["images"]) for row in rows] == [2, 4]
     for row in rows:
         assert all(math.isfinite(float(value)) for value in row.values() if value), row
-    folder = files.join(result.workdir, "checkpoints")
+    folder = files.join(workdir, "checkpoints")
     weights = [
         load_generator(files.join(folder, checkpoint))[0].network.get_weights()
         for checkpoint in sorted(files.list_dir(folder))

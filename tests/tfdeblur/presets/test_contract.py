@@ -1,15 +1,13 @@
 """What every preset of the package promises; each new one is tested by existing."""
 
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import yaml
 
 import tfdeblur
-from data_prep import build
+from tests.helpers.real_data import build_cifar10
 from tests.test_repository import lines_of, setup_cfg
 from tfdeblur import presets
 from tfdeblur.evaluate import EvaluateConfig, run
@@ -92,12 +90,7 @@ def test_preset_restores_the_probe_as_its_facts_say(name):
 @pytest.fixture(scope="module")
 def cifar10(real_data, tmp_path_factory):
     """CIFAR-10 as `data_prep.build` makes it."""
-    folder = tmp_path_factory.mktemp("cifar10")
-    unpack = real_data / "cifar10" / "unpack.py"
-    call = [sys.executable, str(unpack), str(unpack.parent / "strips"), str(folder / "raw")]
-    subprocess.run(call, check=True, capture_output=True)
-    assert build.main(["cifar10", "--source", str(folder / "raw"), "--out", f"{folder}/built"]) == 0
-    return f"{folder}/built"
+    return build_cifar10(real_data, tmp_path_factory.mktemp("cifar10"))
 
 
 @pytest.mark.slow

@@ -105,12 +105,13 @@ def _inside(value: Any, cpu: bool) -> Any:
     """Widens the body of a loop, branch, function or pass; other parameters are unchanged."""
     if type(value) is tuple:  # branches; named tuples are other parameters
         return tuple(_inside(part, cpu) for part in value)
-    if isinstance(value, core.Jaxpr):  # what is recomputed in the backward pass has no constants
+    if isinstance(value, core.ClosedJaxpr):
+        shapes = [variable.aval for variable in value.jaxpr.invars]
+        return jax.make_jaxpr(lambda *args: _evaluate(value, args, cpu))(*shapes)
+    # What is recomputed in the backward pass has no constants. From JAX 0.12 on, it is closed.
+    if isinstance(value, core.Jaxpr):
         return _inside(core.ClosedJaxpr(value, ()), cpu).jaxpr
-    if not isinstance(value, core.ClosedJaxpr):
-        return value
-    shapes = [variable.aval for variable in value.jaxpr.invars]
-    return jax.make_jaxpr(lambda *args: _evaluate(value, args, cpu))(*shapes)
+    return value
 
 
 def _to_widen(jaxpr: Any) -> set[Any]:
