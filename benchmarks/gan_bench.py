@@ -99,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fft-weight", type=float, default=0.1, help="relative to log-cosh")
     parser.add_argument(
-        "--learning-rate", type=float, default=2e-4, help="of Adam, for all networks"
+        "--learning-rate", type=float, default=2e-4, help="of Adam, for all networks; cosine to 0"
     )
     parser.add_argument("--steps", type=int, default=2000, help="timed steps per contestant")
     parser.add_argument("--rounds", type=int, default=10, help="turns per contestant")
@@ -234,8 +234,11 @@ def run_config(
         **sections,
         "workdir": workdir,
         "seed": seed,
-        "data": {"paths": [arguments.data], "crop": arguments.crop},
+        # Each contestant would keep the records in memory once more.
+        "data": {"paths": [arguments.data], "crop": arguments.crop, "cache": "off"},
         "optimizer": {"learning_rate": arguments.learning_rate, "beta_1": 0.5, "beta_2": 0.9},
+        # To 0, or the scores would vary with the last batches.
+        "schedule": {"name": "cosine"},
         "training": {
             "duration": f"{arguments.steps + 1} steps",
             "global_batch": arguments.batch,

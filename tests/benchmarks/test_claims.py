@@ -34,7 +34,7 @@ def test_interval_is_that_of_student():
     assert claims.interval([1.0]) == (-math.inf, math.inf)
 
 
-def test_claims_compare_the_measures_of_their_pairs_within_seeds():
+def test_claims_compare_their_contestants_within_seeds():
     seeds = [
         figures(
             seed,
