@@ -1,25 +1,29 @@
-r"""One generator trained with every objective: cost and benefit of a critic.
+r"""Claims of the papers on critics, losses and scales, tested by training.
 
     python -m benchmarks.gan_bench --data data/cifar10 --model rednet30 --option output=tanh \
-        --seeds 0 1 2
+        --seeds 0 1 2 --out rednet30.json
+    python -m benchmarks.gan_bench --from rednet30.json ms_deblur.json
 
-All contestants have the same generator with the same initial weights, the same pairs in the same
-order and the same number of images seen; only the objective differs:
+The contestants of a seed see the same pairs in the same order, and the same number of images. All
+but those of one scale have the same generator with the same initial weights. They are:
 
 * `content`: log-cosh, which is also the content loss of all the others;
 * `content + fft`: the same, plus the loss on Fourier coefficients;
-* one for each objective with a critic, with the same critic and the same adversarial weight.
+* one for each objective with a critic, with the same critic and the same adversarial weight;
+* `wgan_gp, 1 update`: one update of the critic in each step instead of five;
+* for a generator of several scales, `content, 1 scale` and `wgan_gp, 1 scale`: the same network at
+  the finest scale only, with so many more blocks that it takes as many operations. The content
+  losses of all scales are added, so that the critic has the same weight relative to the finest.
 
 All run in one process and alternate in turns of a few steps, in reverse order every other round, so
 that other load on the machine affects all of them equally. A turn ends when the metrics have been
 read back from the device. The first step, which includes compilation, is not timed. Each round
 gives one ratio to `content`; the median, minimum and maximum over rounds are reported. PSNR and
-SSIM are those of the validation split after the last step. All contestants are trained for
-each seed; differences are taken within a seed, and their mean has its 95 % interval (Student's t).
+SSIM are those of the evaluated split after the last step.
 
-Two claims of DeblurGAN_PRO (Kuspys and Lutchyn) are compared with the results: that GANs train
-about three times slower, and that the FFT loss gives more precise results. The slowdown depends on
-the critic updates per step and on the sizes of both networks, which the table lists.
+`benchmarks/claims.py` decides the claims. The time of a step depends on the sizes of both networks,
+which the tables list. `--out` keeps every finished seed: the same command resumes with the first
+that is missing, and can add other seeds. `--from` prints what such files hold without training.
 """
 
 import argparse
@@ -29,13 +33,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
+from benchmarks.claims import CRITICS, FFT, ONE_SCALE, ONE_UPDATE, PENALTY, REFERENCE, read, report
 from tfdeblur import cli, config
 from tfdeblur.cli import flags
 from tfdeblur.data import inputs
@@ -51,16 +56,28 @@ from tfdeblur.training.gallery import Validation
 from tfdeblur.training.loop import Diverged
 from tfdeblur.training.validation import Validator
 
-REFERENCE, FFT = "content", "content + fft"
-
-# Tolerance of "about three times".
-CLAIMED, TOLERANCE = 3.0, 0.5
+# Flags that change no result of a seed.
+_OTHER_FLAGS = ("seeds", "out", "stored")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark and returns its exit code."""
+    arguments = make_parser().parse_args(argv)
+    return cli.guard(lambda: _main(arguments))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="folder made by data_prep.build")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--data", help="folder made by data_prep.build")
+    given.add_argument(
+        "--from",
+        dest="stored",
+        nargs="+",
+        metavar="FILE",
+        help="print the results in these files of --out, without training",
+    )
     parser.add_argument("--split", default="val", help="split for evaluation")
     parser.add_argument("--limit", type=int, help="evaluate only its first images")
     parser.add_argument("--crop", help="random crop, 256 or WIDTHxHEIGHT; the whole tile if unset")
@@ -82,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fft-weight", type=float, default=0.1, help="relative to log-cosh")
     parser.add_argument(
-        "--learning-rate", type=float, default=2e-4, help="of Adam, for all networks"
+        "--learning-rate", type=float, default=2e-4, help="of Adam, for all networks; cosine to 0"
     )
     parser.add_argument("--steps", type=int, default=2000, help="timed steps per contestant")
     parser.add_argument("--rounds", type=int, default=10, help="turns per contestant")
@@ -94,51 +111,88 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--contestants", nargs="+", metavar="NAME", help="names in the table; all if unset"
     )
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument("--out", help="JSON file for all results")
-    arguments = parser.parse_args(argv)
-    return cli.guard(lambda: _main(arguments))
+    parser.add_argument("--out", help="JSON file for all results; its seeds are not trained again")
+    return parser
 
 
 def _main(arguments: argparse.Namespace) -> int:
     # TensorFlow warns that many similar graphs look like accidental retracing.
     tf.get_logger().setLevel("ERROR")
     found = []
-    for seed in arguments.seeds:
-        found.append(bench(arguments, seed))
-        print(table(found[-1]), flush=True)
-        if arguments.out:
-            files.write_json(arguments.out, found)
-    print("\n".join(verdicts(found)))
+    for figures in read(arguments.stored) if arguments.stored else train(arguments):
+        found.append(figures)
+        print(table(figures), end="\n\n", flush=True)
+    print(report(found))
     return 0
+
+
+def train(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yields the results of all seeds in `--out`, then trains and yields those that are missing.
+
+    Raises:
+        ConfigError: The file has results of other arguments.
+        UserError: A flag is invalid, or the data cannot be used.
+    """
+    out, own = arguments.out, arguments_of(arguments)
+    found = read([out]) if out and files.exists(out) else []
+    for figures in found:
+        other = figures["arguments"]
+        if changed := [name for name in own if own[name] != other.get(name)]:
+            raise ConfigError(
+                f"--out {out} has results of other arguments ({', '.join(changed)}). Choose "
+                "another file."
+            )
+    yield from found
+    for seed in arguments.seeds:
+        if all(figures["seed"] != seed for figures in found):
+            found.append(bench(arguments, seed))
+            if out:
+                files.write_json(out, found)
+            yield found[-1]
+
+
+def arguments_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the flags on which the results of a seed depend."""
+    return {name: value for name, value in vars(arguments).items() if name not in _OTHER_FLAGS}
 
 
 # ------------------------------------------------------------------------------------ contestants
 
 
-def objectives(adversarial_weight: float, fft_weight: float) -> dict[str, dict[str, Any]]:
-    """Returns the `objective` section of each contestant, by its name in the table."""
-    content = {"log_cosh": 1.0}
-    sections: dict[str, dict[str, Any]] = {
-        REFERENCE: {"name": "content", "losses": content},
-        FFT: {"name": "content", "losses": {**content, "fft": fft_weight}},
-    }
-    for name in config.OBJECTIVES.names():
-        if getattr(config.OBJECTIVES.options(name), "needs_critic", False):
-            sections[name] = {
-                "name": name,
-                "losses": content,
-                "adversarial_weight": adversarial_weight,
-            }
-    return sections
-
-
-def run_config(
-    arguments: argparse.Namespace, objective: Mapping[str, Any], seed: int, workdir: str
-) -> config.TrainConfig:
-    """Returns the configuration of one contestant.
+def contestants(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Returns the sections `model` and `objective` of each contestant, by its name in the table.
 
     Raises:
-        ConfigError: All errors in the flags.
+        ConfigError: An `--option` is not NAME=VALUE.
+    """
+    model = model_section(arguments)
+    content = {"log_cosh": 1.0}
+    objectives: dict[str, dict[str, Any]] = {
+        REFERENCE: {"name": "content", "losses": content},
+        FFT: {"name": "content", "losses": {**content, "fft": arguments.fft_weight}},
+    }
+    for name in CRITICS:
+        objectives[name] = {
+            "name": name,
+            "losses": content,
+            "adversarial_weight": arguments.adversarial_weight,
+        }
+    objectives[ONE_UPDATE] = {**objectives[PENALTY], "critic_updates": 1}
+    found = {
+        name: {"model": model, "objective": objective} for name, objective in objectives.items()
+    }
+    single = with_one_scale(model)
+    if single != model:
+        for name in (REFERENCE, PENALTY):
+            found[ONE_SCALE.format(name)] = {"model": single, "objective": objectives[name]}
+    return found
+
+
+def model_section(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the section `model` that the flags describe.
+
+    Raises:
+        ConfigError: An `--option` is not NAME=VALUE.
     """
     model: dict[str, Any] = {"name": arguments.model}
     if arguments.width is not None:
@@ -150,13 +204,41 @@ def run_config(
                 f"--option {text}: expected NAME=VALUE, such as --option output=tanh."
             )
         model[name] = flags.plain_value(f"model.{name}", value)
+    return model
+
+
+def with_one_scale(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a network of several scales without the coarse ones; others as they are.
+
+    A scale has a quarter of the pixels of the next finer one. The blocks of all scales become as
+    many blocks of the finest one as have the same number of operations, rounded: 19 become 25, and
+    5 become 7.
+    """
+    options = config.resolve_plug_in("model", model)[0].options
+    scales = getattr(options, "scales", 1)
+    if scales == 1:
+        return dict(model)
+    blocks = round(options.blocks * sum(4.0**-scale for scale in range(scales)))
+    return {**model, "scales": 1, "blocks": blocks}
+
+
+def run_config(
+    arguments: argparse.Namespace, sections: Mapping[str, Any], seed: int, workdir: str
+) -> config.TrainConfig:
+    """Returns the configuration of one contestant.
+
+    Raises:
+        ConfigError: All errors in the flags.
+    """
     tree: dict[str, Any] = {
+        **sections,
         "workdir": workdir,
         "seed": seed,
-        "model": model,
-        "objective": dict(objective),
-        "data": {"paths": [arguments.data], "crop": arguments.crop},
+        # Each contestant would keep the records in memory once more.
+        "data": {"paths": [arguments.data], "crop": arguments.crop, "cache": "off"},
         "optimizer": {"learning_rate": arguments.learning_rate, "beta_1": 0.5, "beta_2": 0.9},
+        # To 0, or the scores would vary with the last batches.
+        "schedule": {"name": "cosine"},
         "training": {
             "duration": f"{arguments.steps + 1} steps",
             "global_batch": arguments.batch,
@@ -164,7 +246,7 @@ def run_config(
         # A whole turn is one compiled call.
         "runtime": {"precision": arguments.precision, "steps_per_loop": arguments.steps + 1},
     }
-    if objective["name"] != "content":
+    if sections["objective"]["name"] != "content":
         tree["critic"] = {
             "name": config.DEFAULT_CRITIC,
             "width": arguments.critic_width,
@@ -245,15 +327,15 @@ def bench(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         raise ConfigError(
             "--rounds must be at least 1 and at most --steps, because a turn has at least one step."
         )
-    sections = objectives(arguments.adversarial_weight, arguments.fft_weight)
-    chosen = {REFERENCE, *(arguments.contestants or sections)}
-    if unknown := chosen - sections.keys():
-        raise ConfigError(f"--contestants: known are {', '.join(sections)}; got {unknown.pop()}.")
-    sections = {name: section for name, section in sections.items() if name in chosen}
+    known = contestants(arguments)
+    chosen = {REFERENCE, *(arguments.contestants or known)}
+    if unknown := chosen - known.keys():
+        raise ConfigError(f"--contestants: known are {'; '.join(known)}. Got {unknown.pop()}.")
     with tempfile.TemporaryDirectory() as folder:
         runs = {
-            name: run_config(arguments, section, seed, files.join(folder, str(number)))
-            for number, (name, section) in enumerate(sections.items())
+            name: run_config(arguments, sections, seed, files.join(folder, str(number)))
+            for number, (name, sections) in enumerate(known.items())
+            if name in chosen
         }
         reference = runs[REFERENCE]
         strategy = runtime.make_strategy(reference.runtime.strategy)
@@ -261,15 +343,15 @@ def bench(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         data = inputs.open_training_data(reference)
         evaluated = EvaluationData(arguments.data, arguments.split, arguments.limit)
         with precision_scope(policy):
-            contestants = {name: Contestant(run, data) for name, run in runs.items()}
-            take_turns(list(contestants.values()), arguments.steps, arguments.rounds)
-            rows = {name: figures_of(each, evaluated) for name, each in contestants.items()}
-    times = {name: each.seconds for name, each in contestants.items()}
+            trained = {name: Contestant(run, data) for name, run in runs.items()}
+            take_turns(list(trained.values()), arguments.steps, arguments.rounds)
+            rows = {name: figures_of(each, evaluated) for name, each in trained.items()}
+    times = {name: each.seconds for name, each in trained.items()}
     for name, row in rows.items():
         row.update(ratio_to(times[REFERENCE], times[name]))
-        row["objective"] = settings_of(runs[name])
+        row["sections"] = sections_of(runs[name])
     return {
-        "arguments": vars(arguments),
+        "arguments": arguments_of(arguments),
         "seed": seed,
         "versions": f"TensorFlow {tf.__version__}",
         "devices": devices.device_summary(strategy),
@@ -317,9 +399,10 @@ def ratio_to(reference: Sequence[float], seconds: Sequence[float]) -> dict[str, 
     return {"time": statistics.median(found), "time_least": min(found), "time_most": max(found)}
 
 
-def settings_of(run: config.TrainConfig) -> dict[str, Any]:
-    """Returns objective and critic as plain values."""
+def sections_of(run: config.TrainConfig) -> dict[str, Any]:
+    """Returns model, objective and critic as plain values."""
     return {
+        "model": run.model.section(),
         "objective": run.objective.section(),
         "critic": None if run.critic is None else run.critic.section(),
     }
@@ -351,7 +434,7 @@ def table(figures: Mapping[str, Any]) -> str:
         f"objective, critic {critic:,} parameters; {first['images_seen']:,} images of "
         f"{size} in batches of {arguments['batch']}, {figures['precision']}, "
         f"{figures['devices']}, seed {figures['seed']}",
-        f"{'':15s}" + "".join(title.rjust(width) for title, width in _COLUMNS),
+        f"{'':18s}" + "".join(title.rjust(width) for title, width in _COLUMNS),
     ]
     blurred: dict[str, Any] = next(
         (row["blurred"] for row in rows.values() if "blurred" in row), {}
@@ -373,74 +456,9 @@ def _line(name: str, values: Sequence[float | None], last: str) -> str:
         for value, places in zip(values, decimals, strict=False)
     ]
     cells += [""] * (len(decimals) - len(cells)) + [last]
-    return f"{name:15s}" + "".join(
+    return f"{name:18s}" + "".join(
         cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True)
     )
-
-
-def verdicts(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns one sentence for each of the two claims, from the results of each seed."""
-    return [slower(seeds), more_precise(seeds)]
-
-
-def slower(seeds: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the result for the claim "GANs train about three times slower"."""
-    found: dict[str, list[float]] = {}
-    for figures in seeds:
-        for name, row in figures["contestants"].items():
-            if row["critic_updates"] and row["time"] is not None:
-                found.setdefault(name, []).append(row["time"])
-    if not found:
-        return "GANs three times slower: not measured."
-    times = {name: statistics.median(ratios) for name, ratios in found.items()}
-    near = [name for name, time_ in times.items() if abs(time_ - CLAIMED) <= TOLERANCE]
-    listed = ", ".join(f"{name} {time_:.2f}" for name, time_ in times.items())
-    return (
-        f"GANs about three times slower: a step takes {min(times.values()):.2f} to "
-        f"{max(times.values()):.2f} times as long as without a critic ({listed}); within "
-        f"{CLAIMED - TOLERANCE:g} to {CLAIMED + TOLERANCE:g}: {', '.join(near) or 'none'}."
-    )
-
-
-def more_precise(seeds: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the result for the claim "the FFT loss gives more precise results"."""
-    gains: dict[str, list[float]] = {"psnr_db": [], "ssim": []}
-    for figures in seeds:
-        rows = figures["contestants"]
-        plain, fft = (rows.get(name, {}).get("scores", {}) for name in (REFERENCE, FFT))
-        for key, values in gains.items():
-            if plain.get(key) is not None and fft.get(key) is not None:
-                values.append(fft[key] - plain[key])
-    if not gains["psnr_db"]:
-        return "FFT loss more precise: not measured."
-    low, high = interval(gains["psnr_db"])
-    answer = "confirmed" if low > 0 else "refuted" if high < 0 else "not confirmed"
-    text = f"FFT loss more precise: {answer}; PSNR {_interval_text(gains['psnr_db'], 2)} dB"
-    if gains["ssim"]:
-        text += f", SSIM {_interval_text(gains['ssim'], 4)}"
-    listed = ", ".join(str(figures["seed"]) for figures in seeds)
-    return f"{text}; seeds {listed}; {seeds[0]['evaluated_images']:,} images."
-
-
-# Two-sided 95 % quantiles of Student's t, by the number of values; 2.262 for ten.
-_STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the 95 % interval of the mean; everything for a single value."""
-    if len(values) < 2:
-        return -math.inf, math.inf
-    mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
-    reach = _STUDENT.get(len(values), 2.262) * error
-    return mean - reach, mean + reach
-
-
-def _interval_text(values: Sequence[float], decimals: int) -> str:
-    text = f"{statistics.mean(values):+.{decimals}f}"
-    if len(values) < 2:
-        return text
-    low, high = interval(values)
-    return f"{text} ({low:+.{decimals}f} to {high:+.{decimals}f})"
 
 
 def _finite(value: float) -> float | None:

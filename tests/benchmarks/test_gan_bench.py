@@ -1,50 +1,49 @@
-"""The GAN benchmark: a small run, and the evaluation of its results."""
+"""The GAN benchmark: its contestants, a small run, and runs that continue."""
 
 import numpy as np
 import pytest
 
-from benchmarks import gan_bench
+from benchmarks import gan_bench, model_cost
+from tests.helpers.bench_figures import figures, row
 from tests.helpers.tiny_data import write_data_set
-from tfdeblur import config
+from tfdeblur import models
 from tfdeblur.io import files
 
 
-def row(time, psnr, updates, diverged=""):
-    found = {
-        "critic_updates": updates,
-        "time": time,
-        "time_least": time,
-        "time_most": time,
-        "diverged": diverged,
-        "images_seen": 1000,
-        "parameters": {"generator": 30_000, **({"critic": 9_000} if updates else {})},
-    }
-    if diverged:
-        return found
-    return {**found, "scores": {"psnr_db": psnr, "ssim": 0.9}, "blurred": {"psnr_db": 20.0}}
+def arguments(*given):
+    """The flags of a training as `main` passes them."""
+    return gan_bench.make_parser().parse_args(["--data", "pairs", *given])
 
 
-def figures(**rows):
-    return {
-        "contestants": {"content": row(1.0, 25.0, 0), "content + fft": row(1.1, 25.5, 0), **rows},
-        "arguments": {"model": "unet16", "batch": 8},
-        "seed": 0,
-        "crop": [64, 48],
-        "precision": "float32",
-        "devices": "one",
-        "evaluated_images": 6,
-    }
-
-
-def test_objectives_contain_every_objective_with_a_critic():
-    sections = gan_bench.objectives(1e-4, 0.1)
-    assert list(sections)[:2] == ["content", "content + fft"]
-    assert {"gan", "lsgan", "wgan", "wgan_gp", "ragan_ls"} <= sections.keys()
-    for name, section in sections.items():
+def test_contestants_contain_every_objective_with_a_critic():
+    found = gan_bench.contestants(arguments())
+    assert list(found)[:2] == ["content", "content + fft"]
+    assert {"gan", "lsgan", "wgan", "wgan_gp", "ragan_ls", "wgan_gp, 1 update"} <= found.keys()
+    for name, sections in found.items():
+        assert sections["model"] == {"name": "unet16"}
+        objective = sections["objective"]
         # The same content loss for all, so that only the adversarial part differs.
-        assert section["losses"]["log_cosh"] == 1.0
-        assert section["name"] in config.OBJECTIVES.names()
-        assert ("fft" in section["losses"]) == (name == "content + fft")
+        assert objective["losses"]["log_cosh"] == 1.0
+        assert ("fft" in objective["losses"]) == (name == "content + fft")
+    five, one = (found[name]["objective"] for name in ("wgan_gp", "wgan_gp, 1 update"))
+    assert one == {**five, "critic_updates": 1}
+    run = gan_bench.run_config(arguments(), found["wgan_gp"], 0, "work")
+    assert run.objective.options.critic_updates == 5
+
+
+def test_contestants_of_one_scale_take_as_many_operations_as_those_of_three():
+    flags = arguments("--model", "ms_deblur", "--width", "16", "--option", "stem=13")
+    found = gan_bench.contestants(flags)
+    for name in ("content", "wgan_gp"):
+        three, one = found[name], found[f"{name}, 1 scale"]
+        assert one["objective"] == three["objective"]
+        costs = []
+        for sections in (three, one):
+            model = gan_bench.run_config(flags, sections, 0, "work").model
+            network = models.create(model.name, model.options).network
+            costs.append(model_cost.cost(network, 32).multiply_adds)
+        assert len(network.outputs) == 1
+        assert costs[1] == pytest.approx(costs[0], rel=0.1)
 
 
 def test_ratio_to_compares_within_rounds():
@@ -71,33 +70,16 @@ def test_take_turns_divides_the_steps_and_reverses_every_other_round():
     assert "".join(order) == "ab" + "ab" + "ba" + "ab"
 
 
-def test_verdicts_compare_claims_with_results():
-    one = figures(gan=row(1.5, 24.0, 1), wgan_gp=row(3.2, 24.0, 5))
-    claims = gan_bench.verdicts([one])
-    assert "1.50 to 3.20 times" in claims[0] and claims[0].endswith("2.5 to 3.5: wgan_gp.")
-    assert "not confirmed; PSNR +0.50 dB, SSIM +0.0000; seeds 0;" in claims[1]
-    others = [figures(), figures()]
-    others[0]["contestants"]["content + fft"] = row(1.1, 25.52, 0)
-    others[1]["contestants"]["content + fft"] = row(1.1, 25.48, 0)
-    # 4.303 * 0.02 / sqrt(3)
-    assert "confirmed; PSNR +0.50 (+0.45 to +0.55) dB" in gan_bench.verdicts([one, *others])[1]
-    for other in others:
-        other["contestants"]["content + fft"] = row(1.1, 24.0, 0)
-    assert "refuted; PSNR -1.00 (-1.00 to -1.00) dB" in gan_bench.verdicts(others)[1]
-    others[0]["contestants"]["content + fft"] = row(None, None, 0, diverged="Training diverged.")
-    assert gan_bench.verdicts(others[:1]) == [
-        "GANs three times slower: not measured.",
-        "FFT loss more precise: not measured.",
-    ]
-
-
 def test_table_lists_diverged_contestants():
-    text = gan_bench.table(figures(wgan=row(2.0, None, 5, diverged="Training diverged in step 3.")))
-    lines = text.splitlines()
+    rows = {
+        "content": row(1.0, 25.0, 0),
+        "wgan": row(2.0, None, 5, diverged="Training diverged in step 3."),
+    }
+    lines = gan_bench.table(figures(**rows)).splitlines()
     assert "critic 9,000 parameters; 1,000 images of 64x48 in batches of 8" in lines[0]
     assert lines[3].split() == ["content", "25.00", "0.9000", "1.00", "1.00", "1.00", "0"]
-    assert lines[5].split() == ["wgan", "-", "-", "2.00", "2.00", "2.00", "5"]
-    assert lines[6] == "wgan: Training diverged in step 3."
+    assert lines[4].split() == ["wgan", "-", "-", "2.00", "2.00", "2.00", "5"]
+    assert lines[5] == "wgan: Training diverged in step 3."
 
 
 def test_gan_bench_with_invalid_flags_exits_with_2(tmp_path, capsys):
@@ -108,9 +90,36 @@ def test_gan_bench_with_invalid_flags_exits_with_2(tmp_path, capsys):
         (["--model", "unet17"], "unet16"),
         (["--split", "vla"], "vla"),
         (["--contestants", "wgam"], "wgam"),
+        (["--contestants", "content, 1 scale"], "content, 1 scale"),
     ):
         assert gan_bench.main(["--data", data, *flags]) == 2
         assert named in capsys.readouterr().err
+
+
+def test_seeds_in_out_are_not_trained_again(tmp_path, monkeypatch, capsys):
+    out, trained = str(tmp_path / "figures.json"), []
+
+    def bench(flags, seed):
+        if seed == 2 and not trained[1:]:
+            raise KeyboardInterrupt
+        trained.append(seed)
+        return {**figures(seed), "arguments": gan_bench.arguments_of(flags)}
+
+    monkeypatch.setattr(gan_bench, "bench", bench)
+    command = ["--data", "pairs", "--out", out, "--width", "4"]
+    assert gan_bench.main([*command, "--seeds", "1", "2"]) == 130
+    assert [each["seed"] for each in files.read_json(out)] == [1]
+    assert gan_bench.main([*command, "--seeds", "1", "3", "2"]) == 0
+    assert trained == [1, 3, 2]
+    printed = capsys.readouterr().out
+    assert "seeds 1, 3, 2:" in printed
+    assert gan_bench.main(["--from", out]) == 0
+    assert capsys.readouterr().out in printed
+    # Results of another training are neither mixed with these nor replaced.
+    assert gan_bench.main([*command, "--critic-width", "8"]) == 2
+    error = capsys.readouterr().err
+    assert out in error and "critic_width" in error
+    assert trained == [1, 3, 2]
 
 
 @pytest.mark.long
@@ -154,4 +163,4 @@ def test_gan_bench_trains_all_contestants_alike(tmp_path, monkeypatch, capsys):
     # Each contestant follows its own objective.
     scores = [row["scores"]["mse"] for row in stored["contestants"].values()]
     assert len(set(scores)) == len(scores)
-    assert "GANs about three times slower" in capsys.readouterr().out
+    assert "GANs train about three times slower" in capsys.readouterr().out
