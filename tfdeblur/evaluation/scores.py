@@ -313,7 +313,7 @@ class ScoreCard:
         }[region]
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know to compare these scores with others."""
+        """Returns the notes printed below the table: the protocol, and what was left out."""
         notes = [
             f"{self.images:,} images; PSNR averages over the {self.differing:,} whose input "
             f"differs from the target, and counts at most {CEILING_DB:.0f} dB per image.",
