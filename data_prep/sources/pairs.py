@@ -222,7 +222,7 @@ class Pairs(PairSource):
         return (left, right) if self._options.halves == "blurred-sharp" else (right, left)
 
     def describe_blur(self) -> dict[str, Any]:
-        """Returns that the blur is unknown."""
+        """Describes the blur as unknown."""
         return describe_recorded("unknown: it came with the images")
 
     def _scene_of(self, pair: str, name: str, has_split: bool) -> tuple[str, str]:

@@ -165,5 +165,27 @@ def test_fine_tuning(desk):
     assert before["tlc_window"] == after["tlc_window"] == 384
 
 
+@pytest.mark.slow
+def test_training_from_python(tmp_path):
+    # Stands in for the service that the page's callback logs to.
+    (tmp_path / "wandb.py").write_text(
+        "class Run:\n"
+        "    logged, finished = [], False\n"
+        "    def log(self, scalars, step): self.logged.append((step, scalars))\n"
+        "    def finish(self): self.finished = True\n"
+        "def init(project): return Run()\n"
+    )
+    checks = """
+assert result.images == 640 and np.isfinite(result.best["psnr_db"])
+assert restored.shape == (64, 64, 3) and restored.dtype == np.uint8
+assert [step for step, _ in logger._run.logged] == [800, 1280]
+assert all(np.isfinite(scalars["generator/loss"]) for _, scalars in logger._run.logged)
+assert logger._run.finished
+"""
+    code = "".join(re.findall(r"```python\n(.*?)```", page_text("python"), flags=re.DOTALL))
+    run(["-c", code + checks], tmp_path)
+    assert (tmp_path / "runs/mine/index.html").exists()
+
+
 def page_text(name):
     return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The restoring benchmark in docs/restoring.md is that of docs/restoring.json."""
+"""The restoring benchmark in docs/benchmarks.md is that of docs/restoring.json."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from benchmarks import restore
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 ROWS = json.loads((DOCS / "restoring.json").read_text(encoding="utf-8"))
-PAGE = (DOCS / "restoring.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
 
 
 def line(row):

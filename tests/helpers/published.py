@@ -1,4 +1,4 @@
-"""The preflight's table as docs/tpu.md shows it, from the rows in docs/preflight.json.
+"""The preflight's table as docs/preflight.md shows it, from the rows in docs/preflight.json.
 
 ::
 
@@ -17,7 +17,7 @@ import sys
 from tfdeblur.tpu.table import Row, markdown
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ROWS, PAGE = "docs/preflight.json", "docs/tpu.md"
+ROWS, PAGE = "docs/preflight.json", "docs/preflight.md"
 BEGIN, END = "<!-- preflight's table -->\n", "<!-- end of preflight's table -->\n"
 
 

@@ -38,7 +38,7 @@ def test_signal_ends_validation_which_runs_on_resume(
     }
     # Only this run watches for stalls, which changes no number.
     train.run(settings(folder, "whole", **options, guards={"stall_seconds": 0.001}))
-    assert "warning: the first step has not ended" in capsys.readouterr().err
+    assert "warning: the first step has not finished" in capsys.readouterr().err
 
     validate, begun = Validator.__call__, []
 

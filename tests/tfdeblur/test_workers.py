@@ -133,7 +133,7 @@ def test_worker_that_cannot_share_the_batch_exits_with_0(tmp_path, repository):
     with Job(tmp_path, settings(tmp_path, "job", **training), 3, repository) as job:
         codes, outputs = job.end()
     assert codes == [0, 0, 0], "\n".join(outputs)
-    assert outputs[2].splitlines()[-1].startswith("This worker ends") and "Trace" not in outputs[2]
+    assert outputs[2].splitlines()[-1].startswith("Exiting: ") and "Trace" not in outputs[2]
     assert_same_run(tmp_path / "one", tmp_path / "job")
 
 

@@ -22,8 +22,8 @@ class Guards:
     data_wait: Annotated[float, Field(gt=0, le=1)] = 0.3
     """warn if the devices wait for data for this share of the time"""
     stall_seconds: Annotated[float, Field(gt=0, le=1e6)] = 120.0
-    """warn if no call of steps has finished for this long (five times as long for the first call,
-    which includes compilation)"""
+    """warn if no training step finishes for this long (five times as long for the first call, which
+    includes compilation)"""
     min_gradient: Annotated[float, Field(ge=0)] = 1e-8
     """warn if the gradient norm of a network is below this"""
     max_gradient: Annotated[float, Field(gt=0)] = 1e5

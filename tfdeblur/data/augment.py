@@ -72,7 +72,7 @@ class Augmentation:
         return tf.cast(tf.stack([top, left, orientation], axis=1), tf.int32)
 
     def draw_array(self, key: int, positions: np.ndarray, slack: tuple[int, int]) -> np.ndarray:
-        """Returns the same as `draw` without TensorFlow: int64 [n, 3] for int64 [n]."""
+        """Returns the numbers of `draw` without TensorFlow: int64 [n, 3] for int64 [n]."""
         bits = random.draw(random.subkey(key, _CROPS), positions)
         top = bits // 2**32 * (slack[0] + 1) // 2**31
         left = bits % 2**31 * (slack[1] + 1) // 2**31
@@ -107,7 +107,7 @@ class Augmentation:
     def place_array(
         self, images: Sequence[np.ndarray], placements: np.ndarray, size: tuple[int, int]
     ) -> np.ndarray:
-        """Does the same as `place` for arrays: uint8 [n, *size, 3] of n images [h, w, 3]."""
+        """Crops and orients n arrays [h, w, 3], as `place` does; returns uint8 [n, *size, 3]."""
         placed = np.empty([len(images), *size, 3], np.uint8)
         for row, (top, left, orientation) in enumerate(placements.tolist()):
             image = images[row][top : top + size[0], left : left + size[1]]

@@ -60,7 +60,7 @@ def _tag(field: int, kind: int) -> bytes:
 
 
 def _head(number: int, length: int) -> bytes:
-    """Returns what precedes a text, bytes or a message of a length as a field of a message."""
+    """Returns the tag and the length that precede a field's bytes."""
     return _tag(number, _BYTES) + _varint(length)
 
 

@@ -135,7 +135,7 @@ class CheckpointTable:
         return header, body
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know about the scores."""
+        """Returns the notes printed below the table."""
         notes = [
             "* The best checkpoint in that column. It was selected on this split, so its score is "
             "biased; report one that was fixed in advance or selected on a validation split.",

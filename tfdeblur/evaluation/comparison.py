@@ -112,7 +112,7 @@ class Comparison:
         return len({tuple(card.about.get(key) for key in keys) for card in self.cards}) > 1
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know about the metrics."""
+        """Returns the notes printed below the table."""
         return [
             *lower_is_better(self.metrics),
             *(

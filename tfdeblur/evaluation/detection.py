@@ -189,7 +189,7 @@ class DetectionCard:
         return header, rows
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know about the scores."""
+        """Returns the notes printed below the table."""
         min_score = self.about.get("min_score", MIN_SCORE)
         nms = self.about.get("nms_iou", NMS_IOU)
         return [

@@ -301,7 +301,7 @@ def score(
 
 @functools.lru_cache(maxsize=1)
 def image_places(data: EvaluationData) -> Sequence[ImagePlace]:
-    """Returns what each image of a split shows; reads the whole split once."""
+    """Returns scene, frame and position of each image of a split; reads the whole split once."""
     found = []
     for part in data.by_size():
         for batch in part.dataset(max(1, min(64, part.records))):

@@ -163,7 +163,7 @@ class Result:
         return [state for state in (RESTORED, CONVERTED) if state in self.rows]
 
     def same_images(self) -> tuple[Any, ...]:
-        """Returns what is equal for results of the same images."""
+        """Returns a key: results with equal keys were measured on the same images."""
         about = self.about
         fingerprint = about.get("data_fingerprint") or about.get("data")
         return (fingerprint, about.get("split"), about["images"], about["differing"])

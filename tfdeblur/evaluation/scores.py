@@ -347,7 +347,7 @@ class ScoreCard:
         )
 
     def notes(self) -> list[str]:
-        """Returns what a reader must know to compare these scores with others."""
+        """Returns the notes printed below the table: the protocol, and what was left out."""
         which = f" averages over the {self.differing:,} whose input differs from the target, and"
         notes = [
             f"{self.images:,} images; PSNR{which * bool(self.compared)} counts at most "

@@ -131,7 +131,7 @@ def _probe(generator: Generator) -> tuple[float, ...]:
 
 
 def _training(meta: Mapping[str, Any], config: str | None) -> Training:
-    """Returns what the manifest and the configuration say about the training."""
+    """Returns the facts of the training in a checkpoint's manifest and configuration."""
     facts: dict[str, Any] = {"images": meta["images"], "averaged": bool(meta.get("averaged"))}
     if config is not None:
         tree = settings.parse_yaml(files.read_text(config), config)

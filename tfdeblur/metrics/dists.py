@@ -97,7 +97,7 @@ class Dists:
         return self.distance(self.features(sharp), restored)
 
     def features(self, images: Any) -> list[Any]:
-        """Returns what is compared, to compute it once for several comparisons.
+        """Returns the features of images, to be computed once for several comparisons.
 
         Args:
             images: [B, H, W, 3] in [0, 1], red first.

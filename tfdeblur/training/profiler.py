@@ -77,5 +77,5 @@ class _At(Callback):
         self._call = call
 
     def __call__(self, report: Report) -> None:
-        """Calls it."""
+        """Calls the function with the report."""
         self._call(report)

@@ -1,4 +1,4 @@
-"""The calls that a trainer makes to whatever guards its run; by default, nothing does."""
+"""The interface through which a guard watches a trainer's run."""
 
 import contextlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """Supervises nothing; `resilience.guarded_run` has the subclass that does.
+    """Leaves a run unguarded; `resilience.guarded_run` has the subclass that guards it.
 
     Attributes:
         lock: The run's hold on its work directory, if any.

@@ -93,7 +93,7 @@ class Trainer:
         engine: Runs the steps.
         objective: The losses; set by `build`, as the next four.
         state: Networks, optimizers and counters.
-        plan: What a step does, in the current stage.
+        plan: The plan of one step, in the current stage.
         loop: The training loop of the current stage.
         resumed: Whether a checkpoint was restored.
         data: The training data of the current stage; set by `prepare`, as the next one.
@@ -223,7 +223,7 @@ class Trainer:
         return size
 
     def _plan(self, stage: int) -> StepPlan:
-        """Returns what a step does in a stage."""
+        """Returns the plan of one step in a stage."""
         config = self._stages[stage]
         training = config.training
         with _errors_of_stage(stage):
@@ -255,9 +255,9 @@ class Trainer:
         )
         if stage:
             tqdm.write(
-                f"Stage {stage + 1} of {len(self._stages)}, from {self.timeline.begins[stage]:,} "
-                f"images on: crops of {self.data.width}x{self.data.height}, batches of "
-                f"{self.plan.global_batch}."
+                f"Stage {stage + 1} of {len(self._stages)}, starting at "
+                f"{self.timeline.begins[stage]:,} images: crops of "
+                f"{self.data.width}x{self.data.height}, batches of {self.plan.global_batch}."
             )
 
     def restore_or_initialize(self) -> bool:

@@ -198,7 +198,7 @@ class DatasetSource:
             )
 
     def identity(self, validation_split: str | None = None) -> dict[str, Any]:
-        """Returns what is known of the data, in the form of `TrainingData.identity`."""
+        """Returns the data's identity, in the form of `TrainingData.identity`."""
         one = {"records": self.records, "training shards": None, "validation shards": None}
         return {"sets": [one], "order": {}}
 

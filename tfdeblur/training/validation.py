@@ -94,7 +94,7 @@ class TrainingSamples:
         self.records = min(records, data.records)
 
     def dataset(self, batch_size: int) -> ArrayDataset:
-        """Returns them in batches, in the form of `data.evaluation`; samples have no names."""
+        """Returns the samples in batches, in the form of `data.evaluation`, without names."""
         count = -(-self.records // batch_size)
         none = np.full(batch_size, b"", object)
         unnamed = {"scene": none, "frame": none, "valid": np.ones(batch_size, bool)}

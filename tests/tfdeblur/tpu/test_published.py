@@ -1,4 +1,4 @@
-"""The table in docs/tpu.md matches docs/preflight.json and the recipes."""
+"""The table in docs/preflight.md matches docs/preflight.json and the recipes."""
 
 import dataclasses
 import pathlib

@@ -57,7 +57,7 @@ def test_each_stage_has_its_crops_and_batches(folder, shapes, capsys):
     assert logged == [8, 16, 24, 28, 32, 34, 36]
     # Hooks of the end of a run wait for the end of the last stage.
     assert [int(row["images"]) for row in rows if row["val/psnr_db"]] == [24, 36]
-    assert "Stage 3 of 3, from 32 images" in capsys.readouterr().out
+    assert "Stage 3 of 3, starting at 32 images" in capsys.readouterr().out
 
 
 @pytest.mark.slow

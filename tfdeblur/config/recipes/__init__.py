@@ -73,7 +73,7 @@ def load(name: str) -> Recipe:
         inherited = load(base)
         tree = settings.merge({**inherited.config, "about": inherited.about}, tree)
     about = tree.pop("about", {})
-    # A recipe takes a mark of its base back with null.
+    # null removes a note inherited from the base recipe.
     about["chosen"] = {key: why for key, why in about.get("chosen", {}).items() if why}
     return Recipe(name=name, about=about, config=tree)
 

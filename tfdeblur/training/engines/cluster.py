@@ -116,9 +116,11 @@ def leave_out_surplus(global_batch: int) -> None:
     count = _most(total, global_batch) if addresses else 0
     if count == total or place is None:
         return
-    text = f"{total - count} of {total} workers are not needed, {_why(total, global_batch)}"
+    surplus = total - count
+    verb = "is" if surplus == 1 else "are"
+    text = f"{surplus} of {total} workers {verb} not needed, {_why(total, global_batch)}"
     if place >= count:
-        raise NotNeeded(f"This worker ends: {text}")
+        raise NotNeeded(f"Exiting: {text}")
     tqdm.write(text)
     config = json.loads(os.environ["TF_CONFIG"])
     chief = list(config["cluster"].get("chief", []))

@@ -260,7 +260,7 @@ def _process_start(pid: int) -> str | None:
 
 
 def _process_start_elsewhere(pid: int) -> str | None:
-    """Does the same on systems without ``/proc``, which only show whether a process exists."""
+    """Returns "running" for a live process, or None, on systems without ``/proc``."""
     if os.path.exists("/proc/self/stat"):
         return None
     try:

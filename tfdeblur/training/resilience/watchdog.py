@@ -1,4 +1,4 @@
-"""Warns if a training step does not end, from a thread beside the training."""
+"""Warns if a training step does not finish, from a thread beside the training."""
 
 import contextlib
 import threading
@@ -14,23 +14,23 @@ _FIRST_FACTOR = 5
 _SLOWER_FACTOR = 4
 
 _FIRST = (
-    "the first step has not ended after {passed}. It may still be compiled, which takes many "
-    "minutes for a large network with --runtime.xla on or on a TPU; {causes}"
+    "the first step has not finished after {passed}. It may still be compiling (many minutes for a "
+    "large network with --runtime.xla on or on a TPU) or {causes}"
 )
-_LATER = "no step has ended for {passed}, the last took {usual} each; {causes}"
+_LATER = "no step has finished for {passed}; the last ones took {usual} each. It may be {causes}"
 _CAUSES = (
-    "or it waits for data (a bucket or a disk that does not answer: check that the data can be "
-    "read from this machine){workers}. The run keeps waiting; a signal ends it."
+    "waiting for data (an unresponsive bucket or disk: check that the data can be read from this "
+    "machine){workers}. The run keeps waiting; press Ctrl-C to stop it."
 )
 _WORKERS = ", or for another worker (see the output of the others)"
 _VOTE = (
     "no answer from another worker for {passed}. It may be saving, waiting for data, or hanging: "
-    "see the output of the others. The run keeps waiting; a signal ends it."
+    "see the output of the others. The run keeps waiting; press Ctrl-C to stop it."
 )
 
 
 class StallWatchdog:
-    """Warns once per stall, and again when the step has ended.
+    """Warns once per stall, and again when the step has finished.
 
     It measures the time between the beginning and the end of a call; computations and their speed
     are the same without it.
@@ -76,7 +76,7 @@ class StallWatchdog:
         if steps:
             self.learn(seconds / steps, stalled.is_set())
         if stalled.is_set():
-            self._write(f"Ended after {_time(seconds)}; the run continues.")
+            self._write(f"Finished after {_time(seconds)}; the run continues.")
 
     def learn(self, step_seconds: float, stalled: bool) -> None:
         """Updates the expected duration of a step."""

@@ -1,4 +1,4 @@
-"""Stalled steps: one warning per stall, and a message when the step has ended."""
+"""Stalled steps: one warning per stall, and a message when the step has finished."""
 
 import threading
 import time
@@ -51,8 +51,8 @@ def test_limit_of_vote_is_the_setting_and_does_not_depend_on_steps():
 
 
 def test_warning_of_first_call_names_compiling():
-    assert "first step has not ended after 601 s" in learned().warning(50, 601)
-    assert "compiled" in learned().warning(50, 601)
+    assert "first step has not finished after 601 s" in learned().warning(50, 601)
+    assert "compiling" in learned().warning(50, 601)
 
 
 def test_warning_of_later_call_names_causes_in_one_line():
@@ -94,7 +94,7 @@ def test_call_that_stalls_warns_once_while_it_lasts_and_reports_its_end(steps):
         assert [line.partition(":")[0] for line in lines] == ["warning"]
         time.sleep(0.05)
     assert len(lines) == 2
-    assert lines[1].startswith("Ended after ")
+    assert lines[1].startswith("Finished after ")
 
 
 def test_call_that_raises_reports_no_end_and_is_not_learned():

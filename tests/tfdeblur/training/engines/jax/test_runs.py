@@ -286,7 +286,7 @@ def test_processes_train_like_one(tmp_path, repository, count, batch, devices):
         for index in range(count)
     ]
     printed = [finish(process) for process in processes]
-    assert printed[-1].splitlines()[-1].startswith("This worker ends") == (batch == 4)
+    assert printed[-1].splitlines()[-1].startswith("Exiting: ") == (batch == 4)
     assert ("4 x cpu in 2 processes" in printed[0]) == (batch == 4)
     one, many = (weights(str(tmp_path / name)) for name in ("one", "several"))
     for ours, theirs in zip(many, one, strict=True):
