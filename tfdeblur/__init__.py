@@ -9,8 +9,8 @@ Example:
     True
     >>> tfdeblur.build_model("unet16", width=8).count_params()
     120843
-    >>> tfdeblur.list_presets()
-    ['nafnet16-photo', 'rednet30-cifar10', 'rednet30wgan-cifar10', 'unet16-cifar10']
+    >>> "unet16-cifar10" in tfdeblur.list_presets()
+    True
     >>> sharp = tfdeblur.load("nafnet16-photo").deblur(blurred)  # doctest: +SKIP
 
 `register` and `register_metric` add models, critics, objectives, sources and metrics of your own,

@@ -20,7 +20,12 @@ def test_modules_of_the_statements_exist(path):
 
 
 # Trainings of presets, with other settings than the papers'.
-FAST = {"unet16_cifar10_fast", "rednet30_cifar10_fast", "rednet30wgan_cifar10_fast"}
+FAST = {
+    "unet16_cifar10_fast",
+    "rednet30_cifar10_fast",
+    "rednet30wgan_cifar10_fast",
+    "resnet16_cifar10_fast",
+}
 
 
 def expanded(pattern):
