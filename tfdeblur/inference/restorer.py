@@ -242,14 +242,14 @@ def load_restorer(
                 "set KERAS_BACKEND=tensorflow before Python starts."
             )
         loaded = saved_model.load_saved_model(path)
-        model = loaded.description.get("model", {})
-        fixed = model.get(local_pooling.OPTION) or "off"
+        network = loaded.description.get("model", {})
+        fixed = network.get(local_pooling.OPTION) or "off"
         if pooling not in ("auto", None, fixed):
             raise UserError(
                 f"tlc: {path} is a SavedModel, whose pooling window is fixed ({fixed}). Remove "
                 "--tlc, or export the network again with it."
             )
-        name = model.get("name", files.base_name(path))
+        name = network.get("name", files.base_name(path))
         return Restorer(loaded, name=name, about=loaded.description, **how)
     try:
         folder = checkpoint_folder(path, which)
