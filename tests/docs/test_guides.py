@@ -78,8 +78,8 @@ def desk(tmp_path):
         blurred = np.rint(blurred).astype(np.uint8)
         split = ("train", "train", "train", "train", "valid", "test")[place]
         for half, content, others in (
-            ("blur", blurred, ("input", "Blur", "blur/im{}_kernel1_img")),
-            ("sharp", picture, ("GT", "Sharp", "gt/im{}")),
+            ("blur", blurred, ("input", "Blur", "blur/im{}_kernel1_img", "inputs")),
+            ("sharp", picture, ("GT", "Sharp", "gt/im{}", "targets")),
         ):
             for path in (
                 f"pairs/{half}/{place}.png",
@@ -87,12 +87,15 @@ def desk(tmp_path):
                 f"scenes/{place}/{others[0]}/0001.png",
                 f"BSD/{split}/{place}/{others[1]}/RGB/0001.png",
                 f"levin/{others[2].format(place)}.png",
+                f"{others[3]}/{place}.png",
             ):
                 (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / path).write_bytes(_png(content))
         (tmp_path / "halves").mkdir(exist_ok=True)
         both = np.concatenate([blurred, picture], axis=1)
         (tmp_path / "halves" / f"{place}.png").write_bytes(_png(both))
+    # Another program's pictures, which change nothing.
+    shutil.copytree(tmp_path / "inputs", tmp_path / "peer")
     (tmp_path / "photos" / "chelsea.png").rename(tmp_path / "photos" / "cat.png")
     golden = ROOT / "tests/tfdeblur/porting/golden/nafnet.pth"
     shutil.copyfile(golden, tmp_path / "NAFNet-GoPro-width32.pth")
