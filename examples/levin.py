@@ -4,7 +4,7 @@
 
 It reads levin/blur/im1_kernel2_img.png with levin/gt/kernel2.png and writes
 restored/richardson_lucy/1-2.png and restored/wiener/1-2.png, which `evaluate --compare` finds by
-the names that `data_prep.build pairs` gives the pairs (docs/metrics.md). Both are told the kernel,
+the names that `data_prep.build pairs` gives the pairs (docs/metrics.md). Both are given the kernel,
 which a network is not. Needs scikit-image.
 """
 

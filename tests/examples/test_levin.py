@@ -1,6 +1,5 @@
 """The program that restores Levin's photographs by their kernels."""
 
-import importlib.util
 import pathlib
 
 import numpy as np
@@ -11,13 +10,9 @@ from tfdeblur.evaluation.picture_files import pictures_in
 
 
 @pytest.fixture
-def example(repository: pathlib.Path):
+def example(load_example):
     pytest.importorskip("skimage")
-    path = repository / "examples" / "levin.py"
-    spec = importlib.util.spec_from_file_location("levin_example", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("levin")
 
 
 def test_photographs_come_closer_to_the_sharp_ones_under_the_names_of_the_pairs(

@@ -1,6 +1,5 @@
 """The program that networks are compared with."""
 
-import importlib.util
 import pathlib
 
 import numpy as np
@@ -12,13 +11,9 @@ from tfdeblur.evaluation.picture_files import pictures_in
 
 
 @pytest.fixture
-def example(repository: pathlib.Path):
+def example(load_example):
     pytest.importorskip("skimage")
-    path = repository / "examples" / "richardson_lucy.py"
-    spec = importlib.util.spec_from_file_location("richardson_lucy_example", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("richardson_lucy")
 
 
 def test_frames_come_closer_to_the_sharp_ones_under_names_that_are_found(
