@@ -188,8 +188,6 @@ def _sync(path: str) -> None:
     if not files.is_local(path):
         return
     folder = os.path.isdir(path)
-    if folder and os.name == "nt":
-        return  # Windows cannot open folders.
     try:
         descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
         try:

@@ -113,8 +113,11 @@ class Timeline:
         """Returns a configuration whose learning rates warm up and decay by counts of images."""
 
         def converted(schedule: ScheduleConfig) -> ScheduleConfig:
-            warmup, start = map(self.images, (schedule.warmup, schedule.start))
-            return dataclasses.replace(schedule, warmup=f"{warmup} images", start=f"{start} images")
+            points = (schedule.warmup, schedule.start, *schedule.milestones)
+            warmup, start, *milestones = (f"{self.images(point)} images" for point in points)
+            return dataclasses.replace(
+                schedule, warmup=warmup, start=start, milestones=tuple(milestones)
+            )
 
         networks = {
             name: dataclasses.replace(own, schedule=own.schedule and converted(own.schedule))

@@ -131,15 +131,19 @@ class ScheduleConfig:
     """The learning rate as a function of the images seen."""
 
     name: Literal["constant", "step", "exponential", "linear", "cosine"] = "constant"
-    """constant; step: multiply by `factor` every `every`; exponential: the same smoothly, constant
-    until `start`; linear: constant until `start`, then to `final` at the end; cosine: to `final` at
-    the end"""
+    """constant; step: multiply by `factor` every `every`, or at each of `milestones`; exponential:
+    the same smoothly, constant until `start`; linear: constant until `start`, then to `final` at
+    the end; cosine: to `final` at the end, or in each `cycle`"""
     warmup: Duration = "0 images"
     """linear rise from 0 at the start of training"""
     start: Duration = "0 images"
     """start of the decay"""
     every: Period | None = None
     """interval of the decay (step, exponential); steps are those of the first stage"""
+    milestones: tuple[Period, ...] = ()
+    """times of the decay (step), which replace `start` and `every`"""
+    cycle: Period | None = None
+    """time from one warm restart to the next (cosine)"""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     """factor of the rate per interval"""
     drop: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -148,8 +152,10 @@ class ScheduleConfig:
     """rate at the end of training (linear, cosine)"""
 
     def __post_init__(self) -> None:
-        if self.name in ("step", "exponential") and self.every is None:
-            raise ValueError(f"{self.name!r} needs `every`, such as '5 epochs'")
+        if self.name == "step" and self.every is None and not self.milestones:
+            raise ValueError("'step' needs `every`, such as '5 epochs', or `milestones`")
+        if self.name == "exponential" and self.every is None:
+            raise ValueError("'exponential' needs `every`, such as '5 epochs'")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

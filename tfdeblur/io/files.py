@@ -286,6 +286,20 @@ def rename(source: str, target: str) -> None:
             _gfile().rename(source, target, overwrite=True)
 
 
+def set_aside(path: str) -> str:
+    """Renames a damaged file to `NAME.damaged`, or `NAME.damaged-2` and so on if that exists.
+
+    Returns:
+        The new path.
+    """
+    target, number = f"{path}.damaged", 1
+    while exists(target):
+        number += 1
+        target = f"{path}.damaged-{number}"
+    rename(path, target)
+    return target
+
+
 def require_regular_file(path: str) -> None:
     """Rejects local paths that are not regular files: pipes would block, devices may never end.
 

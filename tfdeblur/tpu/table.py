@@ -227,8 +227,7 @@ class Table:
                 rows = [Row.from_json(values) for values in files.read_json(path)]
             except (UserError, AttributeError, TypeError, ValueError) as error:
                 # The table can be rebuilt from the cached compilations.
-                aside = f"{path}.damaged"
-                files.rename(path, aside)
+                aside = files.set_aside(path)
                 tqdm.write(f"warning: {path} is damaged ({error}): renamed to {aside}.")
                 return
             self.rows = {row.key: row for row in rows}

@@ -81,7 +81,6 @@ def _read_history(path: str) -> dict[int, dict[str, float]]:
     """Reads a history; a damaged file is renamed, and its readable rows are kept."""
     rows, damaged = histories.parse(files.read_bytes(path))
     if damaged:
-        aside = f"{path}.damaged"
-        files.rename(path, aside)
+        aside = files.set_aside(path)
         tqdm.write(f"warning: {path} is damaged: renamed to {aside}; its intact rows are kept.")
     return rows

@@ -87,7 +87,9 @@ def _with_schedule(schedule: ScheduleConfig, factor: float) -> ScheduleConfig:
         schedule,
         warmup=_shortened(schedule.warmup, factor),
         start=_shortened(schedule.start, factor),
-        every=None if schedule.every is None else _shortened(schedule.every, factor),
+        every=schedule.every and _shortened(schedule.every, factor),
+        milestones=tuple(_shortened(milestone, factor) for milestone in schedule.milestones),
+        cycle=schedule.cycle and _shortened(schedule.cycle, factor),
         final=schedule.final * math.sqrt(factor),
     )
 

@@ -43,6 +43,8 @@ def make_rate(
 
     warmup, start = to_images(schedule.warmup), to_images(schedule.start)
     every = max(to_images(schedule.every), 1.0)
+    cycle = to_images(schedule.cycle)
+    milestones = [to_images(milestone) for milestone in schedule.milestones]
     decay_start = max(start, warmup)
     decay_length = max(float(total_images) - decay_start, 1.0)
 
@@ -50,6 +52,9 @@ def make_rate(
         past = ops.maximum(images - decay_start, 0.0)
         started = ops.cast(images >= decay_start, "float32")
         top = peak * (1.0 + (schedule.drop - 1.0) * started)
+        if schedule.name == "step" and milestones:
+            reached = sum(ops.cast(images >= milestone, "float32") for milestone in milestones)
+            return peak * ops.power(schedule.factor, reached)
         if schedule.name == "step":
             return top * ops.power(schedule.factor, ops.floor(past / every))
         if schedule.name == "exponential":
@@ -58,6 +63,8 @@ def make_rate(
         if schedule.name == "linear":
             return top + (schedule.final - top) * share
         if schedule.name == "cosine":
+            if schedule.cycle is not None:
+                share = ops.mod(past, cycle) / cycle
             wave = 0.5 * (1.0 + ops.cos(math.pi * share))
             return schedule.final + (top - schedule.final) * wave
         return ops.convert_to_tensor(peak, "float32")

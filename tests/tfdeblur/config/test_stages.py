@@ -10,6 +10,7 @@ from tfdeblur.errors import ConfigError
 
 def run(**training):
     schedule = {"name": "cosine", "warmup": "5 steps", "start": "12 steps"}
+    schedule["milestones"] = ["8 steps", "14 steps", "1 epochs"]
     return config.resolve(
         {"recipe": "quickstart", "workdir": "run", "training": training, "schedule": schedule}
     )
@@ -54,6 +55,7 @@ def test_rates_follow_the_steps_of_all_stages():
     run_config = run(global_batch=8, stages=[{"start": "10 steps", "global_batch": 2}])
     schedule = timeline(run_config).in_images(run_config).schedule
     assert (schedule.warmup, schedule.start) == ("40 images", "84 images")
+    assert schedule.milestones == ("64 images", "88 images", "100 images")
 
 
 def test_stages_survive_their_file():

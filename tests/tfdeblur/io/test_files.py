@@ -84,6 +84,15 @@ def test_rename_replaces_the_target_and_remove_is_idempotent(folder):
     files.remove_tree(files.join(folder, "nothing"))
 
 
+def test_set_aside_keeps_what_was_set_aside_before(folder):
+    path = files.join(folder, "history.csv")
+    for text in ("first", "second", "third"):
+        files.write_text(path, text)
+        files.set_aside(path)
+    kept = [f"{path}.damaged", f"{path}.damaged-2", f"{path}.damaged-3"]
+    assert [files.read_text(name) for name in kept] == ["first", "second", "third"]
+
+
 def test_exists_in_an_unavailable_bucket_raises_user_error(monkeypatch):
     def unavailable(path):
         raise tf.errors.UnavailableError(None, None, "503")

@@ -13,7 +13,14 @@ TREE = {
     "model": "unet16",
     "objective": {"name": "wgan_gp", "losses": {"mse": 1.0}},
     "optimizer": {"learning_rate": 0.1},
-    "schedule": {"name": "step", "warmup": "40 steps", "every": "3 epochs", "final": 0.01},
+    "schedule": {
+        "name": "step",
+        "warmup": "40 steps",
+        "every": "3 epochs",
+        "milestones": ["30 steps", "9 epochs"],
+        "cycle": "50 steps",
+        "final": 0.01,
+    },
     "networks": {"critic": {"optimizer": {"learning_rate": 0.3}}},
     "training": {"global_batch": 6, "duration": "100 steps", "ema_decay": 0.9},
 }
@@ -38,7 +45,9 @@ def test_batch_is_the_next_multiple_and_the_rest_follows(devices, batch, capsys)
     for one in (schedule, own_schedule):
         assert one.final == pytest.approx(0.01 * root)
         assert one.every == "3 epochs"
-        assert float(one.warmup.split()[0]) * batch == pytest.approx(40 * 6)
+        for shortened, steps in ((one.warmup, 40), (one.milestones[0], 30), (one.cycle, 50)):
+            assert float(shortened.split()[0]) * batch == pytest.approx(steps * 6)
+        assert one.milestones[1] == "9 epochs"
     assert float(found.training.duration.split()[0]) * batch == pytest.approx(600)
     assert found.training.ema_decay == pytest.approx(0.9 ** (batch / 6))
     assert len(capsys.readouterr().out.splitlines()) == 1

@@ -42,6 +42,19 @@ def test_step_schedule_with_start_and_drop():
     assert rate_at(720, **options) == pytest.approx(0.01 * 0.7**2)
 
 
+def test_step_schedule_with_milestones():
+    options = {
+        "name": "step",
+        "every": "1 epochs",
+        "milestones": ("3 epochs", "45 steps", "800 images"),
+        "factor": 0.5,
+    }
+    assert rate_at(299, **options) == pytest.approx(0.1)
+    assert rate_at(300, **options) == pytest.approx(0.05)
+    assert rate_at(450, **options) == pytest.approx(0.025)
+    assert rate_at(999, **options) == pytest.approx(0.0125)
+
+
 def test_exponential_schedule_with_start():
     options = {"name": "exponential", "start": "3 epochs", "every": "100 images", "factor": 0.5}
     assert rate_at(300, **options) == pytest.approx(0.1)
@@ -62,6 +75,13 @@ def test_cosine_schedule_with_warmup():
     assert rate_at(190, **options) == pytest.approx(0.1)
     assert rate_at(600, **options) == pytest.approx((0.1 + 0.01) / 2)
     assert rate_at(1000, **options) == pytest.approx(0.01)
+
+
+def test_cosine_schedule_with_restarts():
+    options = {"name": "cosine", "start": "1 epochs", "cycle": "2 epochs", "final": 0.01}
+    assert rate_at(100, **options) == rate_at(300, **options) == pytest.approx(0.1)
+    assert rate_at(200, **options) == rate_at(400, **options) == pytest.approx((0.1 + 0.01) / 2)
+    assert rate_at(299.99, **options) == pytest.approx(0.01, abs=1e-6)
 
 
 def test_step_schedule_without_every_raises_value_error():

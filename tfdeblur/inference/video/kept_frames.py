@@ -32,7 +32,7 @@ class KeptFrames:
         max_bytes: See `MAX_BYTES`.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder cannot be written, or holds files that this class did not write.
     """
 
     def __init__(self, out: str, identity: Mapping[str, Any], max_bytes: int = MAX_BYTES) -> None:
@@ -40,6 +40,15 @@ class KeptFrames:
         self._room: float = max_bytes
         given = json.dumps(identity, sort_keys=True)
         path = files.join(self.folder, _IDENTITY)
+        if not files.exists(path) and files.is_dir(self.folder):
+            # Numbered frames without their identity are what a kill during `remove` leaves.
+            others = [name for name in files.walk_files(self.folder) if not _is_number(name)]
+            if others:
+                raise UserError(
+                    f"Restored frames are kept in {self.folder} until the video is complete, but "
+                    f"there are other files in it, such as {others[0]}. Move or delete that "
+                    "folder, or choose another output."
+                )
         if not files.exists(path) or files.read_bytes(path) != given.encode():
             files.remove_tree(self.folder)
             files.make_dirs(self.folder)
@@ -89,3 +98,8 @@ class KeptFrames:
 
     def _path(self, first: int) -> str:
         return files.join(self.folder, f"{first:012d}")
+
+
+def _is_number(name: str) -> bool:
+    # A frame that was being written has a hidden name.
+    return name.isdecimal() or files.is_hidden(name)

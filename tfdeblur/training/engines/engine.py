@@ -245,8 +245,8 @@ def worker_lost(reason: str) -> WorkerLost:
     """Returns the error of a step that another process did not answer."""
     return WorkerLost(
         f"Another worker of this job has ended or is unreachable, so this one ends as well "
-        f"({reason}). Its own output shows why. Start all workers again, the same number of them: "
-        "they resume from the newest checkpoint."
+        f"({reason}). Its own output shows why. Start all workers again: they resume from the "
+        "newest checkpoint."
     )
 
 

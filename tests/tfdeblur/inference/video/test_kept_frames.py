@@ -91,6 +91,26 @@ def test_damaged_frames_are_restored_again(desk):
     assert rest.frames == 4
 
 
+def test_folder_of_another_program_is_left_alone(desk):
+    folder, rewrite = desk
+    other = folder / "out/.b.mp4.frames/notes.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    with pytest.raises(UserError, match=r"\.b\.mp4\.frames"):
+        rewrite(Darker())
+    assert other.read_text() == "mine"
+
+
+def test_remains_of_a_killed_removal_are_replaced(desk):
+    folder, rewrite = desk
+    with pytest.raises(KeyboardInterrupt):
+        rewrite(Darker(stop_at=4))
+    (folder / "out/.b.mp4.frames/identity.json").unlink()
+    whole = Darker()
+    rewrite(whole)
+    assert whole.frames == 6 and (folder / "out/b.mp4").exists()
+
+
 def test_a_video_that_is_at_fault_leaves_no_frames(desk):
     folder, rewrite = desk
     with pytest.raises(DataError):
