@@ -60,11 +60,11 @@ class PreflightConfig:
     """jax: the step of all chips; tensorflow: the step of one replica, with its share of the
     batch"""
     global_batch: Annotated[int | None, Field(ge=1)] = None
-    """images per update on all chips; that of the recipe if unset"""
+    """images per update on all chips; if unset, those of the recipe, in each of its stages"""
     largest: bool = False
     """search the largest global batch that fits, which compiles more batches"""
     image_size: Size | None = None
-    """size of a sample, WIDTHxHEIGHT; that of the recipe if unset"""
+    """size of a sample, WIDTHxHEIGHT; if unset, that of the recipe, in each of its stages"""
     cache: str = "preflight"
     """folder of the table and of cached compilations"""
     time_limit: Annotated[float, Field(gt=0)] = 60.0
@@ -78,7 +78,7 @@ def run(config: PreflightConfig) -> "list[Row]":
         config: The runs and slices.
 
     Returns:
-        One row per run and slice, also for steps that do not compile.
+        One row per stage of a run and slice, also for steps that do not compile.
 
     Raises:
         UserError: JAX or libtpu is missing.
@@ -110,8 +110,6 @@ def run(config: PreflightConfig) -> "list[Row]":
             progress=bar.set_postfix_str,
         )
         for target in targets:
-            if stages := len(target.run_config.training.stages):
-                tqdm.write(f"{target.name}: the first of {stages + 1} stages is compiled.")
             for tpu in slices:
                 row = surveyor.row(target, tpu, largest=config.largest)
                 table.add(row)
@@ -141,9 +139,13 @@ def _targets(preflight: PreflightConfig) -> "list[Target]":
 
     batch, size = preflight.global_batch, preflight.image_size
     if preflight.run_config is not None:
-        return [file_target(preflight.run_config, global_batch=batch, image_size=size)]
-    names = recipes.names() if preflight.recipe is None else [preflight.recipe]
-    return [recipe_target(name, global_batch=batch, image_size=size) for name in names]
+        found = [file_target(preflight.run_config, global_batch=batch, image_size=size)]
+    else:
+        names = recipes.names() if preflight.recipe is None else [preflight.recipe]
+        found = [recipe_target(name, global_batch=batch, image_size=size) for name in names]
+    if batch is not None or size is not None:
+        return found
+    return [stage for target in found for stage in target.stages()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -48,8 +48,18 @@ def test_main_writes_a_table_of_recipes_and_slices(compiler, folder, capsys):
 
 def test_run_with_all_compiles_every_recipe(compiler, folder):
     rows = preflight.run(configure(all=True, cache=folder))
-    assert [row.name for row in rows] == recipes.names()
-    assert len(files.read_json(files.join(folder, "table.json"))) == len(rows)
+    assert list(dict.fromkeys(row.name for row in rows)) == recipes.names()
+    assert len(files.read_json(files.join(folder, "table.json"))) == len({row.key for row in rows})
+
+
+def test_run_compiles_all_stages_unless_the_step_is_given(compiler, folder):
+    calls, _ = compiler
+    recipe = {"recipe": "restormer_gopro", "cache": folder}
+    preflight.run(configure(**recipe))
+    assert [batch for _, _, batch, _ in calls[1:]] == [64, 40, 32, 16, 8, 8]
+    calls.clear()
+    preflight.run(configure(**recipe, global_batch=16))
+    assert [batch for _, _, batch, _ in calls[1:]] == [16]
 
 
 @pytest.mark.parametrize(

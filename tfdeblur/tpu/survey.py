@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from tfdeblur.config.stages import shared_batch
 from tfdeblur.io import subprocesses
 from tfdeblur.io.subprocesses import Reply
 from tfdeblur.tpu import compiling
@@ -74,9 +73,7 @@ class Surveyor:
         """
         row = Row.of(target, tpu, self._engine)
         try:
-            # Those that share the batches of all stages, of which the first is compiled.
-            shared = shared_batch(target.run_config)
-            devices = len(cluster.sharing(range(tpu.devices), shared))
+            devices = len(cluster.sharing(range(tpu.devices), target.shared))
             limit = target.run_config.training.replica_batch
             reply = self._compile(target, tpu, target.batch, limit, devices)
             row = row.filled(reply, target, tpu)

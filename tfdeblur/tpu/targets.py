@@ -11,6 +11,7 @@ import yaml
 from tfdeblur import config
 from tfdeblur.config import TrainConfig, recipes, settings
 from tfdeblur.config.fields import Size
+from tfdeblur.config.stages import shared_batch, stage_configs
 from tfdeblur.data.inputs import split_batch
 from tfdeblur.errors import ConfigError
 
@@ -27,12 +28,14 @@ class Target:
         run_config: The settings.
         height: Height of a sample in pixels.
         width: Width of a sample in pixels.
+        shared: Devices share the batches of all stages, so their number divides this one.
     """
 
     name: str
     run_config: TrainConfig
     height: int
     width: int
+    shared: int
 
     @property
     def batch(self) -> int:
@@ -43,6 +46,15 @@ class Target:
     def bfloat16(self) -> bool:
         """Whether the run computes in bfloat16 on a TPU."""
         return self.run_config.runtime.precision != "float32"
+
+    def stages(self) -> list["Target"]:
+        """Returns a target for each stage of a progressive training, this one first."""
+        found = [self]
+        for own in stage_configs(self.run_config)[1:]:
+            # Later stages crop, or keep the crops of the first.
+            height, width = own.data.crop or (self.height, self.width)
+            found.append(dataclasses.replace(self, run_config=own, height=height, width=width))
+        return found
 
     def micro_batches(self, devices: int) -> int:
         """Returns the number of parts in which a device processes its share of the batch."""
@@ -86,7 +98,7 @@ def target_of(
     if global_batch is not None:
         training = dataclasses.replace(run_config.training, global_batch=global_batch)
         run_config = dataclasses.replace(run_config, training=training)
-    return Target(name, run_config, size[0], size[1])
+    return Target(name, run_config, size[0], size[1], shared_batch(run_config))
 
 
 def _built_size(about: Mapping[str, Any]) -> tuple[int, int] | None:

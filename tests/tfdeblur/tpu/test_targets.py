@@ -42,6 +42,21 @@ def test_recipe_target_has_the_recipes_batch_by_default():
     assert recipe_target("unet16_cifar10", global_batch=48).batch == 48
 
 
+def test_stages_are_targets_of_their_own():
+    found = recipe_target("restormer_gopro").stages()
+    assert [(target.width, target.batch) for target in found] == [
+        (128, 64),
+        (160, 40),
+        (192, 32),
+        (256, 16),
+        (320, 8),
+        (384, 8),
+    ]
+    # All devices share the batches of all stages.
+    assert {target.shared for target in found} == {8}
+    assert recipe_target("unet16_reds").stages() == [recipe_target("unet16_reds")]
+
+
 def test_request_has_another_batch_and_the_same_settings():
     run = settings(
         training={"global_batch": 64, "replica_batch": 3}, data={"crop": 16, "paths": ["d"]}
