@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from data_prep import build
 from tests.helpers.tiled_data import write_tiled_set
 from tests.helpers.tiny_data import write_data_set
 from tfdeblur.data.evaluation import EvaluationData
+from tfdeblur.evaluate import EvaluateConfig, run
 from tfdeblur.evaluation.evaluator import SplitEvaluator
 from tfdeblur.evaluation.scores import QUICK_FILES, Setting
 from tfdeblur.evaluation.stitching import Stitcher
@@ -87,3 +89,18 @@ def test_whole_images_have_no_frames(tmp_path, frames):
     path = write_data_set(f"{tmp_path}/data", {"test": 4})
     _, card = evaluate(path, frames=frames)
     assert card.whole_frames is None and "whole images" in card.table()
+
+
+@pytest.mark.slow
+def test_frames_of_reds_are_scored_whole_and_in_the_tiles_of_its_recipes(real_data, tmp_path):
+    built = f"{tmp_path}/reds"
+    flags = ["--source", str(real_data / "reds"), "--test-scenes", "020", "--out", built]
+    tiles = ["--resize", "512x288", "--tile", "128x96", "--test-tile", "128x96"]
+    assert build.main(["reds", *flags, *tiles]) == 0
+    run(EvaluateConfig(model="nafnet16-photo", data=built, out=f"{tmp_path}/tiles", pictures=0))
+    tiles = files.read_json(f"{tmp_path}/tiles/scores.json")
+    frames = files.read_json(f"{tmp_path}/tiles/frames.json")
+    assert (tiles["images"], frames["images"]) == (48, 4)
+    # The input has no seams: its error is the same, averaged over tiles or over frames.
+    key = "blurred"
+    assert frames["rows"][key]["mse"] == pytest.approx(tiles["rows"][key]["mse"], rel=1e-5)

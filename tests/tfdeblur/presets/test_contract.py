@@ -7,14 +7,23 @@ import pytest
 import yaml
 
 import tfdeblur
+from data_prep import build
 from tests.helpers.real_data import build_cifar10
 from tests.test_repository import lines_of, setup_cfg
 from tfdeblur import presets
 from tfdeblur.evaluate import EvaluateConfig, run
+from tfdeblur.inference import photo_files
 from tfdeblur.presets import card, catalog, preset
 
 NAMES = tfdeblur.list_presets()
 IN_THE_BOX = [name for name in NAMES if presets.load(name).weights.url is None]
+# Presets and the sets at hand on which their facts state scores.
+SCORED = [
+    (name, data)
+    for name in IN_THE_BOX
+    for data in ("cifar10", "gopro")
+    if f"{data}, split test" in [scores.data for scores in presets.load(name).scores]
+]
 
 
 def folder_of(name):
@@ -93,15 +102,31 @@ def cifar10(real_data, tmp_path_factory):
     return build_cifar10(real_data, tmp_path_factory.mktemp("cifar10"))
 
 
+@pytest.fixture(scope="module")
+def gopro(real_data, tmp_path_factory):
+    """Whole GoPro test frames."""
+    out = f"{tmp_path_factory.mktemp('gopro')}/built"
+    flags = ["--source", str(real_data / "gopro"), "--out", out, "--val-share", "0"]
+    assert build.main(["gopro", *flags]) == 0
+    return out
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", IN_THE_BOX)
-def test_scores_on_cifar10_are_those_of_an_evaluation(name, request, tmp_path):
-    scores = [found for found in presets.load(name).scores if found.data == "cifar10, split test"]
-    if not scores:
-        pytest.skip(f"{name} has no scores on CIFAR-10")
-    data = request.getfixturevalue("cifar10")
-    result = run(EvaluateConfig(model=name, data=data, out=str(tmp_path), pictures=0))
+@pytest.mark.parametrize(("name", "data"), SCORED)
+def test_scores_are_those_of_an_evaluation(name, data, request, tmp_path):
+    (scores,) = (one for one in presets.load(name).scores if one.data == f"{data}, split test")
+    built = request.getfixturevalue(data)
+    result = run(EvaluateConfig(model=name, data=built, out=str(tmp_path), pictures=0))
     for row in ("blurred", "restored"):
-        values = getattr(scores[0], row)
+        values = getattr(scores, row)
         measured = {key: result.card.rows[row][key] for key in values}
         assert measured == pytest.approx(values, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_default_preset_leaves_sharp_photos_as_they_are(real_data):
+    restorer = tfdeblur.load(presets.DEFAULT)
+    for path in sorted(real_data.glob("sharp/kodak/*.png")):
+        sharp = photo_files.read_photo(str(path)).pixels
+        difference = restorer.deblur(sharp).astype(np.float32) - sharp
+        assert 20 * np.log10(255 / np.sqrt(np.mean(difference**2))) > 40, path.name
