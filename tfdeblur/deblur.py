@@ -293,7 +293,7 @@ def _check_memory(height: int, width: int) -> None:
 
     available = host_memory()
     needed = _BYTES_AT_REST + _BYTES_PER_PIXEL * height * width
-    if available is not None and needed > available:
+    if needed > available:
         raise UserError(
             f"has {width}x{height} pixels: restoring it needs about "
             f"{needed / 2**30:.0f} GiB of memory, and this machine has {available / 2**30:.0f}."

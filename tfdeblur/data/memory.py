@@ -113,7 +113,7 @@ class MemoryReader:
         self._order = functools.lru_cache(maxsize=2 * len(mixture.streams))(self._order_of)
         splits = [opened.split for opened in mixture.opened]
         pixels = sum(2 * 3 * split.records * split.height * split.width for split in splits)
-        limit = CACHED_SHARE * (host_memory() or 0)
+        limit = CACHED_SHARE * host_memory()
         cache = mixture.config.cache
         if cache == "off" or (cache == "auto" and pixels > limit):
             raise UserError(

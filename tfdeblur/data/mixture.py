@@ -142,7 +142,7 @@ class RecordMixture:
         """Whether records are kept in memory; see `DataConfig.cache`."""
         if self.config.cache != "auto":
             return self.config.cache == "on"
-        return self.bytes <= CACHED_SHARE * (host_memory() or 0)
+        return self.bytes <= CACHED_SHARE * host_memory()
 
     @functools.cached_property
     def block_sizes(self) -> list[int]:

@@ -10,6 +10,7 @@ a scheme is used for the first time.
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -431,9 +432,7 @@ def _locked_beside(path: str) -> Iterator[str]:
     while True:
         partial = _partial_name(path)
         with open(partial, "xb") as file:
-            if not lock(file, wait=True):
-                file.close()  # Windows, which has no such locks, does not rename open files
-            elif not os.path.exists(partial):
+            if lock(file, wait=True) and not os.path.exists(partial):
                 continue  # `remove_abandoned` saw it before it was locked
             yield partial
             return
@@ -447,13 +446,11 @@ def lock(file: BinaryIO, wait: bool = False) -> bool:
         wait: Whether to wait for another process that has locked it.
 
     Returns:
-        Whether it is locked. False also if the system or the disk has no such locks.
+        Whether it is locked. False also if the disk has no such locks.
     """
     try:
-        import fcntl
-
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except (ImportError, OSError):
+    except OSError:
         return False
     return True
 

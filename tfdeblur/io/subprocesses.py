@@ -136,7 +136,6 @@ def _describe_crash(code: int, stderr: str) -> str:
 
 def _exit_with_parent(parent: int) -> None:
     """Exits this process soon after its parent has exited or was killed."""
-    # In a virtual environment of Windows, the parent is a launcher.
-    while os.name != "posix" or os.getppid() == parent:
+    while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
     os._exit(1)

@@ -52,13 +52,11 @@ def _cpu_text() -> str:
     return f"{cores} CPU core{'s'[: cores != 1]}"
 
 
-def host_memory() -> int | None:
-    """Returns the bytes of memory that this process may use, or None if they are unknown.
+def host_memory() -> int:
+    """Returns the bytes of memory that this process may use.
 
     The memory of the machine, or the limit of the container that the process runs in.
     """
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not on Windows
-        return None
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in _MEMORY_LIMITS:
         with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:

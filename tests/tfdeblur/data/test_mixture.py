@@ -219,14 +219,14 @@ def test_surplus_or_missing_records_raise_naming_the_shard(dataset: Write) -> No
 
 @pytest.mark.parametrize(
     ("cache", "memory", "cached"),
-    [("auto", 1 << 30, True), ("auto", 4096, False), ("auto", None, False), ("on", 1, True)],
+    [("auto", 1 << 30, True), ("auto", 4096, False), ("on", 1, True)],
 )
 def test_records_are_cached_if_they_fit_into_memory(
     dataset: Write,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     cache: str,
-    memory: int | None,
+    memory: int,
     cached: bool,
 ) -> None:
     monkeypatch.setattr(mixture, "host_memory", lambda: memory)
