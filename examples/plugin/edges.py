@@ -1,10 +1,12 @@
-r"""A plug-in: a network, an objective, a metric and a data source outside of the library.
+r"""A plug-in: a network, a critic, an objective, a metric and a data source.
 
 One module is enough; a package works the same. Importing it registers everything::
 
     python -m data_prep.build arrays --plugins edges.py --source FOLDER --out data/arrays
     python -m tfdeblur.train --plugins edges.py --model shallow --objective edges \
         --output.best-metric edge_mae --data data/arrays --workdir runs/shallow
+    python -m tfdeblur.train --plugins edges.py --model shallow --objective wgan_gp \
+        --critic shallow --data data/arrays --workdir runs/shallow-gan
     python -m tfdeblur.evaluate --plugins edges.py --workdir runs/shallow --data data/arrays
 
 `test_edges.py` beside it runs the library's contract tests on it.
@@ -26,6 +28,7 @@ from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import DataError
 from tfdeblur.losses.pixel import charbonnier_per_example
 from tfdeblur.metrics import Metric
+from tfdeblur.models.critics.critic import Critic
 from tfdeblur.models.generator import Generator
 from tfdeblur.objectives.objective import Loss, Objective, View
 
@@ -53,6 +56,33 @@ def build_model(options: ModelOptions) -> Generator:
     correction = layers.Conv2D(3, 5, padding="same", dtype="float32", name="correction")(x)
     restored = layers.Add(dtype="float32", name="restored")([blurred, correction])
     return Generator(keras.Model(blurred, restored, name="shallow"), "unit", multiple=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CriticOptions:
+    """Settings of the critic `shallow`."""
+
+    width: Annotated[int, Field(gt=0)] = 32
+    """channels of the hidden layers"""
+
+
+@tfdeblur.register("critic", "shallow")
+def build_critic(options: CriticOptions) -> Critic:
+    """Builds the critic: two convolutions of stride 2, and a score for each position.
+
+    Args:
+        options: Settings.
+
+    Returns:
+        A critic for any size, without the blurred input.
+    """
+    images = x = keras.Input((None, None, 3), name="images")
+    for index in range(2):
+        x = layers.Conv2D(options.width, 4, strides=2, padding="same", name=f"conv{index}")(x)
+        x = layers.LeakyReLU(0.2, name=f"relu{index}")(x)
+    scores = layers.Conv2D(1, 3, padding="same", dtype="float32", name="scores")(x)
+    network = keras.Model(images, scores, name="shallow_critic")
+    return Critic(network, conditional=False, mixes_examples=False)
 
 
 def edge_mae(sharp: Any, restored: Any) -> Any:

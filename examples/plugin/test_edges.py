@@ -14,12 +14,18 @@ import pytest
 
 from data_prep.testing import check_source
 from tfdeblur import testing
+from tfdeblur.models.critics.critic import Critic
 from tfdeblur.models.generator import Generator
 
 
 @pytest.mark.parametrize("check", testing.MODEL_CHECKS, ids=testing.name_of)
 def test_model(check: Callable[[Generator], None]) -> None:
     check(testing.build("model", "shallow", width=4))
+
+
+@pytest.mark.parametrize("check", testing.CRITIC_CHECKS, ids=testing.name_of)
+def test_critic(check: Callable[[Critic], None]) -> None:
+    check(testing.build("critic", "shallow", width=4))
 
 
 def test_objective() -> None:

@@ -42,6 +42,8 @@ def test_plugin_fulfills_the_contracts(plugin, tmp_path, monkeypatch) -> None:
     spec.loader.exec_module(tests)
     for check in tests.testing.MODEL_CHECKS:
         tests.test_model(check)
+    for check in tests.testing.CRITIC_CHECKS:
+        tests.test_critic(check)
     tests.test_objective()
     tests.test_metric()
     tests.test_source(tmp_path)

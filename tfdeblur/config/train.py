@@ -141,7 +141,7 @@ class ScheduleConfig:
     every: Period | None = None
     """interval of the decay (step, exponential); steps are those of the first stage"""
     milestones: tuple[Period, ...] = ()
-    """times of the decay (step), which replace `start` and `every`"""
+    """times of the decay (step), which replace `start`, `every` and `drop`"""
     cycle: Period | None = None
     """time from one warm restart to the next (cosine)"""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -10,6 +10,7 @@ import importlib.resources
 from collections.abc import Sequence
 
 from tfdeblur import cli
+from tfdeblur.io import files
 from tfdeblur.serve import __main__ as serve
 
 PROG = "python -m tfdeblur.demo"
@@ -30,8 +31,8 @@ def run(config: serve.ServeConfig) -> None:
     Raises:
         UserError: The extra `demo` is not installed, or the network cannot be loaded.
     """
-    print(f"Open http://{config.host}:{config.port}/ in a browser; Ctrl-C ends.")
-    serve.run(config, page(config.model))
+    # Other machines may see the page, and need not see the path.
+    serve.run(config, page(files.own_name(config.model)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

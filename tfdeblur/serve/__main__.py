@@ -54,6 +54,8 @@ def run(config: ServeConfig, page: str | None = None) -> None:
     app = make_app(config, page)
     import uvicorn
 
+    if page is not None:
+        print(f"Open http://{config.host}:{config.port}/ in a browser; Ctrl-C ends.", flush=True)
     uvicorn.run(app, host=config.host, port=config.port, log_level="info")
 
 
