@@ -10,7 +10,8 @@ as many. The moving statistics of batch norm do not count as parameters. The cos
 shapes; no network is run.
 
 With `--recipes` it prints the table of docs/recipes.md: each network as a recipe trains it, with
-the least time on a TPU from docs/preflight.json and the seconds on a CPU from docs/restoring.json.
+the least time on a TPU from docs/preflight.json, and time and memory on a CPU from
+docs/restoring.json.
 
 Without, it also checks the claim that a dense network is smaller and cheaper than DeblurGAN, whose
 paper does not give the widths: `dense_deblurgan` is listed with three growth rates, and `deblurgan`
@@ -31,6 +32,7 @@ import keras
 from tfdeblur import config, models
 from tfdeblur.config import recipes
 from tfdeblur.errors import ConfigError
+from tfdeblur.tpu.targets import recipe_target
 
 # Configurations from papers; all other models are counted with their defaults.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -51,12 +53,16 @@ _RESTORED = {
     "nafnet32": "nafnet32_gopro",
     "nafnet16": "nafnet16_rsblur",
     "mimo_unet": "mimo_unet_gopro",
+    "fftformer": "fftformer_gopro",
+    "restormer": "restormer_gopro",
+    "deepdeblur": "deepdeblur_gopro",
+    "fpn_mobilenet": "deblurgan_v2",
 }
 _FRAME = "1280x720"
 
 RECIPES_HEADER = (
-    "| network | recipe | parameters | multiply-adds | v5e, ms | CPU, s | reported, dB | papers |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    "| network | recipe | parameters | multiply-adds | v5e, ms | CPU, s | CPU, GiB | reported, dB "
+    "| papers |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
@@ -171,7 +177,8 @@ def recipe_row(name: str, size: int) -> str:
         f"{spent.parameters:,}",
         f"{spent.multiply_adds / 1e9:.1f} G",
         least_on_a_tpu(name),
-        seconds_on_a_cpu(name),
+        on_a_cpu(name, "seconds"),
+        on_a_cpu(name, "gib"),
         f"{reported:.2f}",
         ", ".join(map(_reference, papers)),
     )
@@ -181,10 +188,16 @@ def recipe_row(name: str, size: int) -> str:
 def least_on_a_tpu(name: str) -> str:
     """Returns the least time of a recipe's step on TPU v5e, and the size of its samples.
 
-    It is in milliseconds of one chip per image, so neither the chips nor the batch matter. Empty if
-    the step was not compiled.
+    It is in milliseconds of one chip per image, so neither the chips nor the batch matter; of the
+    first stage, if the recipe has several. Empty if the step was not compiled.
     """
-    compiled = {row["slice"]: row for row in _published("preflight") if row["name"] == name}
+    target = recipe_target(name)
+    first = (name, f"{target.width}x{target.height}", target.batch)
+    compiled = {
+        row["slice"]: row
+        for row in _published("preflight")
+        if (row["name"], row["size"], row["batch"]) == first
+    }
     for tpu in _SLICES:
         if row := compiled.get(tpu):
             least = max(row["least_ms"].values()) * row["devices"] / row["images"]
@@ -192,14 +205,18 @@ def least_on_a_tpu(name: str) -> str:
     return ""
 
 
-def seconds_on_a_cpu(name: str) -> str:
-    """Returns the seconds for a frame of 1280x720, by tfdeblur and the faster PyTorch.
+def on_a_cpu(name: str, quantity: str) -> str:
+    """Returns what a frame of 1280x720 takes, by tfdeblur and the better PyTorch.
 
     Empty if the benchmark of restoring has not compared the recipe's network.
+
+    Args:
+        name: The recipe.
+        quantity: ``seconds``, or ``gib`` for the memory.
     """
     for row in _published("restoring"):
         if _RESTORED.get(row["network"]) == name and row["size"] == _FRAME:
-            ours, *theirs = row["seconds"].values()
+            ours, *theirs = row[quantity].values()
             return f"{ours} / {min(theirs)}"
     return ""
 

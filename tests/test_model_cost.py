@@ -58,42 +58,53 @@ def test_table_of_the_recipes_is_in_the_docs(repository):
     assert model_cost.recipe_row("unet16_cifar10", 256) in page.splitlines()
     for name in model_cost.recipe_of_each_network():
         (row,) = re.findall(rf"^\| `\w+` \| `{name}` \|(.*)\|$", page, re.MULTILINE)
-        _, _, tpu, cpu, _, _ = (cell.strip() for cell in row.split("|"))
+        _, _, tpu, seconds, gib, _, _ = (cell.strip() for cell in row.split("|"))
         assert tpu == model_cost.least_on_a_tpu(name), name
-        assert cpu == model_cost.seconds_on_a_cpu(name), name
+        assert seconds == model_cost.on_a_cpu(name, "seconds"), name
+        assert gib == model_cost.on_a_cpu(name, "gib"), name
 
 
-def test_least_time_is_that_of_one_v5e_chip_and_one_image(tmp_path, monkeypatch):
+def test_least_time_is_that_of_one_v5e_chip_one_image_and_the_first_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(model_cost, "DOCS", tmp_path)
+
+    def compiled(name, tpu, size, batch, devices, **least_ms):
+        place = {"name": name, "slice": tpu, "size": size, "devices": devices}
+        return {**place, "batch": batch, "images": batch, "least_ms": least_ms}
+
     rows = [
-        {"name": "both", "slice": "v5e-1", "devices": 1, "images": 4, "least_ms": {"memory": 9.0}},
-        {
-            "name": "both",
-            "slice": "v5e-8",
-            "devices": 8,
-            "images": 16,
-            "least_ms": {"compute": 0.1, "links": 3.0},
-        },
-        {"name": "one", "slice": "v5e-1", "devices": 1, "images": 4, "least_ms": {"compute": 2.0}},
-        {"name": "none", "slice": "v6e-8", "devices": 8, "images": 8, "least_ms": {"memory": 1.0}},
+        compiled("unet16_cifar10", "v5e-1", "32x32", 256, 1, memory=9.0),
+        compiled("unet16_cifar10", "v5e-8", "32x32", 256, 8, compute=0.1, links=48.0),
+        compiled("nafnet32_gopro", "v5e-1", "256x256", 32, 1, compute=16.0),
+        compiled("restormer_gopro", "v5e-8", "128x128", 64, 8, compute=4.0),
+        compiled("restormer_gopro", "v5e-8", "384x384", 8, 8, compute=1000.0),
+        compiled("rednet30_cifar10", "v6e-8", "32x32", 256, 8, memory=1.0),
     ]
-    text = json.dumps([{**row, "size": "48x32"} for row in rows])
-    (tmp_path / "preflight.json").write_text(text, "utf-8")
+    (tmp_path / "preflight.json").write_text(json.dumps(rows), "utf-8")
     found = {row["name"]: model_cost.least_on_a_tpu(row["name"]) for row in rows}
-    assert found == {"both": "1.5 (48x32)", "one": "0.5 (48x32)", "none": ""}
+    assert found == {
+        "unet16_cifar10": "1.5 (32x32)",
+        "nafnet32_gopro": "0.5 (256x256)",
+        "restormer_gopro": "0.5 (128x128)",
+        "rednet30_cifar10": "",
+    }
 
 
-def test_seconds_are_those_of_whole_frames_and_the_faster_pytorch(tmp_path, monkeypatch):
+def test_figures_of_a_cpu_are_those_of_whole_frames_and_the_better_pytorch(tmp_path, monkeypatch):
     monkeypatch.setattr(model_cost, "DOCS", tmp_path)
     seconds = {
         "3840x2160": {"tfdeblur": 42, "torch": 50, "torch, keeping memory": 43},
         "1280x720": {"tfdeblur": 5.0, "torch": 9.0, "torch, keeping memory": 4.5},
     }
-    rows = [{"network": "nafnet32", "size": size, "seconds": of} for size, of in seconds.items()]
+    gib = {"tfdeblur": 2.0, "torch": 1.4, "torch, keeping memory": 2.3}
+    rows = [
+        {"network": "nafnet32", "size": size, "seconds": of, "gib": gib}
+        for size, of in seconds.items()
+    ]
     (tmp_path / "restoring.json").write_text(json.dumps(rows), "utf-8")
-    assert model_cost.seconds_on_a_cpu("nafnet32_gopro") == "5.0 / 4.5"
-    assert not model_cost.seconds_on_a_cpu("mimo_unet_gopro")
-    assert not model_cost.seconds_on_a_cpu("unet16_cifar10")
+    assert model_cost.on_a_cpu("nafnet32_gopro", "seconds") == "5.0 / 4.5"
+    assert model_cost.on_a_cpu("nafnet32_gopro", "gib") == "2.0 / 1.4"
+    for name in ("mimo_unet_gopro", "unet16_cifar10"):
+        assert not model_cost.on_a_cpu(name, "seconds")
 
 
 def test_recipes_train_the_networks_that_the_benchmark_of_restoring_compares():
@@ -103,6 +114,10 @@ def test_recipes_train_the_networks_that_the_benchmark_of_restoring_compares():
         "nafnet32": {"width": 32, **blocks},
         "nafnet16": {"width": 16, **blocks},
         "mimo_unet": {"width": 32, "blocks": 8, "mise": True, "mosd": True, "aff": True},
+        "fftformer": {"width": 48, "blocks": (6, 6, 12), "refinement": 4},
+        "restormer": {"width": 48, "blocks": (4, 6, 6, 8), "refinement": 4},
+        "deepdeblur": {"scales": 3, "blocks": 19, "width": 64},
+        "fpn_mobilenet": {"width": 64, "norm": "instance"},
     }
     assert compared.keys() == model_cost._RESTORED.keys()
     for network, recipe in model_cost._RESTORED.items():

@@ -48,10 +48,25 @@ def test_later_stages_count_by_their_pixels() -> None:
 def test_times_of_whole_trainings_follow_from_those_of_a_step(repository: pathlib.Path) -> None:
     (compiled, *_) = published.load(repository / published.ROWS)
     chosen = {"name": "unet16_cifar10", "slice": schedules.SLICE, "images": 250}
+    chosen |= {"size": "32x32", "batch": 256}
     row = dataclasses.replace(compiled, **chosen, least_ms={"compute": 1.0, "memory": 2.0})
     assert schedules.least_seconds("unet16_cifar10", [row]) == "42.0 s"
     other = dataclasses.replace(row, slice="v5e-1")
     assert schedules.least_seconds("unet16_cifar10", [other]) == ""
+
+    stages = [
+        dataclasses.replace(row, name="restormer_gopro", size=size, batch=batch, images=batch)
+        for size, batch in (
+            ("128x128", 64),
+            ("160x160", 40),
+            ("192x192", 32),
+            ("256x256", 16),
+            ("320x320", 8),
+            ("384x384", 8),
+        )
+    ]
+    assert schedules.least_seconds("restormer_gopro", stages) == "600.0 s"
+    assert schedules.least_seconds("restormer_gopro", stages[:-1]) == ""
 
     timed = {"name": "unet16_cifar10", "images": 50, "seconds": 1.0}
     assert schedules.cpu_days("unet16_cifar10", [timed]) == "1.2"

@@ -16,6 +16,7 @@ from tfdeblur import config
 from tfdeblur.config import recipes
 from tfdeblur.config.stages import Timeline, stage_configs
 from tfdeblur.tpu.table import Row
+from tfdeblur.tpu.targets import recipe_target
 
 PAGE, SLICE = "docs/recipes.md", "v5e-8"
 CPU_ROWS = "docs/cpu_steps.json"
@@ -38,12 +39,17 @@ def images_of_first_size(name: str) -> float:
 
 
 def least_seconds(name: str, rows: list[Row]) -> str:
-    """Returns the least time of a whole training on a TPU slice; empty if it was not compiled."""
-    for row in rows:
-        if (row.name, row.slice) == (name, SLICE):
-            seconds = images_of_first_size(name) / row.images * max(row.least_ms.values()) / 1e3
-            return f"{seconds:,.1f} s"
-    return ""
+    """Returns the least time of a whole training on a TPU; empty if a stage was not compiled."""
+    timeline, images = _timeline(name)
+    found = {(row.size, row.batch): row for row in rows if (row.name, row.slice) == (name, SLICE)}
+    ends = (*timeline.begins[1:], images)
+    seconds = 0.0
+    for target, begin, end in zip(recipe_target(name).stages(), timeline.begins, ends, strict=True):
+        row = found.get((f"{target.width}x{target.height}", target.batch))
+        if row is None:
+            return ""
+        seconds += (end - begin) / row.images * max(row.least_ms.values()) / 1e3
+    return f"{seconds:,.1f} s"
 
 
 def cpu_days(name: str, rows: list[dict[str, Any]]) -> str:
