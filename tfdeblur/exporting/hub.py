@@ -173,16 +173,18 @@ def _completed(new: Preset, known: Preset | None, license: str, scores: str) -> 
     if license:
         new = dataclasses.replace(new, license=license)
     if scores:
-        found = _read_scores(scores, new.weights.sha256)
+        found = _read_scores(scores, new)
         others = tuple(entry for entry in new.scores if entry.data != found.data)
         new = dataclasses.replace(new, scores=(*others, found))
     return new
 
 
-def _read_scores(path: str, sha256: str) -> Scores:
+def _read_scores(path: str, preset: Preset) -> Scores:
     tree = files.read_json(path)
+    window = preset.model.get("pool_window")
+    tlc = f"TLC over windows of {window} pixels, " if window else ""
     try:
-        if tree["weights_sha256"] != sha256:
+        if tree["weights_sha256"] != preset.weights.sha256:
             raise DataError(
                 f"{path} evaluates other weights than these: run tfdeblur.evaluate with --model "
                 "and the folder of the preset, and pass the scores of that."
@@ -196,9 +198,9 @@ def _read_scores(path: str, sha256: str) -> Scores:
             data=f"{files.base_name(tree['data'])}, split {tree['split']}{limited}",
             images=tree["images"],
             protocol=(
-                "`python -m tfdeblur.evaluate`: whole images, float32, clipped to [0, 1], RGB; "
-                f"PSNR averages over the {tree['differing']:,} images whose input differs from "
-                "the target."
+                f"`python -m tfdeblur.evaluate`: whole images, {tlc}float32, clipped to [0, 1], "
+                f"RGB; PSNR averages over the {tree['differing']:,} images whose input differs "
+                "from the target."
             ),
             **rows,
         )
