@@ -30,3 +30,8 @@ def weights(workdir, which="last"):
 
 def history(workdir):
     return list(csv.DictReader(io.StringIO(files.read_text(files.join(workdir, "history.csv")))))
+
+
+def traces(workdir):
+    """Returns the paths of a run's profiles."""
+    return [name for name in files.walk_files(workdir) if name.endswith(".xplane.pb")]

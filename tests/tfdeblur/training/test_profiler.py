@@ -1,20 +1,11 @@
-"""The trace of some steps, which both engines write."""
-
-import os
-import subprocess
-import sys
-import textwrap
+"""The trace of some steps; `engines/jax/test_runs.py` has a run that writes one under JAX."""
 
 import pytest
 
-from tests.helpers.runs import settings
+from tests.helpers.runs import settings, traces
 from tests.helpers.tiny_data import write_data_set
 from tfdeblur import config, train
 from tfdeblur.io import files
-
-
-def traces(workdir):
-    return [name for name in files.walk_files(workdir) if name.endswith(".xplane.pb")]
 
 
 def test_run_writes_one_trace_of_one_call_of_steps(folder, capsys):
@@ -51,36 +42,3 @@ def test_profile_flag_sets_the_key(capsys):
     assert train.main(words) == 0
     assert "profile: true" in capsys.readouterr().out
     assert not config.resolve({"recipe": "unet16_cifar10", "workdir": "w"}).output.profile
-
-
-JAX = """
-    from types import SimpleNamespace
-    import jax
-    from tfdeblur.training.profiler import Profiler
-
-    config = SimpleNamespace(runtime=SimpleNamespace(steps_per_loop=5))
-    run = SimpleNamespace(output={out!r}, owns_workdir=True, config=config)
-    profiler = Profiler(run)
-    report = SimpleNamespace(images=8, last=False)
-    for callback in (profiler.end, profiler.begin, profiler.end, profiler.begin, profiler.end):
-        callback(report)
-        jax.jit(lambda x: x + 1)(1.0).block_until_ready()
-"""
-
-
-def test_trace_under_jax_is_written(tmp_path):
-    pytest.importorskip("jax")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(JAX.format(out=str(tmp_path)))],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(traces(str(tmp_path))) == 1

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.helpers.real_data import build_cifar10
-from tests.helpers.runs import history, settings, weights
+from tests.helpers.runs import history, settings, traces, weights
 from tests.helpers.tiny_data import training_data, write_data_set
 from tests.helpers.tiny_models import TINY
 from tfdeblur import config, train
@@ -68,12 +68,14 @@ def run_settings(folder, workdir, steps, **sections):
 @pytest.mark.slow
 def test_run_writes_all_files_and_resumes_under_tensorflow(tmp_path, repository):
     write_data_set(str(tmp_path / "data"), {"train": 20, "val": 4})
-    printed = finish(start(tmp_path, run_settings(tmp_path, "run", 4), repository))
+    traced = {"runtime": {"steps_per_loop": 1}, "output": {"profile": True}}
+    printed = finish(start(tmp_path, run_settings(tmp_path, "run", 4, **traced), repository))
     assert "JAX" in printed
     workdir = tmp_path / "run"
     rows = history(str(workdir))
     assert [int(row["images"]) for row in rows][-1] == 32
     assert {"index.html", "pictures", "tensorboard", "best"} <= {p.name for p in workdir.iterdir()}
+    assert len(traces(str(workdir))) == 1
     resolved = yaml.safe_load((workdir / "config.yaml").read_text())
     assert resolved["runtime"]["engine"] == "jax"
 
