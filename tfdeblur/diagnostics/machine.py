@@ -44,8 +44,10 @@ def _start(tpu: str | None) -> Reply:
 
 
 def _devices(reply: Reply) -> Iterator[Finding]:
+    packages = versions.installed()
     if reply.error:
-        advice = f"Install the library's packages again: {platforms.find().install}."
+        install = versions.replacing(platforms.find().install, packages)
+        advice = f"Install the library's packages again: {install}."
         yield Finding("devices", "wrong", reply.error, advice)
         return
     values = reply.values
@@ -53,8 +55,13 @@ def _devices(reply: Reply) -> Iterator[Finding]:
         text = f"{values['summary']}; this machine has an NVIDIA GPU that {values['engine']} lacks"
         extra = {"TensorFlow": "gpu", "JAX": "jax-gpu"}[values["engine"]]
         advice = f'Check that nvidia-smi works, and that pip install "tfdeblur[{extra}]" was run.'
-        if values["cuda"] is False:
-            install = versions.replacing('pip install "tfdeblur[gpu]"', versions.installed())
+        if values["cuda"] is False and "jax" in packages:
+            advice = (
+                "This TensorFlow was built without CUDA, and reads the data for JAX: train with "
+                "--engine jax. KERAS_BACKEND=jax makes the doctor check JAX."
+            )
+        elif values["cuda"] is False:
+            install = versions.replacing('pip install "tfdeblur[gpu]"', packages)
             advice = f"This TensorFlow was built without CUDA; replace it: {install}."
         yield Finding("devices", "warning", text, advice)
     else:

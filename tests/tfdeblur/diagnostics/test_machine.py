@@ -41,8 +41,13 @@ def test_findings_without_accelerator_are_ok(platform):
 
 def test_findings_with_an_undetected_gpu_are_a_warning(platform, monkeypatch):
     monkeypatch.setattr(platforms, "has_gpu", lambda: True)
+    monkeypatch.setattr(versions, "installed", lambda: {"tensorflow-cpu": "2.21.0"})
     assert found()["devices"].status == "warning"
     assert "tfdeblur[gpu]" in found()["devices"].advice
+    # Of an environment for JAX, TensorFlow's build is not replaced.
+    monkeypatch.setattr(versions, "installed", lambda: {"tensorflow-cpu": "2.21.0", "jax": "1"})
+    assert "--engine jax" in found()["devices"].advice
+    assert "pip" not in found()["devices"].advice
     platform[None] = Reply({**VALUES, "engine": "JAX", "cuda": None})
     assert "tfdeblur[jax-gpu]" in found()["devices"].advice
     platform[None] = Reply({**VALUES, "gpus": 1})
