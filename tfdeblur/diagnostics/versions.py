@@ -138,8 +138,9 @@ def _builds(packages: Mapping[str, str]) -> list[Finding]:
         if "jax" not in packages:
             return [Finding("TensorFlow", "wrong", "is not installed", advice)]
         text = (
-            "is not installed: JAX trains on data that fit in memory; evaluating, restoring, "
-            "exporting, larger data and gs:// need it"
+            "is not installed: JAX trains on data that fit in memory, evaluates and restores; "
+            "larger data, synthesis, gs://, photos with 16 bits per channel, export and convert "
+            "need it"
         )
         return [Finding("TensorFlow", "warning", text, advice)]
     versions = (f"{name} {packages[name]}" for name in _REPORTED if name in packages)
