@@ -294,7 +294,7 @@ def _shared_by(devices: Sequence[jax.Device], global_batch: int) -> list[jax.Dev
     for device in devices:
         own.setdefault(device.process_index, []).append(device)
     smallest = min(map(len, own.values()))
-    count = len(cluster.sharing(range(smallest), max(global_batch // len(own), 1)))
+    count = len(cluster.sharing(range(smallest), global_batch, len(own)))
     return [d for d in devices if d in own[d.process_index][:count]]
 
 

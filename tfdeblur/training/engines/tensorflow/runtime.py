@@ -76,8 +76,8 @@ def make_strategy(
         cluster.require(addresses)
         cluster.refuse_outsider(addresses, place)
         if gpus := tf.config.list_physical_devices("GPU"):
-            share = None if global_batch is None else max(global_batch // len(addresses), 1)
-            tf.config.set_visible_devices(cluster.sharing(gpus, share), "GPU")
+            used = cluster.sharing(gpus, global_batch, len(addresses))
+            tf.config.set_visible_devices(used, "GPU")
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _tpu_strategy(tpu or "local", global_batch)
 
