@@ -106,6 +106,25 @@ def sharing(
     return list(devices[:count])
 
 
+def parts(processes: int, global_batch: int) -> int:
+    """Returns in how many equal parts processes read a batch if none of them can be left out.
+
+    As many processes read each part and compute the same with it; prints how many repeat others.
+
+    Args:
+        processes: Processes of the job.
+        global_batch: Images in the batch.
+    """
+    count = math.gcd(processes, global_batch)
+    if count < processes:
+        verb = "repeats" if processes - count == 1 else "repeat"
+        tqdm.write(
+            f"{processes - count} of {processes} processes only {verb} the work of others, "
+            f"{_why(processes, global_batch)}"
+        )
+    return count
+
+
 def leave_out_surplus(global_batch: int) -> None:
     """Removes the workers that cannot share a batch equally with the others from `TF_CONFIG`.
 
