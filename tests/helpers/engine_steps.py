@@ -10,6 +10,7 @@ Draws of the penalty and dropout masks are fixed, so that they are equal in both
 import dataclasses
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -123,13 +124,21 @@ def run_case(case: Case, folder: str, suffix: str) -> None:
         state.load_arrays(dict(arrays))
     engine.compile(state, objective, plan)
     batches = place(make_batches(case, STEPS * plan.batches(objective)), engine)
-    results = [engine.run_steps(batches, 1, 0) for _ in range(STEPS)]
+    results = [engine.run_steps(batches, 1, 0)]
+    gradients = {}
+    if case.optimizer == "sgd":
+        # Velocities begin at zero: after the generator's first update they are -rate * gradient.
+        rate, arrays = run_config.optimizer.learning_rate, state.arrays()
+        velocity = re.compile("generator_optimizer/(.*)/momentum")
+        gradients = {m[1]: -v / rate for k, v in arrays.items() if (m := velocity.fullmatch(k))}
+    results += [engine.run_steps(batches, 1, 0) for _ in range(STEPS - 1)]
     scalars = {
         name: np.array([result.sums[name] for result in results]) for name in results[0].sums
     }
     skipped = np.array([result.skipped for result in results])
     outcome = {f"scalars/{k}": v for k, v in scalars.items()} | {"skipped": skipped}
     outcome |= {f"state/{k}": v for k, v in state.arrays().items()}
+    outcome |= {f"gradients/{k}": v for k, v in gradients.items()}
     np.savez(os.path.join(folder, f"{case.name}-{suffix}.npz"), **outcome)
 
 

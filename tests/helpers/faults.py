@@ -396,11 +396,12 @@ equal those of an undisturbed run, bit for bit, unless the fault is meant to cha
 
 `tests/tfdeblur/test_faults.py` tests every row; `python -m tests.helpers.faults` (extra `dev`)
 prints this page.
-Workers that die are tested with real processes (`tests/tfdeblur/test_workers.py`): the others print
-a message and exit with code 75. `python -m benchmarks.kill_test --data data/cifar10 --out kills`
-kills a real run at random, again and again: after each of three series of 50 kills of a WGAN-GP run
-(REDNet at depth 10, 400 steps, a checkpoint every second step), every array of the last checkpoint
-was equal to the undisturbed run's. 14 of these 150 kills hit a checkpoint that was being written.
+Workers that die are tested with real processes under TensorFlow (`tests/tfdeblur/test_workers.py`):
+the others print a message and exit with code 75. `python -m benchmarks.kill_test
+--data data/cifar10 --out kills` kills a real run at random, again and again: after each of three
+series of 50 kills of a WGAN-GP run (REDNet at depth 10, 400 steps, a checkpoint every second step),
+every array of the last checkpoint was equal to the undisturbed run's. 14 of these 150 kills hit a
+checkpoint that was being written.
 
 """
 

@@ -4,6 +4,7 @@ A TPU can only be used by one process at a time and may hang, and a library that
 machine may end the process that imports it.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -44,8 +45,10 @@ def _start(tpu: str | None) -> Reply:
 
 
 def _devices(reply: Reply) -> Iterator[Finding]:
+    packages = versions.installed()
     if reply.error:
-        advice = f"Install the library's packages again: {platforms.find().install}."
+        install = versions.replacing(platforms.find().install, packages)
+        advice = f"Install the library's packages again: {install}."
         yield Finding("devices", "wrong", reply.error, advice)
         return
     values = reply.values
@@ -53,8 +56,13 @@ def _devices(reply: Reply) -> Iterator[Finding]:
         text = f"{values['summary']}; this machine has an NVIDIA GPU that {values['engine']} lacks"
         extra = {"TensorFlow": "gpu", "JAX": "jax-gpu"}[values["engine"]]
         advice = f'Check that nvidia-smi works, and that pip install "tfdeblur[{extra}]" was run.'
-        if values["cuda"] is False:
-            install = versions.replacing('pip install "tfdeblur[gpu]"', versions.installed())
+        if values["cuda"] is False and "jax" in packages:
+            advice = (
+                "This TensorFlow was built without CUDA, and reads the data for JAX: train with "
+                "--engine jax. KERAS_BACKEND=jax makes the doctor check JAX."
+            )
+        elif values["cuda"] is False:
+            install = versions.replacing('pip install "tfdeblur[gpu]"', packages)
             advice = f"This TensorFlow was built without CUDA; replace it: {install}."
         yield Finding("devices", "warning", text, advice)
     else:
@@ -63,16 +71,24 @@ def _devices(reply: Reply) -> Iterator[Finding]:
 
 
 def _tpu_advice(name: str | None, signs: list[str], reply: Reply) -> str:
+    packages = versions.installed()
+    under_jax = _runs_jax(packages)
     if name not in (None, "local"):
+        if under_jax:
+            return "Run it on the TPU VM itself, on each of its hosts, with --tpu and no name."
         return (
             f"Check that {name!r} is READY (gcloud compute tpus tpu-vm list --zone ZONE). On the "
             "TPU VM itself use --tpu local."
         )
     if not signs:
         return "This machine has no /dev/accel* or /dev/vfio: run on the TPU VM itself."
-    packages = versions.installed()
     if "libtpu" not in packages:
         return f"There is no libtpu: {versions.replacing(platforms.find().install, packages)}."
+    if reply.timed_out and under_jax:
+        return (
+            "On a TPU of several hosts JAX waits for all: run the doctor on every host at the same "
+            "time (gcloud compute tpus tpu-vm ssh --worker=all); see docs/tpu.md."
+        )
     if reply.timed_out:
         return (
             "A single host of a pod cannot be initialized alone: on worker 0 set "
@@ -83,6 +99,15 @@ def _tpu_advice(name: str | None, signs: list[str], reply: Reply) -> str:
     if "tensorflow-tpu" in packages and others:
         advice += f" pip uninstall {' '.join(others)}, then install tensorflow-tpu again."
     return advice
+
+
+def _runs_jax(packages: Mapping[str, str]) -> bool:
+    """Returns whether a TPU is used through JAX; decided as by `choose_backend`."""
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen == "jax"
+    if not any(name in packages for name in versions.BUILDS):
+        return "jax" in packages
+    return {"jax", "libtpu"} <= packages.keys() and "tensorflow-tpu" not in packages
 
 
 def _work(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _advice(path: str, reply: subprocesses.Reply) -> str:
     if reply.timed_out or any(part in reply.error for part in _NO_NETWORK):
         return "Check the network, and that the bucket exists (gcloud storage ls)."
     if reply.values.get("no_tensorflow"):
-        return f"{platforms.find().install}, or use a local folder."
+        return f"{platforms.adding_tensorflow()}, or use a local folder."
     if reply.values.get("unknown_scheme"):
         if scheme == "gs" and sys.version_info < (3, 13):
             return "pip install tensorflow-io-gcs-filesystem, which adds gs:// to TensorFlow."

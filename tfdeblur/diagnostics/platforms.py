@@ -5,7 +5,10 @@ import glob
 import importlib.util
 import os
 import pathlib
+import re
 import sys
+
+from tfdeblur.config.backend import is_installed
 
 # Variables that Colab and Kaggle set in every session.
 _NOTEBOOKS = {
@@ -19,6 +22,9 @@ _TPU_FILES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 _VENDORS, _GOOGLE = "/sys/bus/pci/devices/*/vendor", "0x1ae0"
 _TPU_VARIABLES = ("TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID", "COLAB_TPU_ADDR")
 _GPU_FILES = "/dev/nvidia[0-9]*"
+
+# The builds of TensorFlow that the extras `tpu`, `gpu` and `cpu` bring.
+_BUILDS = {"tpu": "tensorflow-tpu", "gpu": "tensorflow", "cpu": "tensorflow-cpu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +83,27 @@ def find() -> Platform:
                 f'pip install -c installed.txt "tfdeblur{"" if has_tensorflow else "[cpu]"}"'
             )
             return Platform(f"{name} with {device or 'CPUs only'}", (*signs, *tpu), install)
+    extra = _extra("tpu" if tpu else "gpu" if device else "cpu")
+    install = f'pip install "tfdeblur[{extra}]"'
     if tpu:
-        extra = "jax-tpu" if sys.version_info >= (3, 13) else "tpu"
-        return Platform("a TPU VM", tuple(tpu), f'pip install "tfdeblur[{extra}]"')
-    extra = "gpu" if device else "cpu"
+        return Platform("a TPU VM", tuple(tpu), install)
     name = f"a machine with {device or 'neither GPU nor TPU'}"
-    return Platform(name, tuple(sorted(glob.glob(_GPU_FILES))), f'pip install "tfdeblur[{extra}]"')
+    return Platform(name, tuple(sorted(glob.glob(_GPU_FILES))), install)
+
+
+def adding_tensorflow() -> str:
+    """Returns the command that adds TensorFlow here; beside JAX that is its CPU build."""
+    return re.sub(r"\[jax[-a-z]*\]", "[cpu]", find().install)
+
+
+def _extra(device: str) -> str:
+    """Returns the extra for ``tpu``, ``gpu`` or ``cpu`` that keeps an installed engine."""
+    if device == "tpu" and sys.version_info >= (3, 13):
+        return "jax-tpu"
+    # Beside JAX, the libtpu or CUDA libraries of TensorFlow's extras would replace those of JAX.
+    if is_installed("jax") and not is_installed(_BUILDS[device]):
+        return "jax" if device == "cpu" else f"jax-{device}"
+    return device
 
 
 def _set(*names: str) -> list[str]:

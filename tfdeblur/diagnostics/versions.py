@@ -69,11 +69,13 @@ def replacing(install: str, packages: Mapping[str, str]) -> str:
     """Returns an install command; if it brings a build of TensorFlow, in place of those there are.
 
     Args:
-        install: The command that installs it.
+        install: The command that installs it. The extras of JAX bring ``tensorflow-cpu``, which is
+            kept if it is there.
         packages: Versions of the installed packages.
     """
-    brings = re.search(r"\[(gpu|tpu)\]", install)
-    builds = [name for name in BUILDS if name in packages] if brings else []
+    brings = re.search(r"\[(cpu|gpu|tpu|jax[-a-z]*)\]", install)
+    kept = "tensorflow-cpu" if brings and brings[1] not in ("gpu", "tpu") else None
+    builds = [name for name in BUILDS if brings and name in packages and name != kept]
     return f"pip uninstall -y {' '.join(builds)}; {install}" if builds else install
 
 
@@ -132,12 +134,13 @@ def _python() -> Finding:
 def _builds(packages: Mapping[str, str]) -> list[Finding]:
     builds = [name for name in BUILDS if name in packages]
     if not builds:
-        advice = f"{platforms.find().install}."
+        advice = f"{platforms.adding_tensorflow()}."
         if "jax" not in packages:
             return [Finding("TensorFlow", "wrong", "is not installed", advice)]
         text = (
-            "is not installed: JAX trains on data that fit in memory; evaluating, restoring, "
-            "exporting, larger data and gs:// need it"
+            "is not installed: JAX trains on data that fit in memory, evaluates and restores; "
+            "larger data, synthesis, gs://, photos with 16 bits per channel, export and convert "
+            "need it"
         )
         return [Finding("TensorFlow", "warning", text, advice)]
     versions = (f"{name} {packages[name]}" for name in _REPORTED if name in packages)

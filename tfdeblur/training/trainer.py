@@ -211,8 +211,7 @@ class Trainer:
         """Opens the data of a stage; returns the size of its samples, height and width."""
         config = self._stages[stage]
         with _errors_of_stage(stage):
-            hosts = len(self.engine.worker_names)
-            check_parts(config.data.parts, config.training.global_batch, hosts)
+            check_parts(config.data.parts, config.training.global_batch, self.engine.batch_parts)
             self.data = user_inputs.open_training(config, self._train_data)
             size, crop = (self.data.height, self.data.width), config.data.crop
             if stage and crop and size != crop:

@@ -27,6 +27,7 @@ def platform(monkeypatch):
     monkeypatch.setattr(subprocesses, "call", call)
     monkeypatch.setattr(platforms, "signs_of_tpu", list)
     monkeypatch.setattr(platforms, "has_gpu", lambda: False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
     return replies
 
 
@@ -41,8 +42,13 @@ def test_findings_without_accelerator_are_ok(platform):
 
 def test_findings_with_an_undetected_gpu_are_a_warning(platform, monkeypatch):
     monkeypatch.setattr(platforms, "has_gpu", lambda: True)
+    monkeypatch.setattr(versions, "installed", lambda: {"tensorflow-cpu": "2.21.0"})
     assert found()["devices"].status == "warning"
     assert "tfdeblur[gpu]" in found()["devices"].advice
+    # Of an environment for JAX, TensorFlow's build is not replaced.
+    monkeypatch.setattr(versions, "installed", lambda: {"tensorflow-cpu": "2.21.0", "jax": "1"})
+    assert "--engine jax" in found()["devices"].advice
+    assert "pip" not in found()["devices"].advice
     platform[None] = Reply({**VALUES, "engine": "JAX", "cuda": None})
     assert "tfdeblur[jax-gpu]" in found()["devices"].advice
     platform[None] = Reply({**VALUES, "gpus": 1})
@@ -85,6 +91,30 @@ def test_tpu_with_an_error_is_wrong_with_matching_advice(
     # What is installed is not to be installed again.
     assert ("pip install" in finding.advice) == (advice == "pip install")
     assert found(name)["devices"].status == "ok"
+
+
+JAX = {"jax": "0.10.2", "libtpu": "0.0.42.1"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "chosen", "jax"),
+    [
+        (JAX, None, True),
+        ({**JAX, "tensorflow-cpu": "2.21.0"}, None, True),
+        ({**JAX, "tensorflow-tpu": "2.19.1"}, None, False),
+        ({**JAX, "tensorflow-tpu": "2.19.1"}, "jax", True),
+        ({**JAX, "tensorflow-cpu": "2.21.0"}, "tensorflow", False),
+        ({"tensorflow-tpu": "2.19.1", "libtpu": "0.0.10"}, None, False),
+    ],
+)
+def test_advice_on_pods_is_that_of_the_engine(platform, monkeypatch, packages, chosen, jax):
+    monkeypatch.setattr(platforms, "signs_of_tpu", lambda: ["/dev/vfio/0"])
+    monkeypatch.setattr(versions, "installed", lambda: packages)
+    monkeypatch.setenv("KERAS_BACKEND", chosen or "")
+    platform["local"] = platform["mine"] = Reply({}, "late", timed_out=True)
+    assert ("TPU_LOAD_LIBRARY" in found()["TPU"].advice) == (not jax)
+    assert ("every host" in found()["TPU"].advice) == jax
+    assert ("'mine' is READY" in found("mine")["TPU"].advice) == (not jax)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ def bare(monkeypatch):
             monkeypatch.delenv(name, raising=False)
     for name in platforms._TPU_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(platforms, "is_installed", lambda name: False)
     return present
 
 
@@ -41,6 +42,31 @@ def test_a_tpu_vm_by_its_device_files(bare, monkeypatch, minor, extra):
     platform = platforms.find()
     assert platform.name == "a TPU VM" and platform.signs == ("/dev/vfio/0",)
     assert extra in platform.install
+
+
+TPU, GPU = "/dev/vfio/[0-9]*", "/dev/nvidia[0-9]*"
+
+
+@pytest.mark.parametrize(
+    ("device", "packages", "extra", "adding"),
+    [
+        (TPU, {"jax"}, "[jax-tpu]", "[cpu]"),
+        (TPU, {"jax", "tensorflow-cpu"}, "[jax-tpu]", "[cpu]"),
+        (TPU, {"jax", "tensorflow-tpu"}, "[tpu]", "[tpu]"),
+        (TPU, set(), "[tpu]", "[tpu]"),
+        (GPU, {"jax", "tensorflow-cpu"}, "[jax-gpu]", "[cpu]"),
+        (GPU, {"jax", "tensorflow"}, "[gpu]", "[gpu]"),
+        (None, {"jax"}, "[jax]", "[cpu]"),
+        (None, {"jax", "tensorflow-cpu"}, "[cpu]", "[cpu]"),
+    ],
+)
+def test_an_installed_engine_is_kept(bare, monkeypatch, device, packages, extra, adding):
+    if device:
+        bare[device] = [device]
+    monkeypatch.setattr(sys, "version_info", (3, 12, 0))
+    monkeypatch.setattr(platforms, "is_installed", packages.__contains__)
+    assert extra in platforms.find().install
+    assert adding in platforms.adding_tensorflow()
 
 
 @pytest.mark.parametrize(("vendor", "name"), [("0x1ae0\n", "a TPU VM"), ("0x8086\n", "neither")])

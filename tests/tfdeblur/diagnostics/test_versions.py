@@ -19,7 +19,7 @@ def test_findings_in_this_environment_are_ok():
 
 def test_findings_without_tensorflow_are_wrong():
     finding = named(versions.findings({"keras": "3.15.1"}), "TensorFlow")
-    assert finding.status == "wrong" and platforms.find().install in finding.advice
+    assert finding.status == "wrong" and platforms.adding_tensorflow() in finding.advice
     with_jax = named(versions.findings({"keras": "3.15.1", "jax": "0.10.2"}), "TensorFlow")
     assert with_jax.status == "warning"
 
@@ -29,6 +29,10 @@ def test_another_build_replaces_those_that_are_installed():
     install = 'pip install "tfdeblur[gpu]"'
     assert versions.replacing(install, packages) == f"pip uninstall -y tensorflow-cpu; {install}"
     assert versions.replacing(install, {"keras": "3"}) == install
+    for_jax = 'pip install "tfdeblur[jax-tpu]"'
+    assert versions.replacing(for_jax, packages) == for_jax
+    both = {**packages, "tensorflow-tpu": "2.19.1"}
+    assert versions.replacing(for_jax, both) == f"pip uninstall -y tensorflow-tpu; {for_jax}"
     assert versions.replacing('pip install "tfdeblur"', packages) == 'pip install "tfdeblur"'
 
 

@@ -86,20 +86,43 @@ def require(addresses: Sequence[str]) -> None:
         )
 
 
-def sharing(devices: Sequence[Device], global_batch: int | None) -> list[Device]:
+def sharing(
+    devices: Sequence[Device], global_batch: int | None, processes: int = 1
+) -> list[Device]:
     """Returns as many devices as can share a batch equally, and prints which number stays idle.
 
     Args:
         devices: All devices of one process.
         global_batch: Images in the batch; all devices are used if unset.
+        processes: Processes with as many devices, which share the batch equally.
     """
-    total = len(devices)
     if global_batch is None:
         return list(devices)
-    count = _most(total, global_batch)
-    if count < total:
-        tqdm.write(f"{total - count} of {total} devices stay idle, {_why(total, global_batch)}")
+    count = _most(len(devices), max(global_batch // processes, 1))
+    if count < len(devices):
+        total = processes * len(devices)
+        idle = total - processes * count
+        tqdm.write(f"{idle} of {total} devices stay idle, {_why(total, global_batch)}")
     return list(devices[:count])
+
+
+def parts(processes: int, global_batch: int) -> int:
+    """Returns in how many equal parts processes read a batch if none of them can be left out.
+
+    As many processes read each part and compute the same with it; prints how many repeat others.
+
+    Args:
+        processes: Processes of the job.
+        global_batch: Images in the batch.
+    """
+    count = math.gcd(processes, global_batch)
+    if count < processes:
+        verb = "repeats" if processes - count == 1 else "repeat"
+        tqdm.write(
+            f"{processes - count} of {processes} processes only {verb} the work of others, "
+            f"{_why(processes, global_batch)}"
+        )
+    return count
 
 
 def leave_out_surplus(global_batch: int) -> None:
@@ -136,5 +159,5 @@ def _why(total: int, global_batch: int) -> str:
     return (
         f"because {global_batch} images per step (with stages, those that divide every batch)"
         f" are shared equally. A multiple of {total}, such as --global-batch"
-        f" {math.ceil(global_batch / total) * total}, would use all, as does --scale-batch."
+        f" {math.ceil(global_batch / total) * total}, would use all {total}, as does --scale-batch."
     )

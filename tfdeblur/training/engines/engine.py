@@ -325,6 +325,11 @@ class Engine(abc.ABC):
         return len(self.worker_names) > 1
 
     @property
+    def batch_parts(self) -> int:
+        """Parts of a global batch that different processes read."""
+        return len(self.worker_names)
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process writes checkpoints and logs."""
         return self.worker_index == 0

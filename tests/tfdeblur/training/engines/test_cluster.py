@@ -22,6 +22,22 @@ def test_as_many_devices_as_can_share_the_batch_are_used(devices, batch, used, c
     assert printed == "" if used == devices else f"{devices - used} of {devices}" in printed
 
 
+@pytest.mark.parametrize(
+    ("batch", "used", "idle", "remedy"),
+    [(4, 2, 12, 16), (20, 5, 6, 32), (24, 6, 4, 32), (16, 8, 0, None)],
+)
+def test_idle_devices_are_counted_over_all_processes(batch, used, idle, remedy, capsys):
+    assert len(cluster.sharing(range(8), batch, processes=2)) == used
+    printed = capsys.readouterr().out
+    if idle:
+        assert (
+            printed.startswith(f"{idle} of 16 devices") and f"--global-batch {remedy}," in printed
+        )
+        assert len(cluster.sharing(range(8), remedy, processes=2)) == 8
+    else:
+        assert printed == ""
+
+
 @pytest.mark.parametrize("total", [1, 2, 3, 8, 256])
 @pytest.mark.parametrize("name", recipes.names())
 def test_devices_share_the_batches_of_all_stages_of_a_recipe(name, total):

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 # The first NVIDIA GPUs that compute in bfloat16 (Ampere).
 _BFLOAT16_CAPABILITY = 8.0
+# The axis of devices that compute the same, beside that of the batch.
+_COPIES = "copies"
 # In the messages of JAX when another process, or the connection to it, is gone.
 _SIGNS_OF_LOSS = (
     *("unavailable", "aborted", "cancelled", "deadline_exceeded", "heartbeat"),
@@ -87,39 +89,50 @@ class JaxEngine(Engine):
         self._connect(config)
         if "tpu" in (config.strategy, config.tpu and "tpu"):
             _require_tpu()
-        devices = jax.devices()
         if config.strategy == "one":
-            devices = jax.local_devices()[:1]
-        elif global_batch is not None:
-            devices = _shared_by(devices, global_batch)
-        self.use(devices)
+            self.use(jax.local_devices()[:1])
+        elif global_batch is None:
+            self.use(jax.devices())
+        else:
+            self.use(*_shared_by(jax.devices(), global_batch))
 
-    def use(self, devices: Sequence[jax.Device]) -> None:
-        """Selects the devices that share each batch."""
-        self.devices = len(devices)
-        self._mesh = Mesh(np.array(devices), (BATCH,))
+    def use(self, devices: Sequence[jax.Device], copies: int = 1) -> None:
+        """Selects the devices that share each batch.
+
+        Args:
+            devices: The devices. Each `copies` in a row, of different processes, compute the same.
+            copies: Processes that read the same part of a batch.
+        """
+        self.devices, self._copies_of_part = len(devices) // copies, copies
+        grid = np.array(devices).reshape(self.devices, copies)
+        self._mesh = Mesh(grid, (BATCH, _COPIES))
         self._copies = NamedSharding(self._mesh, PartitionSpec())
         self._parts = NamedSharding(self._mesh, PartitionSpec(BATCH))
 
     def _connect(self, config: RuntimeConfig) -> None:
         """Connects the processes of the job."""
         addresses, place = self.meeting_place(config)
-        if config.strategy == "multi_worker":
-            cluster.require(addresses)
-        if addresses:
+        if addresses or config.strategy == "multi_worker":
             if jax.config.jax_platforms == "cpu":
                 jax.config.update("jax_cpu_collectives_implementation", "gloo")
-            jax.distributed.initialize(
-                addresses[0],
-                len(addresses),
-                place,
-                initialization_timeout=math.ceil(60 * config.worker_minutes),
-            )
+            # Without addresses JAX asks the machine: a slice of TPUs, Slurm or Open MPI.
+            job = (addresses[0], len(addresses), place) if addresses else ()
+            timeout = math.ceil(60 * config.worker_minutes)
+            try:
+                jax.distributed.initialize(*job, initialization_timeout=timeout)
+            except ValueError:
+                cluster.require(addresses)
+                raise
         self.worker_index = jax.process_index()
         count = jax.process_count()
         if count > 1:
             names = ("the chief", *(f"worker {index}" for index in range(1, count)))
             self.worker_names = names
+
+    @property
+    def batch_parts(self) -> int:
+        """Parts of a global batch that different processes read."""
+        return len(self.worker_names) // self._copies_of_part
 
     def resolve_precision(self, requested: Precision) -> str:
         """Returns bfloat16 on TPUs and GPUs that support it if `requested` is ``auto``."""
@@ -193,14 +206,13 @@ class JaxEngine(Engine):
         self, data: TrainingData, start_image: int, plan: StepPlan
     ) -> Iterator[dict[str, jax.Array]]:
         """Returns global batches, of which this process reads its part."""
-        processes, index = len(self.worker_names), self.worker_index
-        advise_on_reading(data, index, processes)
+        advise_on_reading(data, self.worker_index, self.batch_parts)
         batches = data.batches(
-            plan.global_batch // processes,
+            plan.global_batch // self.batch_parts,
             start_image=start_image,
             global_batch=plan.global_batch,
-            host=index,
-            hosts=processes,
+            host=self.worker_index // self._copies_of_part,
+            hosts=self.batch_parts,
         )
         for batch in batches:
             yield {
@@ -288,14 +300,25 @@ class JaxEngine(Engine):
         }
 
 
-def _shared_by(devices: Sequence[jax.Device], global_batch: int) -> list[jax.Device]:
-    """Returns devices that can share a batch equally, as many of each process."""
+def _shared_by(devices: Sequence[jax.Device], global_batch: int) -> tuple[list[jax.Device], int]:
+    """Returns devices that can share a batch equally, as many of each process, and their copies.
+
+    Without `TF_CONFIG`, JAX connects all hosts of a slice of TPUs, and none can leave: each waits
+    for all others when it starts, compares settings and stops. Processes that would have no part
+    of their own therefore compute what another one computes; see `JaxEngine.use`.
+    """
     own: dict[int, list[jax.Device]] = {}
     for device in devices:
         own.setdefault(device.process_index, []).append(device)
+    parts = cluster.parts(len(own), global_batch)
+    copies = len(own) // parts
     smallest = min(map(len, own.values()))
-    count = len(cluster.sharing(range(smallest), max(global_batch // len(own), 1)))
-    return [d for d in devices if d in own[d.process_index][:count]]
+    count = len(cluster.sharing(range(smallest), global_batch, parts))
+    if copies == 1:
+        return [d for d in devices if d in own[d.process_index][:count]], 1
+    rows = [own[process][:count] for process in sorted(own)]
+    grid = np.array(rows, object).reshape(parts, copies, count)
+    return list(grid.swapaxes(1, 2).flat), copies
 
 
 def _has_bfloat16(gpu: jax.Device) -> bool:

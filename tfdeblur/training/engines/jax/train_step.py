@@ -43,7 +43,7 @@ class TrainStep:
         objective: Defines the losses and the order of updates.
         state: Networks, optimizers and counters.
         plan: What the step does.
-        mesh: The devices, with one axis ``batch``.
+        mesh: The devices, with an axis ``batch``.
 
     Attributes:
         variables: The variables of the state by name.
@@ -239,7 +239,7 @@ class TrainStep:
         parts = self._plan.micro_batches
         if parts == 1:
             return array
-        devices = self._mesh.size
+        devices = self._mesh.shape[BATCH]
         count = array.shape[0] // devices // parts
         array = array.reshape(devices, parts, count, *array.shape[1:]).swapaxes(0, 1)
         array = array.reshape(parts, devices * count, *array.shape[3:])

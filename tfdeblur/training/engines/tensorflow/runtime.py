@@ -6,6 +6,7 @@ sentence instead of a traceback.
 
 import functools
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
@@ -75,8 +76,8 @@ def make_strategy(
         cluster.require(addresses)
         cluster.refuse_outsider(addresses, place)
         if gpus := tf.config.list_physical_devices("GPU"):
-            share = None if global_batch is None else max(global_batch // len(addresses), 1)
-            tf.config.set_visible_devices(cluster.sharing(gpus, share), "GPU")
+            used = cluster.sharing(gpus, global_batch, len(addresses))
+            tf.config.set_visible_devices(used, "GPU")
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _tpu_strategy(tpu or "local", global_batch)
 
@@ -140,13 +141,22 @@ def _tpu_strategy(tpu: str, global_batch: int | None = None) -> "tf.distribute.T
         where = "This machine has no TPU" if tpu == "local" else f"There is no TPU at {tpu!r}"
         remedy = "python -m tfdeblur.doctor --tpu looks for the cause."
         if not is_installed("tensorflow-tpu"):
-            remedy = (
-                "This build of TensorFlow has no support for TPUs: use --engine jax with "
-                'pip install "tfdeblur[jax-tpu]", or pip install "tfdeblur[tpu]".'
-            )
+            remedy = f"This build of TensorFlow has no support for TPUs: {_remedy_without_tpus()}."
         raise UserError(
             f"{where} that TensorFlow {tf.__version__} can use ({reason_of(error)}). {remedy}"
         ) from error
+
+
+def _remedy_without_tpus() -> str:
+    """Returns what trains on a TPU that the installed build of TensorFlow cannot use."""
+    has_jax = is_installed("jax")
+    if has_jax and is_installed("libtpu"):
+        return "use --engine jax"
+    remedy = 'use --engine jax after pip install "tfdeblur[jax-tpu]"'
+    # Beside JAX it would bring an old libtpu; for Python 3.13 it has no TensorFlow.
+    if has_jax or sys.version_info >= (3, 13):
+        return remedy
+    return f'{remedy}, or in a new environment pip install "tfdeblur[tpu]"'
 
 
 def places(strategy: "tf.distribute.Strategy") -> tuple[tuple[str, ...], int]:

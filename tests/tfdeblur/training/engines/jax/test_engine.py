@@ -28,10 +28,42 @@ def test_each_process_uses_as_many_devices(counts, batch, used):
         for process, count in enumerate(counts)
         for number in reversed(range(count))
     ]
-    found = engine._shared_by(devices, batch)
+    found, copies = engine._shared_by(devices, batch)
+    assert copies == 1
     processes = [device.process_index for device in found]
     assert [processes.count(process) for process in range(len(counts))] == used
     assert [device for device in devices if device in found] == found
+
+
+@pytest.mark.parametrize(
+    ("processes", "each", "batch", "parts", "used"),
+    [
+        (8, 4, 4, 4, 1),
+        (8, 4, 12, 4, 3),
+        (8, 8, 1, 1, 1),
+        (2, 8, 3, 1, 3),
+        (3, 4, 4, 1, 4),
+        (6, 2, 4, 2, 2),
+    ],
+)
+def test_processes_without_a_part_of_their_own_repeat_another(
+    processes, each, batch, parts, used, capsys
+):
+    devices = [
+        SimpleNamespace(process_index=process, number=number)
+        for process in range(processes)
+        for number in range(each)
+    ]
+    found, copies = engine._shared_by(devices, batch)
+    shares = [found[start : start + copies] for start in range(0, len(found), copies)]
+    assert copies == processes // parts and len(shares) == parts * used
+    assert batch % len(shares) == 0
+    # Every process computes, on as many devices, and those of one share hold the same images.
+    for number, share in enumerate(shares):
+        first = number // used * copies
+        assert [d.process_index for d in share] == list(range(first, first + copies))
+        assert {d.number for d in share} == {number % used}
+    assert f"{processes - parts} of {processes} processes only" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

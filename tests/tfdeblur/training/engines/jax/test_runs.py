@@ -32,6 +32,7 @@ def start(
     tf_config=None,
     devices=1,
     program=None,
+    variables=None,
 ):
     """Starts a run on simulated devices of the CPU, in a process of its own.
 
@@ -43,6 +44,7 @@ def start(
     environment |= {"TF_CONFIG": json.dumps(tf_config)} if tf_config else {}
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     environment |= {"KERAS_BACKEND": "jax"} if program else {}
+    environment |= variables or {}
     command = ["-c", program] if program else ["-m", "tfdeblur.train"]
     return subprocess.Popen(
         [sys.executable, *command, "--config", str(file), "--engine", engine, *flags],
@@ -293,3 +295,50 @@ def test_processes_train_like_one(tmp_path, repository, count, batch, devices):
     one, many = (weights(str(tmp_path / name)) for name in ("one", "several"))
     for ours, theirs in zip(many, one, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_processes_that_jax_finds_repeat_each_other_where_the_batch_is_too_small(
+    tmp_path, repository
+):
+    """As on a slice of TPUs, without TF_CONFIG: 3 images on each of two processes, by 3 devices."""
+    write_data_set(str(tmp_path / "data"), {"train": 24, "val": 4})
+    training = {"duration": "4 steps", "global_batch": 3}
+    finish(start(tmp_path, settings(str(tmp_path), "one", training=training), repository))
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    runtime = {"strategy": "multi_worker"}
+    several = settings(str(tmp_path), "several", training=training, runtime=runtime)
+    processes = [
+        start(
+            tmp_path,
+            several,
+            repository,
+            devices=4,
+            variables={
+                "JAX_COORDINATOR_PORT": str(port),
+                "SLURM_JOB_ID": "1",
+                "SLURM_STEP_NODELIST": "localhost",
+                "SLURM_NTASKS": "2",
+                "SLURM_PROCID": str(index),
+                "SLURM_LOCALID": "0",
+            },
+        )
+        for index in range(2)
+    ]
+    for printed in map(finish, processes):
+        assert "3 x cpu in 2 processes" in printed
+        assert "1 of 2 processes only repeats the work of others" in printed
+    one, many = (weights(str(tmp_path / name)) for name in ("one", "several"))
+    for ours, theirs in zip(many, one, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_strategy_multi_worker_outside_of_a_cluster_is_an_error(tmp_path, repository):
+    write_data_set(str(tmp_path / "data"), {"train": 24, "val": 4})
+    runtime = {"strategy": "multi_worker"}
+    alone = settings(str(tmp_path), "alone", runtime=runtime)
+    printed = finish(start(tmp_path, alone, repository), code=2)
+    assert "TF_CONFIG" in printed and "Traceback" not in printed

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -226,6 +227,24 @@ def test_error_without_tpu_keeps_the_words_of_tensorflow(monkeypatch, error, ins
     # Its wheel is there: another one would not help.
     assert ("pip install" in message) == (not installed)
     assert ("tfdeblur.doctor" in message) == installed
+
+
+@pytest.mark.parametrize(
+    ("packages", "minor", "extras"),
+    [
+        ({"jax", "libtpu"}, 12, []),
+        ({"jax", "libtpu"}, 13, []),
+        ({"jax"}, 12, ["jax-tpu"]),
+        (set(), 12, ["jax-tpu", "tpu"]),
+        (set(), 13, ["jax-tpu"]),
+    ],
+)
+def test_remedy_without_tpus_installs_only_what_is_missing(monkeypatch, packages, minor, extras):
+    monkeypatch.setattr(runtime, "is_installed", packages.__contains__)
+    monkeypatch.setattr(sys, "version_info", (3, minor, 0))
+    remedy = runtime._remedy_without_tpus()
+    assert "--engine jax" in remedy
+    assert re.findall(r"tfdeblur\[(.*?)\]", remedy) == extras
 
 
 @pytest.mark.parametrize(("batch", "cores"), [(16, None), (4, 4), (None, None)])
