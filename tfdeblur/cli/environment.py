@@ -8,10 +8,9 @@ from tfdeblur.errors import UserError
 
 _NAMES = {"tensorflow": "TensorFlow", "keras": "Keras"}
 
-_MISSING = (
-    "{} is not installed; install one of the builds with"
-    ' pip install "tfdeblur[cpu]", "tfdeblur[gpu]", "tfdeblur[tpu]" or "tfdeblur[jax-tpu]".'
-)
+# Beside JAX, the libtpu or CUDA libraries of the other extras would replace those of JAX.
+_BESIDE_JAX = 'pip install "tfdeblur[cpu]"'
+_BUILDS = f'{_BESIDE_JAX}, "tfdeblur[gpu]", "tfdeblur[tpu]" or "tfdeblur[jax-tpu]"'
 
 
 def require_packages(*packages: str) -> None:
@@ -25,7 +24,8 @@ def require_packages(*packages: str) -> None:
     """
     for package in packages or _NAMES:
         if importlib.util.find_spec(package) is None:
-            raise UserError(_MISSING.format(_NAMES[package]))
+            install = _BESIDE_JAX if importlib.util.find_spec("jax") else _BUILDS
+            raise UserError(f"{_NAMES[package]} is not installed: {install}.")
 
 
 def require_tensorflow() -> None:

@@ -230,7 +230,7 @@ class RuntimeConfig:
     JAX can use the TPU"""
     strategy: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = "auto"
     """auto: a TPU if one is attached or named, else the workers of TF_CONFIG, all GPUs, or one
-    device"""
+    device; multi_worker: the workers of TF_CONFIG, or under JAX those that it finds itself"""
     tpu: str | None = None
     """TPU name or address; `--tpu` without a value is the local one"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
