@@ -174,7 +174,7 @@ HELD_BY = {
     "GoPro 27.19 / 0.82 against DeblurGAN's 26.38 / 0.73": (
         "tests/tfdeblur/config/test_train.py::test_both_columns_of_system_b_share_their_protocol",
         "tests/test_repository.py::test_recipe_is_in_the_table_with_the_figures_of_its_file",
-        "tests/tfdeblur/paper/test_table.py::test_networks_stand_beside_the_input_and_their_papers",
+        "tests/tfdeblur/paper/test_table.py::test_region_selects_crops_beside_which_figures_of_crops_stand",
         "cannot be tested: that they are reached, which takes whole trainings",
     ),
     "SRGAN's network at scale 1: 9x9, PReLU, 16 blocks, 9x9, tanh": (
