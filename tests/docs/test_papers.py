@@ -70,6 +70,17 @@ def test_adversarial_losses_of_the_recipes_are_in_the_documents():
     assert len(found) == 3
     for name, value in found.items():
         assert re.search(rf"{value} for\s+`{name}`", page)
+    # Of measured ones, the whole loss stands beside the term, on both pages.
+    with_critic = [
+        recipe for recipe in map(recipes.load, recipes.names()) if "critic" in recipe.config
+    ]
+    measured = [of for recipe in with_critic if (of := recipe.about["measured"])]
+    assert measured
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for of in measured:
+        whole = f"{of['loss']:.3e}".replace("e-0", "e-")
+        for text in (page, readme):
+            assert f"Loss (Adv.) {of['adversarial_loss']}, loss {whole}" in text
 
 
 # A statement's tests, and the parts of it that none of them holds, with the reason.
