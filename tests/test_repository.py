@@ -152,6 +152,9 @@ def figures(values: Mapping[str, Any] | None, absent: str) -> str:
         if name in values:
             parts.append(f"{factor * values[name]:.{decimals}f}")
     cell = " / ".join(parts)
+    for name, title, form in (("adversarial_loss", "Loss (Adv.)", ""), ("loss", "loss", ".3e")):
+        if name in values:
+            cell += f", {title} {values[name]:{form}}".replace("e-0", "e-")
     return f"{cell}, {values['images']:,} images" if "images" in values else cell
 
 

@@ -8,6 +8,16 @@ from PIL import Image
 from data_prep import build, frames
 from tfdeblur.io import files
 
+HIDE = {
+    "train": ["1fromGOPR1", "2fromGOPR1", "1fromGOPR2", "lone"],
+    "test/test-close-ups": ["5fromGOPR3", "6fromGOPR2"],
+    "test/test-long-shot": ["7fromGOPR3"],
+}
+REALBLUR = {
+    "J": "RealBlur-J_ECC_IMCORR_centroid_itensity_ref",
+    "R": "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref",
+}
+
 
 def picture(seed, width=40, height=30):
     """Returns a smooth image with noise, which resizes and compresses like a photograph."""
@@ -46,6 +56,30 @@ def make_reds(root, parts, frames=2, blurred="blur", sharp="sharp", **size):
                     seed += 1
                     place = root / f"{part}_{half}" / scene / f"{frame:08d}.png"
                     save(place, picture(seed, **size))
+    return root
+
+
+def make_hide(root, pictures=HIDE):
+    """Writes HIDE's published layout; `pictures` maps folders to the names in them."""
+    for seed, (folder, names) in enumerate(pictures.items()):
+        for name in names:
+            save(root / folder / f"{name}.png", picture(seed))
+            save(root / "GT" / f"{name}.png", picture(seed + 10))
+    return root
+
+
+def make_realblur(root, splits, kind="J", listed=True):
+    """Writes RealBlur's published layout; `splits` maps each split to its scenes."""
+    for split, scenes in splits.items():
+        lines = []
+        for scene in scenes:
+            for number in (9, 10):
+                halves = [f"{REALBLUR[kind]}/{scene}/{h}/{h}_{number}.png" for h in ("gt", "blur")]
+                for seed, half in enumerate(halves):
+                    save(root / half, picture(number + seed, 40 + len(scene[5:].lstrip("0")), 30))
+                lines.append(" ".join(halves))
+        if listed:
+            (root / f"RealBlur_{kind}_{split}_list.txt").write_text("\n".join(lines) + "\n")
     return root
 
 

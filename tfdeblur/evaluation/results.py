@@ -7,7 +7,14 @@ from typing import Any
 
 from tfdeblur.config import CONFIG_FILE, recipes, settings
 from tfdeblur.errors import DataError, UserError
-from tfdeblur.evaluation.scores import BLURRED, CONVERTED, FULL_FILES, QUICK_FILES, RESTORED
+from tfdeblur.evaluation.scores import (
+    BLURRED,
+    CONVERTED,
+    FULL_FILES,
+    QUICK_FILES,
+    RESTORED,
+    ScoreCard,
+)
 from tfdeblur.io import files
 from tfdeblur.metrics import METRICS
 from tfdeblur.registry import did_you_mean
@@ -120,11 +127,13 @@ class Result:
         path: The JSON file.
         rows: Means by state and metric; NaN for undefined ones.
         about: Everything else in the file, such as `data`, `split` and `images`.
+        region: What was measured of each image: `whole`, `crops` or `center`.
     """
 
     path: str
     rows: Mapping[str, Mapping[str, float]]
     about: Mapping[str, Any]
+    region: str = "whole"
 
     @classmethod
     def load(cls, folder: str, names: Sequence[str] = CARDS) -> "Result":
@@ -152,6 +161,27 @@ class Result:
             ) from error
         return cls(path, rows, about)
 
+    @classmethod
+    def load_region(cls, folder: str, region: str) -> "Result":
+        """Reads the means over a region from the full score card in a folder.
+
+        Raises:
+            UserError: The card does not have the region.
+            DataError: The card is damaged.
+        """
+        card = ScoreCard.load(folder)
+        path = files.join(folder, FULL_FILES.json)
+        if region not in card.regions:
+            raise UserError(
+                f"region: {path} has only {', '.join(card.regions)}. Evaluate with --full and with "
+                "--crops smaller than the images."
+            )
+        rows: dict[str, Mapping[str, float]] = {}
+        for setting in card.settings(region):  # as computed before as rounded
+            rows.setdefault(setting.state, card.means(setting))
+        about = {**card.about, "images": card.images, "differing": card.differing}
+        return cls(path, rows, about, region)
+
     @property
     def network(self) -> str:
         """Name of the run, or of the file of the network."""
@@ -166,7 +196,8 @@ class Result:
         """Returns a key: results with equal keys were measured on the same images."""
         about = self.about
         fingerprint = about.get("data_fingerprint") or about.get("data")
-        return (fingerprint, about.get("split"), about["images"], about["differing"])
+        size = None if self.region == "whole" else about.get("crop")
+        return (fingerprint, about.get("split"), about["images"], about["differing"], size)
 
     def config(self) -> Mapping[str, Any]:
         """Returns the configuration of the run, empty if it is not there."""

@@ -43,6 +43,12 @@ VALUES = {
     "uint8": "Rounded to the 256 levels of a file, half to even, then measured in float32.",
 }
 REGIONS = ("whole", "crops", "center")
+CROPS = (
+    "Crops lie on a grid from the top left corner; a remainder that does not fill a crop is "
+    "omitted. They are cut before the network, which does not see their surroundings; an image "
+    "counts with the mean of its crops."
+)
+"""How crops are measured, for the notes below a table."""
 
 _WORST = 10
 
@@ -325,12 +331,7 @@ class ScoreCard:
 
     def region_name(self, region: str) -> str:
         """Returns a region's name in tables."""
-        size = self.about.get("crop", "")
-        return {
-            "whole": self.about.get("whole_images", "whole images"),
-            "crops": f"crops of {size}, restored independently",
-            "center": f"center crop of {size}, restored on its own",
-        }[region]
+        return region_name(region, self.about)
 
     def tiles_note(self) -> str:
         """Returns how images were restored in tiles; empty if all were restored whole."""
@@ -371,11 +372,7 @@ class ScoreCard:
                 f"Intervals: {CONFIDENCE:.0%} bootstrap, {RESAMPLES:,} resamples, seed {SEED}."
             )
         if "crops" in self.regions:
-            notes.append(
-                "Crops lie on a grid from the top left corner; a remainder that does not fill a "
-                "crop is omitted. They are cut before the network, which does not see their "
-                "surroundings; an image counts with the mean of its crops."
-            )
+            notes.append(CROPS)
         if CONVERTED in {setting.state for setting in self.values}:
             notes.append(f"TLC: pooling over windows of {self.about.get('tlc_window')} pixels.")
         notes += [*lower_is_better(self.compared), *self._weights_notes(), *self._time_notes()]
@@ -571,6 +568,16 @@ class ScoreCard:
             seconds=stored["seconds"],
             about={name: value for name, value in stored.items() if name not in _COMPUTED},
         )
+
+
+def region_name(region: str, about: Mapping[str, Any]) -> str:
+    """Returns the name of a region in tables, given `about` of a score card."""
+    size = about.get("crop", "")
+    return {
+        "whole": about.get("whole_images", "whole images"),
+        "crops": f"crops of {size}, restored independently",
+        "center": f"center crop of {size}, restored on its own",
+    }[region]
 
 
 def sizes_text(sizes: Sequence[tuple[int, int]]) -> str:

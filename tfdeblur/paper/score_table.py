@@ -8,7 +8,14 @@ from typing import Any
 from tfdeblur.config.recipes import Recipe
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.results import Result, check_metrics, unique_labels
-from tfdeblur.evaluation.scores import BLURRED, CONVERTED, RESTORED, conditions
+from tfdeblur.evaluation.scores import (
+    BLURRED,
+    CONVERTED,
+    CROPS,
+    RESTORED,
+    conditions,
+    region_name,
+)
 from tfdeblur.evaluation.tables import Grid, csv_text
 from tfdeblur.metrics import METRICS
 
@@ -264,9 +271,10 @@ def by_epoch(
 def _caption(result: Result) -> str:
     about = result.about
     name = str(about.get("data", "")).rstrip("/").rpartition("/")[2] or "data"
-    return (
-        f"{name}, {about.get('split')}: {about['images']:,} {about.get('whole_images', 'images')}"
-    )
+    text = f"{name}, {about.get('split')}: {about['images']:,} "
+    if result.region == "whole":
+        return text + about.get("whole_images", "images")
+    return f"{text}images, {region_name(result.region, about)}"
 
 
 def _notes(first: Result, shown: Sequence[str]) -> list[str]:
@@ -274,6 +282,7 @@ def _notes(first: Result, shown: Sequence[str]) -> list[str]:
     notes = [
         f"Means over {about['images']:,} images; PSNR over the {about['differing']:,} whose input "
         "differs from the target. Measured in float32 on images clipped to [0, 1].",
+        *([CROPS] if first.region == "crops" else []),
         *(f"{METRICS[key].header}: {METRICS[key].protocol}" for key in shown),
     ]
     if not all(METRICS[key].comparable for key in shown):
@@ -296,13 +305,19 @@ def _cited(name: str, recipe: Recipe) -> str:
 
 def _not_comparable(recipe: Recipe, result: Result) -> str:
     """Returns why a paper's figures are not of the evaluated images, or nothing."""
-    about = result.about
+    about, crops = result.about, recipe.about.get("crops")
     if recipe.source and about.get("source") not in (None, recipe.source):
         return f"they are of {recipe.source}, and this is {about.get('source')}"
     if "stitched" in str(about.get("whole_images", "")):
         return "they are of tiles, and this is of whole frames"
     if about.get("split") != "test":
         return f"they are of the test split, and this is {about.get('split')!r}"
+    measured = region_name(result.region, about)
+    of_crops = result.region == "crops" and about.get("crop") == crops
+    if crops and not of_crops and measured != f"tiles of {crops}":
+        return f"they are of crops of {crops}, see --region, and this is of {measured}"
+    if not crops and result.region != "whole":
+        return f"they are of whole images, and this is of {measured}"
     own, stated = result.config().get("model") or {}, recipe.config.get("model") or {}
     if other := [f"model.{key}" for key, value in stated.items() if own.get(key, value) != value]:
         return f"they are of another network; {', '.join(other)} differs from the recipe"

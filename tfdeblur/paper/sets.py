@@ -2,11 +2,11 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from tfdeblur import presets
 from tfdeblur.cli.environment import require_keras
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.config import EvaluateConfig, default_folder, open_data
@@ -26,10 +26,12 @@ class SetsConfig:
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
     """work directories, each evaluated on one or several test sets by tfdeblur.evaluate; with
-    --data also checkpoints"""
+    --data also checkpoints; and names of presets"""
     data: tuple[str, ...] = ()
     """folders made by data_prep.build; each run is first evaluated on the test split of each, as by
     tfdeblur.evaluate --full, unless it has been"""
+    scores: str = "scores"
+    """folder with the evaluations of presets, which have no work directory"""
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("psnr_db", "ssim")
     """measures, such as ssim"""
     labels: tuple[str, ...] = ()
@@ -50,7 +52,8 @@ def run(config: SetsConfig) -> str:
 
     Raises:
         UserError: A run has no evaluation, or two evaluations of one name are of different images;
-            with `data`, a run has no checkpoint, or two data sets have the same name.
+            with `data`, a run has no checkpoint, no preset has its name, or two data sets have the
+            same name.
         DataError: A data set or a file of an evaluation cannot be read.
     """
     require_keras()
@@ -63,22 +66,29 @@ def run(config: SetsConfig) -> str:
     if config.data:
         if config.out:
             OutputFolder.reserve(files.parent(config.out) or ".", files.base_name(config.out))
-        _evaluate_missing(config.runs, config.data)
+        _evaluate_missing(config)
+    places = [_preset_folder(config, run) or run for run in config.runs]
     found = {
         label: {name: Result.load(folder) for name, folder in evaluations_of(path).items()}
-        for label, path in zip(labels, config.runs, strict=True)
+        for label, path in zip(labels, places, strict=True)
     }
     table = across_sets(found, config.metrics)
     return write_table(table.grid, table.csv, config.format, config.out)
 
 
-def _evaluate_missing(runs: Sequence[str], paths: Sequence[str]) -> None:
+def _preset_folder(config: SetsConfig, run: str) -> str:
+    """Returns the folder with the evaluations of a preset; empty for other runs."""
+    is_preset = run in presets.names() and not files.exists(run)
+    return files.join(config.scores, run) if is_preset else ""
+
+
+def _evaluate_missing(config: SetsConfig) -> None:
     """Evaluates each run on each data set that it has no full evaluation of."""
     from tfdeblur import evaluate
     from tfdeblur.checkpoints.weights import checkpoint_folder
 
     named: dict[str, str] = {}
-    for path in paths:
+    for path in config.data:
         first = named.setdefault(files.own_name(path), path)
         if first.rstrip("/") != path.rstrip("/"):
             raise UserError(
@@ -86,17 +96,21 @@ def _evaluate_missing(runs: Sequence[str], paths: Sequence[str]) -> None:
                 "Rename one of them."
             )
     # Everything is checked before the first evaluation, which may take long.
-    for run in runs:
-        if not files.is_dir(run):  # the name of a preset is no place for evaluations either
+    for run in config.runs:
+        folder = presets.find(run)
+        if not files.is_dir(folder):
             raise UserError(
-                f"{run} is not a folder. --data evaluates work directories of tfdeblur.train, and "
-                "checkpoints."
+                f"{run} is not a folder. --data evaluates work directories of tfdeblur.train, "
+                "checkpoints, and presets."
             )
-        checkpoint_folder(run)
+        checkpoint_folder(folder)
     opened = {path: open_data(path, EvaluateConfig.split) for path in named.values()}
-    for run in runs:
+    for run in config.runs:
         for path, data in opened.items():
             wanted = EvaluateConfig(workdir=run, data=path, full=True)
+            if place := _preset_folder(config, run):
+                out = files.join(place, files.base_name(default_folder(wanted)))
+                wanted = dataclasses.replace(wanted, workdir="", model=run, out=out)
             if not _is_evaluated(wanted, data):
                 print(f"Evaluating {run} on {path}.", file=sys.stderr)
                 evaluate.run_full(wanted)
@@ -107,7 +121,7 @@ def _is_evaluated(wanted: EvaluateConfig, data: "EvaluationData") -> bool:
     from tfdeblur.evaluation.results import Result
     from tfdeblur.evaluation.scores import FULL_FILES
 
-    folder = default_folder(wanted)
+    folder = wanted.out or default_folder(wanted)
     if not files.exists(files.join(folder, FULL_FILES.json)):
         return False
     # Earlier versions did not record it.

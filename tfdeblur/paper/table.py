@@ -61,6 +61,9 @@ class TableConfig:
     """one run by epoch, evaluated with --all-checkpoints"""
     frames: bool = False
     """scores of whole frames, for a test split of tiles"""
+    region: Literal["whole", "crops", "center"] = "whole"
+    """scores of whole images, of crops that were restored independently, or of the central one of
+    these; crops are measured by tfdeblur.evaluate --full"""
     transpose: bool = False
     """networks in rows, as --by-epoch has its checkpoints"""
     format: Format = None
@@ -78,13 +81,15 @@ def run(config: TableConfig) -> str:
         The table in the chosen format; it is also written to `out` if set.
 
     Raises:
-        UserError: An evaluation is missing, or they are of different images.
+        UserError: An evaluation or its region is missing, or they are of different images.
         DataError: A file of an evaluation is damaged.
     """
     require_keras()
     from tfdeblur.paper import score_table
 
     name = f"{files.own_name(config.data)}-{config.split}" if config.data else ""
+    if config.region != "whole" and (config.by_epoch or config.frames):
+        raise UserError("region: --by-epoch and --frames have whole images only. Remove --region.")
     if config.by_epoch:
         table = _by_epoch(config, name)
     else:
@@ -106,12 +111,15 @@ def _results(config: TableConfig, name: str) -> "list[Result]":
     from tfdeblur.evaluation.results import CARDS, FRAME_CARDS, Result, find_evaluation
     from tfdeblur.evaluation.scores import FULL_FILES, ScoreCard
 
-    cards = FRAME_CARDS if config.frames else CARDS
+    whole = config.region == "whole"
+    cards = FRAME_CARDS if config.frames else CARDS if whole else CARDS[:1]
     others = [path for path in config.runs if given_pictures.holds_pictures(path)]
+    if others and not whole:
+        raise UserError(f"region: {others[0]} holds pictures, which are only measured whole.")
+    folders = {p: find_evaluation(p, name, cards) for p in config.runs if p not in others}
     found = {
-        path: Result.load(find_evaluation(path, name, cards), cards)
-        for path in config.runs
-        if path not in others
+        path: Result.load(folder, cards) if whole else Result.load_region(folder, config.region)
+        for path, folder in folders.items()
     }
     if others:
         full = [r.path for r in found.values() if files.base_name(r.path) == FULL_FILES.json]

@@ -3,22 +3,8 @@
 import pytest
 
 from data_prep.sources import hide
-from tests.helpers.raw_data import picture, save
+from tests.helpers.raw_data import make_hide, picture, save
 from tfdeblur.errors import DataError
-
-PICTURES = {
-    "train": ["1fromGOPR1", "2fromGOPR1", "1fromGOPR2", "lone"],
-    "test/test-close-ups": ["5fromGOPR3", "6fromGOPR2"],
-    "test/test-long-shot": ["7fromGOPR3"],
-}
-
-
-def make(root, pictures=PICTURES):
-    for seed, (folder, names) in enumerate(pictures.items()):
-        for name in names:
-            save(root / folder / f"{name}.png", picture(seed))
-            save(root / "GT" / f"{name}.png", picture(seed + 10))
-    return root
 
 
 def listing(root, **options):
@@ -26,7 +12,7 @@ def listing(root, **options):
 
 
 def test_hide_published_layout_is_listed(tmp_path):
-    found = listing(make(tmp_path))
+    found = listing(make_hide(tmp_path))
     assert found.layout == "published HIDE (train, test-close-ups, test-long-shot)"
     assert [item.key for item in found.splits["train"]] == [
         "train/GOPR1/1fromGOPR1",
@@ -46,12 +32,12 @@ def test_hide_published_layout_is_listed(tmp_path):
 
 
 def test_hide_scenes_select_part_of_test(tmp_path):
-    found = listing(make(tmp_path), scenes=("test-long-shot/*", "train/*"))
+    found = listing(make_hide(tmp_path), scenes=("test-long-shot/*", "train/*"))
     assert [item.frame for item in found.splits["test"]] == ["7fromGOPR3"]
 
 
 def test_hide_absent_parts_are_allowed(tmp_path):
-    make(tmp_path, {"test/test-close-ups": ["5fromGOPR3"]})
+    make_hide(tmp_path, {"test/test-close-ups": ["5fromGOPR3"]})
     save(tmp_path / "GT" / "another.png", picture(0))
     found = listing(tmp_path)
     assert {name: len(items) for name, items in found.splits.items()} == {"test": 1}
@@ -69,7 +55,7 @@ def test_hide_input_layout_is_listed(tmp_path):
 
 
 def test_hide_missing_sharp_half_raises(tmp_path):
-    make(tmp_path)
+    make_hide(tmp_path)
     (tmp_path / "GT" / "5fromGOPR3.png").unlink()
     with pytest.raises(DataError, match=r"GT/5fromGOPR3\.png"):
         listing(tmp_path)

@@ -3,29 +3,8 @@
 import pytest
 
 from data_prep.sources import realblur
-from tests.helpers.raw_data import picture, save
+from tests.helpers.raw_data import REALBLUR, make_realblur
 from tfdeblur.errors import DataError
-
-FOLDERS = {
-    "J": "RealBlur-J_ECC_IMCORR_centroid_itensity_ref",
-    "R": "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref",
-}
-
-
-def make(root, splits, kind="J", listed=True):
-    """Writes the published layout; `splits` maps each split to its scenes."""
-    for split, scenes in splits.items():
-        lines = []
-        for scene in scenes:
-            for number in (9, 10):
-                halves = [f"{FOLDERS[kind]}/{scene}/{h}/{h}_{number}.png" for h in ("gt", "blur")]
-                for seed, half in enumerate(halves):
-                    save(root / half, picture(number + seed, 40 + len(scene[5:].lstrip("0")), 30))
-                lines.append(" ".join(halves))
-        if listed:
-            (root / f"RealBlur_{kind}_{split}_list.txt").write_text("\n".join(lines) + "\n")
-    return root
-
 
 SPLITS = {"train": [f"scene{n:03d}" for n in (1, 3, 4, 5)], "test": ["scene002"]}
 
@@ -37,9 +16,9 @@ def listing(root, **options):
 @pytest.mark.parametrize("kind", ["J", "R"])
 @pytest.mark.parametrize("inside", [False, True])
 def test_realblur_published_layout_uses_lists(tmp_path, kind, inside):
-    make(tmp_path, SPLITS, kind)
-    found = listing(tmp_path / FOLDERS[kind] if inside else tmp_path, kind=kind)
-    assert found.layout == f"published RealBlur-{kind} ({FOLDERS[kind]})"
+    make_realblur(tmp_path, SPLITS, kind)
+    found = listing(tmp_path / REALBLUR[kind] if inside else tmp_path, kind=kind)
+    assert found.layout == f"published RealBlur-{kind} ({REALBLUR[kind]})"
     assert [item.key for item in found.splits["test"]] == ["scene002/10", "scene002/9"]
     assert {name: len(items) for name, items in found.splits.items()} == {
         "train": 6,
@@ -55,7 +34,7 @@ def test_realblur_published_layout_uses_lists(tmp_path, kind, inside):
 
 
 def test_realblur_without_lists_requires_test_scenes(tmp_path):
-    make(tmp_path, SPLITS, listed=False)
+    make_realblur(tmp_path, SPLITS, listed=False)
     with pytest.raises(DataError, match=r"RealBlur_J_train_list\.txt.*--test-scenes"):
         listing(tmp_path)
     found = listing(tmp_path, test_scenes=("scene00[12]",))
@@ -66,16 +45,16 @@ def test_realblur_without_lists_requires_test_scenes(tmp_path):
 
 
 def test_realblur_listed_image_missing_raises(tmp_path):
-    make(tmp_path, SPLITS)
+    make_realblur(tmp_path, SPLITS)
     for half in ("gt", "blur"):
-        (tmp_path / FOLDERS["J"] / "scene003" / half / f"{half}_9.png").unlink()
+        (tmp_path / REALBLUR["J"] / "scene003" / half / f"{half}_9.png").unlink()
     with pytest.raises(DataError, match=r"train_list\.txt, line 3: .*scene003/gt/gt_9\.png"):
         listing(tmp_path)
 
 
 def test_realblur_missing_half_raises(tmp_path):
-    make(tmp_path, SPLITS)
-    path = tmp_path / FOLDERS["J"] / "scene003" / "blur" / "blur_9.png"
+    make_realblur(tmp_path, SPLITS)
+    path = tmp_path / REALBLUR["J"] / "scene003" / "blur" / "blur_9.png"
     path.unlink()
     with pytest.raises(DataError, match="missing") as caught:
         listing(tmp_path)
@@ -83,7 +62,7 @@ def test_realblur_missing_half_raises(tmp_path):
 
 
 def test_realblur_unknown_layout_raises(tmp_path):
-    make(tmp_path, SPLITS)
+    make_realblur(tmp_path, SPLITS)
     with pytest.raises(DataError, match=r"RealBlur-R\*/sceneNNN.*RealBlur-J_ECC"):
         listing(tmp_path, kind="R")
     with pytest.raises(DataError, match="nothing"):

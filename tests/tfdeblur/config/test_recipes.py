@@ -82,6 +82,26 @@ def test_recipes_on_gopro_say_how_many_images_their_paper_trained_on(name):
         assert "2,103 pairs" in about["trained_on"] and "--val-share 0" in about["trained_on"]
 
 
+@pytest.mark.parametrize(
+    ("name", "frame", "patch"),
+    [
+        *(
+            (f"{network}_reds", "512x288", "128x96")
+            for network in ("unet16", "resnet16", "rednet30")
+        ),
+        ("msdeblurwgan_reds", "256x144", "64x48"),
+    ],
+)
+def test_data_of_system_e_are_built_in_patches_of_the_paper(name, frame, patch):
+    command = f"{recipes.load(name).about['data']} "
+    assert f"--resize {frame} --tile {patch} --test-tile {patch} " in command
+    counts = [
+        int(whole) // int(part)
+        for whole, part in zip(frame.split("x"), patch.split("x"), strict=True)
+    ]
+    assert counts == [4, 3]
+
+
 NETWORKS = ("unet16", "resnet16", "rednet30")
 AUTOENCODERS = [f"{network}_{data}" for network in NETWORKS for data in ("cifar10", "reds")]
 WGANS = ["msdeblurwgan_cifar10", "msdeblurwgan_reds", "rednet30wgan_cifar10"]

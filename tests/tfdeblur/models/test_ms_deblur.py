@@ -43,7 +43,9 @@ def test_coarser_output_is_concatenated_with_finer_input():
 
 
 def test_block_output_is_sum_and_last_activation_is_tanh():
-    network = models.create("ms_deblur", {**SMALL, "blocks": 2}).network
+    generator = models.create("ms_deblur", {**SMALL, "blocks": 2})
+    assert generator.value_range == "signed"
+    network = generator.network
     after = [n.operation.name for n in network.get_layer("scale2_block1_add")._outbound_nodes]
     assert sorted(after) == ["scale2_block2_1_conv", "scale2_block2_add"]
     network.get_layer("restored0").bias.assign([50.0, 0.0, -50.0])

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.blur import Blur, item_rng
+from tests.helpers.raw_data import picture, save
 from tests.helpers.tiled_data import write_tiled_set
 from tests.helpers.tiny_data import write_data_set
+from tfdeblur.degradation.degradation import Degradation
 from tfdeblur.errors import UserError
 from tfdeblur.evaluation.given_pictures import ImagePlace
 from tfdeblur.io import files
@@ -153,6 +156,19 @@ def test_sigma_blurs_as_data_preparation_does(tmp_path, capsys, monkeypatch):
     assert main(["sigma"]) == 2 and "--data" in capsys.readouterr().err
     assert main(["sigma", str(tmp_path / "none.png")]) == 2
     assert "none.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [0.4, 1.3, 3.0])
+def test_sigma_has_the_pixels_of_a_build(width, tmp_path):
+    sharp = picture(1)
+    path = str(save(tmp_path / "sharp.png", sharp))
+    config = sigma.SigmaConfig(pictures=(path,), sigmas=(width,), out=str(tmp_path / "out"))
+    (axes,) = sigma.run(config).figure.axes
+    shown = axes.images[0].get_array()
+    degradation = Degradation(blur="gaussian", min_sigma=width, max_sigma=width)
+    built = Blur(degradation).apply(sharp, item_rng(0, "test/00000"))
+    assert (built != sharp).any()
+    np.testing.assert_array_equal(shown, built)
 
 
 def test_stages_show_frame_record_crop_flips_and_batch(tmp_path, run_and_data):

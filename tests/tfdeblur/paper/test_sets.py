@@ -4,11 +4,16 @@ import csv
 import io
 import math
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from data_prep import build
+from tests.helpers.raw_data import make_gopro, make_hide, make_realblur
+from tests.helpers.runs import settings
 from tests.helpers.score_cards import full_card
 from tests.helpers.tiny_data import write_data_set
-from tfdeblur import evaluate
+from tfdeblur import evaluate, train
 from tfdeblur.evaluate import EvaluateConfig
 from tfdeblur.evaluation.scores import FULL_FILES
 from tfdeblur.io import files
@@ -72,6 +77,65 @@ def test_each_run_is_evaluated_once_on_each_set(write_run, tmp_path, capsys, mon
     assert asked == [(path, another) for path in runs]
 
 
+@pytest.mark.slow
+def test_networks_trained_on_one_set_are_tested_on_the_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scenes = [f"scene{number:03d}" for number in range(1, 6)]
+    raw = tmp_path / "raw"
+    make_gopro(raw / "gopro", {"train": ["A", "B", "C", "D"], "test": ["E"]})
+    make_hide(raw / "hide")
+    make_realblur(raw / "realblur", {"train": scenes[:4], "test": scenes[4:]})
+    images = {"gopro": 2, "hide": 3, "realblur": 2}
+    for name in images:
+        options = {"source": f"{raw}/{name}", "out": name, "tile": "16x16", "workers": 1}
+        build.run(build.config_class(name)(**options))
+    for name in ("gopro", "realblur"):
+        sections = {"data": {"paths": [name]}, "training": {"duration": "9 steps"}}
+        train.run(settings("", workdir=f"{name}-run", **sections))
+    runs = ["gopro-run", "realblur-run", "unet16-cifar10"]
+    assert main(["sets", *runs, "--data", *images, "--out", "table.csv"]) == 0
+    for run in ("gopro-run/evaluation", "realblur-run/evaluation", "scores/unet16-cifar10"):
+        for name, count in images.items():
+            card = files.read_json(f"{run}/{name}-test/card.json")
+            assert (card["source"], card["images"]) == (name, count)
+    lines = list(csv.DictReader(io.StringIO(files.read_text("table.csv"))))
+    assert [line.pop("network") for line in lines] == ["blurred", *runs]
+    assert list(lines[0]) == [f"{n}-test/{key}" for n in images for key in ("psnr_db", "ssim")]
+    for column in lines[0]:  # another score for each network, on each of the sets
+        assert len({float(line[column]) for line in lines}) == 4
+    folders = [raw / "gopro/test/E" / half for half in ("blur", "sharp")]
+    frames = [
+        [np.asarray(Image.open(p), float) / 255 for p in sorted(f.iterdir())] for f in folders
+    ]
+    expected = np.mean(-10 * np.log10(np.mean(np.subtract(*frames) ** 2, axis=(1, 2, 3))))
+    assert float(lines[0]["gopro-test/psnr_db"]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_presets_are_evaluated_into_the_folder_of_scores(run, data, tmp_path, monkeypatch, capsys):
+    made = []
+
+    def evaluated(config):
+        made.append((config.model or config.workdir, config.full))
+        card = full_card([1.0, 2.0], about={"data": config.data})
+        card.write(config.out or evaluate.default_folder(config), FULL_FILES)
+
+    monkeypatch.setattr(evaluate, "run_full", evaluated)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("scores", "elsewhere"):
+        command = ["sets", run, "unet16-cifar10", "--scores", folder]
+        assert main([*command, "--data", data]) == 0
+        assert files.exists(f"{tmp_path}/{folder}/unet16-cifar10/pairs-test/card.json")
+        assert main([*command, "--data", data]) == 0  # nothing is missing
+        capsys.readouterr()
+        assert main(command) == 0  # of what has been evaluated
+        assert "unet16-cifar10" in capsys.readouterr().out
+    assert made == [(run, True), ("unet16-cifar10", True), ("unet16-cifar10", True)]
+    # A folder of that name wins, as everywhere.
+    files.make_dirs(f"{tmp_path}/unet16-cifar10")
+    assert main(["sets", "unet16-cifar10", "--data", data]) == 2
+    assert "unet16-cifar10 holds no checkpoint" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("known", "again"),
     [({"data_fingerprint": ""}, False), ({}, False), ({"data_fingerprint": "x"}, True)],
@@ -102,8 +166,7 @@ def test_everything_is_checked_before_the_first_evaluation(run, data, tmp_path, 
     assert "psnr_db" in error_of("--data", data, "--metrics", "psnr")
     assert "labels" in error_of("--data", data, "--labels", "one", "two")
     assert f"{tmp_path}/none is not a folder" in error_of(f"{tmp_path}/none", "--data", data)
-    # A preset would be found by its name, but its name is no folder.
-    assert "unet16-cifar10 is not a folder" in error_of("unet16-cifar10", "--data", data)
+    assert "unet16-cifar10" in error_of("unet16-cifar1", "--data", data)
     empty = f"{tmp_path}/empty"
     files.make_dirs(empty)
     assert f"{empty} holds no checkpoint" in error_of(empty, "--data", data)

@@ -65,6 +65,61 @@ def test_paper_is_left_out_for_another_network_than_that_of_the_recipe(tmp_path,
     assert "run, paper" not in text and "model.mise" in text
 
 
+def test_region_selects_crops_beside_which_figures_of_crops_stand(tmp_path, capsys):
+    about = {"from": f"{tmp_path}/run", "data": "data/gopro", "source": "gopro"}
+    about |= {"recipe": "improved_deblurgan", "crop": "256x256"}
+    card = full_card([1.0, 2.0], about=about)
+    regions = {"crops": 3.0, "center": 5.0}  # more decibels in each than in whole images
+    values = {
+        dataclasses.replace(s, region=region): {**own, "psnr_db": own["psnr_db"] + more}
+        for region, more in {"whole": 0.0, **regions}.items()
+        for s, own in card.values.items()
+    }
+    card = dataclasses.replace(card, values=values)
+    card.write(f"{tmp_path}/run/evaluation/gopro-test", FULL_FILES)
+    run = f"{tmp_path}/run"
+    whole = means_of(capsys, run, "--metrics", "psnr_db")
+    crops = means_of(capsys, run, "--metrics", "psnr_db", "ssim", "--region", "crops")
+    center = means_of(capsys, run, "--metrics", "psnr_db", "--region", "center")
+    assert list(whole) == list(center) == ["blurred", "run"]
+    assert crops.pop("run, paper") == {"psnr_db": 27.19, "ssim": 0.82}
+    assert list(crops) == ["blurred", "run"]
+    for name, row in whole.items():
+        assert crops[name]["psnr_db"] == pytest.approx(row["psnr_db"] + 3)
+        assert center[name]["psnr_db"] == pytest.approx(row["psnr_db"] + 5)
+    # The note says why the figures are missing, the caption what is measured.
+    for region in ("whole images", "center crop of 256x256"):
+        text = text_of(capsys, run, "--region", region.split()[0])
+        assert f"crops of 256x256, see --region, and this is of {region}" in text
+    text = text_of(capsys, run, "--region", "crops")
+    assert text.startswith("gopro, test: 2 images, crops of 256x256")
+
+    # As whole images, tiles of the size of the crops are what the paper measured.
+    for size, fits in (("256x256", True), ("128x128", False)):
+        tiles = {**card.about, "whole_images": f"tiles of {size}"}
+        dataclasses.replace(card, about=tiles).write(f"{run}/evaluation/gopro-test", FULL_FILES)
+        assert ("run, paper" in text_of(capsys, run, "--format", "csv")) == fits
+    # Crops of another size are not; nor are crops what a paper on whole images measured.
+    for other in ({"crop": "128x128"}, {"recipe": "mimo_unet_gopro"}):
+        changed = dataclasses.replace(card, about={**card.about, **other})
+        changed.write(f"{run}/evaluation/gopro-test", FULL_FILES)
+        text = text_of(capsys, run, "--region", "crops", "--format", "csv")
+        assert "run, paper" not in text
+
+
+def test_region_that_was_not_measured_is_named(runs, tiles, tmp_path, capsys):
+    peer = pictures(tmp_path / "peer", tiles[2])
+    for arguments, named in (
+        ([tiles[0]], f"{tiles[0]}/evaluation/data-test/card.json"),
+        (runs[:1], f"{runs[0]} holds no full score card"),
+        ([tiles[0], peer], peer),
+        ([tiles[0], "--frames"], "--frames"),
+        ([tiles[0], "--by-epoch"], "--by-epoch"),
+    ):
+        assert main(["table", *arguments, "--region", "crops"]) == 2
+        assert named in capsys.readouterr().err
+
+
 def test_table_is_written_in_the_format_of_its_suffix(runs, tmp_path, capsys):
     for suffix, start in {
         "md": "cifar10",

@@ -1,10 +1,12 @@
 """The page shows each image with its own target, whatever changed between two starts."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from tfdeblur.io import files
 from tfdeblur.training import gallery
@@ -70,6 +72,7 @@ def test_long_runs_keep_some_stages_of_each_image(folder):
         page = show(folder, stage, [3])
     found = [name for name in names(folder) if "restored" in name]
     assert len(found) == gallery._MAX_STAGES and "000003-restored-000000000297.png" in page
+    assert len(set(re.findall(r"000003-restored-\d+\.png", page))) == 6
 
 
 def test_other_split_replaces_images_and_stages(folder):
@@ -102,6 +105,23 @@ def test_page_without_validation_shows_training_samples_and_curves(folder):
     assert "Training and validation loss" in page and "11 images" in page
     assert "Validation" not in page
     assert "Validation PSNR" in show(folder, 22, [0, 1])
+
+
+def test_training_psnr_and_time_of_an_epoch_are_on_the_page_and_in_tensorboard(tmp_path):
+    folder = str(tmp_path)
+    show(folder, 11, [0])
+    history = History(folder, 22)
+    history.add(22, {"train/psnr_db": 21.75, "epoch_seconds": 5400.0})
+    history.write()
+    page = show(folder, 33, [0])
+    (text,) = re.findall(r"<dl.*?</dl>", page, re.S)
+    rows = dict(re.findall(r"<dt>(.*?)</dt>\s*<dd>(.*?)</dd>", text))
+    assert (rows["Training PSNR"], rows["Time of an epoch"]) == ("21.75 dB", "1.5 h")
+    curves = EventAccumulator(files.join(folder, "tensorboard"))
+    curves.Reload()
+    for name, value in (("train/psnr_db", 21.75), ("epoch_seconds", 5400.0)):
+        (point,) = curves.Tensors(name)
+        assert (point.step, float(tf.make_ndarray(point.tensor_proto))) == (22, value)
 
 
 def test_page_without_images_shows_curves(folder):

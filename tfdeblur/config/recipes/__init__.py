@@ -24,7 +24,8 @@ class Recipe:
         about: `paper`, `cite` (keys of entries in ``papers.bib``), `trained_on` (images, and how
             epochs are counted), `data` and `command` (commands to build the data and to train),
             `data_images` (those data's training images, if the length is given in epochs),
-            `protocol`, `reported` and `measured` scores (the latter with the `images` and the
+            `protocol`, possibly `crops` (the size of the crops that the paper measured instead of
+            whole images), `reported` and `measured` scores (the latter with the `images` and the
             `device` of the training, possibly its `hours` and the name of the `preset`), possibly
             `reported_input` (of the blurred images) and `reported_epochs` (by epochs of
             `epoch_images`), and `chosen`: by key of the configuration, the values that the paper
