@@ -182,7 +182,8 @@ def training_row(name: str) -> str:
     """The row of a measured recipe in the table of what was trained."""
     measured = recipes.load(name).about["measured"]
     preset = f"`{measured['preset']}`" if "preset" in measured else ""
-    cells = f"`{name}`", f"{measured['images']:,}", measured["device"], measured.get("hours", "")
+    hours = measured.get("hours") or ""
+    cells = f"`{name}`", f"{measured['images']:,}", measured["device"], hours
     return f"| {' | '.join(map(str, (*cells, preset)))} |".replace("  |", " |")
 
 
