@@ -192,7 +192,7 @@ def least_on_a_tpu(name: str) -> str:
     first stage, if the recipe has several. Empty if the step was not compiled.
     """
     target = recipe_target(name)
-    first = (name, f"{target.width}x{target.height}", target.batch)
+    first = (name, target.size, target.batch)
     compiled = {
         row["slice"]: row
         for row in _published("preflight")

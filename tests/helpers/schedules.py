@@ -45,7 +45,7 @@ def least_seconds(name: str, rows: list[Row]) -> str:
     ends = (*timeline.begins[1:], images)
     seconds = 0.0
     for target, begin, end in zip(recipe_target(name).stages(), timeline.begins, ends, strict=True):
-        row = found.get((f"{target.width}x{target.height}", target.batch))
+        row = found.get((target.size, target.batch))
         if row is None:
             return ""
         seconds += (end - begin) / row.images * max(row.least_ms.values()) / 1e3

@@ -88,7 +88,7 @@ class Row:
             name=target.name,
             slice=tpu.name,
             engine=engine,
-            size=f"{target.width}x{target.height}",
+            size=target.size,
             batch=target.batch,
             usable=tpu.chip.usable,
             attached=tpu.devices,

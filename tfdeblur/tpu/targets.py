@@ -38,6 +38,11 @@ class Target:
     shared: int
 
     @property
+    def size(self) -> str:
+        """Width and height of a sample, such as ``32x32``."""
+        return f"{self.width}x{self.height}"
+
+    @property
     def batch(self) -> int:
         """Images per update on all devices."""
         return self.run_config.training.global_batch

@@ -26,7 +26,7 @@ def test_page_contains_the_table_of_the_rows(repository: pathlib.Path, rows: lis
 def test_rows_match_the_present_recipes(rows: list[Row]) -> None:
     for found in rows:
         stages, tpu = recipe_target(found.name).stages(), parse(found.slice)
-        expected = [(f"{target.width}x{target.height}", target.batch) for target in stages]
+        expected = [(target.size, target.batch) for target in stages]
         assert (found.size, found.batch) in expected
         assert (found.usable, found.attached) == (tpu.chip.usable, tpu.devices)
     assert len({found.key for found in rows}) == len(rows)
