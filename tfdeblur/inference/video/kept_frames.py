@@ -38,9 +38,10 @@ class KeptFrames:
     def __init__(self, out: str, identity: Mapping[str, Any], max_bytes: int = MAX_BYTES) -> None:
         self.folder = files.join(files.parent(out), f".{files.base_name(out)}.frames")
         self._room: float = max_bytes
-        given = json.dumps(identity, sort_keys=True)
+        given = json.dumps(identity, sort_keys=True).encode()
         path = files.join(self.folder, _IDENTITY)
-        if not files.exists(path) and files.is_dir(self.folder):
+        known = files.read_bytes(path) if files.exists(path) else None
+        if known is None and files.is_dir(self.folder):
             # Numbered frames without their identity are what a kill during `remove` leaves.
             others = [name for name in files.walk_files(self.folder) if not _is_number(name)]
             if others:
@@ -49,10 +50,10 @@ class KeptFrames:
                     f"there are other files in it, such as {others[0]}. Move or delete that "
                     "folder, or choose another output."
                 )
-        if not files.exists(path) or files.read_bytes(path) != given.encode():
+        if known != given:
             files.remove_tree(self.folder)
             files.make_dirs(self.folder)
-            files.write_text(path, given)
+            files.write_bytes(path, given)
 
     def read(self, first: int, like: np.ndarray) -> np.ndarray | None:
         """Returns kept frames.
